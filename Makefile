@@ -1,0 +1,37 @@
+# Everything runs in .venv, which `make install` creates; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+MARKS := .venv/.installed
+
+.PHONY: install demo test lint clean
+
+install: $(MARKS)
+
+$(MARKS): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 install")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(MARKS)-test: $(MARKS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(MARKS)-lint: $(MARKS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lint]'
+	@touch $@
+
+demo: install
+	@$(BIN)/receiver demo
+
+test: $(MARKS)-test
+	$(BIN)/pytest --numprocesses 2
+
+lint: $(MARKS)-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,1 @@
+"""Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""

@@ -1,0 +1,54 @@
+"""The sending states of a message: this file owns every transition.
+
+The line is the commit of ``submitting``. Past it Bandwidth may have the message, so only Bandwidth's own
+answer, a failure to connect, or an event decides what became of it; Bandwidth has no idempotency key, hence
+nothing past the line is ever sent again by itself.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+
+class SendStatus(StrEnum):
+    """What became of the request to Bandwidth."""
+
+    QUEUED = "queued"  # waits for its turn; nothing has been sent
+    SUBMITTING = "submitting"  # the request may be on its way right now
+    ACCEPTED = "accepted"  # Bandwidth has it: a 202, or an event that proves it
+    REFUSED = "refused"  # known not to have been sent
+    UNKNOWN = "unknown"  # may have been sent; nobody can say
+
+
+class RefusedBecause(StrEnum):
+    """Why a message was not sent."""
+
+    BANDWIDTH = "bandwidth"  # Bandwidth answered with a refusal other than 429
+    RATE_LIMITED = "rate_limited"  # Bandwidth answered 429
+    UNREACHABLE = "unreachable"  # no connection: name, refusal, connect time-out or TLS
+    EXPIRED = "expired"  # its expiration passed while it was queued
+    CANCELLED = "cancelled"  # withdrawn while it was queued
+    OPERATOR = "operator"  # a person decided so
+
+
+TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {
+    SendStatus.QUEUED: frozenset({SendStatus.SUBMITTING, SendStatus.REFUSED}),
+    SendStatus.SUBMITTING: frozenset(
+        {SendStatus.QUEUED, SendStatus.ACCEPTED, SendStatus.REFUSED, SendStatus.UNKNOWN}
+    ),
+    SendStatus.UNKNOWN: frozenset({SendStatus.ACCEPTED, SendStatus.REFUSED}),
+    SendStatus.REFUSED: frozenset({SendStatus.ACCEPTED}),
+    SendStatus.ACCEPTED: frozenset(),
+}
+"""``accepted`` is absorbing; an event that proves acceptance corrects even a refusal."""
+
+
+def may_become(target: SendStatus) -> frozenset[SendStatus]:
+    """The states from which a message may change to ``target``."""
+    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
+
+
+def shown(status: SendStatus, *, deadline: datetime | None, now: datetime) -> SendStatus:
+    """The state to show: a ``submitting`` past its deadline is unknown, whether or not that was written yet."""
+    if status is SendStatus.SUBMITTING and deadline is not None and now > deadline:
+        return SendStatus.UNKNOWN
+    return status
