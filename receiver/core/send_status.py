@@ -31,15 +31,13 @@ class RefusedBecause(StrEnum):
 
 
 TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {
-    SendStatus.QUEUED: frozenset({SendStatus.SUBMITTING, SendStatus.REFUSED}),
-    SendStatus.SUBMITTING: frozenset(
-        {SendStatus.QUEUED, SendStatus.ACCEPTED, SendStatus.REFUSED, SendStatus.UNKNOWN}
-    ),
+    SendStatus.QUEUED: frozenset({SendStatus.SUBMITTING, SendStatus.REFUSED, SendStatus.ACCEPTED}),
+    SendStatus.SUBMITTING: frozenset({SendStatus.QUEUED, SendStatus.ACCEPTED, SendStatus.REFUSED, SendStatus.UNKNOWN}),
     SendStatus.UNKNOWN: frozenset({SendStatus.ACCEPTED, SendStatus.REFUSED}),
     SendStatus.REFUSED: frozenset({SendStatus.ACCEPTED}),
     SendStatus.ACCEPTED: frozenset(),
 }
-"""``accepted`` is absorbing; an event that proves acceptance corrects even a refusal."""
+"""``accepted`` is absorbing; an event that proves acceptance corrects every other state."""
 
 
 def may_become(target: SendStatus) -> frozenset[SendStatus]:

@@ -1,0 +1,171 @@
+"""Bandwidth's callbacks: from the bytes of a body to events. Bandwidth's JSON stops here.
+
+The documented body is an array of one event; Bandwidth's OpenAPI file shows a bare event instead, and nothing
+limits the length of the array (dev.bandwidth.com/docs/messaging/webhooks). So any number of elements is read, each
+judged by itself: what is not an event is kept raw and does no harm to its neighbours.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Generator
+from typing import Any, NoReturn
+
+from receiver.core import times
+from receiver.core.events import (
+    MAX_ERROR_CODE,
+    MAX_MESSAGE_ID,
+    MAX_RECIPIENT,
+    MAX_TAG,
+    MAX_TYPE,
+    Event,
+    Unreadable,
+    clean_text,
+    is_storable,
+)
+from receiver.errors import NotJSON
+
+Element = Event | Unreadable
+
+
+def parse(body: bytes) -> list[Element]:
+    """The elements of a callback's body, in its order.
+
+    Raises NotJSON for a body that is not JSON (RFC 8259: NaN, Infinity and invalid UTF-8 are not), or that is
+    neither array nor object. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
+    """
+    try:
+        text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJSON(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
+    try:
+        return [_read(value, _ascii(json_text)) for value, json_text in _elements(text)]
+    except json.JSONDecodeError as error:
+        raise NotJSON(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
+    except RecursionError:
+        return [Unreadable(payload=_ascii(text), reason="The body is nested too deeply to be decoded.")]
+
+
+def _refuse_constant(literal: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{literal} is not a JSON number", literal, 0)
+
+
+def _number(literal: str) -> int | float:
+    # int() refuses more than 4,300 digits, which are JSON all the same; no number of such length is ever used.
+    return int(literal) if len(literal) < 20 else float(literal)
+
+
+_DECODER = json.JSONDecoder(parse_int=_number, parse_constant=_refuse_constant)
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _elements(text: str) -> Generator[tuple[Any, str], None, None]:
+    """Each element's value and its own JSON text; the one of a bare object is the object."""
+    start = _skip(text, 0)
+    if text.startswith("{", start):
+        value, end = _DECODER.raw_decode(text, start)
+        yield value, text[start:end]
+    elif text.startswith("[", start):
+        end = yield from _array_elements(text, start)
+    else:
+        raise json.JSONDecodeError("Neither an array nor an object", text, start)
+    if _skip(text, end) != len(text):
+        raise json.JSONDecodeError("Extra data", text, _skip(text, end))
+
+
+def _array_elements(text: str, start: int) -> Generator[tuple[Any, str], None, int]:
+    """Yields the elements of the array that starts there; returns where it ends."""
+    position = _skip(text, start + 1)
+    if text.startswith("]", position):
+        return position + 1
+    while True:
+        value, end = _DECODER.raw_decode(text, position)
+        yield value, text[position:end]
+        position = _skip(text, end)
+        if text.startswith("]", position):
+            return position + 1
+        if not text.startswith(",", position):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
+        position = _skip(text, position + 1)
+
+
+def _skip(text: str, position: int) -> int:
+    match = _WHITESPACE.match(text, position)
+    return match.end() if match else position
+
+
+_NOT_ASCII = re.compile(r"[^\t\n\r -~]")
+
+
+def _ascii(json_text: str) -> str:
+    """The same JSON with every other character escaped, which any database stores as it is."""
+    return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], json_text)
+
+
+class _NotAnEvent(Exception):
+    """Why an element is unreadable, in one sentence."""
+
+
+def _read(element: Any, payload: str) -> Element:
+    try:
+        if not isinstance(element, dict):
+            raise _NotAnEvent("The element is not an object.")
+        message = element.get("message")
+        if not isinstance(message, dict):
+            raise _NotAnEvent("message is not an object.")
+        return Event(
+            type=_key(element.get("type"), name="type", longest=MAX_TYPE),
+            message_id=_key(message.get("id"), name="message.id", longest=MAX_MESSAGE_ID),
+            recipient=_recipient(element.get("to"), message.get("to")),
+            error_code=_error_code(element.get("errorCode")),
+            occurred_at=times.parse(element.get("time")),
+            tag=_text(message.get("tag"), longest=MAX_TAG),
+            description=_text(element.get("description")),
+            payload=payload,
+        )
+    except _NotAnEvent as reason:
+        return Unreadable(payload=payload, reason=str(reason))
+
+
+def _key(value: object, *, name: str, longest: int) -> str:
+    if not isinstance(value, str) or not value:
+        raise _NotAnEvent(f"{name} is not a non-empty string.")
+    return _checked(value, name=name, longest=longest)
+
+
+def _checked(text: str, *, name: str, longest: int) -> str:
+    if len(text) > longest:
+        raise _NotAnEvent(f"{name} is longer than {longest} characters.")
+    if not is_storable(text):
+        raise _NotAnEvent(f"{name} contains NUL or a lone surrogate.")
+    return text
+
+
+def _recipient(to: object, message_to: object) -> str:
+    """The one number that the event is about; ``""`` when a group's event does not say which.
+
+    Since 2019-09 every event names it at the top; before, only a message to one number told it by ``message.to``.
+    """
+    if isinstance(to, list) and len(to) == 1:
+        to = to[0]
+    if not isinstance(to, str) or not to:
+        only = message_to[0] if isinstance(message_to, list) and len(message_to) == 1 else ""
+        to = only if isinstance(only, str) else ""
+    return _checked(to, name="to", longest=MAX_RECIPIENT)
+
+
+_DIGITS = re.compile("[0-9]{1,5}", re.ASCII)
+
+
+def _error_code(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    if type(value) is not int or not 0 <= value <= MAX_ERROR_CODE:  # a boolean is an int to isinstance
+        raise _NotAnEvent(f"errorCode is not an integer from 0 to {MAX_ERROR_CODE}.")
+    return value
+
+
+def _text(value: object, *, longest: int | None = None) -> str | None:
+    return clean_text(value[:longest]) if isinstance(value, str) and value else None

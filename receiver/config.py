@@ -1,0 +1,1 @@
+DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"

@@ -1,0 +1,102 @@
+"""Events: what Bandwidth says about one recipient, and when two events say the same."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+MAX_TYPE, MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_ERROR_CODE = 64, 128, 64, 1024, 99999
+
+INBOUND_TYPES = frozenset({"message-received", "suggestion-response", "requested-location-response"})
+"""What people send to us. Judged by type, never by ``direction``: Bandwidth's examples had that wrong."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """``text`` with NUL and lone surrogates, which databases refuse, as U+FFFD."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database takes ``text`` as it is."""
+    return _UNSTORABLE.search(text) is None
+
+
+Identity = tuple[str, str, str, int]
+"""(message id, recipient, type, error code): no arrival time and no ``time``, which may differ between repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One readable element of a callback."""
+
+    type: str
+    """Bandwidth's own string, verbatim."""
+    message_id: str
+    recipient: str
+    """``""`` when the event names none."""
+    error_code: int = 0
+    """0 when there is none."""
+    occurred_at: datetime | None = None
+    tag: str | None = None
+    description: str | None = None
+    payload: str = "{}"
+    """The element's JSON text, ASCII-escaped."""
+
+    @property
+    def identity(self) -> Identity:
+        return (self.message_id, self.recipient, self.type, self.error_code)
+
+    @property
+    def is_inbound(self) -> bool:
+        return self.type in INBOUND_TYPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An element that is not an event we can understand; kept raw."""
+
+    payload: str
+    """ASCII-escaped JSON text."""
+    reason: str
+    """One plain sentence."""
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal; two unreadable elements are the same when their texts are."""
+        return hashlib.sha256(self.payload.encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """An event with all the times it came in one batch."""
+
+    event: Event
+    """Payload and description of the first; the earliest readable time of all."""
+    tags: tuple[str, ...]
+    """Every tag it came with, in the order of arrival: a repeat may carry one that the first lacked."""
+    deliveries: int
+
+
+def gather(events: Iterable[Event]) -> dict[Identity, Delivered]:
+    """Adds up repeats, keeping the order of first arrival."""
+    gathered: dict[Identity, Delivered] = {}
+    for event in events:
+        tags = (event.tag,) if event.tag else ()
+        known = gathered.get(event.identity)
+        if known is None:
+            gathered[event.identity] = Delivered(event=event, tags=tags, deliveries=1)
+        else:
+            gathered[event.identity] = Delivered(
+                event=replace(known.event, occurred_at=earliest(known.event.occurred_at, event.occurred_at)),
+                tags=known.tags + tags,
+                deliveries=known.deliveries + 1,
+            )
+    return gathered
+
+
+def earliest(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The earlier of two instants; an unknown one yields to a known one."""
+    return min((instant for instant in (one, other) if instant is not None), default=None)

@@ -1,0 +1,207 @@
+"""The rules of truth: which status a recipient has, and what each event is to its recipient.
+
+This file owns the whole state machine. Every linked event of a known type is a *statement* about its recipient;
+the recipient shows the statement of highest *standing*. Standing is a total order and the status its maximum, so
+any order, repetition or split of the same events ends in the same status, and no sequence of events can fail.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from receiver.core.events import INBOUND_TYPES, Event
+from receiver.core.send_status import SendStatus
+
+INVALID_RECIPIENT_CODES = frozenset({4303, 4350, 4404, 4406, 4408, 4720, 4721})
+"""The recipient's number is not one that can receive: after such a failure Bandwidth's ``message-delivered`` for
+the same number is known to be false (Bandwidth, "Messaging concepts": group messages to an invalid number)."""
+
+AMBIGUOUS_CODES = range(9000, 10000)
+"""Bandwidth itself does not know the outcome (Bandwidth, "Messaging error codes": 9xxx)."""
+
+
+class RecipientStatus(StrEnum):
+    """The outcome of a message for one recipient."""
+
+    PENDING = "pending"  # nothing is known yet
+    SENDING = "sending"  # on its way to the carrier
+    SENT = "sent"  # left Bandwidth's network
+    UNCONFIRMED = "unconfirmed"  # Bandwidth itself does not know what became of it
+    DELIVERED = "delivered"  # handed over; confirmedBy says whose word that is
+    FAILED = "failed"  # definitely not delivered
+    NOT_SENT = "not_sent"  # the message was refused, so nothing was ever sent to this recipient
+
+
+STATEMENT_RANK: dict[RecipientStatus, int] = {
+    RecipientStatus.SENDING: 1,
+    RecipientStatus.SENT: 2,
+    RecipientStatus.UNCONFIRMED: 3,
+    RecipientStatus.DELIVERED: 4,
+    RecipientStatus.FAILED: 5,
+}
+"""What events can say, low to high. ``pending`` and ``not_sent`` are what a recipient shows without a statement."""
+
+TERMINAL = frozenset(
+    {
+        RecipientStatus.UNCONFIRMED,
+        RecipientStatus.DELIVERED,
+        RecipientStatus.FAILED,
+        RecipientStatus.NOT_SENT,
+    }
+)
+
+NO_STANDING = b""
+"""The standing of a recipient about whom nothing was said; lower than every other."""
+
+
+class Disposition(StrEnum):
+    """What an event is to its recipient."""
+
+    INBOUND = "inbound"  # somebody wrote to us; not about a message of ours
+    UNLINKED = "unlinked"  # its tag and message id match no message of ours
+    UNRECOGNIZED = "unrecognized"  # a type we do not know
+    UNEXPECTED_RECIPIENT = "unexpected_recipient"  # about a number the message was not sent to, or about none
+    EXTRANEOUS = "extraneous"  # a delivered for a recipient that failed as an invalid number
+    CONFLICTING = "conflicting"  # a delivered for a recipient that failed for another reason
+    SUPERSEDED = "superseded"  # a failure that a statement of higher standing outweighs
+    APPLIED = "applied"  # agrees with what the recipient shows
+
+
+class ConfirmedBy(StrEnum):
+    """Whose word ``delivered`` is."""
+
+    BANDWIDTH = "bandwidth"  # handed to Bandwidth's network, no more
+    CARRIER = "carrier"  # receipts are on: the carrier acknowledged it
+
+
+def is_failure(event_type: str) -> bool:
+    return event_type == "message-failed" or event_type.startswith("message-rejected-")
+
+
+def says_invalid_recipient(event_type: str, error_code: int) -> bool:
+    """Whether the event is a failure because the number cannot receive."""
+    return is_failure(event_type) and error_code in INVALID_RECIPIENT_CODES
+
+
+def statement(event_type: str, error_code: int) -> RecipientStatus | None:
+    """What the event says about its recipient; None for inbound and unknown types."""
+    if is_failure(event_type):
+        ambiguous = event_type == "message-failed" and error_code in AMBIGUOUS_CODES
+        return RecipientStatus.UNCONFIRMED if ambiguous else RecipientStatus.FAILED
+    return _STATEMENTS.get(event_type)
+
+
+_STATEMENTS = {
+    "message-queued": RecipientStatus.SENDING,  # the name of message-sending for 13 days in 2020
+    "message-sending": RecipientStatus.SENDING,
+    "message-sent": RecipientStatus.SENT,
+    "message-delivered": RecipientStatus.DELIVERED,
+    "message-read": RecipientStatus.DELIVERED,
+}
+
+RECEIPT_TYPES = frozenset(event_type for event_type, status in _STATEMENTS.items() if status is RecipientStatus.SENDING)
+"""Bandwidth sends these only while delivery receipts are on (Bandwidth support, "MMS delivery receipts")."""
+
+
+def standing(event: Event) -> bytes:
+    """The event's place in the total order, as bytes that compare as the order does; empty without a statement.
+
+    Rank first; then the earlier instant (unknown last), the lower code, the lower message id and the lower type
+    stand higher, texts compared by their UTF-8 bytes.
+    """
+    status = statement(event.type, event.error_code)
+    if status is None:
+        return NO_STANDING
+    return b"".join(
+        (
+            STATEMENT_RANK[status].to_bytes(1, "big"),
+            _earlier_is_higher(event.occurred_at),
+            (2**24 - 1 - event.error_code).to_bytes(3, "big"),
+            _lower_is_higher(event.message_id),
+            _lower_is_higher(event.type),
+        )
+    )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _earlier_is_higher(instant: datetime | None) -> bytes:
+    if instant is None:
+        return bytes(8)
+    return (2**63 - (instant - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big")
+
+
+def _lower_is_higher(text: str) -> bytes:
+    # No byte of UTF-8 is 0, so no complement is 0xFF: the end mark makes a text stand above its continuations.
+    return bytes(255 - byte for byte in text.encode()) + b"\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the events say about one recipient."""
+
+    winner: Event | None = None
+    """The winning statement."""
+    invalid_recipient: bool = False
+    """Whether any of its failures said that the number cannot receive."""
+
+    @property
+    def status(self) -> RecipientStatus:
+        said = self.winner and statement(self.winner.type, self.winner.error_code)
+        return said or RecipientStatus.PENDING
+
+
+def fold(events: Iterable[Event]) -> Outcome:
+    """The outcome of one recipient from all events linked to its message that name it."""
+    events = list(events)
+    return Outcome(
+        winner=max((event for event in events if standing(event)), key=standing, default=None),
+        invalid_recipient=any(says_invalid_recipient(event.type, event.error_code) for event in events),
+    )
+
+
+def disposition(
+    *,
+    event_type: str,
+    linked: bool,
+    is_winner: bool,
+    recipient: RecipientStatus | None,
+    invalid_recipient: bool,
+) -> Disposition:
+    """What the event is, by the present facts.
+
+    ``recipient`` is the present status of the recipient it names, None if the message has no such recipient;
+    ``is_winner`` whether that status is this event's word.
+    """
+    if event_type in INBOUND_TYPES:
+        return Disposition.INBOUND
+    if not linked:
+        return Disposition.UNLINKED
+    if statement(event_type, 0) is None:
+        return Disposition.UNRECOGNIZED
+    if recipient is None:
+        return Disposition.UNEXPECTED_RECIPIENT
+    if recipient is RecipientStatus.FAILED and statement(event_type, 0) is RecipientStatus.DELIVERED:
+        return Disposition.EXTRANEOUS if invalid_recipient else Disposition.CONFLICTING
+    if is_failure(event_type) and not is_winner:
+        return Disposition.SUPERSEDED
+    return Disposition.APPLIED
+
+
+def confirmed_by(status: RecipientStatus, *, receipts: bool) -> ConfirmedBy | None:
+    """Whose word ``delivered`` is; ``receipts``: whether the message has an event of a receipt type."""
+    if status is not RecipientStatus.DELIVERED:
+        return None
+    return ConfirmedBy.CARRIER if receipts else ConfirmedBy.BANDWIDTH
+
+
+def is_overdue(status: RecipientStatus, *, send_status: SendStatus, overdue_at: datetime | None, now: datetime) -> bool:
+    """Whether the outcome should be known by now. ``send_status`` is the shown one."""
+    return (
+        send_status in (SendStatus.ACCEPTED, SendStatus.UNKNOWN)
+        and status not in TERMINAL
+        and overdue_at is not None
+        and now > overdue_at
+    )

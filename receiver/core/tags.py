@@ -1,0 +1,41 @@
+"""Tags: our identifiers of messages, echoed by Bandwidth in every event.
+
+A tag is a ULID (github.com/ulid/spec): 26 characters of Crockford's base 32, of which the first ten are the
+creation time in milliseconds and the rest 80 random bits. So tags sort by time, cannot be guessed, and fit
+any URL as they are.
+"""
+
+import re
+import secrets
+from datetime import datetime, timedelta
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+RANDOM_BITS = 80
+_SHAPE = re.compile(rf"[0-7][{ALPHABET}]{{25}}", re.ASCII)
+
+
+def new_tag(created_at: datetime) -> str:
+    """A tag that nobody can guess, for a message created at that instant."""
+    return _encode(_milliseconds(created_at) << RANDOM_BITS | secrets.randbits(RANDOM_BITS))
+
+
+def bound(instant: datetime) -> str:
+    """The lowest tag of a message created at or after that instant: ``tag >= bound(t)`` says ``created_at >= t``.
+
+    Exact for whole milliseconds, and messages are created at whole milliseconds.
+    """
+    return _encode(_milliseconds(instant + timedelta(microseconds=999)) << RANDOM_BITS)
+
+
+def is_tag(text: str) -> bool:
+    """Whether ``text`` has the shape of a tag; only a look-up tells whether it is one of ours."""
+    return _SHAPE.fullmatch(text) is not None
+
+
+def _milliseconds(instant: datetime) -> int:
+    # Not timestamp() * 1000: floating point would move some instants into the millisecond before.
+    return int(instant.timestamp()) * 1000 + instant.microsecond // 1000
+
+
+def _encode(number: int) -> str:
+    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,31 @@
+"""Instants: always aware and UTC inside the program; RFC 3339 ending in Z outside it."""
+
+from datetime import UTC, datetime
+
+EARLIEST_YEAR, LATEST_YEAR = 2000, 2100
+
+
+def now() -> datetime:
+    """The present instant by our clock."""
+    return datetime.now(UTC)
+
+
+def parse(text: object) -> datetime | None:
+    """The instant that ``text`` names, or None if it cannot be read or lies outside 2000 to 2100.
+
+    Accepts every layout seen in Bandwidth's events (seconds, milliseconds, microseconds; ``Z``, ``+00:00`` and
+    ``+0000``); a time without a zone is UTC. A date alone is no instant.
+    """
+    if not isinstance(text, str) or len(text) < len("2016-09-14T18") or text[10] not in "Tt ":
+        return None
+    try:
+        instant = datetime.fromisoformat(text.upper())
+        instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return instant if EARLIEST_YEAR <= instant.year <= LATEST_YEAR else None
+
+
+def rfc3339(instant: datetime) -> str:
+    """``2026-11-21T21:53:14.123456Z``: one width, so that the texts sort as the instants do."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

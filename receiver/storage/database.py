@@ -1,0 +1,156 @@
+"""The connection to the database: one write transaction, one consistent read, and nothing read at import."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from receiver.errors import ConfigurationError, StorageUnavailable
+from receiver.storage.models import Base
+
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 5
+"""How long a write waits for other writers; Bandwidth gives a callback 10 s in all."""
+
+ATTEMPTS = 3
+"""How often a transaction is tried that the database ended for the sake of another."""
+
+_CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected (PostgreSQL, "Error Codes")
+
+Result = TypeVar("Result")
+
+
+def check_url(url: str) -> None:
+    """Raises ConfigurationError unless ``url`` names a database that this service can use."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            {"DATABASE_URL": "is not a database URL such as sqlite:///receiver.sqlite3"}
+        ) from error
+    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ConfigurationError({"DATABASE_URL": "must begin with sqlite:/// or postgresql+psycopg://"})
+    if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ConfigurationError({"DATABASE_URL": "must name a file, such as sqlite:///receiver.sqlite3"})
+
+
+def safe_url(url: str) -> str:
+    """``url`` as it may be shown: without its password."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def is_sqlite(url: str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def make_engine(url: str, **options: Any) -> Engine:
+    """An engine for either database; parameters never appear in its errors, because they hold numbers and text."""
+    check_url(url)
+    if is_sqlite(url):
+        engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS}, **options)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(url, hide_parameters=True, connect_args={"connect_timeout": 3}, **options)
+
+
+class Database:
+    """One engine, and the two ways to use it. Safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = make_engine(url, pool_size=10, max_overflow=0, pool_timeout=2, pool_pre_ping=True)
+        self._is_sqlite = is_sqlite(url)
+        # SQLite has one writer at a time; waiting here is fair, waiting in its busy loop is not.
+        self._writers_turn = threading.Lock()
+        self._writing = self.engine.execution_options(writes=True)
+        self._reading = (
+            self.engine
+            if self._is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        )
+
+    def write(self, work: Callable[[Session], Result]) -> Result:
+        """What ``work`` returns, after its transaction is durable. Tried again when it lost to another transaction.
+
+        Raises StorageUnavailable when it was not stored, or when nobody can tell whether it was.
+        """
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                with self._turn(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+                    self._limit(session)
+                    return work(session)
+            except SQLAlchemyError as error:
+                if not attempts_left or not _lost_to_another(error):
+                    raise _unavailable(error) from error
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the database, whatever is written meanwhile.
+
+        Raises StorageUnavailable when the database does not answer.
+        """
+        try:
+            with Session(self._reading, expire_on_commit=False) as session:
+                yield session
+        except SQLAlchemyError as error:
+            raise _unavailable(error) from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._is_sqlite:
+            yield
+            return
+        if not self._writers_turn.acquire(timeout=BUSY_SECONDS):
+            raise StorageUnavailable("The database is busy; try again.")
+        try:
+            yield
+        finally:
+            self._writers_turn.release()
+
+    def _limit(self, session: Session) -> None:
+        # Per transaction and not per session: a pooler such as PgBouncer hands sessions round.
+        if not self._is_sqlite:
+            session.execute(
+                text("SELECT set_config('statement_timeout', :ms, true), set_config('lock_timeout', :ms, true)"),
+                {"ms": str(BUSY_SECONDS * 1000)},
+            )
+
+
+def insert_into(session: Session, model: type[Base]) -> Any:
+    """An INSERT that can say ON CONFLICT: both dialects spell it alike, but SQLAlchemy has it only inside each."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    return dialect.insert(model.__table__)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions of its own
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A write transaction that begins as a reader cannot wait its turn: SQLite refuses to upgrade it.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _lost_to_another(error: SQLAlchemyError) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS
+
+
+def _unavailable(error: SQLAlchemyError) -> StorageUnavailable:
+    # Only the first line: PostgreSQL puts the values of the row, numbers among them, into the lines below.
+    cause = getattr(error, "orig", None) or error
+    log.error("database: %s: %s", type(cause).__name__, str(cause).partition("\n")[0])
+    return StorageUnavailable()

@@ -1,0 +1,207 @@
+"""The tables. Comments are the data dictionary that support staff see in PostgreSQL.
+
+``message_id`` is always Bandwidth's own ``message.id``; our key of a message is ``message_pk``.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    Boolean,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from receiver.core.events import MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_TYPE
+from receiver.storage.types import Instant, Key, bytewise
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_index",
+            "uq": "%(table_name)s_%(column_0_N_name)s_unique",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_foreign_key",
+            "pk": "%(table_name)s_primary_key",
+        }
+    )
+
+
+class Message(Base):
+    __tablename__ = "messages"
+    __table_args__ = (
+        # GET /messages?reference=, and support_messages by reference
+        Index("messages_reference_index", "reference"),
+        # GET /messages?from=, newest first
+        Index("messages_sender_tag_index", "sender", "tag"),
+        # GET /messages?sendStatus=, newest first
+        Index("messages_send_status_tag_index", "send_status", "tag"),
+        # GET /messages?updatedSince=
+        Index("messages_updated_at_index", "updated_at"),
+        {"comment": "One outbound group message, 1 to 10 recipients."},
+    )
+
+    pk: Mapped[int] = mapped_column(Key, primary_key=True, comment="Our key of the message; not shown outside.")
+    tag: Mapped[str] = mapped_column(
+        bytewise(40), unique=True, comment="Our identifier, sent to Bandwidth and echoed in every event."
+    )
+    reference: Mapped[str | None] = mapped_column(
+        String(255), comment="The application's own identifier; need not be unique."
+    )
+    application_id: Mapped[str] = mapped_column(String(255), comment="Bandwidth's applicationId.")
+    sender: Mapped[str] = mapped_column(
+        bytewise(MAX_RECIPIENT), comment="from: an E.164 number, a short code or an alphanumeric id."
+    )
+    text: Mapped[str | None] = mapped_column(Text, comment="The message's text.")
+    media: Mapped[str] = mapped_column(Text, comment="JSON array of media URLs; [] when there are none.")
+    priority: Mapped[str | None] = mapped_column(String(16), comment="default or high, if asked for.")
+    expiration: Mapped[datetime | None] = mapped_column(Instant, comment="Bandwidth must not send it after this.")
+    segment_count: Mapped[int | None] = mapped_column(comment="As Bandwidth answered; always 1 for MMS.")
+    send_status: Mapped[str] = mapped_column(
+        String(16), comment="queued, submitting, accepted, refused (known not to have been sent) or unknown."
+    )
+    refused_because: Mapped[str | None] = mapped_column(
+        String(16), comment="bandwidth, rate_limited, unreachable, expired, cancelled or operator."
+    )
+    error_status: Mapped[int | None] = mapped_column(comment="HTTP status of Bandwidth's refusal, if it answered.")
+    error_type: Mapped[str | None] = mapped_column(String(128), comment="Bandwidth's word for the error.")
+    error_description: Mapped[str | None] = mapped_column(Text, comment="Bandwidth's sentence about the error.")
+    attempt: Mapped[int] = mapped_column(comment="How often a request to Bandwidth was begun.")
+    deadline: Mapped[datetime | None] = mapped_column(
+        Instant, comment="When a message that is still submitting counts as unknown."
+    )
+    created_at: Mapped[datetime] = mapped_column(Instant, comment="When the application asked for it.")
+    submitted_at: Mapped[datetime | None] = mapped_column(Instant, comment="When the last request went out.")
+    overdue_at: Mapped[datetime | None] = mapped_column(
+        Instant, comment="When every recipient's outcome should be known."
+    )
+    updated_at: Mapped[datetime] = mapped_column(Instant, comment="When this row last changed.")
+
+    recipients: Mapped[list["Recipient"]] = relationship(order_by="Recipient.position", lazy="raise")
+    message_ids: Mapped[list["MessageId"]] = relationship(order_by="MessageId.message_id", lazy="raise")
+
+
+class Recipient(Base):
+    __tablename__ = "recipients"
+    __table_args__ = (
+        # GET /messages?to=, newest first, and support_recipients by number
+        Index("recipients_recipient_message_pk_index", "recipient", "message_pk"),
+        # GET /messages?status=, ?complete=, and support_failures
+        Index("recipients_status_message_pk_index", "status", "message_pk"),
+        # GET /messages?updatedSince=
+        Index("recipients_updated_at_index", "updated_at"),
+        {"comment": "One number of a message, with its one truthful outcome."},
+    )
+
+    message_pk: Mapped[int] = mapped_column(
+        Key, ForeignKey(Message.pk), primary_key=True, comment="The message; messages.pk."
+    )
+    recipient: Mapped[str] = mapped_column(bytewise(MAX_RECIPIENT), primary_key=True, comment="to: the E.164 number.")
+    position: Mapped[int] = mapped_column(SmallInteger, comment="Its place in the request, from 0.")
+    status: Mapped[str] = mapped_column(
+        String(16), comment="pending, sending, sent, unconfirmed, delivered, failed or not_sent."
+    )
+    standing: Mapped[bytes] = mapped_column(
+        LargeBinary, comment="The rank of the winning statement; only ever rises. Empty when there is none."
+    )
+    event_pk: Mapped[int | None] = mapped_column(Key, comment="The winning statement; events.pk.")
+    error_code: Mapped[int | None] = mapped_column(comment="Of the winning statement; see error_codes.")
+    description: Mapped[str | None] = mapped_column(Text, comment="Of the winning statement, in Bandwidth's words.")
+    occurred_at: Mapped[datetime | None] = mapped_column(Instant, comment="Of the winning statement.")
+    invalid_recipient: Mapped[bool] = mapped_column(
+        Boolean, comment="Whether any failure said that this number cannot receive."
+    )
+    updated_at: Mapped[datetime] = mapped_column(Instant, comment="When this row last changed.")
+
+
+class MessageId(Base):
+    __tablename__ = "message_ids"
+    __table_args__ = (
+        # the ids of a message
+        Index("message_ids_message_pk_index", "message_pk"),
+        {"comment": "Every message id Bandwidth ever named, and the message it stands for once that is known."},
+    )
+
+    message_id: Mapped[str] = mapped_column(
+        bytewise(MAX_MESSAGE_ID), primary_key=True, comment="Bandwidth's message.id."
+    )
+    message_pk: Mapped[int | None] = mapped_column(
+        Key, ForeignKey(Message.pk), comment="The message, set once and never changed; null until it is known."
+    )
+    answered: Mapped[bool] = mapped_column(
+        Boolean, comment="Whether Bandwidth's answer to our request named it (otherwise only events did)."
+    )
+    linked_at: Mapped[datetime | None] = mapped_column(Instant, comment="When its message became known.")
+
+
+class StoredEvent(Base):
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("message_id", "recipient", "type", "error_code", name="events_identity_unique"),
+        # the events of a message, and whether receipts are on
+        Index("events_message_pk_type_index", "message_pk", "type"),
+        # support_unlinked and support_inbound: few rows, newest first
+        Index(
+            "events_unlinked_index",
+            "first_received_at",
+            postgresql_where=text("message_pk IS NULL"),
+            sqlite_where=text("message_pk IS NULL"),
+        ),
+        {"comment": "What Bandwidth said, each thing once, however often it came."},
+    )
+
+    pk: Mapped[int] = mapped_column(Key, primary_key=True, comment="Our key of the event; not shown outside.")
+    message_id: Mapped[str] = mapped_column(bytewise(MAX_MESSAGE_ID), comment="Bandwidth's message.id.")
+    recipient: Mapped[str] = mapped_column(
+        bytewise(MAX_RECIPIENT), comment="The number the event is about; empty when it names none."
+    )
+    type: Mapped[str] = mapped_column(bytewise(MAX_TYPE), comment="Bandwidth's event type, verbatim.")
+    error_code: Mapped[int] = mapped_column(comment="Bandwidth's errorCode; 0 when there is none.")
+    message_pk: Mapped[int | None] = mapped_column(
+        Key, ForeignKey(Message.pk), comment="The message it is linked to, set once; null while unlinked."
+    )
+    linked_by: Mapped[str | None] = mapped_column(String(16), comment="tag or messageId; null while unlinked.")
+    tag: Mapped[str | None] = mapped_column(String(MAX_TAG), comment="The tag it came with; may be foreign.")
+    description: Mapped[str | None] = mapped_column(Text, comment="Bandwidth's sentence; advisory only.")
+    occurred_at: Mapped[datetime | None] = mapped_column(
+        Instant, comment="Bandwidth's time of the event, the earliest of all deliveries; null if unreadable."
+    )
+    first_received_at: Mapped[datetime] = mapped_column(Instant, comment="When it first came, by our clock.")
+    last_received_at: Mapped[datetime] = mapped_column(Instant, comment="When it last came, by our clock.")
+    deliveries: Mapped[int] = mapped_column(comment="How often it came; more than 1 means duplicates.")
+    source: Mapped[str] = mapped_column(String(16), comment="callback, or reconcile: asked of Bandwidth by us.")
+    payload: Mapped[str] = mapped_column(Text, comment="The event's JSON as it first came, ASCII-escaped.")
+
+
+class UnreadableCallback(Base):
+    __tablename__ = "unreadable_callbacks"
+    __table_args__ = ({"comment": "Elements of callbacks that are no events we can understand, kept raw."},)
+
+    pk: Mapped[int] = mapped_column(Key, primary_key=True, comment="Our key; not shown outside.")
+    sha256: Mapped[str] = mapped_column(String(64), unique=True, comment="Of the payload, hexadecimal.")
+    reason: Mapped[str] = mapped_column(Text, comment="Why it could not be understood.")
+    payload: Mapped[str] = mapped_column(Text, comment="The element's JSON text, ASCII-escaped.")
+    first_received_at: Mapped[datetime] = mapped_column(Instant, comment="When it first came, by our clock.")
+    last_received_at: Mapped[datetime] = mapped_column(Instant, comment="When it last came, by our clock.")
+    deliveries: Mapped[int] = mapped_column(comment="How often it came.")
+
+
+class ErrorCodeRow(Base):
+    __tablename__ = "error_codes"
+    __table_args__ = ({"comment": "What Bandwidth's error codes mean; written by receiver migrate."},)
+
+    code: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="Bandwidth's errorCode.")
+    name: Mapped[str | None] = mapped_column(String(64), comment="Bandwidth's name for it, if it has one.")
+    category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
+    billable: Mapped[bool | None] = mapped_column(
+        Boolean, comment="Whether Bandwidth bills the attempt; null: unstated."
+    )
+    advice: Mapped[str] = mapped_column(Text, comment="What happened and what to do, in one sentence.")
