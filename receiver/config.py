@@ -1,1 +1,200 @@
+"""The settings: read from the environment once, into a frozen object; every problem is reported at once.
+
+A setting is a field of Settings, and its variable is the field's name in capitals. config/example.env documents each.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from environs import Env, EnvValidationError
+from marshmallow import ValidationError
+from marshmallow.validate import Range
+
+from receiver.core import numbers
+from receiver.errors import ConfigurationError
+
+Item = TypeVar("Item")
+
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
+DEFAULT_API_URL = "https://messaging.bandwidth.com/api/v2"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A user and password that Bandwidth may present on the callback route."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of the application; the name stands for it in logs."""
+
+    name: str
+    key: str = field(repr=False)
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The running configuration."""
+
+    database_url: str = field(repr=False)
+    bandwidth_account_id: str | None
+    bandwidth_username: str | None
+    bandwidth_password: str | None = field(repr=False)
+    bandwidth_application_id: str | None
+    bandwidth_from: str | None
+    bandwidth_api_url: str
+    bandwidth_connect_timeout: float
+    """Seconds."""
+    bandwidth_read_timeout: float
+    """Seconds."""
+    callback_credentials: tuple[Credential, ...]
+    allow_unauthenticated_callbacks: bool
+    api_keys: tuple[ApiKey, ...]
+    read_only_api_keys: tuple[ApiKey, ...]
+    overdue_after_hours: float
+    max_body_bytes: int
+
+
+VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
+
+
+def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
+    """The settings of the environment.
+
+    ``sending`` demands what calling Bandwidth needs, ``serving`` also what keeps strangers out. Raises
+    ConfigurationError with every problem; no value appears in it.
+    """
+    env = Env(eager=False)
+    settings = Settings(
+        database_url=_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL,
+        bandwidth_account_id=_text(env, "BANDWIDTH_ACCOUNT_ID", required=sending or serving),
+        bandwidth_username=_text(env, "BANDWIDTH_USERNAME", required=sending or serving),
+        bandwidth_password=_text(env, "BANDWIDTH_PASSWORD", required=sending or serving),
+        bandwidth_application_id=_text(env, "BANDWIDTH_APPLICATION_ID"),
+        bandwidth_from=_text(env, "BANDWIDTH_FROM", check=_check_sender),
+        bandwidth_api_url=(_text(env, "BANDWIDTH_API_URL", check=_check_url) or DEFAULT_API_URL).rstrip("/"),
+        bandwidth_connect_timeout=_number(env, "BANDWIDTH_CONNECT_TIMEOUT", default=5, highest=600),
+        bandwidth_read_timeout=_number(env, "BANDWIDTH_READ_TIMEOUT", default=25, highest=600),
+        callback_credentials=_several(env, "CALLBACK_CREDENTIALS", _credential),
+        allow_unauthenticated_callbacks=env.bool("ALLOW_UNAUTHENTICATED_CALLBACKS", False),
+        api_keys=_several(env, "API_KEYS", _api_key(read_only=False)),
+        read_only_api_keys=_several(env, "READ_ONLY_API_KEYS", _api_key(read_only=True)),
+        overdue_after_hours=_number(env, "OVERDUE_AFTER_HOURS", default=27, highest=8760),
+        max_body_bytes=env.int("MAX_BODY_BYTES", 4_194_304, validate=Range(min=1)),
+    )
+    problems = (_open_doors(settings) if serving else {}) | _malformed(env)
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def describe(settings: Settings) -> dict[str, str]:
+    """Every setting as it may be shown: secrets only as how many there are and what they are called."""
+    shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
+    shown["DATABASE_URL"] = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", settings.database_url).partition("?")[0]
+    shown["BANDWIDTH_PASSWORD"] = "(set)" if settings.bandwidth_password else None
+    shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
+    for name in ("API_KEYS", "READ_ONLY_API_KEYS"):
+        shown[name] = ", ".join(f"{each.name}:(set)" for each in shown[name])
+    return {name: "(not set)" if value in (None, "") else str(value) for name, value in shown.items()}
+
+
+def _malformed(env: Env) -> dict[str, str]:
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        found = cast("Mapping[str, list[str]]", error.error_messages)
+        return {name: " ".join(messages) for name, messages in found.items()}
+    return {}
+
+
+def _open_doors(settings: Settings) -> dict[str, str]:
+    problems = {}
+    keys = [each.key for each in settings.api_keys + settings.read_only_api_keys]
+    if not keys:
+        problems["API_KEYS"] = "is missing: without a key nobody could use the API. Set it to name:key."
+    if len(set(keys)) < len(keys):
+        problems["API_KEYS"] = "holds a key twice, or one that is also in READ_ONLY_API_KEYS."
+    if not settings.callback_credentials and not settings.allow_unauthenticated_callbacks:
+        problems["CALLBACK_CREDENTIALS"] = (
+            "is missing: anybody could post events. Set it to user:password, "
+            "or set ALLOW_UNAUTHENTICATED_CALLBACKS=true if a proxy checks them."
+        )
+    return problems
+
+
+def _text(env: Env, name: str, *, required: bool = False, check: Callable[[str], None] | None = None) -> str | None:
+    """The variable's text; a blank one is the same as an absent one."""
+
+    def validate(value: str) -> None:
+        if required and not value:
+            raise ValidationError("is blank.")
+        if check and value:
+            check(value)
+
+    text: str | None = env.str(name, validate=validate) if required else env.str(name, "", validate=validate)
+    return text or None
+
+
+def _number(env: Env, name: str, *, default: float, highest: float) -> float:
+    return env.float(name, default, validate=Range(min=0, min_inclusive=False, max=highest))
+
+
+def _several(env: Env, name: str, read: Callable[[str, int], Item]) -> tuple[Item, ...]:
+    """The comma-separated items of a variable, or none if any of them is wrong."""
+    items: list[Item] = []
+
+    def validate(value: str) -> None:
+        entries = value.split(",") if value else []
+        items.extend(read(entry.strip(), place) for place, entry in enumerate(entries, start=1))
+
+    env.str(name, "", validate=validate)
+    return tuple(items)
+
+
+def _credential(entry: str, place: int) -> Credential:
+    user, colon, password = entry.partition(":")
+    if not (user and colon and password):
+        raise ValidationError(f"entry {place} is not user:password with both filled in.")
+    return Credential(user, password)
+
+
+def _api_key(*, read_only: bool) -> Callable[[str, int], ApiKey]:
+    def read(entry: str, place: int) -> ApiKey:
+        name, colon, key = entry.rpartition(":") if ":" not in entry else entry.partition(":")
+        if not key or (colon and not name):
+            raise ValidationError(f"entry {place} is not [name:]key with a key filled in.")
+        kind = "read-only key" if read_only else "key"
+        return ApiKey(name or f"{kind} {place}", key, read_only)
+
+    return read
+
+
+def _check_sender(value: str) -> None:
+    if not numbers.is_sender(value):
+        raise ValidationError("is neither an E.164 number such as +19195551234, nor a short code or alphanumeric id.")
+
+
+def _check_database_url(value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (
+            parts.scheme == "sqlite" and value.startswith("sqlite:///") and parts.path not in ("/", "/:memory:")
+        )
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValidationError("is neither sqlite:///FILE nor postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.")
+
+
+def _check_url(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}.")

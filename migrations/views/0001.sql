@@ -116,7 +116,9 @@ SELECT
     e.last_received_at,
     e.deliveries,
     CASE
-        WHEN e.type IN ('message-received', 'suggestion-response', 'requested-location-response') THEN 'inbound'
+        WHEN e.type IN (
+            'message-received', 'suggestion-response', 'requested-location-response', 'request-location-response'
+        ) THEN 'inbound'
         WHEN e.message_pk IS NULL THEN 'unlinked'
         WHEN e.type NOT IN (
             'message-queued', 'message-sending', 'message-sent', 'message-delivered', 'message-read', 'message-failed'

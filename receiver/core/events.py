@@ -8,7 +8,14 @@ from datetime import datetime
 
 MAX_TYPE, MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_ERROR_CODE = 64, 128, 64, 1024, 99999
 
-INBOUND_TYPES = frozenset({"message-received", "suggestion-response", "requested-location-response"})
+INBOUND_TYPES = frozenset(
+    {
+        "message-received",
+        "suggestion-response",
+        "requested-location-response",
+        "request-location-response",  # the spelling of Bandwidth's OpenAPI file from 2025-08 to 2026-06
+    }
+)
 """What people send to us. Judged by type, never by ``direction``: Bandwidth's examples had that wrong."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -78,6 +85,8 @@ class Delivered:
     tags: tuple[str, ...]
     """Every tag it came with, in the order of arrival: a repeat may carry one that the first lacked."""
     deliveries: int
+    place: int
+    """How many different events came before it."""
 
 
 def gather(events: Iterable[Event]) -> dict[Identity, Delivered]:
@@ -87,12 +96,13 @@ def gather(events: Iterable[Event]) -> dict[Identity, Delivered]:
         tags = (event.tag,) if event.tag else ()
         known = gathered.get(event.identity)
         if known is None:
-            gathered[event.identity] = Delivered(event=event, tags=tags, deliveries=1)
+            gathered[event.identity] = Delivered(event=event, tags=tags, deliveries=1, place=len(gathered))
         else:
             gathered[event.identity] = Delivered(
                 event=replace(known.event, occurred_at=earliest(known.event.occurred_at, event.occurred_at)),
                 tags=known.tags + tags,
                 deliveries=known.deliveries + 1,
+                place=known.place,
             )
     return gathered
 

@@ -10,6 +10,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def whole_millisecond(instant: datetime) -> datetime:
+    """``instant`` without what is finer than a millisecond: the resolution of tags."""
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+
+
 def parse(text: object) -> datetime | None:
     """The instant that ``text`` names, or None if it cannot be read or lies outside 2000 to 2100.
 

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.errors import ConfigurationError, StorageUnavailable
+from receiver.errors import StorageUnavailable
 from receiver.storage.models import Base
+
+__all__ = ["Database", "Session", "insert_into", "is_sqlite", "make_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -27,32 +29,12 @@ _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected (Pos
 Result = TypeVar("Result")
 
 
-def check_url(url: str) -> None:
-    """Raises ConfigurationError unless ``url`` names a database that this service can use."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError(
-            {"DATABASE_URL": "is not a database URL such as sqlite:///receiver.sqlite3"}
-        ) from error
-    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ConfigurationError({"DATABASE_URL": "must begin with sqlite:/// or postgresql+psycopg://"})
-    if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise ConfigurationError({"DATABASE_URL": "must name a file, such as sqlite:///receiver.sqlite3"})
-
-
-def safe_url(url: str) -> str:
-    """``url`` as it may be shown: without its password."""
-    return make_url(url).set(query={}).render_as_string(hide_password=True)
-
-
 def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
 def make_engine(url: str, **options: Any) -> Engine:
     """An engine for either database; parameters never appear in its errors, because they hold numbers and text."""
-    check_url(url)
     if is_sqlite(url):
         engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS}, **options)
         event.listen(engine, "connect", _prepare_sqlite)

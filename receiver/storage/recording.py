@@ -6,7 +6,7 @@ events, messages, recipients, each sorted; so two transactions that meet wait fo
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -95,6 +95,8 @@ def _event_row(
     delivered: Delivered, claim: int | None, bound: dict[str, int], *, now: datetime, source: str
 ) -> dict[str, Any]:
     event = delivered.event
+    # Rows are written in the order of locks; a microsecond apart, they can be read in the order of the callback.
+    received_at = now + timedelta(microseconds=delivered.place)
     by_id = None if event.is_inbound else bound.get(event.message_id)
     return {
         "message_id": event.message_id,
@@ -106,8 +108,8 @@ def _event_row(
         "tag": event.tag,
         "description": event.description,
         "occurred_at": event.occurred_at,
-        "first_received_at": now,
-        "last_received_at": now,
+        "first_received_at": received_at,
+        "last_received_at": received_at,
         "deliveries": delivered.deliveries,
         "source": source,
         "payload": event.payload,

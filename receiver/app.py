@@ -1,0 +1,49 @@
+"""The composition root: everything that a running application consists of is put together here."""
+
+import logging
+import sys
+
+from flask import Flask
+
+from receiver.bandwidth.client import BandwidthGateway
+from receiver.config import Settings, read_settings
+from receiver.errors import ConfigurationError
+from receiver.sending import Gateway
+from receiver.storage.database import Database
+from receiver.web import authentication, callbacks, health, messages, problems
+from receiver.web.services import EXTENSION, Services
+
+
+def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
+    """The WSGI application. ``settings`` must have been read for serving."""
+    app = Flask("receiver", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such an answer would need no credentials
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions[EXTENSION] = Services(settings, Database(settings.database_url), gateway or make_gateway(settings))
+    problems.register(app)
+    for module in (callbacks, messages, health):
+        app.register_blueprint(module.blueprint)
+    authentication.declared(app)
+    return app
+
+
+def make_gateway(settings: Settings) -> BandwidthGateway:
+    """The client that calls Bandwidth. ``settings`` must have been read for sending."""
+    return BandwidthGateway(
+        api_url=settings.bandwidth_api_url,
+        account_id=settings.bandwidth_account_id or "",
+        username=settings.bandwidth_username or "",
+        password=settings.bandwidth_password or "",
+        connect_timeout=settings.bandwidth_connect_timeout,
+        read_timeout=settings.bandwidth_read_timeout,
+    )
+
+
+def from_environment() -> Flask:
+    """The application as the environment configures it; ends the process with every problem of the settings."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return create_app(read_settings(serving=True))
+    except ConfigurationError as error:
+        sys.exit(f"The settings are wrong:\n{error}")

@@ -1,0 +1,222 @@
+"""Answers: what became of a message, for each of its recipients, and what each event was to it."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from receiver.bandwidth.error_codes import explain
+from receiver.core import times
+from receiver.core.send_status import RefusedBecause, SendStatus, shown
+from receiver.core.status import (
+    TERMINAL,
+    ConfirmedBy,
+    Disposition,
+    RecipientStatus,
+    confirmed_by,
+    disposition,
+    is_overdue,
+)
+from receiver.errors import MessageNotFound
+from receiver.storage.database import Database
+from receiver.storage.models import Message, Recipient, StoredEvent
+from receiver.storage.reading import MessageFilter, StoredMessage, events_of, message_tagged, messages_page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientReport:
+    """The outcome for one recipient."""
+
+    to: str
+    status: RecipientStatus
+    error_code: int | None
+    error_name: str | None
+    description: str | None
+    confirmed_by: ConfirmedBy | None
+    invalid_recipient: bool
+    overdue: bool
+    occurred_at: datetime | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReport:
+    """What Bandwidth, or the way to it, said against the message."""
+
+    status: int | None
+    """Bandwidth's HTTP status; None when there was no answer."""
+    type: str | None
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageReport:
+    """A message and the outcome for each of its recipients."""
+
+    tag: str
+    reference: str | None
+    message_id: str | None
+    message_ids: list[str]
+    sent_twice: bool
+    application_id: str
+    sender: str
+    text: str | None
+    media: list[str]
+    priority: str | None
+    expiration: datetime | None
+    segment_count: int | None
+    send_status: SendStatus
+    refused_because: RefusedBecause | None
+    error: ErrorReport | None
+    created_at: datetime
+    submitted_at: datetime | None
+    updated_at: datetime
+    summary: dict[str, int]
+    complete: bool
+    recipients: list[RecipientReport]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReport:
+    """One stored event, and what it is by the present facts."""
+
+    type: str
+    to: str | None
+    error_code: int | None
+    description: str | None
+    occurred_at: datetime | None
+    first_received_at: datetime
+    last_received_at: datetime
+    deliveries: int
+    disposition: Disposition
+    linked_by: str | None
+    source: str
+    payload: str
+    """The event's own JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some messages, newest first, and the cursor of the next page; None on the last."""
+
+    messages: list[MessageReport]
+    next_cursor: str | None
+
+
+def message(database: Database, tag: str) -> MessageReport:
+    """Raises MessageNotFound."""
+    with database.read() as session:
+        stored = message_tagged(session, tag)
+    if stored is None:
+        raise MessageNotFound(tag)
+    return report(stored, now=times.now())
+
+
+def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Page:
+    """One page of the messages that fit; ``wanted.after_tag`` is the cursor of the page before."""
+    now = times.now()
+    with database.read() as session:
+        found = messages_page(session, wanted, limit=limit + 1, now=now)
+    reports = [report(stored, now=now) for stored in found[:limit]]
+    return Page(reports, reports[-1].tag if len(found) > limit else None)
+
+
+def events(database: Database, tag: str) -> list[EventReport]:
+    """The message's events, first received first. Raises MessageNotFound."""
+    with database.read() as session:
+        stored = message_tagged(session, tag)
+        if stored is None:
+            raise MessageNotFound(tag)
+        rows = events_of(session, stored.row.pk)
+    recipients = {each.recipient: each for each in stored.row.recipients}
+    return [_event_report(row, recipients.get(row.recipient)) for row in rows]
+
+
+def report(stored: StoredMessage, *, now: datetime) -> MessageReport:
+    """The message as it is now."""
+    row = stored.row
+    send_status = shown(SendStatus(row.send_status), deadline=row.deadline, now=now)
+    recipients = [_recipient_report(each, row, send_status, stored.receipts, now=now) for each in row.recipients]
+    by_preference = sorted(row.message_ids, key=lambda each: (not each.answered, each.message_id.encode()))
+    changes = [each.updated_at for each in row.recipients]
+    changes += [each.linked_at for each in row.message_ids if each.linked_at is not None]
+    return MessageReport(
+        tag=row.tag,
+        reference=row.reference,
+        message_id=by_preference[0].message_id if by_preference else None,
+        message_ids=sorted((each.message_id for each in row.message_ids), key=str.encode),
+        sent_twice=len(row.message_ids) > 1,
+        application_id=row.application_id,
+        sender=row.sender,
+        text=row.text,
+        media=json.loads(row.media),
+        priority=row.priority,
+        expiration=row.expiration,
+        segment_count=row.segment_count,
+        send_status=send_status,
+        refused_because=RefusedBecause(row.refused_because) if row.refused_because else None,
+        error=_error_report(row),
+        created_at=row.created_at,
+        submitted_at=row.submitted_at,
+        updated_at=max([row.updated_at, *changes]),
+        summary=_summary(recipients),
+        complete=all(each.status in TERMINAL for each in recipients),
+        recipients=recipients,
+    )
+
+
+def _recipient_report(
+    row: Recipient, message_row: Message, send_status: SendStatus, receipts: bool, *, now: datetime
+) -> RecipientReport:
+    status = RecipientStatus(row.status)
+    return RecipientReport(
+        to=row.recipient,
+        status=status,
+        error_code=row.error_code,
+        error_name=explain(row.error_code).name if row.error_code else None,
+        description=row.description,
+        confirmed_by=confirmed_by(status, receipts=receipts),
+        invalid_recipient=row.invalid_recipient,
+        overdue=is_overdue(status, send_status=send_status, overdue_at=message_row.overdue_at, now=now),
+        occurred_at=row.occurred_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _error_report(row: Message) -> ErrorReport | None:
+    if row.error_status is None and row.error_type is None and row.error_description is None:
+        return None
+    return ErrorReport(status=row.error_status, type=row.error_type, description=row.error_description)
+
+
+def _summary(recipients: Sequence[RecipientReport]) -> dict[str, int]:
+    count = Counter(each.status for each in recipients)
+    return {
+        "total": len(recipients),
+        **{status.value: count[status] for status in RecipientStatus},
+        "overdue": sum(each.overdue for each in recipients),
+    }
+
+
+def _event_report(row: StoredEvent, recipient: Recipient | None) -> EventReport:
+    return EventReport(
+        type=row.type,
+        to=row.recipient or None,
+        error_code=row.error_code or None,
+        description=row.description,
+        occurred_at=row.occurred_at,
+        first_received_at=row.first_received_at,
+        last_received_at=row.last_received_at,
+        deliveries=row.deliveries,
+        disposition=disposition(
+            event_type=row.type,
+            linked=row.message_pk is not None,
+            is_winner=recipient is not None and recipient.event_pk == row.pk,
+            recipient=RecipientStatus(recipient.status) if recipient else None,
+            invalid_recipient=recipient is not None and recipient.invalid_recipient,
+        ),
+        linked_by=row.linked_by,
+        source=row.source,
+        payload=row.payload,
+    )

@@ -1,0 +1,134 @@
+"""Finds messages and their events. Every function reads; none changes anything."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy.orm import Session, selectinload
+
+from receiver.core import tags
+from receiver.core.send_status import SendStatus
+from receiver.core.status import RECEIPT_TYPES, TERMINAL, RecipientStatus
+from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFilter:
+    """Which messages to list; None does not restrict."""
+
+    reference: str | None = None
+    message_id: str | None = None
+    to: str | None = None
+    sender: str | None = None
+    send_status: SendStatus | None = None
+    """The shown one."""
+    status: RecipientStatus | None = None
+    """Of any recipient."""
+    complete: bool | None = None
+    since: datetime | None = None
+    """Created at or after."""
+    until: datetime | None = None
+    """Created before."""
+    updated_since: datetime | None = None
+    """Changed at or after."""
+    after_tag: str | None = None
+    """The last message of the page before."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message with all that its outcome depends on."""
+
+    row: Message
+    """Its recipients in the request's order, its message ids sorted."""
+    receipts: bool
+    """Whether an event said that delivery receipts are on."""
+
+
+def message_tagged(session: Session, tag: str) -> StoredMessage | None:
+    return next(iter(_load(session, select(Message).where(Message.tag == tag))), None)
+
+
+def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: datetime) -> list[StoredMessage]:
+    """Newest first, at most ``limit``."""
+    query = select(Message).where(*_conditions(wanted, now=now)).order_by(Message.tag.desc()).limit(limit)
+    return _load(session, query)
+
+
+def messages_after(session: Session, pk: int, *, limit: int) -> Sequence[Message]:
+    """The messages with a higher key, in the order of keys."""
+    return session.scalars(select(Message).where(Message.pk > pk).order_by(Message.pk).limit(limit)).all()
+
+
+def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
+    """All events linked to the message, first received first."""
+    return session.scalars(
+        select(StoredEvent)
+        .where(StoredEvent.message_pk == message_pk)
+        .order_by(StoredEvent.first_received_at, StoredEvent.pk)
+    ).all()
+
+
+def _load(session: Session, query: Select[Message]) -> list[StoredMessage]:
+    rows = session.scalars(query.options(selectinload(Message.recipients), selectinload(Message.message_ids))).all()
+    with_receipts = _with_receipts(session, [row.pk for row in rows])
+    return [StoredMessage(row, row.pk in with_receipts) for row in rows]
+
+
+def _with_receipts(session: Session, message_pks: Sequence[int]) -> set[int]:
+    if not message_pks:
+        return set()
+    query = select(StoredEvent.message_pk).where(
+        StoredEvent.message_pk.in_(message_pks), StoredEvent.type.in_(RECEIPT_TYPES)
+    )
+    return {pk for pk in session.scalars(query.distinct()) if pk is not None}
+
+
+def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnElement[bool]]:
+    if wanted.reference is not None:
+        yield Message.reference == wanted.reference
+    if wanted.message_id is not None:
+        yield _has(MessageId, MessageId.message_id == wanted.message_id)
+    if wanted.to is not None:
+        yield _has(Recipient, Recipient.recipient == wanted.to)
+    if wanted.sender is not None:
+        yield Message.sender == wanted.sender
+    if wanted.send_status is not None:
+        yield _shows(wanted.send_status, now=now)
+    if wanted.status is not None:
+        yield _has(Recipient, Recipient.status == wanted.status)
+    if wanted.complete is not None:
+        open_recipient = _has(Recipient, Recipient.status.in_(set(RecipientStatus) - TERMINAL))
+        yield ~open_recipient if wanted.complete else open_recipient
+    if wanted.since is not None:
+        yield Message.tag >= tags.bound(wanted.since)
+    if wanted.until is not None:
+        yield Message.tag < tags.bound(wanted.until)
+    if wanted.updated_since is not None:
+        yield _changed_since(wanted.updated_since)
+    if wanted.after_tag is not None:
+        yield Message.tag < wanted.after_tag
+
+
+def _has(model: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(model.message_pk == Message.pk, condition)
+
+
+def _shows(status: SendStatus, *, now: datetime) -> ColumnElement[bool]:
+    """core.send_status.shown() in SQL."""
+    lapsed = and_(Message.send_status == SendStatus.SUBMITTING, Message.deadline < now)
+    if status is SendStatus.UNKNOWN:
+        return or_(Message.send_status == status, lapsed)
+    if status is SendStatus.SUBMITTING:
+        return and_(Message.send_status == status, ~lapsed)
+    return Message.send_status == status
+
+
+def _changed_since(instant: datetime) -> ColumnElement[bool]:
+    return or_(
+        Message.updated_at >= instant,
+        _has(Recipient, Recipient.updated_at >= instant),
+        _has(MessageId, MessageId.linked_at >= instant),
+    )

@@ -1,0 +1,96 @@
+"""Who may call what. Every view declares it with one of these decorators, and the application refuses to start else."""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from flask import Flask, request
+
+from receiver.web.problems import Forbidden, Unauthenticated
+from receiver.web.services import services
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Access(Enum):
+    """What a view demands of its caller."""
+
+    PUBLIC = "nothing"
+    CALLBACK = "the callback credentials registered with Bandwidth"
+    READ = "any API key"
+    WRITE = "an API key that may write"
+
+
+CHALLENGES = {
+    # Bandwidth sends its first request bare, and the second only after a challenge like this one
+    # (dev.bandwidth.com/docs/messaging/webhooks, "Callback authentication"; RFC 7617).
+    Access.CALLBACK: 'Basic realm="bandwidth-receiver"',
+    Access.READ: 'Bearer realm="bandwidth-receiver"',
+    Access.WRITE: 'Bearer realm="bandwidth-receiver"',
+}
+
+
+def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Lets a view run only for a caller with that access, checked before anything is read of the body."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @wraps(view)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            _check(access)
+            return view(*args, **kwargs)
+
+        vars(checked)["access"] = access
+        return checked
+
+    return decorate
+
+
+def declared(app: Flask) -> dict[str, Access]:
+    """What every endpoint demands. Raises LookupError for a view that declares nothing."""
+    undeclared = [name for name, view in app.view_functions.items() if "access" not in vars(view)]
+    if undeclared:
+        raise LookupError(f"views without @requires: {', '.join(undeclared)}")
+    return {name: vars(view)["access"] for name, view in app.view_functions.items()}
+
+
+def _check(access: Access) -> None:
+    if access is Access.CALLBACK:
+        if not _callback_credentials_verify():
+            raise Unauthenticated(CHALLENGES[access])
+    elif access is not Access.PUBLIC:
+        settings = services().settings
+        token = _authorization("bearer")
+        if _any_equal(token, (each.key for each in settings.api_keys)):
+            return
+        if not _any_equal(token, (each.key for each in settings.read_only_api_keys)):
+            raise Unauthenticated(CHALLENGES[access])
+        if access is Access.WRITE:
+            raise Forbidden
+
+
+def _callback_credentials_verify() -> bool:
+    settings = services().settings
+    if settings.allow_unauthenticated_callbacks and not settings.callback_credentials:
+        return True
+    try:
+        given = base64.b64decode(_authorization("basic"), validate=True)
+    except binascii.Error:
+        return False
+    return _any_equal(given, (f"{each.user}:{each.password}" for each in settings.callback_credentials))
+
+
+def _authorization(scheme: str) -> bytes:
+    """The credentials of the Authorization header, if it is of that scheme; else nothing."""
+    given, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return credentials.strip().encode("latin-1", "replace") if given.lower() == scheme else b""
+
+
+def _any_equal(given: bytes, secrets: Iterable[str]) -> bool:
+    """Compares with every secret, in a time that does not tell which one came close."""
+    verdicts = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
+    return any(verdicts)

@@ -1,0 +1,156 @@
+"""The API of the application: send a message, and ask what became of it."""
+
+import json
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from flask import Blueprint, Response, jsonify, request, url_for
+from marshmallow import Schema, ValidationError
+
+from receiver import reporting, sending
+from receiver.config import Settings
+from receiver.core import times
+from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.core.tags import is_tag
+from receiver.errors import MessageNotFound, NotJSON
+from receiver.sending import Sent
+from receiver.storage.reading import MessageFilter
+from receiver.web.authentication import Access, requires
+from receiver.web.problems import FieldErrors, InvalidFields, problem
+from receiver.web.schemas import EventSchema, MessageRequest, MessageSchema, MessagesQuery
+from receiver.web.services import services
+
+blueprint = Blueprint("messages", __name__)
+
+RETRY_SECONDS = 10
+"""After a 429 that names no time: a full queue has made room for a group of ten, at the default one message a second
+(Bandwidth, "Rate limits")."""
+
+
+@blueprint.post("/messages")
+@requires(Access.WRITE)
+def create() -> Response:
+    settings = services().settings
+    message = _message(_json_body(), settings)
+    overdue_after = timedelta(hours=settings.overdue_after_hours)
+    return _sent(sending.send(services().database, services().gateway, message, overdue_after=overdue_after))
+
+
+@blueprint.get("/messages/<tag>")
+@requires(Access.READ)
+def show(tag: str) -> Response:
+    return jsonify(MessageSchema().dump(reporting.message(services().database, _known_shape(tag))))
+
+
+@blueprint.get("/messages/<tag>/events")
+@requires(Access.READ)
+def events(tag: str) -> Response:
+    found = reporting.events(services().database, _known_shape(tag))
+    # The payload goes out as the text that came in: decoding could not keep every number that JSON can hold.
+    texts = [f'{json.dumps(EventSchema().dump(event))[:-1]}, "payload": {event.payload}}}' for event in found]
+    return Response(f'{{"events": [{", ".join(texts)}]}}', content_type="application/json")
+
+
+@blueprint.get("/messages")
+@requires(Access.READ)
+def search() -> Response:
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise InvalidFields({name: ["Must be given once."] for name in repeated})
+    wanted = _load(MessagesQuery(), request.args.to_dict())
+    limit = wanted.pop("limit")
+    page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
+    return jsonify(messages=MessageSchema(many=True).dump(page.messages), nextCursor=page.next_cursor)
+
+
+def _known_shape(tag: str) -> str:
+    if not is_tag(tag):
+        raise MessageNotFound(tag)
+    return tag
+
+
+def _refuse_constant(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is not a JSON number")
+
+
+def _json_body() -> Any:
+    try:
+        return json.loads(request.get_data(cache=False).decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise NotJSON("The body is not JSON.") from error
+
+
+def _message(given: Any, settings: Settings) -> OutboundMessage:
+    if isinstance(given, dict):
+        defaults = {"from": settings.bandwidth_from, "applicationId": settings.bandwidth_application_id}
+        given = given | {name: value for name, value in defaults.items() if given.get(name) is None}
+    fields = _load(MessageRequest(), given)
+    return OutboundMessage(**fields | {"to": tuple(fields["to"]), "media": tuple(fields["media"])})
+
+
+def _load(schema: Schema, given: Any) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(given)
+    except ValidationError as error:
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call]
+        raise InvalidFields(_flat(messages)) from error
+    return loaded
+
+
+def _flat(messages: dict[str, Any]) -> FieldErrors:
+    """One list per field; an element of a list is named like ``to[0]``."""
+    flat: FieldErrors = {}
+    for name, found in messages.items():
+        if isinstance(found, dict):
+            flat |= {f"{name}[{place}]": texts for place, texts in found.items()}
+        else:
+            flat["body" if name == "_schema" else name] = found
+    return flat
+
+
+def _sent(sent: Sent) -> Response:
+    """The answer of design's table of sending states; whatever it is, the tag and the present state are in it."""
+    if sent.stored is None:
+        return _unknown(sent.tag, "Bandwidth's answer could not be stored.")
+    message = reporting.report(sent.stored, now=times.now())
+    if message.send_status is SendStatus.ACCEPTED:
+        answer = jsonify(MessageSchema().dump(message))
+        answer.status_code = 202
+        answer.headers["Location"] = url_for("messages.show", tag=message.tag)
+        return answer
+    if isinstance(sent.answer, Refused):
+        return _refused(sent.tag, sent.answer)
+    return _unknown(sent.tag, _said(sent.answer))
+
+
+def _unknown(tag: str, said: str) -> Response:
+    detail = f"Nobody can say whether this was sent: do not send it again, ask for its tag. {said}"
+    return problem(504, detail.strip(), tag=tag, sendStatus=SendStatus.UNKNOWN)
+
+
+def _refused(tag: str, answer: Refused) -> Response:
+    state: dict[str, Any] = {"tag": tag, "sendStatus": SendStatus.REFUSED}
+    detail = f"This was not sent. {_said(answer)}".strip()
+    if answer.because is RefusedBecause.RATE_LIMITED:
+        seconds = answer.retry_after if answer.retry_after is not None else RETRY_SECONDS
+        return problem(429, detail, headers={"Retry-After": str(seconds)}, **state)
+    if answer.because is RefusedBecause.UNREACHABLE or answer.status == 500:
+        return problem(503, detail, **state)
+    if answer.status == 400:
+        return problem(422, detail, errors=_field_errors(answer), **state)
+    return problem(502, detail, **state)
+
+
+def _field_errors(answer: Refused) -> FieldErrors:
+    """Bandwidth's field errors; its fields and ours have the same names."""
+    errors: FieldErrors = {}
+    for name, description in answer.field_errors:
+        errors.setdefault(name, []).append(description)
+    return errors
+
+
+def _said(answer: Answer) -> str:
+    if isinstance(answer, Accepted) or not (answer.type or answer.description):
+        return ""
+    return f"Bandwidth: {answer.description or answer.type}" if answer.status else answer.description or ""
