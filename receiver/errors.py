@@ -28,8 +28,16 @@ class SchemaOutdated(ReceiverError):
     """The database is not migrated; run `receiver migrate`."""
 
 
-class InvalidCursor(ReceiverError):
-    """The cursor is not one that this service gave out."""
+FieldErrors = dict[str, list[str]]
+"""What is wrong with each field; an element of a list is named like ``to[0]``."""
+
+
+class InvalidFields(ReceiverError):
+    """Fields of the request are wrong."""
+
+    def __init__(self, errors: FieldErrors) -> None:
+        super().__init__("\n".join(f"{name}: {' '.join(found)}" for name, found in sorted(errors.items())))
+        self.errors = errors
 
 
 class MessageNotFound(ReceiverError):

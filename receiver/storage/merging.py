@@ -6,6 +6,7 @@ Everything here runs inside one write transaction of the caller, and locks messa
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Update, select, tuple_, update
 from sqlalchemy.orm import Session
@@ -87,28 +88,25 @@ def merge(session: Session, linked: Sequence[Linked], *, now: datetime) -> None:
     for row in locked:
         key = (row.message_pk, row.recipient)
         if row.standing < standing(best[key].event):
-            write_outcome(session, key, best[key], now=now)
+            better = set_recipient(key).where(Recipient.standing < standing(best[key].event))
+            session.execute(better.values(outcome_values(best[key]) | {"updated_at": now}))
         if key in invalid and not row.invalid_recipient:
-            session.execute(_recipient(key).values(invalid_recipient=True, updated_at=now))
+            session.execute(set_recipient(key).values(invalid_recipient=True, updated_at=now))
 
 
-def write_outcome(session: Session, key: RecipientKey, winner: Linked, *, now: datetime) -> None:
-    """Makes ``winner`` the statement that the recipient shows, unless it shows one of higher standing."""
-    event = winner.event
-    session.execute(
-        _recipient(key)
-        .where(Recipient.standing < standing(event))
-        .values(
-            status=statement(event.type, event.error_code),
-            standing=standing(event),
-            event_pk=winner.pk,
-            error_code=event.error_code or None,
-            description=event.description,
-            occurred_at=event.occurred_at,
-            updated_at=now,
-        )
-    )
+def outcome_values(winner: Linked | None, *, unsaid: RecipientStatus = RecipientStatus.PENDING) -> dict[str, Any]:
+    """The columns of a recipient that shows ``winner``; ``unsaid`` is its status when there is no statement."""
+    event = winner.event if winner else None
+    return {
+        "status": (event and statement(event.type, event.error_code)) or unsaid,
+        "standing": standing(event) if event else NO_STANDING,
+        "event_pk": winner.pk if winner else None,
+        "error_code": (event.error_code or None) if event else None,
+        "description": event.description if event else None,
+        "occurred_at": event.occurred_at if event else None,
+    }
 
 
-def _recipient(key: RecipientKey) -> Update:
+def set_recipient(key: RecipientKey) -> Update:
+    """An UPDATE of that one recipient."""
     return update(Recipient).where(Recipient.message_pk == key[0], Recipient.recipient == key[1])

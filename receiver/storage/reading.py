@@ -57,11 +57,6 @@ def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: d
     return _load(session, query)
 
 
-def messages_after(session: Session, pk: int, *, limit: int) -> Sequence[Message]:
-    """The messages with a higher key, in the order of keys."""
-    return session.scalars(select(Message).where(Message.pk > pk).order_by(Message.pk).limit(limit)).all()
-
-
 def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
     """All events linked to the message, first received first."""
     return session.scalars(

@@ -5,20 +5,18 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from flask import Blueprint, Response, jsonify, request, url_for
-from marshmallow import Schema, ValidationError
 
 from receiver import reporting, sending
-from receiver.config import Settings
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
+from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.tags import is_tag
-from receiver.errors import MessageNotFound, NotJSON
+from receiver.errors import FieldErrors, InvalidFields, MessageNotFound, NotJSON
 from receiver.sending import Sent
 from receiver.storage.reading import MessageFilter
 from receiver.web.authentication import Access, requires
-from receiver.web.problems import FieldErrors, InvalidFields, problem
-from receiver.web.schemas import EventSchema, MessageRequest, MessageSchema, MessagesQuery
+from receiver.web.problems import problem
+from receiver.web.schemas import EventSchema, MessageSchema, MessagesQuery, load, read_message
 from receiver.web.services import services
 
 blueprint = Blueprint("messages", __name__)
@@ -32,7 +30,7 @@ RETRY_SECONDS = 10
 @requires(Access.WRITE)
 def create() -> Response:
     settings = services().settings
-    message = _message(_json_body(), settings)
+    message = read_message(_json_body(), settings)
     overdue_after = timedelta(hours=settings.overdue_after_hours)
     return _sent(sending.send(services().database, services().gateway, message, overdue_after=overdue_after))
 
@@ -58,7 +56,7 @@ def search() -> Response:
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
     if repeated:
         raise InvalidFields({name: ["Must be given once."] for name in repeated})
-    wanted = _load(MessagesQuery(), request.args.to_dict())
+    wanted = load(MessagesQuery(), request.args.to_dict())
     limit = wanted.pop("limit")
     page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
     return jsonify(messages=MessageSchema(many=True).dump(page.messages), nextCursor=page.next_cursor)
@@ -79,34 +77,6 @@ def _json_body() -> Any:
         return json.loads(request.get_data(cache=False).decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise NotJSON("The body is not JSON.") from error
-
-
-def _message(given: Any, settings: Settings) -> OutboundMessage:
-    if isinstance(given, dict):
-        defaults = {"from": settings.bandwidth_from, "applicationId": settings.bandwidth_application_id}
-        given = given | {name: value for name, value in defaults.items() if given.get(name) is None}
-    fields = _load(MessageRequest(), given)
-    return OutboundMessage(**fields | {"to": tuple(fields["to"]), "media": tuple(fields["media"])})
-
-
-def _load(schema: Schema, given: Any) -> dict[str, Any]:
-    try:
-        loaded: dict[str, Any] = schema.load(given)
-    except ValidationError as error:
-        messages = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise InvalidFields(_flat(messages)) from error
-    return loaded
-
-
-def _flat(messages: dict[str, Any]) -> FieldErrors:
-    """One list per field; an element of a list is named like ``to[0]``."""
-    flat: FieldErrors = {}
-    for name, found in messages.items():
-        if isinstance(found, dict):
-            flat |= {f"{name}[{place}]": texts for place, texts in found.items()}
-        else:
-            flat["body" if name == "_schema" else name] = found
-    return flat
 
 
 def _sent(sent: Sent) -> Response:

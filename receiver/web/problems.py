@@ -9,11 +9,9 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from receiver.errors import MessageNotFound, NotJSON, StorageUnavailable
+from receiver.errors import InvalidFields, MessageNotFound, NotJSON, StorageUnavailable
 
 log = logging.getLogger(__name__)
-
-FieldErrors = dict[str, list[str]]
 
 RETRY_SECONDS = "5"
 """What a caller is told to wait when the database did not answer; less than its own time-out."""
@@ -30,14 +28,6 @@ class Unauthenticated(Exception):
 
 class Forbidden(Exception):
     """The key may only read."""
-
-
-class InvalidFields(Exception):
-    """Fields of the request are wrong."""
-
-    def __init__(self, errors: FieldErrors) -> None:
-        super().__init__(errors)
-        self.errors = errors
 
 
 def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:

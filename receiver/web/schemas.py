@@ -6,11 +6,14 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
 
+from receiver.config import Settings
 from receiver.core import numbers, times
 from receiver.core.events import MAX_MESSAGE_ID, is_storable
+from receiver.core.messages import OutboundMessage
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.core.tags import is_tag
+from receiver.errors import FieldErrors, InvalidFields
 
 MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 2048, 10, 4096, 255
 MAX_PAGE, DEFAULT_PAGE = 200, 50
@@ -221,3 +224,33 @@ class EventSchema(Schema):
     disposition = fields.Enum(Disposition, by_value=True)
     linked_by = fields.String(data_key="linkedBy")
     source = fields.String()
+
+
+def read_message(given: Any, settings: Settings) -> OutboundMessage:
+    """The message that a request's JSON asks for, defaults filled in. Raises InvalidFields."""
+    if isinstance(given, dict):
+        defaults = {"from": settings.bandwidth_from, "applicationId": settings.bandwidth_application_id}
+        given = given | {name: value for name, value in defaults.items() if given.get(name) is None}
+    fields = load(MessageRequest(), given)
+    return OutboundMessage(**fields | {"to": tuple(fields["to"]), "media": tuple(fields["media"])})
+
+
+def load(schema: Schema, given: Any) -> dict[str, Any]:
+    """Raises InvalidFields."""
+    try:
+        loaded: dict[str, Any] = schema.load(given)
+    except ValidationError as error:
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call]
+        raise InvalidFields(_flat(messages)) from error
+    return loaded
+
+
+def _flat(messages: dict[str, Any]) -> FieldErrors:
+    """One list per field; an element of a list is named like ``to[0]``."""
+    flat: FieldErrors = {}
+    for name, found in messages.items():
+        if isinstance(found, dict):
+            flat |= {f"{name}[{place}]": texts for place, texts in found.items()}
+        else:
+            flat["body" if name == "_schema" else name] = found
+    return flat

@@ -1,0 +1,175 @@
+"""The whole loop on this machine, in real processes: simulator, server, a group message, its events, the answers."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import requests
+from rich.console import Console
+from rich.rule import Rule
+
+from receiver import reporting, terminal
+from receiver.errors import ReceiverError
+from receiver.storage import migrations
+from receiver.storage.database import Database
+
+API_KEY, CALLBACK_USER, CALLBACK_PASSWORD = "demo-key", "bandwidth", "demo-password"
+
+RECIPIENTS = {
+    "+19195550101": "an ordinary number",
+    "+12005564404": "an invalid number: Bandwidth says failed, and then delivered all the same",
+    "+12005610002": "a number whose event Bandwidth delivers three times",
+}
+DELIVERIES = 6
+"""Events that the simulator sends for them: 1 + 2 + 3."""
+
+PATIENCE = 30.0
+"""Seconds for each step; it takes about two."""
+
+QUERY = """SELECT recipient, status, error_code, error_name
+FROM support_recipients WHERE tag = '{tag}' ORDER BY position"""
+
+
+def run(console: Console) -> None:
+    """Raises ReceiverError if any step fails; leaves nothing running and nothing on the disk."""
+    with ExitStack() as stack:
+        stack.enter_context(_ended_by_signals())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="receiver-demo-")))
+        simulator_port, server_port = _free_ports(2)
+        environment = _environment(folder, simulator_port)
+        url = f"http://127.0.0.1:{server_port}"
+
+        _step(console, "Migrate an SQLite file")
+        migrations.upgrade(environment["DATABASE_URL"])
+        _step(console, "Start the simulator of Bandwidth, and the service")
+        callback = ["--callback-url", f"{url}/callbacks/bandwidth"]
+        credentials = ["--callback-user", CALLBACK_USER, "--callback-password", CALLBACK_PASSWORD]
+        for command in (
+            ["simulate", "--port", str(simulator_port), *callback, *credentials],
+            ["serve", "--port", str(server_port)],
+        ):
+            stack.enter_context(_running(command, environment, folder))
+        _wait_for(lambda: requests.get(f"{url}/health/ready", timeout=5).ok, "the service to be ready")
+
+        _step(console, "Send a group message to")
+        for number, what in RECIPIENTS.items():
+            console.print(f"    {number}  {what}", markup=False, soft_wrap=True)
+        tag = _send(url)
+        _step(console, "Wait for the events")
+        _wait_for(lambda: _deliveries(url, tag) >= DELIVERIES, "the events")
+        _show(console, environment["DATABASE_URL"], tag)
+
+
+def _show(console: Console, database_url: str, tag: str) -> None:
+    with Database(database_url) as database:
+        terminal.show_message(console, reporting.message(database, tag))
+        terminal.show_events(console, reporting.events(database, tag))
+    query = QUERY.format(tag=tag)
+    _step(console, "What a support person asks in any SQL client")
+    console.print(query, style="cyan", markup=False, soft_wrap=True)
+    connection = sqlite3.connect(database_url.removeprefix("sqlite:///"))
+    try:
+        cursor = connection.execute(query)
+        terminal.show_rows(console, [column[0] for column in cursor.description], cursor)
+    finally:
+        connection.close()
+
+
+def _step(console: Console, title: str) -> None:
+    console.print(Rule(title, align="left", style="dim"))
+
+
+def _environment(folder: Path, simulator_port: int) -> dict[str, str]:
+    return os.environ | {
+        "DATABASE_URL": f"sqlite:///{folder / 'receiver.sqlite3'}",
+        "BANDWIDTH_API_URL": f"http://127.0.0.1:{simulator_port}/api/v2",
+        "BANDWIDTH_ACCOUNT_ID": "5000000",
+        "BANDWIDTH_USERNAME": "demo",
+        "BANDWIDTH_PASSWORD": "demo",
+        "BANDWIDTH_APPLICATION_ID": "93de2206-9669-4e07-948d-329f4b722ee2",
+        "BANDWIDTH_FROM": "+19195550100",
+        "CALLBACK_CREDENTIALS": f"{CALLBACK_USER}:{CALLBACK_PASSWORD}",
+        "API_KEYS": f"demo:{API_KEY}",
+        "READ_ONLY_API_KEYS": "",
+    }
+
+
+def _send(url: str) -> str:
+    body = {"to": list(RECIPIENTS), "text": "Lunch is at noon.", "reference": "demo"}
+    answer = requests.post(f"{url}/messages", json=body, headers=_authorization(), timeout=PATIENCE)
+    if answer.status_code != 202:
+        raise ReceiverError(f"The service answered {answer.status_code}: {answer.text}")
+    return str(answer.json()["tag"])
+
+
+def _deliveries(url: str, tag: str) -> int:
+    answer = requests.get(f"{url}/messages/{tag}/events", headers=_authorization(), timeout=PATIENCE)
+    return sum(event["deliveries"] for event in answer.json()["events"])
+
+
+def _authorization() -> dict[str, str]:
+    return {"Authorization": f"Bearer {API_KEY}"}
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """A child process running that command; its output is shown only if it dies."""
+    log = folder / f"{command[0]}.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "receiver.cli", *command], env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield
+    except ReceiverError as error:
+        if child.poll() is not None:
+            raise ReceiverError(f"`receiver {command[0]}` ended by itself:\n{log.read_text()}") from error
+        raise
+    finally:
+        child.terminate()
+        try:
+            child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: by unwinding, which ends the children."""
+
+    def unwind(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait_for(condition: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up:
+        with suppress(requests.ConnectionError):
+            if condition():
+                return
+        time.sleep(0.05)
+    raise ReceiverError(f"Waited {PATIENCE:.0f} seconds for {what}.")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

@@ -1,0 +1,88 @@
+"""The account at Bandwidth that the simulator stands for."""
+
+import hmac
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from receiver.simulator.callbacks import Chain, callback, inbound_event, plan
+from receiver.simulator.clock import now
+from receiver.simulator.delivery import Delivery
+from receiver.simulator.messages import Message, new_id
+from receiver.simulator.options import CallbackShape, SimulatorOptions, Switches
+from receiver.simulator.refusals import unauthorized
+from receiver.simulator.validation import MessageRequest
+
+MOST_REMEMBERED = 10_000  # messages
+APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"
+"""Whose number receives messages; the one in Bandwidth's examples."""
+
+
+class Account:
+    """Credentials, switches, accepted messages and the callbacks about them."""
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        self.switches: Switches = options.switches
+        self.messages: deque[Message] = deque(maxlen=MOST_REMEMBERED)
+        self.stopping = threading.Event()
+        self._options = options
+        self._random = Random(options.seed)  # noqa: S311 - it draws delays, nothing that must not be guessed
+        self.delivery = Delivery(options, random=self._random)
+
+    def start(self) -> None:
+        self.delivery.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.delivery.stop()
+
+    def check(self, *, account_id: str, username: str, password: str) -> None:
+        """Raises Refusal 401 unless these are the account's own."""
+        options = self._options
+        pairs = (
+            (account_id, options.account_id),
+            (username, options.username),
+            (password, options.password),
+        )
+        if not all(_same(given, expected) for given, expected in pairs):
+            raise unauthorized()
+
+    def accept(
+        self, request: MessageRequest, *, headers: Mapping[str, str], received: Any, shape: CallbackShape
+    ) -> Message:
+        """Accepts a message; returns when the callbacks that precede the answer have been attempted."""
+        at = now()
+        message = Message(id=new_id(at), time=at, request=request, headers=headers, received=received)
+        planned = plan(message, shape=shape, gap=self._gap)
+        first, then = self._arranged(planned.before_answer), self._arranged(planned.after)
+        message.callbacks.extend(each for chain in first + then for each in chain)
+        self.messages.append(message)
+        for chain in first:
+            self.delivery.submit(chain)
+        for chain in first:
+            chain[0].attempted.wait()
+        for chain in then:
+            self.delivery.submit(chain)
+        return message
+
+    def receive(self, *, sender: str, to: Sequence[str], text: str, media: Sequence[str] = ()) -> str:
+        """Somebody writes to one of the account's numbers; the id of that message."""
+        event = inbound_event(sender=sender, to=to, text=text, media=media, application_id=APPLICATION)
+        self.delivery.submit([callback([event], delay=0.0, shape=CallbackShape.NORMAL)])
+        return str(event["message"]["id"])
+
+    def _gap(self) -> float:
+        return self._random.uniform(*self._options.pace)
+
+    def _arranged(self, chains: list[Chain]) -> list[Chain]:
+        if self._options.unordered:
+            return [[each] for chain in chains for each in chain]
+        return chains
+
+
+def _same(given: str, expected: str | None) -> bool:
+    if expected is None:
+        return given != ""
+    return hmac.compare_digest(given.encode(), expected.encode())

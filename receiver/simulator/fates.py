@@ -1,0 +1,126 @@
+"""Magic recipient numbers: the number of a recipient chooses what becomes of it.
+
+They all begin with +1 200, an area code that the North American Numbering Plan keeps unassigned, so none of them
+can ever belong to anybody. Three digits name the fate, four are its argument.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from receiver.bandwidth.error_codes import explain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One event in the life of a recipient, in the words of Bandwidth's "Callbacks" guide."""
+
+    type: str
+    description: str
+    error_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of one recipient."""
+
+    steps: tuple[Step, ...]
+    """Its events in the order in which they occur."""
+    copies: int = 1
+    """How many times each event is sent, all at the same moment."""
+    before_answer: bool = False
+    """Whether the first event is sent before the request is answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagicNumber:
+    """A row of the table below. CCCC is an error code, N a digit, xxxx anything."""
+
+    number: str
+    meaning: str
+    fate: Callable[[int], Fate]
+    """Takes the last four digits."""
+
+
+SENDING = Step(type="message-sending", description="Message is sending to carrier")
+SENT = Step(type="message-sent", description="Message sent to carrier")
+DELIVERED = Step(type="message-delivered", description="ok")
+RECEIPT = Step(type="message-delivered", description="Message delivered to carrier.")
+
+
+def failed(code: int) -> Step:
+    """Code 0 stands for a failure that names no code at all."""
+    name = explain(code).name if code else None
+    return Step(type="message-failed", description=name or "failed", error_code=code or None)
+
+
+MAGIC_NUMBERS = (
+    MagicNumber(
+        number="+1200555CCCC",
+        meaning="failed with code CCCC (0000: without a code); the correct outcome of an invalid recipient",
+        fate=lambda code: Fate(steps=(failed(code),)),
+    ),
+    MagicNumber(
+        number="+1200556CCCC",
+        meaning="invalid as it is reported today: failed with code CCCC, then delivered",
+        fate=lambda code: Fate(steps=(failed(code), DELIVERED)),
+    ),
+    MagicNumber(
+        number="+1200557CCCC",
+        meaning="the same in the other order: delivered, then failed with code CCCC",
+        fate=lambda code: Fate(steps=(DELIVERED, failed(code))),
+    ),
+    MagicNumber(
+        number="+1200558xxxx",
+        meaning="receipts on: sending, then delivered",
+        fate=lambda _: Fate(steps=(SENDING, RECEIPT)),
+    ),
+    MagicNumber(
+        number="+1200559xxxx",
+        meaning="receipts on but none ever comes: sending, and nothing more",
+        fate=lambda _: Fate(steps=(SENDING,)),
+    ),
+    MagicNumber(
+        number="+1200560xxxx",
+        meaning="failed with 9902 (no receipt in time), then delivered after all",
+        fate=lambda _: Fate(steps=(failed(9902), RECEIPT)),
+    ),
+    MagicNumber(
+        number="+1200561xxxN",
+        meaning="delivered, and sent N more times in identical copies",
+        fate=lambda count: Fate(steps=(DELIVERED,), copies=count % 10 + 1),
+    ),
+    MagicNumber(
+        number="+1200562xxxx",
+        meaning="delivered before the request is answered with 202",
+        fate=lambda _: Fate(steps=(DELIVERED,), before_answer=True),
+    ),
+    MagicNumber(
+        number="+1200563xxxx",
+        meaning="sent, then delivered",
+        fate=lambda _: Fate(steps=(SENT, RECEIPT)),
+    ),
+    MagicNumber(
+        number="+1200564CCCC",
+        meaning="receipts on: sending, then failed with code CCCC",
+        fate=lambda code: Fate(steps=(SENDING, failed(code))),
+    ),
+    MagicNumber(
+        number="+1200566xxxx",
+        meaning="accepted, and then no event at all",
+        fate=lambda _: Fate(steps=()),
+    ),
+)
+"""Every other number: delivered."""
+
+_MAGIC = re.compile(r"\+1200([0-9]{3})([0-9]{4})")
+_BY_DIGITS = {magic.number[5:8]: magic.fate for magic in MAGIC_NUMBERS}
+_ORDINARY = Fate(steps=(DELIVERED,))
+
+
+def fate_of(number: str) -> Fate:
+    """What becomes of the recipient with this E.164 number."""
+    digits = _MAGIC.fullmatch(number)
+    if digits is None or digits[1] not in _BY_DIGITS:
+        return _ORDINARY
+    return _BY_DIGITS[digits[1]](int(digits[2]))

@@ -1,0 +1,115 @@
+"""What the simulator remembers: messages it has accepted, and the callbacks it makes about them."""
+
+import secrets
+import string
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from receiver.simulator.clock import written
+from receiver.simulator.validation import MessageRequest
+
+Event = dict[str, Any]
+"""One element of a callback, as JSON."""
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to deliver a callback, the request that answers a challenge included."""
+
+    at: datetime
+    status: int | None = None
+    """Of the last answer; None if there was none."""
+    error: str | None = None
+    """Why it failed, unless the status says so."""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+    def to_json(self) -> dict[str, Any]:
+        return {"at": written(self.at), "status": self.status, "error": self.error}
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Callback:
+    """One body that is posted until it is acknowledged or the day is over."""
+
+    events: tuple[Event, ...]
+    body: bytes
+    delay: float
+    """Seconds to wait before the first attempt."""
+    attempts: list[Attempt] = field(default_factory=list)
+    acknowledged: bool = False
+    given_up: bool = False
+    attempted: threading.Event = field(default_factory=threading.Event, repr=False)
+    """Set after the first attempt, or when there will be none."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "events": self.events,
+            "attempts": [attempt.to_json() for attempt in self.attempts],
+            "acknowledged": self.acknowledged,
+            "givenUp": self.given_up,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An accepted message."""
+
+    id: str
+    time: datetime
+    request: MessageRequest
+    headers: Mapping[str, str]
+    """Of the request that sent it, without Authorization."""
+    received: Any
+    """The JSON of that request."""
+    callbacks: list[Callback] = field(default_factory=list)
+
+    def answer(self) -> dict[str, Any]:
+        """The body of the 202. Bandwidth, "Create message" reference; what was not sent is not echoed."""
+        request = self.request
+        body: dict[str, Any] = self.summary() | {"text": request.text, "media": list(request.media) or None}
+        body |= {"tag": request.tag, "priority": request.priority, "expiration": request.expiration}
+        return {name: value for name, value in body.items() if value is not None}
+
+    def summary(self) -> dict[str, Any]:
+        """What the answer and every event say alike."""
+        return {
+            "id": self.id,
+            "owner": self.request.sender,
+            "applicationId": self.request.application_id,
+            "time": written(self.time),
+            "segmentCount": segments(self.request),
+            "direction": "out",
+            "to": list(self.request.to),
+            "from": self.request.sender,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "receivedAt": written(self.time),
+            "headers": dict(self.headers),
+            "request": self.received,
+            "callbacks": [callback.to_json() for callback in self.callbacks],
+        }
+
+
+def new_id(at: datetime) -> str:
+    """29 characters that begin with epoch milliseconds, as in ``1589228074636lm4k2je7j7jklbn2``."""
+    return f"{int(at.timestamp() * 1000):013d}" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+
+
+def segments(request: MessageRequest) -> int:
+    """An MMS is one segment; an SMS is split beyond 160 GSM-7 (here: ASCII) or 70 other characters."""
+    text = request.text or ""
+    if request.media or len(request.to) > 1:
+        return 1
+    whole, part = (160, 153) if text.isascii() else (70, 67)
+    return 1 if len(text) <= whole else -(-len(text) // part)

@@ -1,0 +1,111 @@
+"""Every answer to a request that is not 202, in Bandwidth's own words.
+
+Bandwidth, "HTTP errors when sending messages": a 4xx or 5xx is neither billed nor sent.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from receiver.simulator.clock import now
+from receiver.simulator.options import RequestFate
+
+
+class Refusal(Exception):
+    """The request is answered with something other than 202."""
+
+    def __init__(
+        self,
+        status: int,
+        body: Mapping[str, Any] | str,
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body if isinstance(body, str) else json.dumps(body)
+        self.content_type = content_type
+        self.headers = dict(headers or {})
+
+
+def request_validation(field_errors: Sequence[tuple[str, str]] = ()) -> Refusal:
+    """400. ``field_errors`` are (fieldName, description); without any, the form that the documentation prints."""
+    body: dict[str, Any] = {
+        "type": "request-validation",
+        "description": "Your request could not be accepted",
+    }
+    if field_errors:
+        body["fieldErrors"] = [{"fieldName": name, "description": description} for name, description in field_errors]
+    return Refusal(400, body)
+
+
+def unauthorized() -> Refusal:
+    """401, also for an account number that does not go with the credentials."""
+    return Refusal(401, {"type": "unauthorized", "description": "Authentication Failed"})
+
+
+def not_found(path: str) -> Refusal:
+    """404, the one error that is not ``{type, description}``: it comes from the framework below the API."""
+    body = {
+        "timestamp": now().isoformat(timespec="milliseconds").replace("+00:00", "+0000"),
+        "status": 404,
+        "error": "Not Found",
+        "message": "Not Found",
+        "path": path,
+    }
+    return Refusal(404, body)
+
+
+def method_not_allowed(method: str, *, allow: str) -> Refusal:
+    description = f"Request method '{method}' is not supported"
+    return Refusal(405, {"type": "method-not-allowed", "description": description}, headers={"Allow": allow})
+
+
+def unsupported_type(content_type: str) -> Refusal:
+    description = f"Content type '{content_type}' not supported. Please use 'application/json'"
+    return Refusal(415, {"type": "unsupported-content-type", "description": description})
+
+
+def chosen(fate: RequestFate, *, path: str) -> Refusal | None:
+    """The refusal that the switch asks for, whatever the request; None if it is to be read at all."""
+    match fate:
+        case RequestFate.BAD_REQUEST:
+            wrong = "'+invalid' must be replaced with a valid E164 formatted telephone number"
+            return request_validation([("to", wrong)])
+        case RequestFate.UNAUTHORIZED:
+            return unauthorized()
+        case RequestFate.FORBIDDEN:
+            return Refusal(403, {"type": "forbidden", "description": "Access Denied"})
+        case RequestFate.NOT_FOUND:
+            return not_found(path)
+        case RequestFate.UNSUPPORTED_TYPE:
+            return unsupported_type("text/plain;charset=UTF-8")
+        case RequestFate.QUEUE_FULL:
+            return Refusal(429, QUEUE_FULL)
+        case RequestFate.SERVER_ERROR:
+            return Refusal(500, SERVER_ERROR)
+        case RequestFate.BAD_GATEWAY:
+            return Refusal(502, BAD_GATEWAY, content_type="text/html")
+        case RequestFate.REDIRECT:
+            return Refusal(307, "", content_type="text/plain", headers={"Location": f"{path}/moved"})
+    return None
+
+
+# Bandwidth, "Rate limits" guide; the figures are those of an account that may send one message per second.
+QUEUE_FULL = {
+    "type": "max-message-queue-size-exceeded",
+    "description": (
+        "The SMS queue for your account is full and cannot accept more messages right now. "
+        "Your allowed rate is 60 messages per minute. The capacity of this queue is 900 messages (15 minutes). "
+        "Reduce your message sending rate, or contact support to increase your allowed rate."
+    ),
+}
+SERVER_ERROR = {
+    "type": "internal-server-error",
+    "description": "Internal server error. No further information available",
+}
+BAD_GATEWAY = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n"
+    "<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"
+)

@@ -1,0 +1,97 @@
+"""The simulator as a whole: an account with a server in front of it."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self
+
+from receiver.simulator.account import Account
+from receiver.simulator.app import create_app
+from receiver.simulator.messages import Message
+from receiver.simulator.options import SimulatorOptions, Switches, check_url
+from receiver.simulator.server import Server
+
+
+class Simulator:
+    """A Bandwidth that runs on this machine, between ``start`` and ``stop`` or within ``with``.
+
+    It cannot be started again. All of its threads are daemons, and none outlives ``stop``.
+    """
+
+    def __init__(self, options: SimulatorOptions | None = None) -> None:
+        self._options = options or SimulatorOptions()
+        self._account = Account(self._options)
+        self._server: Server | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Listens from now on; raises OSError if the port is taken."""
+        if self._server is None:
+            self._server = Server(self._options.host, self._options.port, create_app(self._account))
+            self._account.start()
+            self._server.start()
+
+    def stop(self) -> None:
+        """Drops every connection and every callback that is not delivered yet."""
+        if self._server is not None and not self._stopped.is_set():
+            self._account.stop()
+            self._server.stop()
+        self._stopped.set()
+
+    def serve_forever(self) -> None:
+        """Runs until it is interrupted or, from another thread, stopped."""
+        with self, suppress(KeyboardInterrupt):
+            self._stopped.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """What a client sets as Bandwidth's base URL."""
+        return f"{self.root}/api/v2"
+
+    @property
+    def root(self) -> str:
+        """Where the simulator's own paths begin, such as ``/simulator/switches``."""
+        if self._server is None:
+            raise RuntimeError("the simulator has not been started")
+        return f"http://{self._options.host}:{self._server.port}"
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where events are posted; may be changed, for a receiver that starts after the simulator."""
+        return self._account.delivery.url
+
+    @callback_url.setter
+    def callback_url(self, url: str | None) -> None:
+        if url is not None:
+            check_url(url)
+        self._account.delivery.url = url
+
+    @property
+    def switches(self) -> Switches:
+        """What goes wrong from now on."""
+        return self._account.switches
+
+    @switches.setter
+    def switches(self, switches: Switches) -> None:
+        self._account.switches = switches
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The accepted messages, oldest first."""
+        return tuple(self._account.messages)
+
+    def receive(self, *, from_: str, to: str | Sequence[str], text: str, media: Sequence[str] = ()) -> str:
+        """Posts ``message-received`` about a message to the first number of ``to``; the id of that message."""
+        numbers = [to] if isinstance(to, str) else list(to)
+        return self._account.receive(sender=from_, to=numbers, text=text, media=media)
+
+    def wait_until_idle(self, timeout: float | None = None) -> bool:
+        """Waits until every callback is acknowledged or given up; False if that took more than ``timeout`` seconds."""
+        return self._account.delivery.wait_until_idle(timeout)

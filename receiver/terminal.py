@@ -1,0 +1,122 @@
+"""What the commands print: tables for people, in colour on a terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from receiver.bandwidth.error_codes import explain
+from receiver.core.send_status import SendStatus
+from receiver.core.status import Disposition, RecipientStatus
+from receiver.reporting import EventReport, MessageReport, RecipientReport
+
+COLOURS: dict[str, str] = {
+    RecipientStatus.DELIVERED: "green",
+    RecipientStatus.FAILED: "red",
+    RecipientStatus.NOT_SENT: "red",
+    RecipientStatus.UNCONFIRMED: "yellow",
+    SendStatus.ACCEPTED: "green",
+    SendStatus.REFUSED: "red",
+    SendStatus.UNKNOWN: "yellow",
+    Disposition.APPLIED: "green",
+    Disposition.EXTRANEOUS: "magenta",
+    Disposition.CONFLICTING: "magenta",
+    Disposition.SUPERSEDED: "dim",
+}
+
+SENTENCES = "what that means"
+"""The one column of sentences."""
+
+
+def show_message(console: Console, message: MessageReport) -> None:
+    """The message itself, and who got it."""
+    facts = {
+        "tag": message.tag,
+        "reference": message.reference,
+        "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
+        "from": message.sender,
+        "created": f"{message.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "send status": _coloured(message.send_status),
+        "refused because": message.refused_because,
+        "error": _error(message),
+        "complete": "yes" if message.complete else "no",
+    }
+    for name, fact in facts.items():
+        if fact:
+            console.print(Text(f"{name:>16}  ", style="bold").append_text(_text(fact)))
+    console.print(_recipients(message.recipients))
+
+
+def show_events(console: Console, events: Sequence[EventReport]) -> None:
+    """Every event, in the order of arrival, and what it was to its recipient; ×3 is one that came three times."""  # noqa: RUF002
+    table = _table("received", "occurred", "event", "recipient", "code", "disposition", title="Timeline")
+    for event in events:
+        table.add_row(
+            f"{event.first_received_at:%m-%d %H:%M:%S}",
+            _occurred(event),
+            event.type + (f" ×{event.deliveries}" if event.deliveries > 1 else ""),  # noqa: RUF001
+            event.to or "(none)",
+            _text(event.error_code or ""),
+            _coloured(event.disposition),
+        )
+    console.print(table)
+
+
+def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The result of a query."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+
+
+def _recipients(recipients: Sequence[RecipientReport]) -> Table:
+    table = _table("recipient", "status", "confirmed by", "code", SENTENCES, title="Recipients")
+    for each in recipients:
+        table.add_row(
+            each.to,
+            _coloured(each.status).append(" overdue" if each.overdue else "", style="yellow"),
+            each.confirmed_by or "",
+            _text(each.error_code or ""),
+            _meaning(each),
+        )
+    return table
+
+
+def _meaning(recipient: RecipientReport) -> str:
+    if recipient.error_code is None:
+        return recipient.description or ""
+    error = explain(recipient.error_code)
+    return f"{error.name or error.category}: {error.advice}"
+
+
+def _error(message: MessageReport) -> str:
+    if message.error is None:
+        return ""
+    parts = (message.error.status, message.error.type, message.error.description)
+    return " ".join(str(part) for part in parts if part is not None)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        # Only sentences may wrap: a number or an identifier is there to be copied.
+        table.add_column(column, no_wrap=column != SENTENCES, overflow="fold")
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=COLOURS.get(word, ""))
+
+
+def _text(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(str(value))
+
+
+def _occurred(event: EventReport) -> str:
+    if event.occurred_at is None:
+        return ""
+    same_day = event.occurred_at.date() == event.first_received_at.date()
+    return f"{event.occurred_at:%H:%M:%S}" if same_day else f"{event.occurred_at:%m-%d %H:%M:%S}"

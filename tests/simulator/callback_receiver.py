@@ -1,0 +1,116 @@
+"""A receiver of callbacks that does as it is told and remembers what it was sent."""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer to one request; ``hold`` delays it until that event is set."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"{}"
+    hold: threading.Event | None = None
+
+
+CHALLENGE = Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="Bandwidth API"'})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """One request as it came in."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    client: tuple[str, int]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def authorization(self) -> str | None:
+        return self.headers.get("Authorization")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class CallbackReceiver:
+    """Answers with the replies of its script in turn, then with 200 for ever."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.script: deque[Reply] = deque()
+        self.user_and_password: str | None = None
+        """What the Authorization header must be for a request to count; None asks for nothing."""
+        self.arrived = threading.Semaphore(0)
+        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/callbacks?from=bandwidth"
+
+    @property
+    def events(self) -> list[Any]:
+        """The elements of every body received so far, repetitions included."""
+        bodies = [each.json for each in self.received]
+        return [event for body in bodies for event in (body if isinstance(body, list) else [body])]
+
+    def plan(self, replies: Iterable[Reply]) -> None:
+        self.script.extend(replies)
+
+    def reply_to(self, request: Received) -> Reply:
+        self.received.append(request)
+        self.arrived.release()
+        if self.user_and_password is not None and request.authorization != self.user_and_password:
+            return CHALLENGE
+        return self.script.popleft() if self.script else Reply()
+
+
+def _handler_of(receiver: CallbackReceiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            request = Received(path=self.path, headers=dict(self.headers), body=body, client=self.client_address)
+            reply = receiver.reply_to(request)
+            if reply.hold is not None:
+                reply.hold.wait(10)
+            try:
+                self.answer(reply)
+            except ConnectionError:
+                self.close_connection = True
+
+        def answer(self, reply: Reply) -> None:
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, *_: object) -> None:
+            """Keeps the test output quiet."""
+
+    return Handler

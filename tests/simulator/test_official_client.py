@@ -1,0 +1,132 @@
+"""Bandwidth's own client takes the simulator for Bandwidth."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bandwidth import ApiClient, Configuration
+from bandwidth.api.messages_api import MessagesApi
+from bandwidth.exceptions import (
+    ApiException,
+    BadRequestException,
+    ForbiddenException,
+    NotFoundException,
+    ServiceException,
+    UnauthorizedException,
+)
+from bandwidth.models.message import Message
+from bandwidth.models.message_request import MessageRequest
+
+from receiver.simulator import RequestFate, Simulator, Switches
+from tests.simulator.callback_receiver import CallbackReceiver
+from tests.simulator.conftest import ALICE, BOB, MESSAGE
+
+Create = Callable[..., Message]
+
+
+@pytest.fixture
+def create(simulator: Simulator) -> Create:
+    return lambda **fields: messages_api(simulator).create_message(
+        "9900000", MessageRequest.from_dict(MESSAGE | fields)
+    )
+
+
+def messages_api(simulator: Simulator) -> MessagesApi:
+    configuration = Configuration(
+        host=simulator.url, username="user", password="password", ignore_operation_servers=True
+    )
+    return MessagesApi(ApiClient(configuration))
+
+
+def test_it_reads_the_answer_to_an_accepted_group_message(create: Create) -> None:
+    expiration = datetime.now(UTC) + timedelta(days=1)
+    answer = create(priority="high", media=["https://example.com/a.jpg"], expiration=expiration)
+
+    assert answer.additional_properties == {}
+    assert answer.id is not None
+    assert len(answer.id) == 29
+    assert answer.time is not None
+    assert int(answer.id[:13]) == round(answer.time.timestamp() * 1000)
+    assert answer.to_dict() == MESSAGE | {
+        "id": answer.id,
+        "owner": "+12345678901",
+        "time": answer.time,
+        "segmentCount": 1,
+        "direction": "out",
+        "media": ["https://example.com/a.jpg"],
+        "priority": "high",
+        "expiration": expiration,
+    }
+
+
+def test_it_sends_json_without_a_charset_and_that_is_accepted(create: Create, simulator: Simulator) -> None:
+    create()
+
+    assert simulator.messages[0].headers["Content-Type"] == "application/json"
+    assert simulator.messages[0].received == MESSAGE
+    assert "Authorization" not in simulator.messages[0].headers
+
+
+def test_one_event_per_recipient_follows(create: Create, simulator: Simulator, receiver: CallbackReceiver) -> None:
+    answer = create()
+
+    assert simulator.wait_until_idle(10)
+    assert sorted(event["to"] for event in receiver.events) == [ALICE, BOB]
+    assert {event["message"]["id"] for event in receiver.events} == {answer.id}
+
+
+def test_an_invalid_number_raises_its_exception_with_the_live_wording(create: Create) -> None:
+    with pytest.raises(BadRequestException) as raised:
+        create(to=["+invalid"])
+
+    assert error_of(raised.value) == {
+        "type": "request-validation",
+        "description": "Your request could not be accepted",
+        "fieldErrors": [
+            {
+                "fieldName": "to",
+                "description": "'+invalid' must be replaced with a valid E164 formatted telephone number",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("fate", "exception", "status", "error_type"),
+    [
+        (RequestFate.BAD_REQUEST, BadRequestException, 400, "request-validation"),
+        (RequestFate.UNAUTHORIZED, UnauthorizedException, 401, "unauthorized"),
+        (RequestFate.FORBIDDEN, ForbiddenException, 403, "forbidden"),
+        (RequestFate.UNSUPPORTED_TYPE, ApiException, 415, "unsupported-content-type"),
+        (RequestFate.QUEUE_FULL, ApiException, 429, "max-message-queue-size-exceeded"),
+        (RequestFate.SERVER_ERROR, ServiceException, 500, "internal-server-error"),
+    ],
+)
+def test_each_refusal_raises_its_exception(
+    create: Create, simulator: Simulator, fate: RequestFate, exception: type, status: int, error_type: str
+) -> None:
+    simulator.switches = Switches(request=fate)
+
+    with pytest.raises(ApiException) as raised:
+        create()
+
+    assert type(raised.value) is exception
+    assert raised.value.status == status
+    assert error_of(raised.value)["type"] == error_type
+
+
+def test_a_404_raises_its_exception_although_its_shape_is_another(create: Create, simulator: Simulator) -> None:
+    """The client's model of errors asks for type and description; a 404 has neither, so nothing is parsed."""
+    simulator.switches = Switches(request=RequestFate.NOT_FOUND)
+
+    with pytest.raises(NotFoundException) as raised:
+        create()
+
+    assert raised.value.data is None
+
+
+def error_of(exception: ApiException) -> Any:
+    assert exception.data is not None
+    assert exception.data.additional_properties == {}
+    return exception.data.to_dict()

@@ -1,0 +1,176 @@
+"""The simulator as a program of its own: starting, stopping, and what it tells about itself."""
+
+import socket
+import threading
+
+import pytest
+import requests
+
+from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
+from tests.simulator.callback_receiver import CallbackReceiver, Reply
+from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, post
+
+
+def test_it_remembers_what_it_accepted_and_what_became_of_the_callbacks(
+    send: Send, simulator: Simulator, receiver: CallbackReceiver
+) -> None:
+    receiver.plan([Reply(status=500)])
+    message_id = send(to=ALICE).json()["id"]
+    assert simulator.wait_until_idle(10)
+
+    (message,) = requests.get(f"{simulator.root}/simulator/messages", timeout=10).json()["messages"]
+
+    assert message["id"] == message_id
+    assert message["request"] == MESSAGE | {"to": ALICE}
+    assert message["headers"]["Content-Type"] == "application/json"
+    assert "Authorization" not in message["headers"]
+    (callback,) = message["callbacks"]
+    assert callback["events"] == receiver.events[:1]
+    assert [(attempt["status"], attempt["error"]) for attempt in callback["attempts"]] == [
+        (500, None),
+        (200, None),
+    ]
+    assert (callback["acknowledged"], callback["givenUp"]) == (True, False)
+
+
+def test_a_message_can_be_received_over_http(simulator: Simulator, receiver: CallbackReceiver) -> None:
+    body = {"from": ALICE, "to": "+12345678901", "text": "Hello"}
+    answer = requests.post(f"{simulator.root}/simulator/inbound", json=body, timeout=10)
+
+    assert answer.status_code == 202
+    assert simulator.wait_until_idle(10)
+    (event,) = receiver.events
+    assert (event["type"], event["message"]["id"]) == ("message-received", answer.json()["id"])
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"from": "+1", "to": [], "text": ""}'])
+def test_an_unreadable_inbound_message_is_refused_in_words(simulator: Simulator, body: bytes) -> None:
+    answer = requests.post(f"{simulator.root}/simulator/inbound", data=body, timeout=10)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_a_connection_serves_one_request_after_another(simulator: Simulator) -> None:
+    url = f"{simulator.url}/users/9900000/messages"
+    with requests.Session() as session:
+        for _ in range(3):
+            assert session.post(url, json=MESSAGE, auth=("user", "password"), timeout=10).status_code == 202
+            assert session.get(f"{simulator.root}/nowhere", timeout=10).status_code == 404
+            assert session.post(url, data=b"not read", timeout=10).status_code == 401
+        (pool,) = session.get_adapter(url).poolmanager.pools._container.values()
+        assert pool.num_connections == 1
+
+
+def test_a_chunked_request_is_read(simulator: Simulator) -> None:
+    chunks = iter([b'{"from": "+12345678901", "to": "+12345678902",', b'"text": "a", "applicationId": "b"}'])
+    answer = requests.post(
+        f"{simulator.url}/users/9900000/messages",
+        data=chunks,
+        headers={"Content-Type": "application/json"},
+        auth=("user", "password"),
+        timeout=10,
+    )
+
+    assert answer.status_code == 202
+
+
+def test_many_clients_at_once_are_each_answered(start: Start, receiver: CallbackReceiver) -> None:
+    simulator = start()
+    statuses: list[int] = []
+    clients = [threading.Thread(target=lambda: statuses.append(post(simulator).status_code)) for _ in range(20)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+
+    assert statuses == [202] * 20
+    assert simulator.wait_until_idle(10)
+    assert len({message.id for message in simulator.messages}) == 20
+    assert sorted(event["to"] for event in receiver.events) == [ALICE] * 20 + [BOB] * 20
+
+
+def test_stopping_leaves_no_thread_and_no_listener_behind(receiver: CallbackReceiver) -> None:
+    release = threading.Event()
+    receiver.plan([Reply(hold=release)] * 2)
+    simulator = Simulator(SimulatorOptions(callback_url=receiver.url, pace=(0.0, 0.0), day=60.0))
+    with simulator, requests.Session() as session:
+        assert sum(thread.name.startswith("simulator") for thread in threading.enumerate()) > 1
+        simulator.switches = Switches(request=RequestFate.SLOW)
+        slow = threading.Thread(target=lambda: post(simulator, to=[ALICE, "+12005580000"]))
+        slow.start()
+        session.get(f"{simulator.root}/simulator/messages", timeout=10)
+        for _ in range(2):
+            assert receiver.arrived.acquire(timeout=10)
+        simulator.stop()
+        slow.join(10)
+    release.set()
+
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("simulator")]
+    assert left == []
+    assert simulator.wait_until_idle(0)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(simulator.root, timeout=10)
+
+
+def test_an_event_awaited_before_the_answer_does_not_delay_stopping(receiver: CallbackReceiver) -> None:
+    release = threading.Event()
+    receiver.plan([Reply(hold=release)])
+    simulator = Simulator(SimulatorOptions(callback_url=receiver.url, workers=1))
+    statuses: list[int] = []
+    with simulator:
+        numbers = ["+12005620000", "+12005620001"]  # the second has no worker left
+        client = threading.Thread(target=lambda: statuses.append(post(simulator, to=numbers).status_code))
+        client.start()
+        assert receiver.arrived.acquire(timeout=10)
+    client.join(10)
+    release.set()
+
+    assert not client.is_alive()
+
+
+def test_serving_for_ever_ends_when_it_is_stopped() -> None:
+    simulator = Simulator()
+    simulator.start()
+    command = threading.Thread(target=simulator.serve_forever)
+    command.start()
+    assert requests.get(f"{simulator.root}/simulator/switches", timeout=10).ok
+
+    simulator.stop()
+
+    command.join(10)
+    assert not command.is_alive()
+
+
+def test_a_port_that_is_taken_is_an_ordinary_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        simulator = Simulator(SimulatorOptions(port=taken.getsockname()[1]))
+        with pytest.raises(OSError, match="in use"):
+            simulator.start()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callback_url": "localhost:8000"},
+        {"callback_url": "ftp://localhost/"},
+        {"callback_user": "bandwidth"},
+        {"pace": (1.0, 0.5)},
+        {"day": 0.0},
+        {"workers": 0},
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        SimulatorOptions(**options)  # type: ignore[arg-type]
+
+
+def test_passwords_are_not_shown() -> None:
+    options = SimulatorOptions(callback_user="u", callback_password="hush", username="u", password="hush")
+
+    assert "hush" not in repr(options)
+
+
+def test_its_address_is_unknown_before_it_is_started() -> None:
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = Simulator().url

@@ -1,0 +1,202 @@
+"""Switches choose the fate of a request, in process and over HTTP."""
+
+import json
+import socket
+import time
+
+import pytest
+import requests
+
+from receiver.simulator import CallbackShape, RequestFate, Simulator, Switches
+from tests.simulator.callback_receiver import CallbackReceiver
+from tests.simulator.conftest import ALICE, MESSAGE, Send, Start, post
+
+
+@pytest.mark.parametrize(
+    ("fate", "status", "body"),
+    [
+        ("401", 401, {"type": "unauthorized", "description": "Authentication Failed"}),
+        ("403", 403, {"type": "forbidden", "description": "Access Denied"}),
+        (
+            "500",
+            500,
+            {
+                "type": "internal-server-error",
+                "description": "Internal server error. No further information available",
+            },
+        ),
+    ],
+)
+def test_a_refusal_has_bandwidths_body_and_nothing_is_sent(
+    send: Send, simulator: Simulator, fate: str, status: int, body: dict[str, str]
+) -> None:
+    simulator.switches = Switches(request=RequestFate(fate))
+
+    answer = send()
+
+    assert (answer.status_code, answer.json()) == (status, body)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert simulator.messages == ()
+
+
+def test_400_names_a_field(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.BAD_REQUEST)
+
+    assert send().json()["fieldErrors"][0]["fieldName"] == "to"
+
+
+def test_429_says_that_the_queue_is_full_and_not_when_to_return(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.QUEUE_FULL)
+
+    answer = send()
+
+    assert answer.status_code == 429
+    assert answer.json()["type"] == "max-message-queue-size-exceeded"
+    assert "Retry-After" not in answer.headers
+
+
+def test_502_is_a_gateways_page(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.BAD_GATEWAY)
+
+    answer = send()
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (502, "text/html")
+    assert "<h1>502 Bad Gateway</h1>" in answer.text
+
+
+def test_a_redirect_leads_nowhere(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.REDIRECT)
+
+    answer = send()
+
+    assert answer.status_code == 307
+    assert requests.post(f"{simulator.root}{answer.headers['Location']}", timeout=10).status_code == 404
+
+
+def test_slow_accepts_at_once_and_answers_later(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
+    simulator.switches = Switches(request=RequestFate.SLOW, slow_seconds=0.3)
+    before = time.monotonic()
+
+    answer = send()
+
+    assert answer.status_code == 202
+    assert time.monotonic() - before >= 0.3
+    assert len(receiver.events) == 2
+
+
+def test_a_client_that_does_not_wait_for_a_slow_answer_has_sent_its_message(
+    simulator: Simulator, receiver: CallbackReceiver
+) -> None:
+    simulator.switches = Switches(request=RequestFate.SLOW)
+
+    with connection(simulator) as client:
+        client.sendall(request_bytes())
+        assert receiver.arrived.acquire(timeout=10)
+
+    assert len(simulator.messages) == 1
+
+
+def test_dropped_before_means_not_sent(simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.DROP_BEFORE)
+
+    assert exchanged(simulator) == b""
+    assert simulator.messages == ()
+
+
+def test_dropped_after_means_sent(simulator: Simulator, receiver: CallbackReceiver) -> None:
+    simulator.switches = Switches(request=RequestFate.DROP_AFTER)
+
+    assert exchanged(simulator) == b""
+    assert len(simulator.messages) == 1
+    assert simulator.wait_until_idle(10)
+    assert len(receiver.events) == 2
+
+
+def test_a_dropped_connection_is_what_an_ordinary_client_sees(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.DROP_AFTER)
+
+    with pytest.raises(requests.ConnectionError):
+        send()
+
+
+def test_nonsense_is_a_202_that_is_not_json(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.NONSENSE)
+
+    answer = send()
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (202, "application/json")
+    with pytest.raises(requests.JSONDecodeError):
+        answer.json()
+    assert len(simulator.messages) == 1
+
+
+def test_cut_off_ends_in_the_middle_of_the_body(simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.CUT_OFF)
+
+    head, _, body = exchanged(simulator).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 202")
+    announced = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    whole = json.dumps(simulator.messages[0].answer()).encode()
+    assert announced == len(whole)
+    assert body == whole[: announced // 2]
+
+
+def test_every_fate_of_a_request_can_be_set_and_unset_over_http(simulator: Simulator) -> None:
+    url = f"{simulator.root}/simulator/switches"
+    for fate in RequestFate:
+        body = {"request": fate.value, "callbacks": "batched", "slowSeconds": 1.5}
+        assert requests.put(url, json=body, timeout=10).json() == body
+        assert requests.get(url, timeout=10).json() == body
+        assert simulator.switches == Switches(request=fate, callbacks=CallbackShape.BATCHED, slow_seconds=1.5)
+    assert requests.put(url, json={}, timeout=10).json() == {
+        "request": "accept",
+        "callbacks": "normal",
+        "slowSeconds": 30.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"request": "explode"}', "request is one of accept, 400, "),
+        ('{"callbacks": "sideways"}', "callbacks is one of normal, "),
+        ('{"slowSeconds": "long"}', "slowSeconds is a number from 0 to 3600"),
+        ('{"speed": 1}', "no such switch: speed"),
+        ("[]", "the body is a JSON object"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_a_switch_that_does_not_exist_is_refused_in_words(simulator: Simulator, body: str, said: str) -> None:
+    answer = requests.put(f"{simulator.root}/simulator/switches", data=body, timeout=10)
+
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+    assert simulator.switches == Switches()
+
+
+def test_switches_may_be_on_from_the_start(start: Start) -> None:
+    simulator = start(switches=Switches(request=RequestFate.SERVER_ERROR))
+
+    assert post(simulator, to=ALICE).status_code == 500
+
+
+def connection(simulator: Simulator) -> socket.socket:
+    host, port = simulator.root.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def request_bytes() -> bytes:
+    body = json.dumps(MESSAGE).encode()
+    return (
+        b"POST /api/v2/users/9900000/messages HTTP/1.1\r\nHost: localhost\r\n"
+        b"Authorization: Basic dXNlcjpwYXNzd29yZA==\r\nContent-Type: application/json\r\n"
+        b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
+    )
+
+
+def exchanged(simulator: Simulator) -> bytes:
+    """Everything the simulator sends until it closes the connection."""
+    with connection(simulator) as client:
+        client.sendall(request_bytes())
+        return b"".join(iter(lambda: client.recv(65536), b""))
