@@ -51,11 +51,11 @@ def show_message(console: Console, message: MessageReport) -> None:
 
 def show_events(console: Console, events: Sequence[EventReport]) -> None:
     """Every event, in the order of arrival, and what it was to its recipient; ×3 is one that came three times."""  # noqa: RUF002
-    table = _table("received", "occurred", "event", "recipient", "code", "disposition", title="Timeline")
+    table = _table("received", "lag", "event", "recipient", "code", "disposition", title="Timeline")
     for event in events:
         table.add_row(
             f"{event.first_received_at:%m-%d %H:%M:%S}",
-            _occurred(event),
+            _lag(event),
             event.type + (f" ×{event.deliveries}" if event.deliveries > 1 else ""),  # noqa: RUF001
             event.to or "(none)",
             _text(event.error_code or ""),
@@ -115,8 +115,12 @@ def _text(value: object) -> Text:
     return value if isinstance(value, Text) else Text(str(value))
 
 
-def _occurred(event: EventReport) -> str:
+def _lag(event: EventReport) -> str:
+    """How long the event was on its way to us."""
     if event.occurred_at is None:
         return ""
-    same_day = event.occurred_at.date() == event.first_received_at.date()
-    return f"{event.occurred_at:%H:%M:%S}" if same_day else f"{event.occurred_at:%m-%d %H:%M:%S}"
+    seconds = (event.first_received_at - event.occurred_at).total_seconds()
+    for unit, length in (("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.1f} s"
