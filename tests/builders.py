@@ -1,0 +1,109 @@
+"""Makes events, callbacks and messages for the tests; everything not said has an ordinary value."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from receiver.config import ApiKey, Credential, Settings
+from receiver.core import times
+from receiver.core.events import Event
+from receiver.core.messages import Accepted, Answer, OutboundMessage
+from receiver.core.tags import new_tag
+from receiver.storage.database import Database
+from receiver.storage.outbox import add_submitting, record_answer
+
+ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"
+SENDER = "+19195550100"
+MESSAGE_ID = "1795300147488bssu9wfcphe9qiay"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+API_KEY, READ_ONLY_KEY = "an-api-key", "a-read-only-key"
+BEARER = {"Authorization": f"Bearer {API_KEY}"}
+READ_ONLY_BEARER = {"Authorization": f"Bearer {READ_ONLY_KEY}"}
+CALLBACK_AUTH = ("bandwidth", "callback:password")
+
+
+def make_settings(database_url: str, **changes: Any) -> Settings:
+    """Settings that serve, with every secret made up."""
+    values: dict[str, Any] = {
+        "database_url": database_url,
+        "bandwidth_account_id": "5000000",
+        "bandwidth_username": "user",
+        "bandwidth_password": "secret",
+        "bandwidth_application_id": "93de2206-9669-4e07-948d-329f4b722ee2",
+        "bandwidth_from": SENDER,
+        "bandwidth_api_url": "http://127.0.0.1:9/api/v2",
+        "bandwidth_connect_timeout": 1.0,
+        "bandwidth_read_timeout": 2.0,
+        "callback_credentials": (Credential(*CALLBACK_AUTH),),
+        "allow_unauthenticated_callbacks": False,
+        "api_keys": (ApiKey("app", API_KEY),),
+        "read_only_api_keys": (ApiKey("support", READ_ONLY_KEY, read_only=True),),
+        "overdue_after_hours": 27.0,
+        "max_body_bytes": 4_194_304,
+    }
+    return Settings(**values | changes)
+
+
+def make_event(kind: str = "delivered", recipient: str = ALICE, **changes: Any) -> Event:
+    """An event of the type ``message-<kind>``."""
+    values: dict[str, Any] = {"message_id": MESSAGE_ID, "occurred_at": NOON, "description": "ok", "payload": "{}"}
+    return Event(type=f"message-{kind}", recipient=recipient, **values | changes)
+
+
+def make_element(kind: str = "delivered", recipient: str | None = ALICE, **changes: Any) -> dict[str, Any]:
+    """One element of a callback, as Bandwidth documents it; ``tag`` and ``message_id`` go into its message."""
+    message = {
+        "id": changes.pop("message_id", MESSAGE_ID),
+        "owner": SENDER,
+        "applicationId": "93de2206-9669-4e07-948d-329f4b722ee2",
+        "time": "2026-11-21T12:00:00.000Z",
+        "segmentCount": 1,
+        "direction": "out",
+        "to": [ALICE, BOB, CAROL],
+        "from": SENDER,
+        "text": "",
+        **{key: changes.pop(key) for key in ("tag",) if key in changes},
+    }
+    element = {"type": f"message-{kind}", "time": "2026-11-21T12:00:01.000Z", "description": "ok", "message": message}
+    return element | ({} if recipient is None else {"to": recipient}) | changes
+
+
+def make_body(*elements: dict[str, Any]) -> bytes:
+    """A callback's body."""
+    return json.dumps(elements).encode()
+
+
+def make_message(*to: str, **changes: Any) -> OutboundMessage:
+    values: dict[str, Any] = {"sender": SENDER, "application_id": "app", "text": "Lunch is at noon."}
+    return OutboundMessage(to=to or (ALICE, BOB, CAROL), **values | changes)
+
+
+def store_message(
+    database: Database, *to: str, answer: Answer | None = Accepted(message_id=MESSAGE_ID), **changes: Any
+) -> tuple[str, int]:
+    """A message in the database, answered unless ``answer`` is None; returns its tag and key."""
+    now = times.whole_millisecond(times.now())
+    tag = new_tag(now)
+    deadline, overdue_at = now + timedelta(seconds=60), now + timedelta(hours=27)
+    message = make_message(*to, **changes)
+    pk = database.write(
+        lambda session: add_submitting(session, message, tag=tag, now=now, deadline=deadline, overdue_at=overdue_at)
+    )
+    if answer is not None:
+        database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
+    return tag, pk
+
+
+class FakeGateway:
+    """Answers what it is told, and remembers what it was asked to send."""
+
+    timeout = 3.0
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.answer: Answer = answer or Accepted(message_id=MESSAGE_ID, segment_count=1)
+        self.sent: list[tuple[OutboundMessage, str]] = []
+
+    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+        self.sent.append((message, tag))
+        return self.answer
