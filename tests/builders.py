@@ -15,6 +15,7 @@ from receiver.storage.outbox import add_submitting, record_answer
 ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"
 SENDER = "+19195550100"
 MESSAGE_ID = "1795300147488bssu9wfcphe9qiay"
+ACCEPTED = Accepted(message_id=MESSAGE_ID, segment_count=1)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 API_KEY, READ_ONLY_KEY = "an-api-key", "a-read-only-key"
@@ -79,9 +80,7 @@ def make_message(*to: str, **changes: Any) -> OutboundMessage:
     return OutboundMessage(to=to or (ALICE, BOB, CAROL), **values | changes)
 
 
-def store_message(
-    database: Database, *to: str, answer: Answer | None = Accepted(message_id=MESSAGE_ID), **changes: Any
-) -> tuple[str, int]:
+def store_message(database: Database, *to: str, answer: Answer | None = ACCEPTED, **changes: Any) -> tuple[str, int]:
     """A message in the database, answered unless ``answer`` is None; returns its tag and key."""
     now = times.whole_millisecond(times.now())
     tag = new_tag(now)
@@ -101,7 +100,7 @@ class FakeGateway:
     timeout = 3.0
 
     def __init__(self, answer: Answer | None = None) -> None:
-        self.answer: Answer = answer or Accepted(message_id=MESSAGE_ID, segment_count=1)
+        self.answer: Answer = answer or ACCEPTED
         self.sent: list[tuple[OutboundMessage, str]] = []
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
