@@ -18,7 +18,6 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     """The WSGI application. ``settings`` must have been read for serving."""
     app = Flask("receiver", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such an answer would need no credentials
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Services(settings, Database(settings.database_url), gateway or make_gateway(settings))
     problems.register(app)
@@ -42,7 +41,8 @@ def make_gateway(settings: Settings) -> BandwidthGateway:
 
 def from_environment() -> Flask:
     """The application as the environment configures it; ends the process with every problem of the settings."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("receiver").setLevel(logging.INFO)
     try:
         return create_app(read_settings(serving=True))
     except ConfigurationError as error:

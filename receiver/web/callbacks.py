@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from receiver import receiving
 from receiver.web.authentication import Access, requires
+from receiver.web.bodies import read_body
 from receiver.web.services import services
 
 blueprint = Blueprint("callbacks", __name__)
@@ -15,4 +16,4 @@ blueprint = Blueprint("callbacks", __name__)
 @requires(Access.CALLBACK)
 def receive() -> Response:
     """200 only after the events are durable; the counts are for people, Bandwidth ignores them."""
-    return jsonify(asdict(receiving.receive(services().database, request.get_data(cache=False))))
+    return jsonify(asdict(receiving.receive(services().database, read_body())))

@@ -2,7 +2,7 @@
 
 import json
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
@@ -11,10 +11,11 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.tags import is_tag
-from receiver.errors import FieldErrors, InvalidFields, MessageNotFound, NotJSON
+from receiver.errors import FieldErrors, InvalidFields, MessageNotFound
 from receiver.sending import Sent
 from receiver.storage.reading import MessageFilter
 from receiver.web.authentication import Access, requires
+from receiver.web.bodies import read_json
 from receiver.web.problems import problem
 from receiver.web.schemas import EventSchema, MessageSchema, MessagesQuery, load, read_message
 from receiver.web.services import services
@@ -30,7 +31,7 @@ RETRY_SECONDS = 10
 @requires(Access.WRITE)
 def create() -> Response:
     settings = services().settings
-    message = read_message(_json_body(), settings)
+    message = read_message(read_json(), settings)
     overdue_after = timedelta(hours=settings.overdue_after_hours)
     return _sent(sending.send(services().database, services().gateway, message, overdue_after=overdue_after))
 
@@ -66,17 +67,6 @@ def _known_shape(tag: str) -> str:
     if not is_tag(tag):
         raise MessageNotFound(tag)
     return tag
-
-
-def _refuse_constant(literal: str) -> NoReturn:
-    raise ValueError(f"{literal} is not a JSON number")
-
-
-def _json_body() -> Any:
-    try:
-        return json.loads(request.get_data(cache=False).decode(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise NotJSON("The body is not JSON.") from error
 
 
 def _sent(sent: Sent) -> Response:
