@@ -20,7 +20,7 @@ from receiver.app import make_gateway
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, SchemaOutdated
-from receiver.simulator import CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
+from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
 from receiver.storage.migrations import SchemaState
@@ -199,6 +199,9 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
     except ValueError as error:
         _end(f"The options are wrong: {error}.", EXIT_USAGE)
     with simulator:
+        terminal.show_rows(
+            out, ("recipient", terminal.SENTENCES), ((each.number, each.meaning) for each in MAGIC_NUMBERS)
+        )
         out.print(f"BANDWIDTH_API_URL={simulator.url}", markup=False)
         simulator.serve_forever()
 
