@@ -51,11 +51,15 @@ def bind(session: Session, wanted: dict[str, int | None], *, answered: bool, now
         },
     ).returning(MessageId.message_id, MessageId.message_pk)
     newly = {row.message_id: row.message_pk for row in session.execute(upsert, rows) if row.message_pk is not None}
-    for message_id, message_pk in newly.items():
-        if wanted[message_id] not in (None, message_pk):
-            log.error("message id %s came with two of our tags; the first message keeps it", message_id)
     _link_waiting(session, newly, now=now)
     return bound | newly
+
+
+def check_claims(claims: Iterable[tuple[str, int | None]], bound: dict[str, int]) -> None:
+    """Logs every message id that was claimed for a message but stands for another, which keeps it."""
+    for message_id, claim in claims:
+        if claim is not None and bound.get(message_id) != claim:
+            log.error("message id %s came with two of our tags; the first message keeps it", message_id)
 
 
 def _link_waiting(session: Session, newly: dict[str, int], *, now: datetime) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus, may_become
 from receiver.core.status import NO_STANDING, RecipientStatus
-from receiver.storage.linking import bind
+from receiver.storage.linking import bind, check_claims
 from receiver.storage.merging import accept
 from receiver.storage.models import Message, Recipient
 
@@ -64,7 +64,8 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
     this_attempt = (Message.pk == message_pk) & (Message.attempt == attempt)
     if isinstance(answer, Accepted):
         if answer.message_id is not None:
-            bind(session, {answer.message_id: message_pk}, answered=True, now=now)
+            bound = bind(session, {answer.message_id: message_pk}, answered=True, now=now)
+            check_claims([(answer.message_id, message_pk)], bound)
         accept(session, [message_pk], now=now)
         _change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
         return

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core.events import Delivered, Event, Unreadable, gather
 from receiver.storage.database import insert_into
-from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, messages_tagged
+from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, check_claims, messages_tagged
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import StoredEvent, UnreadableCallback
 
@@ -68,6 +68,7 @@ def _record_events(session: Session, chunk: Sequence[Delivered], *, now: datetim
     for (message_id, *_), message_pk in claims.items():
         wanted[message_id] = wanted.get(message_id) or message_pk
     bound = bind(session, wanted, answered=False, now=now)
+    check_claims(((message_id, claim) for (message_id, *_), claim in claims.items()), bound)
     rows = [_event_row(each, claims.get(each.event.identity), bound, now=now, source=source) for each in chunk]
     stored = {
         (row.message_id, row.recipient, row.type, row.error_code): row
@@ -76,7 +77,9 @@ def _record_events(session: Session, chunk: Sequence[Delivered], *, now: datetim
     merge(
         session,
         [
-            Linked(row.pk, row.message_pk, replace(each.event, occurred_at=row.occurred_at))
+            Linked(
+                row.pk, row.message_pk, replace(each.event, occurred_at=row.occurred_at, description=row.description)
+            )
             for each in chunk
             if (row := stored[each.event.identity]).message_pk is not None
         ],
@@ -140,6 +143,7 @@ def _upsert_event(session: Session) -> Any:
         StoredEvent.error_code,
         StoredEvent.message_pk,
         StoredEvent.occurred_at,
+        StoredEvent.description,
         StoredEvent.deliveries,
     )
 
