@@ -19,7 +19,7 @@ from receiver import config, demo, recomputing, reporting, sending, terminal
 from receiver.app import make_gateway
 from receiver.core import times
 from receiver.core.send_status import SendStatus
-from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, SchemaOutdated
+from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, SchemaOutdated, StorageUnavailable
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
@@ -65,7 +65,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 )
 def main(env_file: Path | None) -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("receiver").setLevel(logging.CRITICAL)  # a command says itself what went wrong, once
     if env_file:
         load_dotenv(env_file)
 
@@ -219,8 +219,11 @@ def _print_settings(settings: config.Settings) -> None:
 
 
 def _demand_schema(database: Database) -> None:
-    with database.read() as session:
-        state = migrations.schema_state(session.connection())
+    try:
+        with database.read() as session:
+            state = migrations.schema_state(session.connection())
+    except StorageUnavailable as error:
+        raise StorageUnavailable(f"The database named by DATABASE_URL does not answer: {error.reason}") from error
     if state is SchemaState.NEWER:
         err.print(f"warning: the database is {state.value}")
     elif state is not SchemaState.CURRENT:

@@ -21,7 +21,12 @@ class NotJSON(ReceiverError):
 
 
 class StorageUnavailable(ReceiverError):
-    """The database did not store this; nothing was lost as long as the caller tries again."""
+    """The database did not answer; try again."""
+
+    def __init__(self, message: str | None = None, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        """In the database's words; no value of a row is in it."""
 
 
 class SchemaOutdated(ReceiverError):

@@ -140,5 +140,6 @@ def _lost_to_another(error: SQLAlchemyError) -> bool:
 def _unavailable(error: SQLAlchemyError) -> StorageUnavailable:
     # Only the first line: PostgreSQL puts the values of the row, numbers among them, into the lines below.
     cause = getattr(error, "orig", None) or error
-    log.error("database: %s: %s", type(cause).__name__, str(cause).partition("\n")[0])
-    return StorageUnavailable()
+    reason = str(cause).partition("\n")[0]
+    log.error("database: %s: %s", type(cause).__name__, reason)
+    return StorageUnavailable(reason=reason)
