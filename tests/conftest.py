@@ -1,0 +1,143 @@
+"""Databases for the tests, on both engines, and Hypothesis's settings.
+
+A test that asks for `database_url` runs twice, as `[sqlite]` and as `[postgresql]`, so that `-k postgresql` selects
+one of the two. What a test gets was built by the migrations once, and copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.postgres import ExistingServer, PostgresServer, Server
+
+settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=100)
+settings.load_profile("ci")
+
+ENGINES = ["sqlite", "postgresql"]
+
+
+class SqliteDatabases:
+    """A database is a file; one that was checkpointed can simply be copied."""
+
+    @contextlib.contextmanager
+    def new(self, folder: Path, template: str | None) -> Iterator[str]:
+        path = folder / "receiver.sqlite3"
+        if template is not None:
+            shutil.copyfile(template, path)
+        yield f"sqlite:///{path}"
+
+
+@dataclass
+class PostgresqlDatabases:
+    server: Server
+    prefix: str
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @contextlib.contextmanager
+    def new(self, folder: Path, template: str | None) -> Iterator[str]:
+        name = f"{self.prefix}_{next(self.numbers)}"
+        url = self.server.create_database(name, template or "template1")
+        try:
+            yield url
+        finally:
+            self.server.drop_database(name)
+
+
+@contextlib.contextmanager
+def fresh_database(request: pytest.FixtureRequest, *, migrated: bool) -> Iterator[str]:
+    """A database of the engine that the fixture's parameter names; the other engine is not touched."""
+    databases = request.getfixturevalue(f"{request.param}_databases")
+    template = request.getfixturevalue(f"{request.param}_template") if migrated else None
+    with databases.new(request.getfixturevalue("tmp_path"), template) as url:
+        yield url
+
+
+@pytest.fixture(params=ENGINES)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty, migrated database, on each engine."""
+    with fresh_database(request, migrated=True) as url:
+        yield url
+
+
+@pytest.fixture(params=ENGINES)
+def empty_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database without a single table, on each engine: for the tests of the migrations."""
+    with fresh_database(request, migrated=False) as url:
+        yield url
+
+
+@pytest.fixture(params=["postgresql"])
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty, migrated database, for what only PostgreSQL does."""
+    with fresh_database(request, migrated=True) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite"])
+def sqlite_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty, migrated database, for what only SQLite does."""
+    with fresh_database(request, migrated=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The server that all tests of one worker share, started by the first that asks for a database.
+
+    `TEST_DATABASE_URL` names an existing one instead; its role must be allowed to create databases. A test that stops
+    or pauses a server starts a `PostgresServer` of its own.
+    """
+    existing = os.environ.get("TEST_DATABASE_URL")
+    if existing:
+        yield ExistingServer(existing)
+        return
+    with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_databases() -> SqliteDatabases:
+    return SqliteDatabases()
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases(postgres_server: Server, worker_id: str, testrun_uid: str) -> PostgresqlDatabases:
+    """On an existing server the names carry the test run's identifier: others may be testing there too."""
+    own = isinstance(postgres_server, PostgresServer)
+    return PostgresqlDatabases(postgres_server, f"test_{worker_id}" if own else f"test_{testrun_uid[:8]}_{worker_id}")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from receiver.storage.migrations import upgrade
+
+    path = tmp_path_factory.mktemp("template") / "template.sqlite3"
+    upgrade(f"sqlite:///{path}")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_databases: PostgresqlDatabases) -> Iterator[str]:
+    """A migrated database that nobody may connect to: a template in use cannot be copied."""
+    from receiver.storage.migrations import upgrade
+
+    server, name = postgresql_databases.server, f"{postgresql_databases.prefix}_template"
+    url = server.create_database(name)
+    try:
+        upgrade(url)
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        yield name
+    finally:
+        server.drop_database(name)
