@@ -1,0 +1,99 @@
+"""Every curl example of README.md does what it says, against config/development.env and the simulator.
+
+curl itself is not needed: its five options that the README uses are read here and carried out.
+"""
+
+import argparse
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+from dotenv import dotenv_values
+
+from receiver.config import VARIABLES
+from receiver.storage.migrations import upgrade
+from tests import readme
+from tests.postgres import free_port
+from tests.processes import PATIENCE, serving, simulating, wait_for
+
+CURL = argparse.ArgumentParser("curl")
+CURL.add_argument("url")
+CURL.add_argument("-s", action="store_true")
+CURL.add_argument("-X", default=None)
+CURL.add_argument("-H", action="append", default=[])
+CURL.add_argument("-d")
+CURL.add_argument("-u")
+
+
+@dataclass
+class Terminal:
+    """Runs curl examples; the ports of the README stand for those of this test."""
+
+    ports: dict[str, str]
+    tag: str = ""
+    answers: list[requests.Response] = field(default_factory=list)
+
+    def run(self, example: str) -> requests.Response:
+        text = example.replace("$TAG", self.tag)
+        for written, real in self.ports.items():
+            text = text.replace(f"127.0.0.1:{written}", f"127.0.0.1:{real}")
+        program, *arguments = shlex.split(text.replace("\\\n", " "))
+        assert program == "curl"
+        given = CURL.parse_args(arguments)
+        answer = requests.request(
+            given.X or ("GET" if given.d is None else "POST"),
+            given.url,
+            headers=dict(header.split(": ", 1) for header in given.H),
+            data=given.d,
+            auth=tuple(given.u.split(":", 1)) if given.u else None,
+            timeout=PATIENCE,
+        )
+        self.answers.append(answer)
+        return answer
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    server_port, simulator_port = free_port(), free_port()
+    values = dotenv_values(readme.ROOT / "config" / "development.env")
+    settings = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    settings |= {name: value or "" for name, value in values.items()}
+    settings["DATABASE_URL"] = f"sqlite:///{tmp_path / 'development.sqlite3'}"
+    settings["BANDWIDTH_API_URL"] = settings["BANDWIDTH_API_URL"].replace(":8090", f":{simulator_port}")
+    upgrade(settings["DATABASE_URL"])
+    callback_url = f"http://127.0.0.1:{server_port}/callbacks/bandwidth"
+    user, password = settings["CALLBACK_CREDENTIALS"].split(":")
+    credentials = ("--callback-user", user, "--callback-password", password)
+    with ExitStack() as stack:
+        stack.enter_context(simulating(tmp_path, *credentials, callback_url=callback_url, port=simulator_port))
+        stack.enter_context(serving(tmp_path, settings, port=server_port))
+        yield Terminal({"8080": str(server_port), "8090": str(simulator_port)})
+
+
+def test_every_curl_example_of_the_readme_does_what_it_says(terminal: Terminal) -> None:
+    examples = [example for example in readme.examples("sh") if example.startswith("curl")]
+    send, show, *others = examples
+    sent = terminal.run(send)
+    assert sent.status_code == 202, sent.text
+    terminal.tag = sent.json()["tag"]
+    wait_for(lambda: terminal.run(show).json()["complete"], "the outcome of the README's message")
+    statuses = {each["to"]: each["status"] for each in terminal.answers[-1].json()["recipients"]}
+    assert statuses == {"+19195550101": "delivered", "+12005564404": "failed", "+12005610002": "delivered"}
+    for example in others:
+        answer = terminal.run(example)
+        assert answer.status_code == 200, f"{example}\n{answer.text}"
+        assert answer.json() not in ({}, [], {"events": []}, {"messages": [], "nextCursor": None})
+
+
+def test_the_other_shell_examples_of_the_readme_name_what_exists() -> None:
+    lines = [line for example in readme.examples("sh") for line in example.splitlines()]
+    commands = [line for line in lines if not line.startswith((" ", "curl"))]
+    targets = {line.split()[1] for line in commands if line.startswith("make ")}
+    assert targets <= set((readme.ROOT / "Makefile").read_text().split(".PHONY: ")[1].splitlines()[0].split())
+    assert {"demo", "test", "install"} <= targets
+    assert all(line.startswith(("make ", ".venv/bin/receiver --env-file config/my.env ")) for line in commands)
