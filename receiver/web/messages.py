@@ -30,6 +30,9 @@ RETRY_SECONDS = 10
 @blueprint.post("/messages")
 @requires(Access.WRITE)
 def create() -> Response:
+    if "Idempotency-Key" in request.headers:
+        # Taking it and not keeping its promise would let a caller send a message twice.
+        raise InvalidFields({"Idempotency-Key": ["Is not supported yet; leave it out."]})
     settings = services().settings
     message = read_message(read_json(), settings)
     overdue_after = timedelta(hours=settings.overdue_after_hours)
