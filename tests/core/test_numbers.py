@@ -1,0 +1,90 @@
+import pytest
+
+from receiver.core.numbers import MAX_RECIPIENTS, is_e164, is_sender, shorten
+
+E164 = [
+    ("+12345678902", "an American number"),
+    ("+52345678903", "the recipient of Bandwidth's own example of a refused country"),
+    ("+10", "the shortest"),
+    ("+123456789012345", "the longest: 15 digits"),
+]
+
+NOT_E164 = [
+    ("", "empty"),
+    ("+", "no digit"),
+    ("+1", "one digit"),
+    ("+1234567890123456", "16 digits"),
+    ("12345678902", "no plus"),
+    ("+02345678902", "a country code never begins with 0"),
+    ("++12345678902", "two pluses"),
+    ("+1 234 567 8902", "spaces"),
+    ("+1-234-567-8902", "dashes"),
+    (" +12345678902", "a space before"),
+    ("+12345678902 ", "a space after"),
+    ("+12345678902\n", "a line end, which $ would let pass"),
+    ("+1234567890\N{ARABIC-INDIC DIGIT TWO}", "a digit that is not ASCII, which \\d would let pass"),
+    ("\N{FULLWIDTH PLUS SIGN}12345678902", "a plus that is not ASCII"),
+    ("+invalid", "what Bandwidth's own test sends"),
+    ("tel:+12345678902", "a URI"),
+]
+
+SENDERS = [
+    ("+12345678901", "a number"),
+    ("2020", "a short code"),
+    ("123456", "a longer short code"),
+    ("Bandwidth", "an alphanumeric id"),
+    ("A", "the shortest alphanumeric id"),
+    ("Ab 1-+_&Z9z", "eleven characters, every allowed one"),
+]
+
+NOT_SENDERS = [
+    ("", "empty"),
+    ("+", "no letter"),
+    ("+1", "neither a number nor an id with a letter"),
+    ("-_ &", "no letter"),
+    ("12345678901", "neither a short code nor a number"),
+    ("Twelve chars", "twelve characters"),
+    ("Ünicode", "a letter that is not ASCII"),
+    ("Acme!", "a character that is not allowed"),
+    ("Acme\n", "a line end"),
+    ("\N{ARABIC-INDIC DIGIT TWO}020", "a digit that is not ASCII"),
+]
+
+
+@pytest.mark.parametrize(("text", "what"), E164)
+def test_a_number_has_a_plus_and_2_to_15_digits_of_which_the_first_is_not_0(text: str, what: str) -> None:
+    assert is_e164(text), what
+
+
+@pytest.mark.parametrize(("text", "why"), NOT_E164)
+def test_nothing_else_is_a_number(text: str, why: str) -> None:
+    assert not is_e164(text), why
+
+
+@pytest.mark.parametrize(("text", "what"), SENDERS)
+def test_a_sender_is_a_number_a_short_code_or_an_alphanumeric_id(text: str, what: str) -> None:
+    assert is_sender(text), what
+
+
+@pytest.mark.parametrize(("text", "why"), NOT_SENDERS)
+def test_nothing_else_is_a_sender(text: str, why: str) -> None:
+    assert not is_sender(text), why
+
+
+def test_a_group_has_at_most_ten_recipients() -> None:
+    assert MAX_RECIPIENTS == 10
+
+
+@pytest.mark.parametrize("number", ["+12345678902", "+12345", "123456789012345678901234567890", "", "+1", "2020"])
+def test_a_shortened_number_shows_two_digits_at_most(number: str) -> None:
+    assert sum(character.isdigit() for character in shorten(number)) <= 2
+    assert len(shorten(number)) <= 3
+
+
+def test_a_shortened_number_keeps_its_end_which_tells_a_groups_recipients_apart() -> None:
+    assert shorten("+12345678902") == "…02"
+    assert shorten("+12345678902") != shorten("+12345678903")
+
+
+def testwhat_is_too_short_to_shorten_is_hidden() -> None:
+    assert shorten("2020") == "…"

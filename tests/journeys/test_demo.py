@@ -1,0 +1,129 @@
+"""`receiver demo` and `receiver simulate` as programs that come and go without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import psutil
+import pytest
+
+from receiver.cli import main
+from tests.postgres import free_port
+from tests.processes import Child, invoke, run, simulating, wait_for
+
+
+@dataclass
+class Surroundings:
+    """An environment that all processes of one test carry, and where they put temporary files."""
+
+    marker: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ) | {"DEMO_MARKER": self.marker, "TMPDIR": str(self.folder)}
+
+    def processes(self) -> list[psutil.Process]:
+        return [each for each in psutil.process_iter() if _marker(each) == self.marker]
+
+
+def _marker(process: psutil.Process) -> str | None:
+    with suppress(psutil.Error):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.environ().get("DEMO_MARKER")
+    return None
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Iterator[Surroundings]:
+    """Checks afterwards that nothing is left."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    found = Surroundings(uuid.uuid4().hex, folder)
+    yield found
+    left = found.processes()
+    for process in left:
+        process.kill()
+    assert left == []
+    assert list(folder.iterdir()) == []
+
+
+def test_the_demo_shows_an_extraneous_event_and_a_threefold_one(tmp_path: Path, surroundings: Surroundings) -> None:
+    ended = run("demo", environment=surroundings.environment, folder=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    lines = [line.split() for line in ended.stdout.splitlines()]
+    assert ["message-delivered", "×3", "+12005610002", "applied"] in [line[-4:] for line in lines]  # noqa: RUF001
+    assert ["message-delivered", "+12005564404", "extraneous"] in [line[-3:] for line in lines]
+    assert ["+12005564404", "failed", "4404", "rejected-forbidden-to-number"] in lines
+
+
+MOMENTS = {"at the start": "Start the simulator", "among the events": "Wait for the events"}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_demo_ends_all_of_it(
+    tmp_path: Path, surroundings: Surroundings, moment: str, how: signal.Signals
+) -> None:
+    with Child("demo", environment=surroundings.environment, folder=tmp_path) as child:
+        child.wait_until(lambda: MOMENTS[moment] in child.output, moment)
+
+        assert child.end(how) != 0
+
+        assert surroundings.processes() == []
+        assert "Traceback" not in child.output
+
+
+def test_a_sigint_to_the_simulator_is_no_incident(tmp_path: Path) -> None:
+    with simulating(tmp_path) as simulator:
+        before = simulator.child.output
+
+        assert simulator.child.end(signal.SIGINT) == 0
+
+        assert simulator.child.output == before
+
+
+def test_the_simulator_prints_its_numbers_and_a_free_port(tmp_path: Path) -> None:
+    arguments = ["simulate", "--port", "0", "--seed", "1", "--unordered"]
+    with Child(*arguments, environment=dict(os.environ), folder=tmp_path) as child:
+        wait_for(lambda: "BANDWIDTH_API_URL=http://127.0.0.1:" in child.output, "the simulator's address")
+
+        assert "+1200556CCCC" in child.output
+        assert "http://127.0.0.1:0" not in child.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--day 0",
+        "--day soon",
+        "--callback-url nonsense",
+        "--callback-url ftp://127.0.0.1/",
+        "--callback-user alone",
+        "--callback-password alone",
+        "--request nonsense",
+        "--callbacks nonsense",
+        "--port many",
+    ],
+)
+def test_the_simulator_refuses_wrong_options_in_a_sentence(arguments: str) -> None:
+    result = invoke("simulate", *arguments.split(), environment={})
+
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].endswith(".")
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    (command,) = entry_points(group="console_scripts", name="receiver")
+
+    assert command.load() is main

@@ -1,0 +1,83 @@
+"""`receiver send` against the simulator: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
+from tests.builders import ALICE, BOB
+from tests.processes import environment, invoke
+
+
+@pytest.fixture(scope="module")
+def bandwidth() -> Iterator[Simulator]:
+    with Simulator(SimulatorOptions(username="user", password="secret")) as simulator:
+        yield simulator
+
+
+@pytest.mark.parametrize(
+    ("fate", "code", "status"),
+    [
+        (RequestFate.ACCEPT, 0, "accepted"),
+        (RequestFate.NONSENSE, 0, "accepted"),
+        (RequestFate.BAD_REQUEST, 1, "refused"),
+        (RequestFate.QUEUE_FULL, 1, "refused"),
+        (RequestFate.DROP_AFTER, 3, "unknown"),
+        (RequestFate.BAD_GATEWAY, 3, "unknown"),
+    ],
+)
+def test_send_exits_with_what_became_of_the_message(
+    database_url: str, bandwidth: Simulator, fate: RequestFate, code: int, status: str
+) -> None:
+    bandwidth.switches = Switches(request=fate)
+    settings = environment(database_url, bandwidth_api_url=bandwidth.url)
+    arguments = ["--to", ALICE, "--to", BOB, "--text", "x", "--media", "https://example.com/a.jpg", "--reference", "r"]
+
+    result = invoke("send", *arguments, environment=settings)
+
+    assert result.exit_code == code
+    for shown in (ALICE, BOB, status):
+        assert shown in result.output
+    if code == 0:
+        assert bandwidth.messages[-1].received["to"] == [ALICE, BOB]
+        assert str(bandwidth.messages[-1].received["tag"]) in result.output
+
+
+def test_send_exits_1_when_bandwidth_cannot_be_reached(database_url: str) -> None:
+    settings = environment(database_url, bandwidth_api_url="http://127.0.0.1:9/api/v2")
+
+    result = invoke("send", "--to", ALICE, "--text", "x", environment=settings)
+
+    assert result.exit_code == 1
+    assert "unreachable" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--to 12 --text x",
+        f"--to {ALICE}",
+        f"--to {ALICE} --to {ALICE} --text x",
+        "--text x",
+        f"--to {ALICE} --text x --priority urgent",
+        f"--to {ALICE} --text x --expiration yesterday",
+        f"--to {ALICE} --text x --media nonsense",
+        f"--to {ALICE} --text x --nonsense",
+    ],
+)
+def test_send_exits_2_for_what_no_message_can_be(sqlite_url: str, bandwidth: Simulator, arguments: str) -> None:
+    before = len(bandwidth.messages)
+    settings = environment(sqlite_url, bandwidth_api_url=bandwidth.url)
+
+    assert invoke("send", *arguments.split(), environment=settings).exit_code == 2
+    assert len(bandwidth.messages) == before
+
+
+def test_send_exits_2_without_the_settings_that_it_needs(sqlite_url: str) -> None:
+    result = invoke("send", "--to", ALICE, "--text", "x", environment={"DATABASE_URL": sqlite_url})
+
+    assert result.exit_code == 2
+    named = {line.partition(":")[0] for line in result.output.splitlines()[1:]}
+    assert named == {"BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"}

@@ -1,0 +1,179 @@
+"""`receiver serve` as an operator meets it: starting, ending, and what happens to the requests meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from sqlalchemy import text
+
+from receiver.storage.database import Database
+from tests.builders import ALICE, BOB, make_element
+from tests.journeys.conftest import looping, select
+from tests.postgres import free_port
+from tests.processes import Api, Child, environment, run, serving, wait_for
+
+PROJECT = Path(__file__).parents[2]
+
+SECONDS = 15.0
+"""What "within seconds" is when nothing is wrong but the machine is busy."""
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_newer_database_is_a_warning_and_the_service_starts(tmp_path: Path, database_url: str) -> None:
+    with Database(database_url) as database:
+        database.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = 'the-future'")))
+
+    with serving(tmp_path, environment(database_url)) as (child, api):
+        assert "newer than the code" in child.output
+        assert "newer" in api.get("/health/ready")["warning"]
+        assert api.callback(make_element(tag="nobody's")).json()["unlinked"] == 1
+
+
+def test_wrong_settings_are_listed_by_a_real_process_too(tmp_path: Path) -> None:
+    ended = run("serve", environment=environment("mysql://host/receiver", bandwidth_username=None), folder=tmp_path)
+
+    assert ended.returncode == 2
+    assert {line.partition(":")[0] for line in ended.stderr.splitlines()[1:]} == {"DATABASE_URL", "BANDWIDTH_USERNAME"}
+
+
+@pytest.mark.parametrize("command", ["serve", "simulate"])
+def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path, sqlite_url: str, command: str) -> None:
+    with taken_port() as port:
+        ended = run(command, "--port", str(port), environment=environment(sqlite_url), folder=tmp_path)
+
+    assert ended.returncode not in (0, None)
+    assert str(port) in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "simulate"])
+def test_a_port_that_no_machine_has_is_said_in_a_sentence(tmp_path: Path, sqlite_url: str, command: str) -> None:
+    ended = run(command, "--port", "99999", environment=environment(sqlite_url), folder=tmp_path)
+
+    assert ended.returncode not in (0, None)
+    assert "99999" in ended.stderr
+
+
+# SIGTERM ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_answered_before_a_sigterm_took_effect_is_stored(tmp_path: Path, database_url: str) -> None:
+    with looping(tmp_path, database_url) as loop, ThreadPoolExecutor(5) as threads:
+        loop.simulator.switch(request="slow", slowSeconds=1)
+        sending = threads.submit(loop.api.send, ALICE, BOB)
+        posting = [threads.submit(_post_until_refused, loop.api.url, client) for client in range(4)]
+        wait_for(loop.simulator.messages, "a request that waits for Bandwidth")
+        answered_before = loop.sql("SELECT count(*) FROM events")
+
+        assert loop.server.end(grace=SECONDS) == 0
+
+        assert not loop.server.left_behind()
+        assert sending.result().status_code == 202
+        assert loop.sql("SELECT tag, send_status FROM support_messages") == [
+            (sending.result().json()["tag"], "accepted")
+        ]
+        answered = {number for client in posting for number in client.result()}
+        stored = {number for (number,) in loop.sql("SELECT message_id FROM support_unlinked")}
+        assert len(answered) >= answered_before[0][0] > 0
+        assert answered <= stored
+        assert "Traceback" not in loop.server.output
+
+
+def _post_until_refused(url: str, client: int) -> list[str]:
+    """The message ids of the events that were answered with 200 until nobody listened any more."""
+    answered = []
+    with Api(url) as api:
+        for number in itertools.count():
+            message_id = f"{client}-{number}"
+            try:
+                answer = api.callback(make_element(message_id=message_id))
+            except requests.ConnectionError:
+                return answered
+            assert answer.status_code == 200
+            answered.append(message_id)
+    raise AssertionError("unreachable")
+
+
+def test_clients_that_never_finish_their_request_do_not_hold_up_a_sigterm(tmp_path: Path, sqlite_url: str) -> None:
+    beginning = b"POST /callbacks/bandwidth HTTP/1.1\r\nHost: localhost\r\n"
+    credentials = b"Authorization: Basic YmFuZHdpZHRoOmNhbGxiYWNrOnBhc3N3b3Jk\r\n"
+    unfinished = (b"", beginning, beginning + credentials + b"Content-Length: 100\r\n\r\n[")
+    with serving(tmp_path, environment(sqlite_url)) as (child, api):
+        address = ("127.0.0.1", int(api.url.rpartition(":")[2]))
+        sockets = [socket.create_connection(address) for _ in unfinished]
+        try:
+            for connection, sent in zip(sockets, unfinished, strict=True):
+                connection.sendall(sent)
+            assert api.is_ready()  # what was sent before has arrived by now
+            assert child.end(grace=SECONDS) == 0
+        finally:
+            for connection in sockets:
+                connection.close()
+
+
+def test_a_sigterm_while_the_service_starts_ends_it_too(tmp_path: Path, sqlite_url: str) -> None:
+    with Child("serve", "--port", str(free_port()), environment=environment(sqlite_url), folder=tmp_path) as child:
+        process = psutil.Process(child.process.pid)
+        wait_for(process.children, "the process that will answer requests")
+
+        child.end(grace=SECONDS)
+
+        assert not child.left_behind()
+
+
+def test_a_process_that_dies_is_replaced(tmp_path: Path, sqlite_url: str) -> None:
+    with serving(tmp_path, environment(sqlite_url)) as (child, api):
+        (worker,) = psutil.Process(child.process.pid).children()
+        worker.kill()
+        wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker's end")
+
+        child.wait_until(api.is_ready, "the service to be ready again")
+
+        assert api.callback(make_element()).json()["recorded"] == 1
+    assert select(sqlite_url, "SELECT count(*) FROM events") == [(1,)]
+
+
+# wsgi.py ---------------------------------------------------------------------------------------------------------
+
+
+def _import_wsgi(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    script = "import wsgi; print(wsgi.app.test_client().get('/health/ready').get_json()['status'])"
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_any_wsgi_server_finds_the_application(sqlite_url: str) -> None:
+    ended = _import_wsgi(environment(sqlite_url))
+
+    assert (ended.returncode, ended.stdout) == (0, "ready\n")
+
+
+def test_a_wsgi_server_is_told_every_wrong_setting(sqlite_url: str) -> None:
+    ended = _import_wsgi(environment(sqlite_url, api_keys=(), bandwidth_account_id=None) | {"READ_ONLY_API_KEYS": ""})
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    named: list[Any] = [line.partition(":")[0] for line in ended.stderr.splitlines()[1:]]
+    assert named == ["API_KEYS", "BANDWIDTH_ACCOUNT_ID"]

@@ -1,0 +1,123 @@
+"""`receiver show` and `receiver recompute`: what was stored, told to people, and compared with its events."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from receiver.receiving import receive
+from receiver.storage.database import Database
+from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
+from tests.processes import PATIENCE, environment, invoke
+
+LONGEST = "+123456789012345"
+"""A number has 15 digits at most."""
+
+
+def _told(database_url: str) -> str:
+    """A message about which much was said; its tag."""
+    with Database(database_url) as database:
+        tag, _ = store_message(database, ALICE, BOB, CAROL, LONGEST, reference="lunch-1")
+        thrice = [make_element("delivered", BOB)] * 3
+        invalid = [make_element("failed", CAROL, errorCode=4720), make_element("delivered", CAROL)]
+        receive(database, make_body(make_element("failed", ALICE, errorCode=9902), *thrice, *invalid))
+        receive(database, make_body(make_element("delivered", LONGEST), make_element("delivered", "+19195550199")))
+    return tag
+
+
+def test_show_tells_the_outcomes_and_the_timeline_with_full_numbers(database_url: str) -> None:
+    tag = _told(database_url)
+
+    result = invoke("show", tag, environment=environment(database_url))
+
+    assert result.exit_code == 0
+    _check_shown(result.stdout, tag)
+
+
+def test_show_keeps_numbers_whole_on_a_narrow_terminal(sqlite_url: str, tmp_path: Path) -> None:
+    tag = _told(sqlite_url)
+
+    shown = _on_terminal("show", tag, environment=environment(sqlite_url), folder=tmp_path)
+
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    recipients, timeline = (part.split() for part in shown.split("Timeline"))
+    assert {tag, MESSAGE_ID, ALICE, BOB, CAROL, LONGEST, "9902", "4720"} <= set(recipients)
+    assert {"×3", ALICE, BOB, CAROL, LONGEST, "+19195550199", "9902", "4720"} <= set(timeline)  # noqa: RUF001
+
+
+def _check_shown(shown: str, tag: str) -> None:
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["tag", tag] in lines
+    assert ["reference", "lunch-1"] in lines
+    assert ["message", "id", MESSAGE_ID] in lines
+    for number, status in ((ALICE, "unconfirmed"), (BOB, "delivered"), (CAROL, "failed"), (LONGEST, "delivered")):
+        assert any(line[:2] == [number, status] for line in lines)
+    events = [[word for word in line if word.startswith(("message-", "+", "×"))] + line[-1:] for line in lines]  # noqa: RUF001
+    assert ["message-delivered", "×3", BOB, "applied"] in events  # noqa: RUF001
+    assert ["message-delivered", CAROL, "extraneous"] in events
+    assert ["message-delivered", "+19195550199", "unexpected_recipient"] in events
+    assert any(line[-3:] == [CAROL, "4720", "applied"] for line in lines)
+
+
+def _on_terminal(*arguments: str, environment: dict[str, str], folder: Path) -> str:
+    """What the command shows on a terminal of 80 columns, without its colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
+    command = [sys.executable, "-m", "receiver.cli", *arguments]
+    unset = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(command, env=unset | {"TERM": "xterm"}, cwd=folder, stdin=theirs, stdout=theirs) as child:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b""))
+        os.close(ours)
+        assert child.wait(PATIENCE) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that nobody has the other end any more
+        return b""
+
+
+@pytest.mark.parametrize("tag", ["01M803PMPZHK79K198H9DPFJ7A", "nonsense", "' OR 1=1"])
+def test_show_of_an_unknown_tag_exits_1_with_a_sentence(database_url: str, tag: str) -> None:
+    result = invoke("show", tag, environment=environment(database_url))
+
+    assert (result.exit_code, result.output) == (1, "There is no message with this tag.\n")
+
+
+def test_recompute_checks_and_repairs(database_url: str) -> None:
+    settings, tag = environment(database_url), _told(database_url)
+    assert invoke("recompute", "--check", environment=settings).exit_code == 0
+    with Database(database_url) as database:
+        database.write(lambda session: session.execute(text("UPDATE recipients SET status = 'sent', standing = ''")))
+
+    found = invoke("recompute", "--check", environment=settings)
+    assert (found.exit_code, found.stdout.count(tag)) == (1, 4)
+    assert "1 messages, 4 differences" in found.stdout
+    assert "sent -> unconfirmed" in found.stdout
+
+    repaired = invoke("recompute", environment=settings)
+    assert repaired.exit_code == 0
+    assert "4 differences repaired" in repaired.stdout
+
+    assert invoke("recompute", "--check", environment=settings).exit_code == 0
+    assert "unconfirmed" in invoke("show", tag, environment=settings).stdout
+
+
+def test_recompute_resumes_after_a_tag(database_url: str) -> None:
+    settings, tag = environment(database_url), _told(database_url)
+
+    assert "0 messages" in invoke("recompute", "--after", tag, environment=settings).stdout
+    assert "1 messages" in invoke("recompute", "--after", "0", environment=settings).stdout

@@ -1,0 +1,235 @@
+"""The two ways to use the database, and what they say when it does not answer."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, text
+
+from receiver.errors import StorageUnavailable
+from receiver.storage import migrations
+from receiver.storage.database import Database, Session
+from receiver.storage.models import Recipient, StoredEvent
+from tests.builders import ALICE, NOON, make_event, store_message
+from tests.postgres import PostgresServer
+from tests.storage.locks import PATIENCE, locked, threads
+from tests.storage.stored import deliver, events, recording, submit
+
+SECRET = "Lunch is at noon."  # the text of a message
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A server of our own, to be stopped."""
+    with PostgresServer(fsync=False) as server:
+        migrations.upgrade(server.create_database("stopped"))
+        yield server
+
+
+@pytest.fixture
+def stoppable(server: PostgresServer) -> Iterator[Database]:
+    with Database(server.url("stopped")) as database:
+        yield database
+
+
+def try_both_ways(database: Database) -> None:
+    with pytest.raises(StorageUnavailable):
+        deliver(database, make_event())
+    with pytest.raises(StorageUnavailable), database.read() as session:
+        session.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_stopped_server_is_unavailable_and_the_next_call_after_its_start_succeeds(
+    server: PostgresServer, stoppable: Database, mode: Any
+) -> None:
+    """Every pooled connection is dead by then."""
+    with ExitStack() as open_reads:
+        for _ in range(5):
+            open_reads.enter_context(stoppable.read()).execute(text("SELECT 1"))
+    server.stop(mode)
+    started = time.monotonic()
+    try_both_ways(stoppable)
+    assert time.monotonic() - started < 10
+
+    server.start()
+
+    for number in range(6):
+        deliver(stoppable, make_event(message_id=f"{mode}-{number}"))
+    assert len(events(stoppable, under=mode)) == 6
+
+
+def test_a_restart_between_two_calls_is_not_noticed(server: PostgresServer, stoppable: Database) -> None:
+    deliver(stoppable, make_event(message_id="restart-1"))
+
+    server.restart("immediate")
+
+    deliver(stoppable, make_event(message_id="restart-2"))
+    assert [row.message_id for row in events(stoppable, under="restart")] == ["restart-1", "restart-2"]
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_server_that_goes_away_during_a_write_stored_nothing(
+    server: PostgresServer, stoppable: Database, mode: Any
+) -> None:
+    def work(session: Session) -> None:
+        recording(make_event(message_id=f"during-{mode}"))(session)
+        server.restart(mode)
+
+    with pytest.raises(StorageUnavailable):
+        stoppable.write(work)
+
+    assert events(stoppable, under=f"during-{mode}") == []
+
+
+def test_a_server_that_freezes_is_unavailable_within_ten_seconds(server: PostgresServer, stoppable: Database) -> None:
+    """A partition of the network looks alike; Bandwidth waits ten seconds and must hear 503 by then."""
+    deliver(stoppable, make_event(message_id="before"))
+    with threads() as pool:
+        server.pause()
+        try:
+            write = pool.submit(lambda: deliver(stoppable, make_event(message_id="frozen")))
+            read = pool.submit(lambda: events(stoppable))
+            ended = wait([write, read], timeout=10).done
+        finally:
+            server.resume()
+
+    assert ended == {write, read}
+    for each in (write, read):
+        assert isinstance(each.exception(), StorageUnavailable)
+
+
+def test_a_commit_that_fails_is_no_success(postgres: Database) -> None:
+    """The session is ended after its last statement, so that only the commit can notice."""
+
+    def work(session: Session) -> None:
+        recording(make_event())(session)
+        own = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with postgres.read() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": own})
+
+    with pytest.raises(StorageUnavailable):
+        postgres.write(work)
+
+    assert events(postgres) == []
+
+
+def test_ten_connections_are_all_there_are(database: Database) -> None:
+    with ExitStack() as open_reads:
+        for _ in range(10):
+            open_reads.enter_context(database.read()).execute(text("SELECT 1"))
+        started = time.monotonic()
+        try_both_ways(database)
+        waited = time.monotonic() - started
+
+    assert 3 < waited < 10  # two calls, two seconds each
+    deliver(database, make_event())
+
+
+def test_a_write_waits_five_seconds_for_a_lock(postgres: Database) -> None:
+    """Bandwidth waits ten in all."""
+    store_message(postgres)
+    url = postgres.engine.url.render_as_string(hide_password=False)
+    with locked(url, "SELECT 1 FROM recipients FOR UPDATE"), pytest.raises(StorageUnavailable):
+        deliver(postgres, make_event())
+
+    assert events(postgres) == []
+    deliver(postgres, make_event())
+
+
+def test_nothing_is_set_for_the_session(postgres: Database) -> None:
+    """A pooler such as PgBouncer hands sessions round."""
+    query = "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'override') AND name NOT LIKE 'lc_%'"
+    with postgres.read() as session:
+        before = session.execute(text(query)).all()
+
+    limits = text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+    assert tuple(postgres.write(lambda session: session.execute(limits).one())) == ("5s", "5s")
+
+    with postgres.read() as session:
+        assert tuple(session.execute(limits).one()) == ("0", "0")
+        assert session.execute(text(query)).all() == before
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM events", "CREATE TABLE t (i INTEGER)", "SELECT 1 FROM messages FOR UPDATE"]
+)
+def test_what_reads_cannot_write(postgres: Database, statement: str) -> None:
+    with postgres.read() as session:
+        assert session.execute(text("SHOW transaction_read_only")).scalar_one() == "on"
+        assert session.execute(text("SHOW transaction_isolation")).scalar_one() == "repeatable read"
+    with pytest.raises(StorageUnavailable), postgres.read() as session:
+        session.execute(text(statement))
+
+    deliver(postgres, make_event())  # the same pooled connection writes again
+    for setting, value in (("transaction_read_only", "off"), ("transaction_isolation", "read committed")):
+        shown = postgres.write(lambda session, setting=setting: session.execute(text(f"SHOW {setting}")).scalar_one())
+        assert shown == value
+
+
+def insert_recipient(session: Session, **changes: Any) -> None:
+    row: dict[str, Any] = {"message_pk": 1, "recipient": ALICE, "position": 0, "status": "pending", "standing": b""}
+    row |= {"invalid_recipient": False, "updated_at": NOON, "description": SECRET}
+    session.execute(insert(Recipient).values(row | changes))
+
+
+FAILING: dict[str, Callable[[Session], object]] = {
+    "a row twice": lambda session: insert_recipient(session),
+    "a row without its message": lambda session: insert_recipient(session, message_pk=999),
+    "a column without its value": lambda session: insert_recipient(session, recipient="+19195550199", status=None),
+    "an ORM row without its value": lambda session: (
+        session.add(StoredEvent(recipient=ALICE, payload=SECRET)),
+        session.flush(),
+    ),
+    "no SQL": lambda session: session.execute(text("SELEKT :a, :b"), {"a": ALICE, "b": SECRET}),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_statement_that_fails_shows_no_number_and_no_text(
+    database: Database, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    submit(database, ALICE)
+
+    with pytest.raises(StorageUnavailable) as raised:
+        database.write(FAILING[name])
+
+    assert "database: " in caplog.text
+    for shown in (caplog.text, str(raised.value), raised.value.reason):
+        assert ALICE.lstrip("+") not in shown
+        assert SECRET not in shown
+    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "\n" not in record.getMessage()
+
+
+def test_an_error_of_the_work_itself_passes_and_stores_nothing(database: Database) -> None:
+    def work(session: Session) -> None:
+        recording(make_event())(session)
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        database.write(work)
+
+    assert events(database) == []
+
+
+def test_what_the_work_returns_is_returned_after_the_commit(database: Database) -> None:
+    tally = database.write(recording(make_event()))
+
+    assert tally.recorded == 1
+    with threads() as pool:
+        assert len(pool.submit(lambda: events(database)).result(PATIENCE)) == 1
+
+
+def test_rows_can_be_read_after_their_session_ended(database: Database) -> None:
+    submit(database, ALICE)
+    deliver(database, make_event())
+
+    [row] = events(database)
+
+    assert row.recipient == ALICE

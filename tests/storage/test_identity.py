@@ -1,0 +1,152 @@
+"""What is the same event, and what a repeat of it changes."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from receiver.errors import StorageUnavailable
+from receiver.storage.database import Database
+from receiver.storage.recording import record
+from tests.builders import ALICE, BOB, MESSAGE_ID, NOON, make_event, store_message
+from tests.storage.stored import change, deliver, events, recipients, the_event
+
+SECOND = timedelta(seconds=1)
+
+
+def failed(**changes: Any) -> Any:
+    return make_event("failed", **{"error_code": 4720} | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"message_id": "another"},
+        {"message_id": MESSAGE_ID.upper()},
+        {"message_id": MESSAGE_ID + " "},
+        {"recipient": BOB},
+        {"recipient": ""},
+        {"kind": "delivered"},
+        {"kind": "Failed"},
+        {"error_code": 4721},
+        {"error_code": 0},
+    ],
+    ids=str,
+)
+def test_events_that_differ_in_a_part_of_the_identity_are_two(database: Database, changes: dict[str, Any]) -> None:
+    deliver(database, failed())
+    deliver(database, make_event(**{"kind": "failed", "recipient": ALICE, "error_code": 4720} | changes))
+
+    assert [row.deliveries for row in events(database)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"occurred_at": NOON + SECOND},
+        {"occurred_at": None},
+        {"tag": "a foreign one"},
+        {"description": "another"},
+        {"payload": '{"another": 1}'},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
+def test_events_that_differ_only_elsewhere_are_one(
+    database: Database, changes: dict[str, Any], *, together: bool
+) -> None:
+    for batch in [[failed(), failed(**changes)]] if together else [[failed()], [failed(**changes)]]:
+        deliver(database, *batch)
+
+    event = the_event(database)
+    assert event.deliveries == 2
+    assert (event.description, event.payload, event.tag, event.occurred_at) == ("ok", "{}", None, NOON)
+
+
+@pytest.mark.parametrize(
+    ("heard", "kept"),
+    [
+        ([None], None),
+        ([None, NOON], NOON),
+        ([NOON, None], NOON),
+        ([NOON, NOON - SECOND], NOON - SECOND),
+        ([NOON, NOON - SECOND, NOON + SECOND], NOON - SECOND),
+        ([NOON, NOON - timedelta(microseconds=1)], NOON - timedelta(microseconds=1)),
+        ([None, None, NOON + SECOND, NOON], NOON),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
+def test_the_earliest_readable_time_is_kept(
+    database: Database, heard: list[datetime | None], kept: datetime | None, *, together: bool
+) -> None:
+    _, pk = store_message(database, ALICE)
+    repeats = [failed(occurred_at=occurred_at) for occurred_at in heard]
+    for batch in [repeats] if together else [[event] for event in repeats]:
+        deliver(database, *batch)
+
+    assert the_event(database).occurred_at == kept
+    assert recipients(database, pk)[ALICE].occurred_at == kept
+    assert the_event(database).deliveries == len(heard)
+
+
+@pytest.mark.parametrize("first_is_later", [True, False])
+def test_the_recipient_shows_the_description_that_is_kept(database: Database, *, first_is_later: bool) -> None:
+    _, pk = store_message(database, ALICE)
+    earlier_or_later = NOON - SECOND if first_is_later else NOON + SECOND
+    deliver(database, failed(description="the first"))
+    deliver(database, failed(description="the second", occurred_at=earlier_or_later))
+
+    assert the_event(database).description == "the first"
+    assert recipients(database, pk)[ALICE].description == "the first"
+
+
+def test_an_event_that_is_linked_by_its_repeat_shows_the_description_that_is_kept(database: Database) -> None:
+    tag, pk = store_message(database, ALICE, answer=None)
+    deliver(database, failed(description="the first"))
+    deliver(database, failed(description="the second", tag=tag))
+
+    assert recipients(database, pk)[ALICE].description == "the first"
+
+
+def test_first_and_last_received_are_those_of_our_clock(database: Database) -> None:
+    for minutes in (0, 1, 2):
+        deliver(database, failed(), now=NOON + timedelta(minutes=minutes))
+
+    event = the_event(database)
+    assert (event.first_received_at, event.last_received_at) == (NOON, NOON + timedelta(minutes=2))
+
+
+def test_last_received_never_goes_back(database: Database) -> None:
+    """Two processes may commit in another order than they read the clock."""
+    deliver(database, failed(), now=NOON)
+    deliver(database, failed(), now=NOON - timedelta(minutes=1))
+
+    assert the_event(database).last_received_at == NOON
+    assert the_event(database).deliveries == 2
+
+
+def test_events_of_one_batch_are_read_in_the_order_of_the_callback(database: Database) -> None:
+    kinds = ["sending", "delivered", "failed", "read", "sent"]
+    deliver(database, *(make_event(kind) for kind in kinds), now=NOON)
+
+    assert [row.type for row in events(database)] == [f"message-{kind}" for kind in kinds]
+
+
+def test_a_row_per_event_is_the_database_s_own_rule(database: Database) -> None:
+    """A unique constraint decides, not the statement that inserts."""
+    deliver(database, failed())
+    with pytest.raises(StorageUnavailable):
+        change(
+            database,
+            "INSERT INTO events (message_id, recipient, type, error_code, first_received_at, last_received_at,"
+            " deliveries, source, payload) SELECT message_id, recipient, type, error_code, first_received_at,"
+            " last_received_at, 1, source, payload FROM events",
+        )
+
+
+@pytest.mark.parametrize("source", ["callback", "reconcile"])
+def test_the_source_of_the_first_is_kept(database: Database, source: str) -> None:
+    database.write(lambda session: record(session, [failed()], now=NOON, source=source))
+    deliver(database, failed())
+
+    assert the_event(database).source == source

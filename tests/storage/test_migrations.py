@@ -1,0 +1,234 @@
+"""Migrations: up and down without losing a row, and one sentence when they cannot."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Column, Integer, inspect, select, text
+
+from receiver.core.events import Unreadable
+from receiver.core.messages import Accepted, Refused
+from receiver.core.send_status import RefusedBecause
+from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
+from receiver.storage import migrations
+from receiver.storage.database import Database, make_engine
+from receiver.storage.migrations import SchemaState
+from receiver.storage.models import Base
+from tests.builders import ALICE, BOB, CAROL, make_event, store_message
+from tests.postgres import free_port
+from tests.storage.locks import locked
+from tests.storage.stored import change, deliver, view
+
+VIEWS = {
+    *("support_messages", "support_recipients", "support_events", "support_extraneous", "support_unlinked"),
+    *("support_unreadable", "support_inbound", "support_overdue", "support_failures"),
+}
+
+
+def fill(url: str) -> None:
+    """Rows in every table, and in every view."""
+    with Database(url) as database:
+        store_message(database, ALICE, BOB, CAROL, reference="r")
+        store_message(database, ALICE, answer=Refused(because=RefusedBecause.UNREACHABLE))
+        store_message(database, ALICE, answer=Accepted(message_id="overdue"))
+        change(database, "UPDATE messages SET overdue_at = '2020-01-01 00:00:00'")
+        deliver(
+            database,
+            *(make_event(), make_event("failed", BOB, error_code=4720), make_event(recipient=BOB)),
+            *(make_event(message_id="foreign"), make_event("received", message_id="inbound")),
+            Unreadable(payload="[]", reason="No object."),
+        )
+
+
+def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything in every table."""
+    with Database(url) as database, database.read() as session:
+        tables = Base.metadata.sorted_tables
+        return {table.name: sorted(map(tuple, session.execute(select(table))), key=repr) for table in tables}
+
+
+def views(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Everything in every view that exists."""
+    with Database(url) as database:
+        names = inspect(database.engine).get_view_names()
+        return {name: sorted(view(database, name), key=repr) for name in names}
+
+
+def state(url: str) -> SchemaState:
+    with Database(url) as database, database.read() as session:
+        return migrations.schema_state(session.connection())
+
+
+@contextlib.contextmanager
+def one_sentence(kind: type[ReceiverError], *words: str) -> Iterator[None]:
+    with pytest.raises(kind) as raised:
+        yield
+    sentence = str(raised.value)
+    assert "\n" not in sentence
+    assert all(word in sentence for word in words), sentence
+
+
+def test_an_empty_database_becomes_current(empty_database_url: str) -> None:
+    assert state(empty_database_url) is SchemaState.EMPTY
+
+    migrations.upgrade(empty_database_url)
+
+    assert state(empty_database_url) is SchemaState.CURRENT
+    assert set(views(empty_database_url)) == VIEWS
+
+
+def test_the_models_are_what_the_migrations_make(database_url: str) -> None:
+    migrations.check(database_url)
+
+    assert set(views(database_url)) == VIEWS
+
+
+def test_no_row_is_lost_on_the_way_down_and_up_and_down_and_up(database_url: str) -> None:
+    fill(database_url)
+    before, seen = rows(database_url), views(database_url)
+    assert all(before.values())
+    assert all(seen.values())
+
+    for _ in range(2):
+        migrations.downgrade(database_url, "base")
+        assert state(database_url) is SchemaState.EMPTY
+        assert rows(database_url) == before
+        assert views(database_url) == {}
+
+        migrations.upgrade(database_url)
+        assert state(database_url) is SchemaState.CURRENT
+        assert rows(database_url) == before
+        assert views(database_url) == seen
+
+
+def test_migrating_a_current_database_changes_nothing(database_url: str) -> None:
+    fill(database_url)
+    before, seen = rows(database_url), views(database_url)
+
+    for _ in range(2):
+        migrations.upgrade(database_url)
+
+    assert (rows(database_url), views(database_url)) == (before, seen)
+
+
+def test_the_service_works_after_it_was_migrated_down_and_up(database_url: str) -> None:
+    migrations.downgrade(database_url, "base")
+    migrations.upgrade(database_url)
+
+    fill(database_url)
+
+    assert set(views(database_url)) == VIEWS
+    for table in ("recipients", "events", "message_ids"):
+        with Database(database_url) as database, pytest.raises(StorageUnavailable):
+            change(database, f"UPDATE {table} SET message_pk = 999")
+
+
+def test_altering_a_table_keeps_the_rows_that_refer_to_it(database_url: str) -> None:
+    """With foreign keys on, SQLite would delete the children of a table that a batch alter makes anew."""
+    fill(database_url)
+    before = rows(database_url)
+
+    with migrations.migrating(database_url) as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        with operations.batch_alter_table("messages", recreate="auto") as table:
+            table.add_column(Column("shoe_size", Integer()))
+        with operations.batch_alter_table(
+            "messages", recreate="always" if "sqlite" in database_url else "auto"
+        ) as table:
+            table.drop_column("shoe_size")
+
+    assert rows(database_url) == before
+    migrations.check(database_url)
+    if "sqlite" in database_url:
+        with Database(database_url) as database, database.read() as session:
+            assert session.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+            assert session.execute(text("PRAGMA foreign_key_check")).all() == []
+
+
+def test_a_migration_that_would_leave_orphans_is_undone(sqlite_url: str) -> None:
+    fill(sqlite_url)
+    before, seen = rows(sqlite_url), views(sqlite_url)
+
+    with one_sentence(SchemaOutdated, "messages"), migrations.migrating(sqlite_url) as connection:
+        connection.execute(text("DELETE FROM messages"))
+
+    assert (rows(sqlite_url), views(sqlite_url)) == (before, seen)
+
+
+def test_a_migration_that_fails_changes_nothing_and_can_be_run_again(empty_database_url: str) -> None:
+    """Here somebody made a table by hand that a later step of the migration stumbles over."""
+    engine = make_engine(empty_database_url)
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.execute(text("CREATE TABLE recipients (name VARCHAR(10))"))
+    with one_sentence(StorageUnavailable):
+        migrations.upgrade(empty_database_url)
+    assert inspect(engine).get_table_names() == ["recipients"]
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.execute(text("DROP TABLE recipients"))
+    engine.dispose()
+
+    migrations.upgrade(empty_database_url)
+
+    assert state(empty_database_url) is SchemaState.CURRENT
+
+
+def test_a_database_newer_than_the_code_is_left_alone(database_url: str) -> None:
+    fill(database_url)
+    with Database(database_url) as database:
+        change(database, "UPDATE alembic_version SET version_num = 'zzzz'")
+    assert state(database_url) is SchemaState.NEWER
+    before, seen = rows(database_url), views(database_url)
+
+    with one_sentence(ReceiverError, "zzzz"):
+        migrations.upgrade(database_url)
+    with one_sentence(ReceiverError):
+        migrations.downgrade(database_url, "base")
+
+    assert state(database_url) is SchemaState.NEWER
+    assert (rows(database_url), views(database_url)) == (before, seen)
+
+
+@pytest.mark.parametrize("revision", ["no-such-revision", "+7"])
+def test_a_revision_that_does_not_exist_is_a_sentence(database_url: str, revision: str) -> None:
+    with one_sentence(ReceiverError):
+        migrations.upgrade(database_url, revision)
+
+    assert set(views(database_url)) == VIEWS
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_an_unreachable_database_is_a_sentence(tmp_path: Any, engine: str) -> None:
+    password = "open-sesame"
+    url = {
+        "sqlite": f"sqlite:///{tmp_path}/no/such/folder/receiver.sqlite3",
+        "postgresql": f"postgresql+psycopg://user:{password}@127.0.0.1:{free_port()}/receiver",
+    }[engine]
+
+    for step in (migrations.upgrade, lambda url: migrations.downgrade(url, "base")):
+        with one_sentence(StorageUnavailable):
+            step(url)
+    with Database(url) as database, pytest.raises(StorageUnavailable) as raised:
+        database.write(lambda session: session.execute(text("SELECT 1")))
+    assert password not in f"{raised.value}{raised.value.__cause__}"
+
+
+def test_a_locked_database_is_a_sentence_after_ten_seconds(postgres_url: str) -> None:
+    """Rather than a queue of callbacks behind a migration that waits for a forgotten session."""
+    with locked(postgres_url, "SELECT * FROM support_messages"), one_sentence(StorageUnavailable, "lock timeout"):
+        migrations.upgrade(postgres_url)
+
+    assert set(views(postgres_url)) == VIEWS
+
+
+def test_a_database_of_somebody_else_is_a_sentence(empty_database_url: str) -> None:
+    engine = make_engine(empty_database_url)
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('1975ea83b712')"))
+    engine.dispose()
+
+    with one_sentence(ReceiverError):
+        migrations.upgrade(empty_database_url)

@@ -1,0 +1,134 @@
+"""What support staff find: comments on everything, names for every constraint, the views with their columns."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Inspector, inspect, text
+
+from receiver.bandwidth.error_codes import ERROR_CODES
+from receiver.storage import migrations
+from receiver.storage.database import Database
+from receiver.storage.models import Base
+from tests.storage.stored import change, columns, view
+
+NAMES = r"(?P<table>\w+?)_(?:(?P<columns>\w+)_)?(?P<kind>primary_key|foreign_key|unique|index|check)"
+
+SUPPORT_COLUMNS = {
+    "support_messages": "tag reference message_id message_ids sent_twice application_id sender text media priority"
+    " expiration segment_count send_status refused_because error_status error_type error_description created_at"
+    " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete",
+    "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
+    " invalid_recipient overdue occurred_at updated_at",
+    "support_events": "tag type recipient error_code description occurred_at first_received_at last_received_at"
+    " deliveries disposition linked_by source payload",
+    "support_unreadable": "payload deliveries",
+    "support_failures": "day error_code error_name recipients",
+}
+for name in ("support_extraneous", "support_unlinked", "support_inbound"):
+    SUPPORT_COLUMNS[name] = SUPPORT_COLUMNS["support_events"]
+SUPPORT_COLUMNS["support_overdue"] = SUPPORT_COLUMNS["support_recipients"]
+
+
+@pytest.fixture
+def inspector(database: Database) -> Inspector:
+    return inspect(database.engine)
+
+
+def our_tables(inspector: Inspector) -> list[str]:
+    return [name for name in inspector.get_table_names() if name != "alembic_version"]
+
+
+def test_every_table_and_every_column_says_what_it_is(postgres: Database) -> None:
+    inspector = inspect(postgres.engine)
+    tables = our_tables(inspector)
+    comments = {table: inspector.get_table_comment(table)["text"] for table in tables}
+    comments |= {
+        f"{table}.{each['name']}": each["comment"] for table in tables for each in inspector.get_columns(table)
+    }
+
+    assert len(comments) > 60
+    assert [name for name, comment in comments.items() if not comment or not comment.endswith(".")] == []
+
+
+def test_the_tables_are_those_of_the_models(inspector: Inspector) -> None:
+    assert set(our_tables(inspector)) == set(Base.metadata.tables)
+
+
+def test_every_constraint_and_every_index_is_named_after_what_it_is(inspector: Inspector) -> None:
+    for table in our_tables(inspector):
+        kinds: dict[str, list[str | None]] = {
+            "primary_key": [inspector.get_pk_constraint(table)["name"]],
+            "foreign_key": [each["name"] for each in inspector.get_foreign_keys(table)],
+            "unique": [each["name"] for each in inspector.get_unique_constraints(table)],
+            "check": [each["name"] for each in inspector.get_check_constraints(table)],
+            "index": [each["name"] for each in inspector.get_indexes(table) if not each.get("duplicates_constraint")],
+        }
+        for kind, names in kinds.items():
+            for name in names:
+                found = re.fullmatch(NAMES, name or "")
+                assert found, f"{table}: {kind} {name!r}"
+                assert name is not None
+                assert name.startswith(f"{table}_")
+                assert found["kind"] == kind
+
+
+def test_postgresql_itself_named_none(postgres: Database) -> None:
+    with postgres.read() as session:
+        query = "SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
+        constraints = session.scalars(text(query)).all()
+        indexes = session.scalars(text("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")).all()
+
+    ours = [name for name in {*constraints, *indexes} if not name.startswith("alembic_version")]
+    assert len(ours) > 15
+    assert [name for name in ours if not re.fullmatch(NAMES, name)] == []
+
+
+@pytest.mark.parametrize("name", SUPPORT_COLUMNS)
+def test_a_view_has_the_columns_of_the_contract(postgres: Database, sqlite: Database, name: str) -> None:
+    found = [[each["name"] for each in inspect(each.engine).get_columns(name)] for each in (postgres, sqlite)]
+
+    assert found[0] == found[1]
+    assert set(SUPPORT_COLUMNS[name].split()) <= set(found[0])
+    assert not {"to", "from"} & set(found[0])
+
+
+def test_both_engines_have_the_same_tables(postgres: Database, sqlite: Database) -> None:
+    def shape(database: Database) -> dict[str, list[tuple[str, bool]]]:
+        inspector = inspect(database.engine)
+        return {
+            table: [(each["name"], each["nullable"]) for each in inspector.get_columns(table)]
+            for table in our_tables(inspector)
+        }
+
+    assert shape(postgres) == shape(sqlite)
+
+
+def error_codes(database: Database) -> dict[int, tuple[object, ...]]:
+    rows = view(database, "error_codes")
+    return {row["code"]: columns(row, "name", "category", "billable", "advice") for row in rows}
+
+
+CODES = {code: (each.name, each.category, each.billable, each.advice) for code, each in ERROR_CODES.items()}
+
+
+def test_the_error_codes_are_those_of_the_code(database: Database) -> None:
+    assert error_codes(database) == CODES
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda database: change(database, "DELETE FROM error_codes WHERE code = 4720"),
+        lambda database: change(database, "UPDATE error_codes SET name = 'x', billable = NULL, advice = ''"),
+    ],
+    ids=["a row is missing", "rows are outdated"],
+)
+def test_migrating_writes_them_again(database_url: str, spoil: Callable[[Database], None]) -> None:
+    with Database(database_url) as database:
+        spoil(database)
+
+    migrations.upgrade(database_url)
+
+    with Database(database_url) as database:
+        assert error_codes(database) == CODES

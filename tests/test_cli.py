@@ -1,0 +1,204 @@
+"""The commands: what they print, how they exit, and that none of them ever prints a traceback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from sqlalchemy import text
+
+from receiver.config import VARIABLES
+from receiver.storage.database import Database
+from tests.builders import ALICE, store_message
+from tests.processes import environment, invoke, run
+
+UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
+
+
+def one_sentence(result: Result) -> str:
+    """All that the command said, which is one sentence."""
+    (sentence,) = (line for line in result.output.splitlines() if line)
+    return sentence
+
+
+@pytest.fixture(params=["empty", "unreachable", "no such folder"])
+def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Settings whose database cannot serve."""
+    urls = {
+        "empty": f"sqlite:///{tmp_path / 'empty.sqlite3'}",
+        "unreachable": UNREACHABLE,
+        "no such folder": f"sqlite:///{tmp_path / 'missing' / 'receiver.sqlite3'}",
+    }
+    return environment(urls[request.param])
+
+
+def _make_newer(database_url: str) -> None:
+    with Database(database_url) as database:
+        database.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = 'the-future'")))
+
+
+# config --------------------------------------------------------------------------------------------------------
+
+
+def test_config_prints_every_setting_and_no_secret() -> None:
+    result = invoke("config", environment=environment(UNREACHABLE))
+
+    assert result.exit_code == 0
+    lines = dict(line.split("=", 1) for line in result.output.splitlines())
+    assert tuple(lines) == VARIABLES
+    assert lines["DATABASE_URL"] == "postgresql+psycopg://app:***@127.0.0.1:9/receiver"
+    assert lines["BANDWIDTH_USERNAME"] == "user"
+    assert "app" in lines["API_KEYS"]
+    assert "support" in lines["READ_ONLY_API_KEYS"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://app:hunter2@host/receiver?password=hunter2",
+        "postgresql+psycopg://app:p@ss:hunter2@host/receiver",
+        "postgresql+psycopg://app:hunter2/x@host/receiver",
+        "postgresql+psycopg://:hunter2@host/receiver",
+        "postgresql+psycopg:///receiver?host=/tmp&password=hunter2",
+    ],
+)
+def test_config_hides_the_database_password_wherever_it_stands(url: str) -> None:
+    invoke("config", environment={"DATABASE_URL": url})
+
+
+def test_config_needs_no_setting_at_all() -> None:
+    assert invoke("config", environment={}).exit_code == 0
+
+
+# serve: what keeps it from starting ------------------------------------------------------------------------------
+
+
+WRONG = {
+    "DATABASE_URL": "mysql://app:hunter2@host/receiver",
+    "BANDWIDTH_FROM": "a very long sender that nobody has",
+    "BANDWIDTH_API_URL": "ftp://hunter2.example",
+    "BANDWIDTH_CONNECT_TIMEOUT": "-1",
+    "BANDWIDTH_READ_TIMEOUT": "soon",
+    "CALLBACK_CREDENTIALS": "user:",
+    "ALLOW_UNAUTHENTICATED_CALLBACKS": "perhaps",
+    "API_KEYS": "name:",
+    "READ_ONLY_API_KEYS": "hunter2,,",
+    "OVERDUE_AFTER_HOURS": "0",
+    "MAX_BODY_BYTES": "many",
+}
+
+
+def test_serve_lists_every_wrong_and_every_missing_setting_at_once() -> None:
+    result = invoke("serve", environment=WRONG)
+
+    assert result.exit_code == 2
+    named = {line.partition(":")[0] for line in result.output.splitlines()[1:]}
+    assert named == {*WRONG, "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"}
+
+
+@pytest.mark.parametrize("blank", ["", "   "])
+def test_serve_without_keys_and_callback_credentials_does_not_start(blank: str) -> None:
+    settings = environment(UNREACHABLE) | {"API_KEYS": blank, "READ_ONLY_API_KEYS": "", "CALLBACK_CREDENTIALS": blank}
+
+    result = invoke("serve", environment=settings)
+
+    assert result.exit_code == 2
+    assert {line.partition(":")[0] for line in result.output.splitlines()[1:]} == {"API_KEYS", "CALLBACK_CREDENTIALS"}
+
+
+def test_serve_runs_one_process_on_sqlite(sqlite_url: str) -> None:
+    result = invoke("serve", "--workers", "2", environment=environment(sqlite_url))
+
+    assert result.exit_code == 2
+    assert "SQLite" in one_sentence(result)
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "show 01M803PMPZHK79K198H9DPFJ7A", "recompute", f"send --to {ALICE} --text x"]
+)
+def test_a_database_that_cannot_be_used_is_said_in_one_sentence(unusable: dict[str, str], command: str) -> None:
+    result = invoke(*command.split(), environment=unusable)
+
+    assert result.exit_code == 1
+    assert ("receiver migrate" in one_sentence(result)) == ("empty" in unusable["DATABASE_URL"])
+
+
+# migrate ---------------------------------------------------------------------------------------------------------
+
+
+def test_migrate_goes_up_and_down_and_up_again_and_keeps_every_row(empty_database_url: str) -> None:
+    settings = environment(empty_database_url)
+    assert invoke("migrate", environment=settings).exit_code == 0
+    with Database(empty_database_url) as database:
+        tag, _ = store_message(database)
+
+    for arguments in (["--down", "--to", "base"], [], []):
+        assert invoke("migrate", *arguments, environment=settings).exit_code == 0
+
+    assert tag in invoke("show", tag, environment=settings).output
+
+
+def test_a_migrated_down_database_is_not_served(empty_database_url: str) -> None:
+    settings = environment(empty_database_url)
+    for arguments in ([], ["--down", "--to", "base"]):
+        invoke("migrate", *arguments, environment=settings)
+
+    result = invoke("serve", environment=settings)
+
+    assert result.exit_code == 1
+    assert "receiver migrate" in one_sentence(result)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--down", "--to", "base"], ["--to", "nonsense"]])
+def test_migrate_says_in_one_sentence_that_it_cannot(database_url: str, arguments: list[str]) -> None:
+    _make_newer(database_url)
+
+    result = invoke("migrate", *arguments, environment=environment(database_url))
+
+    assert result.exit_code == 1
+    assert "the-future" in one_sentence(result) or "nonsense" in one_sentence(result)
+
+
+def test_migrate_says_in_one_sentence_that_the_database_is_unreachable() -> None:
+    result = invoke("migrate", environment=environment(UNREACHABLE))
+
+    assert result.exit_code == 1
+    assert one_sentence(result)
+
+
+@pytest.mark.parametrize("command", ["show", "recompute"])
+def test_a_newer_database_is_a_warning_and_the_command_goes_on(database_url: str, command: str) -> None:
+    with Database(database_url) as database:
+        tag, _ = store_message(database)
+    _make_newer(database_url)
+
+    result = invoke(command, *([tag] if command == "show" else []), environment=environment(database_url))
+
+    assert result.exit_code == 0
+    assert "newer" in result.stderr
+
+
+# the options of all commands ---------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:
+    file = tmp_path / "my.env"
+    file.write_text("BANDWIDTH_FROM=+19195550111\nBANDWIDTH_ACCOUNT_ID=123\nAPI_KEYS=app:hunter2\n")
+    settings = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+
+    shown = run(
+        "--env-file", str(file), "config", environment=settings | {"BANDWIDTH_ACCOUNT_ID": "7"}, folder=tmp_path
+    )
+
+    assert shown.returncode == 0
+    assert {"BANDWIDTH_FROM=+19195550111", "BANDWIDTH_ACCOUNT_ID=7", "API_KEYS=app:(set)"} <= set(
+        shown.stdout.splitlines()
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--env-file", "no-such-file", "config"], ["nonsense"], ["show"]])
+def test_a_command_line_that_is_wrong_exits_2(arguments: list[str]) -> None:
+    assert invoke(*arguments, environment={}).exit_code == 2
