@@ -19,6 +19,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     app = Flask("receiver", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such an answer would need no credentials
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False  # a redirect would lose an event: Bandwidth follows none
     app.extensions[EXTENSION] = Services(settings, Database(settings.database_url), gateway or make_gateway(settings))
     problems.register(app)
     for module in (callbacks, messages, health):
@@ -43,6 +44,7 @@ def from_environment() -> Flask:
     """The application as the environment configures it; ends the process with every problem of the settings."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("receiver").setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it quotes malformed answers, with a traceback
     try:
         return create_app(read_settings(serving=True))
     except ConfigurationError as error:

@@ -27,6 +27,7 @@ from receiver.storage.migrations import SchemaState
 from receiver.web.schemas import read_message
 
 P = ParamSpec("P")
+PORT = click.IntRange(0, 65535)
 
 EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN = 1, 2, 3
 """Something is wrong or was refused; the settings or arguments are; nobody can say whether it was sent."""
@@ -72,7 +73,7 @@ def main(env_file: Path | None) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; 2 on PostgreSQL unless given, always 1 on SQLite.")
 @click.option("--threads", type=click.IntRange(1), default=32, show_default=True, help="Threads of each process.")
 @said_in_one_sentence
@@ -87,7 +88,7 @@ def serve(host: str, port: int, workers: int | None, threads: int) -> None:
         _demand_schema(database)
         sending.lapse(database)
     _print_settings(settings)
-    Server(
+    server = Server(
         "receiver.app:from_environment",
         factory=True,
         address=host,
@@ -97,7 +98,11 @@ def serve(host: str, port: int, workers: int | None, threads: int) -> None:
         blocking_threads=threads,
         respawn_failed_workers=True,
         log_access=False,
-    ).serve()
+    )
+    try:
+        server.serve()
+    except RuntimeError as error:  # with a backtrace of Rust code below its first line
+        _end(f"Cannot listen on {host}:{port}: {str(error).partition(chr(10))[0]}", EXIT_WRONG)
 
 
 @main.command()
@@ -179,7 +184,7 @@ def recompute(check: bool, after_tag: str) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8090, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=PORT, default=8090, show_default=True, help="0 takes a free one.")
 @click.option("--callback-url", help="Where to post events, for example http://127.0.0.1:8080/callbacks/bandwidth.")
 @click.option("--callback-user", help="The user of CALLBACK_CREDENTIALS.")
 @click.option("--callback-password", help="The password of CALLBACK_CREDENTIALS.")
@@ -198,10 +203,13 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
         simulator = Simulator(SimulatorOptions(switches=switches, **options))
     except ValueError as error:
         _end(f"The options are wrong: {error}.", EXIT_USAGE)
+    try:
+        simulator.start()
+    except OSError as error:
+        _end(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
     with simulator:
-        terminal.show_rows(
-            out, ("recipient", terminal.SENTENCES), ((each.number, each.meaning) for each in MAGIC_NUMBERS)
-        )
+        fates = [(each.number, each.meaning) for each in MAGIC_NUMBERS]
+        terminal.show_rows(out, ("recipient", terminal.SENTENCES), fates)
         out.print(f"BANDWIDTH_API_URL={simulator.url}", markup=False)
         simulator.serve_forever()
 

@@ -98,7 +98,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 def describe(settings: Settings) -> dict[str, str]:
     """Every setting as it may be shown: secrets only as how many there are and what they are called."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
-    shown["DATABASE_URL"] = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", settings.database_url).partition("?")[0]
+    shown["DATABASE_URL"] = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url).partition("?")[0]
     shown["BANDWIDTH_PASSWORD"] = "(set)" if settings.bandwidth_password else None
     shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
     for name in ("API_KEYS", "READ_ONLY_API_KEYS"):
@@ -195,6 +195,10 @@ def _check_database_url(value: str) -> None:
 
 
 def _check_url(value: str) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}.")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}.") from error
+    if not usable or parts.query or parts.fragment or parts.username is not None:
+        raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}; credentials have settings of their own.")

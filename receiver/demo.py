@@ -58,6 +58,8 @@ def run(console: Console) -> None:
             ["serve", "--port", str(server_port)],
         ):
             stack.enter_context(_running(command, environment, folder))
+        simulator = f"http://127.0.0.1:{simulator_port}/simulator/switches"
+        _wait_for(lambda: requests.get(simulator, timeout=5).ok, "the simulator to listen")
         _wait_for(lambda: requests.get(f"{url}/health/ready", timeout=5).ok, "the service to be ready")
 
         _step(console, "Send a group message to")

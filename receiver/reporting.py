@@ -21,7 +21,7 @@ from receiver.core.status import (
 from receiver.errors import MessageNotFound
 from receiver.storage.database import Database
 from receiver.storage.models import Message, Recipient, StoredEvent
-from receiver.storage.reading import MessageFilter, StoredMessage, events_of, message_tagged, messages_page
+from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +128,15 @@ def events(database: Database, tag: str) -> list[EventReport]:
         stored = message_tagged(session, tag)
         if stored is None:
             raise MessageNotFound(tag)
-        rows = events_of(session, stored.row.pk)
-    recipients = {each.recipient: each for each in stored.row.recipients}
+        rows = events_of(session, stored.pk)
+    recipients = {each.recipient: each for each in stored.recipients}
     return [_event_report(row, recipients.get(row.recipient)) for row in rows]
 
 
-def report(stored: StoredMessage, *, now: datetime) -> MessageReport:
+def report(row: Message, *, now: datetime) -> MessageReport:
     """The message as it is now."""
-    row = stored.row
     send_status = shown(SendStatus(row.send_status), deadline=row.deadline, now=now)
-    recipients = [_recipient_report(each, row, send_status, stored.receipts, now=now) for each in row.recipients]
+    recipients = [_recipient_report(each, row, send_status, now=now) for each in row.recipients]
     by_preference = sorted(row.message_ids, key=lambda each: (not each.answered, each.message_id.encode()))
     changes = [each.updated_at for each in row.recipients]
     changes += [each.linked_at for each in row.message_ids if each.linked_at is not None]
@@ -167,7 +166,7 @@ def report(stored: StoredMessage, *, now: datetime) -> MessageReport:
 
 
 def _recipient_report(
-    row: Recipient, message_row: Message, send_status: SendStatus, receipts: bool, *, now: datetime
+    row: Recipient, message_row: Message, send_status: SendStatus, *, now: datetime
 ) -> RecipientReport:
     status = RecipientStatus(row.status)
     return RecipientReport(
@@ -176,7 +175,7 @@ def _recipient_report(
         error_code=row.error_code,
         error_name=explain(row.error_code).name if row.error_code else None,
         description=row.description,
-        confirmed_by=confirmed_by(status, receipts=receipts),
+        confirmed_by=confirmed_by(status, receipts=message_row.receipts),
         invalid_recipient=row.invalid_recipient,
         overdue=is_overdue(status, send_status=send_status, overdue_at=message_row.overdue_at, now=now),
         occurred_at=row.occurred_at,

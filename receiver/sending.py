@@ -11,12 +11,13 @@ from datetime import timedelta
 from typing import Protocol
 
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage
+from receiver.core.messages import Answer, OutboundMessage, Unknown
 from receiver.core.tags import new_tag
 from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database, Session
+from receiver.storage.models import Message
 from receiver.storage.outbox import add_submitting, record_answer, write_lapsed
-from receiver.storage.reading import StoredMessage, message_tagged
+from receiver.storage.reading import message_tagged
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Sent:
     tag: str
     answer: Answer
     """What Bandwidth, or the way to it, said."""
-    stored: StoredMessage | None
+    stored: Message | None
     """The message with that answer; None if it could not be stored, and the message shows as unknown meanwhile."""
 
 
@@ -59,7 +60,11 @@ def send(database: Database, gateway: Gateway, message: OutboundMessage, *, over
             session, message, tag=tag, now=now, deadline=deadline, overdue_at=now + overdue_after
         )
     )
-    answer = gateway.create_message(message, tag=tag)
+    try:
+        answer = gateway.create_message(message, tag=tag)
+    except Exception as error:  # noqa: BLE001 - a bug, but its caller must be told the tag: the message may be out
+        log.error("message %s: the gateway raised %s", tag, type(error).__name__)  # noqa: TRY400 - no traceback
+        answer = Unknown(type="internal-error", description="The call to Bandwidth ended in an error of this program.")
     return Sent(tag, answer, _store_answer(database, message_pk, tag, answer))
 
 
@@ -68,8 +73,8 @@ def lapse(database: Database) -> int:
     return database.write(lambda session: write_lapsed(session, now=times.now()))
 
 
-def _store_answer(database: Database, message_pk: int, tag: str, answer: Answer) -> StoredMessage | None:
-    def work(session: Session) -> StoredMessage | None:
+def _store_answer(database: Database, message_pk: int, tag: str, answer: Answer) -> Message | None:
+    def work(session: Session) -> Message | None:
         record_answer(session, message_pk, attempt=1, answer=answer, now=times.now())
         return message_tagged(session, tag)
 

@@ -29,6 +29,9 @@ COLOURS: dict[str, str] = {
 SENTENCES = "what that means"
 """The one column of sentences."""
 
+TO_COPY = ("recipient", "code", "event")
+"""Columns that are never broken, however narrow the terminal."""
+
 
 def show_message(console: Console, message: MessageReport) -> None:
     """The message itself, and who got it."""
@@ -102,8 +105,7 @@ def _error(message: MessageReport) -> str:
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        # Only sentences may wrap: a number or an identifier is there to be copied.
-        table.add_column(column, no_wrap=column != SENTENCES, overflow="fold")
+        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold")
     return table
 
 

@@ -59,6 +59,12 @@ def upgrade() -> None:
         sa.Column("media", sa.Text(), nullable=False, comment="JSON array of media URLs; [] when there are none."),
         sa.Column("priority", sa.String(length=16), nullable=True, comment="default or high, if asked for."),
         sa.Column("expiration", INSTANT, nullable=True, comment="Bandwidth must not send it after this."),
+        sa.Column(
+            "receipts",
+            sa.Boolean(),
+            nullable=False,
+            comment="Whether an event said that delivery receipts are on; then delivered is the carrier's word.",
+        ),
         sa.Column("segment_count", sa.Integer(), nullable=True, comment="As Bandwidth answered; always 1 for MMS."),
         sa.Column(
             "send_status",

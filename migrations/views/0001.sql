@@ -77,10 +77,7 @@ SELECT
     r.description,
     CASE
         WHEN r.status <> 'delivered' THEN NULL
-        WHEN EXISTS (
-            SELECT 1 FROM events e
-            WHERE e.message_pk = m.pk AND e.type IN ('message-sending', 'message-queued')
-        ) THEN 'carrier'
+        WHEN m.receipts THEN 'carrier'
         ELSE 'bandwidth'
     END AS confirmed_by,
     r.invalid_recipient,
@@ -116,9 +113,7 @@ SELECT
     e.last_received_at,
     e.deliveries,
     CASE
-        WHEN e.type IN (
-            'message-received', 'suggestion-response', 'requested-location-response', 'request-location-response'
-        ) THEN 'inbound'
+        WHEN e.type IN ('message-received', 'suggestion-response', 'requested-location-response') THEN 'inbound'
         WHEN e.message_pk IS NULL THEN 'unlinked'
         WHEN e.type NOT IN (
             'message-queued', 'message-sending', 'message-sent', 'message-delivered', 'message-read', 'message-failed'

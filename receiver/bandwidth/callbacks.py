@@ -94,7 +94,7 @@ def _skip(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-_NOT_ASCII = re.compile(r"[^\t\n\r -~]")
+_NOT_ASCII = re.compile(r"[^\t\n\r -~]+")
 
 
 def _ascii(json_text: str) -> str:

@@ -5,17 +5,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
 
 MAX_TYPE, MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_ERROR_CODE = 64, 128, 64, 1024, 99999
 
-INBOUND_TYPES = frozenset(
-    {
-        "message-received",
-        "suggestion-response",
-        "requested-location-response",
-        "request-location-response",  # the spelling of Bandwidth's OpenAPI file from 2025-08 to 2026-06
-    }
-)
+INBOUND_TYPES = frozenset({"message-received", "suggestion-response", "requested-location-response"})
 """What people send to us. Judged by type, never by ``direction``: Bandwidth's examples had that wrong."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -83,7 +77,7 @@ class Delivered:
     event: Event
     """Payload and description of the first; the earliest readable time of all."""
     tags: tuple[str, ...]
-    """Every tag it came with, in the order of arrival: a repeat may carry one that the first lacked."""
+    """Every tag it came with, each once, in the order of arrival: a repeat may carry one that the first lacked."""
     deliveries: int
     place: int
     """How many different events came before it."""
@@ -91,20 +85,19 @@ class Delivered:
 
 def gather(events: Iterable[Event]) -> dict[Identity, Delivered]:
     """Adds up repeats, keeping the order of first arrival."""
-    gathered: dict[Identity, Delivered] = {}
+    repeats: dict[Identity, list[Event]] = {}
     for event in events:
-        tags = (event.tag,) if event.tag else ()
-        known = gathered.get(event.identity)
-        if known is None:
-            gathered[event.identity] = Delivered(event=event, tags=tags, deliveries=1, place=len(gathered))
-        else:
-            gathered[event.identity] = Delivered(
-                event=replace(known.event, occurred_at=earliest(known.event.occurred_at, event.occurred_at)),
-                tags=known.tags + tags,
-                deliveries=known.deliveries + 1,
-                place=known.place,
-            )
-    return gathered
+        repeats.setdefault(event.identity, []).append(event)
+    return {identity: _delivered(same, place) for place, (identity, same) in enumerate(repeats.items())}
+
+
+def _delivered(same: list[Event], place: int) -> Delivered:
+    return Delivered(
+        event=replace(same[0], occurred_at=reduce(earliest, (event.occurred_at for event in same))),
+        tags=tuple(dict.fromkeys(event.tag for event in same if event.tag)),
+        deliveries=len(same),
+        place=place,
+    )
 
 
 def earliest(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -7,10 +7,11 @@ any URL as they are.
 
 import re
 import secrets
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BITS = 80
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHAPE = re.compile(rf"[0-7][{ALPHABET}]{{25}}", re.ASCII)
 
 
@@ -34,7 +35,7 @@ def is_tag(text: str) -> bool:
 
 def _milliseconds(instant: datetime) -> int:
     # Not timestamp() * 1000: floating point would move some instants into the millisecond before.
-    return int(instant.timestamp()) * 1000 + instant.microsecond // 1000
+    return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
 def _encode(number: int) -> str:

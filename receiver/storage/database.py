@@ -1,8 +1,10 @@
 """The connection to the database: one write transaction, one consistent read, and nothing read at import."""
 
 import logging
+import random
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -14,7 +16,7 @@ from sqlalchemy.orm import Session
 from receiver.errors import StorageUnavailable
 from receiver.storage.models import Base
 
-__all__ = ["Database", "Session", "insert_into", "is_sqlite", "make_engine"]
+__all__ = ["Database", "Session", "chunks", "insert_into", "is_sqlite", "make_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ ATTEMPTS = 3
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected (PostgreSQL, "Error Codes")
 
 Result = TypeVar("Result")
+Row = TypeVar("Row")
 
 
 def is_sqlite(url: str) -> bool:
@@ -71,6 +74,7 @@ class Database:
             except SQLAlchemyError as error:
                 if not attempts_left or not _lost_to_another(error):
                     raise _unavailable(error) from error
+                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
         raise AssertionError("unreachable")
 
     @contextmanager
@@ -113,6 +117,15 @@ class Database:
                 text("SELECT set_config('statement_timeout', :ms, true), set_config('lock_timeout', :ms, true)"),
                 {"ms": str(BUSY_SECONDS * 1000)},
             )
+
+
+CHUNK = 500
+"""Rows per statement: a body may hold 100,000 events, a statement at most 32,766 parameters (SQLite, "Limits")."""
+
+
+def chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows, in order, in portions for one statement each."""
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
 def insert_into(session: Session, model: type[Base]) -> Any:

@@ -3,17 +3,25 @@
 Everything here runs inside one write transaction of the caller, and locks messages before recipients, each sorted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Update, select, tuple_, update
+from sqlalchemy import Update, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Event
 from receiver.core.send_status import SendStatus, may_become
-from receiver.core.status import NO_STANDING, RecipientStatus, says_invalid_recipient, standing, statement
+from receiver.core.status import (
+    NO_STANDING,
+    RECEIPT_TYPES,
+    RecipientStatus,
+    says_invalid_recipient,
+    standing,
+    statement,
+)
+from receiver.storage.database import chunks
 from receiver.storage.models import Message, Recipient, StoredEvent
 
 RecipientKey = tuple[int, str]
@@ -43,21 +51,31 @@ def to_event(row: StoredEvent) -> Event:
     )
 
 
-def accept(session: Session, message_pks: Iterable[int], *, now: datetime) -> None:
-    """Bandwidth has these messages, whatever was thought of them before."""
-    unsettled = (
-        select(Message.pk)
-        .where(Message.pk.in_(sorted(set(message_pks))), Message.send_status.in_(may_become(SendStatus.ACCEPTED)))
-        .order_by(Message.pk)
-    )
-    # Nearly always the answer has settled it already, and then nothing needs a lock.
-    if not session.scalars(unsettled).all():
-        return
-    pks = session.scalars(unsettled.with_for_update(key_share=True)).all()
+def settle(session: Session, receipts: Mapping[int, bool], *, now: datetime) -> None:
+    """Bandwidth has these messages, whatever was thought of them before; True: and receipts are on."""
+    for chunk in chunks(sorted(receipts)):
+        with_receipts = [pk for pk in chunk if receipts[pk]]
+        news = or_(
+            Message.send_status.in_(may_become(SendStatus.ACCEPTED)),
+            Message.pk.in_(with_receipts) & ~Message.receipts,
+        )
+        unsettled = select(Message.pk).where(Message.pk.in_(chunk), news).order_by(Message.pk)
+        # Nearly always all of it is known, and then nothing needs a lock.
+        if session.scalars(unsettled).all():
+            pks = session.scalars(unsettled.with_for_update(key_share=True)).all()
+            _write_settled(session, pks, with_receipts, now=now)
+
+
+def _write_settled(session: Session, pks: Sequence[int], with_receipts: Sequence[int], *, now: datetime) -> None:
     session.execute(
         update(Message)
         .where(Message.pk.in_(pks))
-        .values(send_status=SendStatus.ACCEPTED, refused_because=None, updated_at=now)
+        .values(
+            send_status=SendStatus.ACCEPTED,
+            refused_because=None,
+            receipts=or_(Message.receipts, Message.pk.in_(with_receipts)),
+            updated_at=now,
+        )
     )
     session.execute(
         update(Recipient)
@@ -67,31 +85,37 @@ def accept(session: Session, message_pks: Iterable[int], *, now: datetime) -> No
 
 
 def merge(session: Session, linked: Sequence[Linked], *, now: datetime) -> None:
-    """Merges the statements of linked events into their messages and recipients."""
-    accept(session, (each.message_pk for each in linked), now=now)
-    best: dict[RecipientKey, Linked] = {}
-    invalid: set[RecipientKey] = set()
+    """Merges linked events into their messages and recipients."""
+    receipts: dict[int, bool] = {}
+    statements: dict[RecipientKey, list[Linked]] = {}
     for each in linked:
-        key = (each.message_pk, each.event.recipient)
-        if standing(each.event) > (standing(best[key].event) if key in best else NO_STANDING):
-            best[key] = each
-        if says_invalid_recipient(each.event.type, each.event.error_code):
-            invalid.add(key)
-    if not best:
-        return
-    locked = session.execute(
+        receipts[each.message_pk] = receipts.get(each.message_pk, False) or each.event.type in RECEIPT_TYPES
+        if statement(each.event.type, each.event.error_code) is not None:
+            statements.setdefault((each.message_pk, each.event.recipient), []).append(each)
+    settle(session, receipts, now=now)
+    for chunk in chunks(sorted(statements)):
+        for row in _lock_recipients(session, chunk):
+            _improve(session, row, statements[row.message_pk, row.recipient], now=now)
+
+
+def _lock_recipients(session: Session, keys: Sequence[RecipientKey]) -> Sequence[Any]:
+    return session.execute(
         select(Recipient.message_pk, Recipient.recipient, Recipient.standing, Recipient.invalid_recipient)
-        .where(tuple_(Recipient.message_pk, Recipient.recipient).in_(sorted(best)))
+        .where(tuple_(Recipient.message_pk, Recipient.recipient).in_(keys))
         .order_by(Recipient.message_pk, Recipient.recipient)
         .with_for_update()
     ).all()
-    for row in locked:
-        key = (row.message_pk, row.recipient)
-        if row.standing < standing(best[key].event):
-            better = set_recipient(key).where(Recipient.standing < standing(best[key].event))
-            session.execute(better.values(outcome_values(best[key]) | {"updated_at": now}))
-        if key in invalid and not row.invalid_recipient:
-            session.execute(set_recipient(key).values(invalid_recipient=True, updated_at=now))
+
+
+def _improve(session: Session, row: Any, said: Sequence[Linked], *, now: datetime) -> None:
+    key = (row.message_pk, row.recipient)
+    best = max(said, key=lambda each: standing(each.event))
+    if row.standing < standing(best.event):
+        better = set_recipient(key).where(Recipient.standing < standing(best.event))
+        session.execute(better.values(outcome_values(best) | {"updated_at": now}))
+    invalid = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
+    if invalid and not row.invalid_recipient:
+        session.execute(set_recipient(key).values(invalid_recipient=True, updated_at=now))
 
 
 def outcome_values(winner: Linked | None, *, unsaid: RecipientStatus = RecipientStatus.PENDING) -> dict[str, Any]:

@@ -64,6 +64,9 @@ class Message(Base):
     media: Mapped[str] = mapped_column(Text, comment="JSON array of media URLs; [] when there are none.")
     priority: Mapped[str | None] = mapped_column(String(16), comment="default or high, if asked for.")
     expiration: Mapped[datetime | None] = mapped_column(Instant, comment="Bandwidth must not send it after this.")
+    receipts: Mapped[bool] = mapped_column(
+        Boolean, comment="Whether an event said that delivery receipts are on; then delivered is the carrier's word."
+    )
     segment_count: Mapped[int | None] = mapped_column(comment="As Bandwidth answered; always 1 for MMS.")
     send_status: Mapped[str] = mapped_column(
         String(16), comment="queued, submitting, accepted, refused (known not to have been sent) or unknown."

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus, may_become
 from receiver.core.status import NO_STANDING, RecipientStatus
-from receiver.storage.linking import bind, check_claims
-from receiver.storage.merging import accept
+from receiver.storage.linking import bind
+from receiver.storage.merging import Linked, merge, settle
 from receiver.storage.models import Message, Recipient
 
 
@@ -34,6 +34,7 @@ def add_submitting(
         media=json.dumps(message.media),
         priority=message.priority,
         expiration=message.expiration,
+        receipts=False,
         send_status=SendStatus.SUBMITTING,
         attempt=1,
         created_at=now,
@@ -63,10 +64,11 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
     """Stores how the request ended. An event that proved acceptance meanwhile outweighs any other answer."""
     this_attempt = (Message.pk == message_pk) & (Message.attempt == attempt)
     if isinstance(answer, Accepted):
+        waiting: list[Linked] = []
         if answer.message_id is not None:
-            bound = bind(session, {answer.message_id: message_pk}, answered=True, now=now)
-            check_claims([(answer.message_id, message_pk)], bound)
-        accept(session, [message_pk], now=now)
+            waiting = bind(session, [(answer.message_id, message_pk)], answered=True, now=now).waiting
+        settle(session, {message_pk: False}, now=now)
+        merge(session, waiting, now=now)
         _change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
         return
     _change(

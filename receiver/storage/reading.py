@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from receiver.core import tags
 from receiver.core.send_status import SendStatus
-from receiver.core.status import RECEIPT_TYPES, TERMINAL, RecipientStatus
+from receiver.core.status import TERMINAL, RecipientStatus
 from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
+
+WHOLE = (selectinload(Message.recipients), selectinload(Message.message_ids))
+"""Loads with a message all that its outcome depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +40,15 @@ class MessageFilter:
     """The last message of the page before."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """A message with all that its outcome depends on."""
-
-    row: Message
-    """Its recipients in the request's order, its message ids sorted."""
-    receipts: bool
-    """Whether an event said that delivery receipts are on."""
+def message_tagged(session: Session, tag: str) -> Message | None:
+    """The message, with its recipients in the request's order and its message ids."""
+    return session.scalars(select(Message).where(Message.tag == tag).options(*WHOLE)).one_or_none()
 
 
-def message_tagged(session: Session, tag: str) -> StoredMessage | None:
-    return next(iter(_load(session, select(Message).where(Message.tag == tag))), None)
-
-
-def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: datetime) -> list[StoredMessage]:
-    """Newest first, at most ``limit``."""
+def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: datetime) -> Sequence[Message]:
+    """Newest first, at most ``limit``; each with its recipients and its message ids."""
     query = select(Message).where(*_conditions(wanted, now=now)).order_by(Message.tag.desc()).limit(limit)
-    return _load(session, query)
+    return session.scalars(query.options(*WHOLE)).all()
 
 
 def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
@@ -64,21 +58,6 @@ def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
         .where(StoredEvent.message_pk == message_pk)
         .order_by(StoredEvent.first_received_at, StoredEvent.pk)
     ).all()
-
-
-def _load(session: Session, query: Select[Message]) -> list[StoredMessage]:
-    rows = session.scalars(query.options(selectinload(Message.recipients), selectinload(Message.message_ids))).all()
-    with_receipts = _with_receipts(session, [row.pk for row in rows])
-    return [StoredMessage(row, row.pk in with_receipts) for row in rows]
-
-
-def _with_receipts(session: Session, message_pks: Sequence[int]) -> set[int]:
-    if not message_pks:
-        return set()
-    query = select(StoredEvent.message_pk).where(
-        StoredEvent.message_pk.in_(message_pks), StoredEvent.type.in_(RECEIPT_TYPES)
-    )
-    return {pk for pk in session.scalars(query.distinct()) if pk is not None}
 
 
 def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnElement[bool]]:

@@ -4,23 +4,20 @@ Everything here runs inside one write transaction of the caller. Rows are locked
 events, messages, recipients, each sorted; so two transactions that meet wait for each other and never deadlock.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, or_
 from sqlalchemy.orm import Session
 
-from receiver.core.events import Delivered, Event, Unreadable, gather
-from receiver.storage.database import insert_into
-from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, check_claims, messages_tagged
+from receiver.core.events import Delivered, Event, Identity, Unreadable, gather
+from receiver.storage.database import chunks, insert_into
+from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, messages_tagged
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import StoredEvent, UnreadableCallback
-
-CHUNK = 500
-"""Events per statement: a body may hold 100,000 of them, a statement at most 32,766 parameters (SQLite, "Limits")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,65 +30,48 @@ class Tally:
     """Of the recorded ones."""
     unreadable: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            recorded=self.recorded + other.recorded,
-            duplicates=self.duplicates + other.duplicates,
-            unlinked=self.unlinked + other.unlinked,
-            unreadable=self.unreadable + other.unreadable,
-        )
-
 
 def record(
     session: Session, elements: Sequence[Event | Unreadable], *, now: datetime, source: str = "callback"
 ) -> Tally:
     """Stores every element of one or more callbacks, in any order, repeats included."""
-    unreadable = [element for element in elements if isinstance(element, Unreadable)]
-    events = gather(element for element in elements if isinstance(element, Event))
-    in_order = iter(sorted(events.values(), key=lambda delivered: delivered.event.identity))
-    tally = Tally(unreadable=len(unreadable))
-    while chunk := list(islice(in_order, CHUNK)):
-        tally += _record_events(session, chunk, now=now, source=source)
-    for element in sorted(unreadable, key=lambda element: element.sha256):
-        _record_unreadable(session, element, now=now)
-    return tally
+    unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
+    gathered = gather(element for element in elements if isinstance(element, Event))
+    delivered = [gathered[identity] for identity in sorted(gathered)]
+    tally = _record_events(session, delivered, now=now, source=source) if delivered else Tally()
+    _record_unreadable(session, unreadable, now=now)
+    return replace(tally, unreadable=unreadable.total())
 
 
-def _record_events(session: Session, chunk: Sequence[Delivered], *, now: datetime, source: str) -> Tally:
-    ours = messages_tagged(session, (tag for delivered in chunk for tag in delivered.tags))
-    outbound = [delivered for delivered in chunk if not delivered.event.is_inbound]
+def _record_events(session: Session, delivered: Sequence[Delivered], *, now: datetime, source: str) -> Tally:
+    ours = messages_tagged(session, (tag for each in delivered for tag in each.tags))
     claims = {
-        delivered.event.identity: next((ours[tag] for tag in delivered.tags if tag in ours), None)
-        for delivered in outbound
+        each.event.identity: next((ours[tag] for tag in each.tags if tag in ours), None)
+        for each in delivered
+        if not each.event.is_inbound
     }
-    wanted: dict[str, int | None] = {}
-    for (message_id, *_), message_pk in claims.items():
-        wanted[message_id] = wanted.get(message_id) or message_pk
-    bound = bind(session, wanted, answered=False, now=now)
-    check_claims(((message_id, claim) for (message_id, *_), claim in claims.items()), bound)
-    rows = [_event_row(each, claims.get(each.event.identity), bound, now=now, source=source) for each in chunk]
-    stored = {
-        (row.message_id, row.recipient, row.type, row.error_code): row
-        for row in session.execute(_upsert_event(session), rows)
-    }
-    merge(
-        session,
-        [
-            Linked(
-                row.pk, row.message_pk, replace(each.event, occurred_at=row.occurred_at, description=row.description)
-            )
-            for each in chunk
-            if (row := stored[each.event.identity]).message_pk is not None
-        ],
-        now=now,
-    )
-    return sum((_tally(each, stored[each.event.identity]) for each in chunk), Tally())
+    by_id = [(message_id, claim) for (message_id, *_), claim in claims.items()]
+    binding = bind(session, by_id, answered=False, now=now)
+    rows = [
+        _event_row(each, claims.get(each.event.identity), binding.messages, now=now, source=source)
+        for each in delivered
+    ]
+    stored = _upsert_events(session, rows)
+    linked = [
+        Linked(row.pk, row.message_pk, replace(each.event, occurred_at=row.occurred_at, description=row.description))
+        for each in delivered
+        if (row := stored[each.event.identity]).message_pk is not None
+    ]
+    merge(session, binding.waiting + linked, now=now)
+    return _tally(delivered, stored)
 
 
-def _tally(delivered: Delivered, stored: Row[Any]) -> Tally:
-    is_new = stored.deliveries == delivered.deliveries
-    is_unlinked = stored.message_pk is None and not delivered.event.is_inbound
-    return Tally(recorded=int(is_new), duplicates=delivered.deliveries - is_new, unlinked=int(is_new and is_unlinked))
+def _tally(delivered: Sequence[Delivered], stored: Mapping[Identity, Row[Any]]) -> Tally:
+    pairs = [(each, stored[each.event.identity]) for each in delivered]
+    new = [each for each, row in pairs if row.deliveries == each.deliveries]
+    unlinked = [each for each in new if stored[each.event.identity].message_pk is None and not each.event.is_inbound]
+    elements = sum(each.deliveries for each in delivered)
+    return Tally(recorded=len(new), duplicates=elements - len(new), unlinked=len(unlinked))
 
 
 def _event_row(
@@ -119,8 +99,17 @@ def _event_row(
     }
 
 
-def _upsert_event(session: Session) -> Any:
+def _upsert_events(session: Session, rows: list[dict[str, Any]]) -> dict[Identity, Row[Any]]:
     """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first."""
+    upsert = _event_upsert(session)
+    return {
+        (row.message_id, row.recipient, row.type, row.error_code): row
+        for chunk in chunks(rows)
+        for row in session.execute(upsert, chunk)
+    }
+
+
+def _event_upsert(session: Session) -> Any:
     insert = insert_into(session, StoredEvent)
     new = insert.excluded
     was_linked = StoredEvent.message_pk.is_not(None)
@@ -152,22 +141,25 @@ def _pick(is_newer: ColumnElement[bool], new: Any, column: str) -> Any:
     return case((is_newer, new[column]), else_=getattr(StoredEvent, column))
 
 
-def _record_unreadable(session: Session, element: Unreadable, *, now: datetime) -> None:
+def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now: datetime) -> None:
     insert = insert_into(session, UnreadableCallback)
-    session.execute(
-        insert.on_conflict_do_update(
-            index_elements=[UnreadableCallback.sha256],
-            set_={
-                "deliveries": UnreadableCallback.deliveries + 1,
-                "last_received_at": insert.excluded.last_received_at,
-            },
-        ),
+    upsert = insert.on_conflict_do_update(
+        index_elements=[UnreadableCallback.sha256],
+        set_={
+            "deliveries": UnreadableCallback.deliveries + insert.excluded.deliveries,
+            "last_received_at": insert.excluded.last_received_at,
+        },
+    )
+    rows: list[dict[str, Any]] = [
         {
             "sha256": element.sha256,
             "reason": element.reason,
             "payload": element.payload,
             "first_received_at": now,
             "last_received_at": now,
-            "deliveries": 1,
-        },
-    )
+            "deliveries": deliveries,
+        }
+        for element, deliveries in unreadable.items()
+    ]
+    for chunk in chunks(sorted(rows, key=lambda row: row["sha256"])):
+        session.execute(upsert, chunk)

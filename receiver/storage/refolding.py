@@ -1,6 +1,5 @@
 """Compares the stored outcome of every recipient with the fold of its stored events, and repairs it."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
-from receiver.core.status import RecipientStatus, fold
-from receiver.storage.merging import Linked, accept, outcome_values, set_recipient, to_event
+from receiver.core.status import RECEIPT_TYPES, RecipientStatus, fold
+from receiver.storage.merging import Linked, outcome_values, set_recipient, settle, to_event
 from receiver.storage.models import Message, Recipient, StoredEvent
 
 
@@ -36,45 +35,54 @@ def messages_after(session: Session, tag: str, *, limit: int) -> Sequence[Messag
 
 def compare(session: Session, messages: Sequence[Message]) -> list[Difference]:
     """What differs. Locks the recipients, so that no event is merged between the comparison and the repair."""
-    pks = [message.pk for message in messages]
+    by_pk = {message.pk: message for message in messages}
     recipients = session.scalars(
         select(Recipient)
-        .where(Recipient.message_pk.in_(pks))
+        .where(Recipient.message_pk.in_(by_pk))
         .order_by(Recipient.message_pk, Recipient.recipient)
         .with_for_update()
     ).all()
-    said: dict[tuple[int, str], list[Linked]] = defaultdict(list)
-    accepted: set[int] = set()
-    for row in session.scalars(select(StoredEvent).where(StoredEvent.message_pk.in_(pks)).order_by(StoredEvent.pk)):
-        said[row.message_pk or 0, row.recipient].append(Linked(row.pk, row.message_pk or 0, to_event(row)))
-        accepted.add(row.message_pk or 0)
-    by_pk = {message.pk: message for message in messages}
-    found = [
-        Difference(message.tag, None, message.send_status, SendStatus.ACCEPTED, {}, message.pk)
-        for message in messages
-        if message.pk in accepted and message.send_status != SendStatus.ACCEPTED
-    ]
+    said: dict[int, list[Linked]] = {pk: [] for pk in by_pk}
+    for row in session.scalars(select(StoredEvent).where(StoredEvent.message_pk.in_(by_pk)).order_by(StoredEvent.pk)):
+        if row.message_pk is not None:
+            said[row.message_pk].append(Linked(row.pk, row.message_pk, to_event(row)))
+    found = [each for message in messages for each in _message_differences(message, said[message.pk])]
     for recipient in recipients:
-        message = by_pk[recipient.message_pk]
-        refused = message.send_status == SendStatus.REFUSED and message.pk not in accepted
-        unsaid = RecipientStatus.NOT_SENT if refused else RecipientStatus.PENDING
-        found += _difference(message.tag, recipient, said[recipient.message_pk, recipient.recipient], unsaid=unsaid)
+        found += _recipient_differences(by_pk[recipient.message_pk], recipient, said[recipient.message_pk])
     return found
 
 
 def repair(session: Session, differences: Sequence[Difference], *, now: datetime) -> None:
     """Writes what the events say."""
-    accept(session, (each.message_pk for each in differences if each.recipient is None), now=now)
+    receipts = {each.message_pk: each.values["receipts"] for each in differences if each.recipient is None}
+    settle(session, receipts, now=now)
     for each in differences:
         if each.recipient is not None:
             values = each.values | {"updated_at": now}
             session.execute(set_recipient((each.message_pk, each.recipient)).values(values))
 
 
-def _difference(tag: str, recipient: Recipient, said: Sequence[Linked], *, unsaid: RecipientStatus) -> list[Difference]:
-    outcome = fold(each.event for each in said)
-    winner = next((each for each in said if each.event is outcome.winner), None)
+def _message_differences(message: Message, said: Sequence[Linked]) -> list[Difference]:
+    receipts = any(each.event.type in RECEIPT_TYPES for each in said)
+    if not said or (message.send_status == SendStatus.ACCEPTED and message.receipts >= receipts):
+        return []
+    stored, folded = _words(message.send_status, message.receipts), _words(SendStatus.ACCEPTED, receipts)
+    return [Difference(message.tag, None, stored, folded, {"receipts": receipts}, message.pk)]
+
+
+def _words(send_status: str, receipts: bool) -> str:
+    return f"{send_status}, receipts on" if receipts else send_status
+
+
+def _recipient_differences(message: Message, recipient: Recipient, said: Sequence[Linked]) -> list[Difference]:
+    own = [each for each in said if each.event.recipient == recipient.recipient]
+    outcome = fold(each.event for each in own)
+    winner = next((each for each in own if each.event is outcome.winner), None)
+    refused = message.send_status == SendStatus.REFUSED and not said
+    unsaid = RecipientStatus.NOT_SENT if refused else RecipientStatus.PENDING
     values = outcome_values(winner, unsaid=unsaid) | {"invalid_recipient": outcome.invalid_recipient}
     if all(getattr(recipient, column) == value for column, value in values.items()):
         return []
-    return [Difference(tag, recipient.recipient, recipient.status, values["status"], values, recipient.message_pk)]
+    return [
+        Difference(message.tag, recipient.recipient, recipient.status, values["status"], values, recipient.message_pk)
+    ]

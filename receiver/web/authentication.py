@@ -87,7 +87,7 @@ def _callback_credentials_verify() -> bool:
 def _authorization(scheme: str) -> bytes:
     """The credentials of the Authorization header, if it is of that scheme; else nothing."""
     given, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    return credentials.strip().encode("latin-1", "replace") if given.lower() == scheme else b""
+    return credentials.strip(" ").encode("latin-1", "replace") if given.lower() == scheme else b""
 
 
 def _any_equal(given: bytes, secrets: Iterable[str]) -> bool:

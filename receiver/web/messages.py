@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
+from werkzeug.exceptions import BadRequest
 
 from receiver import reporting, sending
 from receiver.core import times
@@ -57,13 +58,21 @@ def events(tag: str) -> Response:
 @blueprint.get("/messages")
 @requires(Access.READ)
 def search() -> Response:
-    repeated = [name for name, values in request.args.lists() if len(values) > 1]
-    if repeated:
-        raise InvalidFields({name: ["Must be given once."] for name in repeated})
-    wanted = load(MessagesQuery(), request.args.to_dict())
+    wanted = load(MessagesQuery(), _query())
     limit = wanted.pop("limit")
     page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
     return jsonify(messages=MessageSchema(many=True).dump(page.messages), nextCursor=page.next_cursor)
+
+
+def _query() -> dict[str, str]:
+    try:
+        given = request.args
+    except UnicodeDecodeError as error:
+        raise BadRequest("The query is not UTF-8; percent-encode it.") from error
+    repeated = [name for name, values in given.lists() if len(values) > 1]
+    if repeated:
+        raise InvalidFields({name: ["Must be given once."] for name in repeated})
+    return given.to_dict()
 
 
 def _known_shape(tag: str) -> str:

@@ -73,5 +73,6 @@ def _http_error(error: HTTPException) -> Response:
 def _unexpected(error: Exception) -> Response:
     # The place, not the values: a traceback of SQL or HTTP code quotes numbers and text.
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("%s %s: %s in %s:%s", request.method, request.path, type(error).__name__, frame.filename, frame.lineno)
+    place = f"{frame.filename}:{frame.lineno}"
+    log.error("%s %s: %s in %s", request.method, request.url_rule, type(error).__name__, place)
     return problem(500, "Something went wrong here; the log says where.")

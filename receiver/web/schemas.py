@@ -50,6 +50,15 @@ class Number(Text):
         return "+" + text[1:] if text.startswith(" ") else text
 
 
+class Count(fields.Field[int]):
+    """A number in a query: a few ASCII digits, nothing else that int() would read."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise ValidationError("Must be a number in digits.")
+        return int(value)
+
+
 def _check_e164(value: str) -> None:
     if not numbers.is_e164(value):
         raise ValidationError("Must be an E.164 number such as +19195551234.")
@@ -157,7 +166,7 @@ class MessagesQuery(Schema):
     since = Instant()
     until = Instant()
     updated_since = Instant(data_key="updatedSince")
-    limit = fields.Integer(load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE))
+    limit = Count(load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE))
     after_tag = Text(data_key="cursor", validate=_check_tag)
 
 
@@ -250,7 +259,7 @@ def _flat(messages: dict[str, Any]) -> FieldErrors:
     flat: FieldErrors = {}
     for name, found in messages.items():
         if isinstance(found, dict):
-            flat |= {f"{name}[{place}]": texts for place, texts in found.items()}
+            flat |= {name if place == "_schema" else f"{name}[{place}]": texts for place, texts in found.items()}
         else:
             flat["body" if name == "_schema" else name] = found
     return flat
