@@ -1,0 +1,127 @@
+"""What Bandwidth's answer, or the lack of one, means for the message (dev.bandwidth.com/docs/messaging/errors)."""
+
+import json
+import math
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from receiver.bandwidth.line import Call
+from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
+from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.send_status import RefusedBecause
+
+MAX_BODY = 2**20  # bytes; a longer answer counts as unreadable
+MAX_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
+MAX_SEGMENTS, MAX_RETRY_AFTER = 2**31 - 1, 86_400
+
+
+def read_answer(call: Call) -> Answer:
+    """What a call that has ended says about its message."""
+    status = call.status
+    if not call.crossed:
+        return _unreachable(call.error)
+    if status is None:
+        return _unanswered(call.error)
+    said = _json_object(call.body)
+    if status == 202:
+        return _accepted(said)
+    type_, description = _complaint(said)
+    documented = isinstance(said.get("type"), str) and isinstance(said.get("description"), str)
+    if status // 100 != 4 and not (status == 500 and documented):
+        return Unknown(status=status, type=type_, description=description)
+    return Refused(
+        because=RefusedBecause.RATE_LIMITED if status == 429 else RefusedBecause.BANDWIDTH,
+        status=status,
+        type=type_,
+        description=description,
+        field_errors=_field_errors(said),
+        retry_after=_retry_after(call.header("Retry-After")) if status == 429 else None,
+    )
+
+
+def _accepted(said: dict[str, Any]) -> Accepted:
+    message_id, segments = said.get("id"), said.get("segmentCount")
+    id_fits = isinstance(message_id, str) and 0 < len(message_id) <= MAX_MESSAGE_ID and is_storable(message_id)
+    segments_fit = type(segments) is int and 0 <= segments <= MAX_SEGMENTS
+    return Accepted(message_id=message_id if id_fits else None, segment_count=segments if segments_fit else None)
+
+
+_NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
+    (socket.gaierror, "name-not-resolved", "This machine's DNS does not know the host in BANDWIDTH_API_URL."),
+    (TimeoutError, "connect-timeout", "No connection in time: check BANDWIDTH_API_URL, the network and firewall."),
+    (ssl.SSLError, "tls-failed", "No trusted TLS: check BANDWIDTH_API_URL, this machine's clock and any TLS proxy."),
+    (ConnectionRefusedError, "connection-refused", "Nothing listens at the host and port in BANDWIDTH_API_URL."),
+    (ValueError, "invalid-url", "BANDWIDTH_API_URL is not a URL that can be called."),
+    (Exception, "connection-failed", "No connection: check BANDWIDTH_API_URL, the network and the firewall."),
+)
+"""How a failure before the line is worded, the first that fits; that nothing was sent is known without it."""
+
+
+def _unreachable(error: Exception | None) -> Refused:
+    causes = list(_causes(error))
+    type_, description = next(words for kind, *words in _NOT_SENT if any(isinstance(cause, kind) for cause in causes))
+    return Refused(because=RefusedBecause.UNREACHABLE, type=type_, description=description)
+
+
+def _unanswered(error: Exception | None) -> Unknown:
+    if any(isinstance(cause, TimeoutError) for cause in _causes(error)):
+        return Unknown(type="timed-out", description="No answer in time; Bandwidth may have the message.")
+    return Unknown(type="no-answer", description="The connection broke; Bandwidth may have the message.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    error = error or TimeoutError()  # a call without an error was abandoned
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _json_object(body: bytes | None) -> dict[str, Any]:
+    """The body as a JSON object; empty if it is anything else, too long, or was not read to its end."""
+    if body is None or len(body) > MAX_BODY:
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _complaint(said: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Type and description: the usual shape, that of a wrong path, or that of a multi-channel answer."""
+    shapes = [(said, "type", "description"), (said, "error", "message")]
+    shapes += [(error, "type", "description") for error in _objects(said.get("errors"))]
+    for fields, type_name, description_name in shapes:
+        type_, description = fields.get(type_name), fields.get(description_name)
+        if isinstance(type_, str) or isinstance(description, str):
+            return _kept(type_, MAX_TYPE), _kept(description, MAX_DESCRIPTION)
+    return None, None
+
+
+def _field_errors(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    pairs = (
+        (_kept(error.get("fieldName"), MAX_TYPE), _kept(error.get("description"), MAX_DESCRIPTION))
+        for error in _objects(said.get("fieldErrors"))
+    )
+    return tuple((field, words) for field, words in pairs if field is not None and words is not None)
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _kept(text: object, longest: int) -> str | None:
+    return clean_text(text[:longest]) if isinstance(text, str) else None
+
+
+def _retry_after(text: str) -> int | None:
+    """Seconds, from either form of RFC 9110, 10.2.3; None for anything else."""
+    try:
+        seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return max(0, min(MAX_RETRY_AFTER, math.ceil(seconds)))
