@@ -24,7 +24,7 @@ from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simula
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
 from receiver.storage.migrations import SchemaState
-from receiver.web.schemas import read_message
+from receiver.web.requests import read_message
 
 P = ParamSpec("P")
 PORT = click.IntRange(0, 65535)

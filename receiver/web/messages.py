@@ -15,10 +15,11 @@ from receiver.core.tags import is_tag
 from receiver.errors import FieldErrors, InvalidFields, MessageNotFound
 from receiver.sending import Sent
 from receiver.storage.reading import MessageFilter
+from receiver.web.answers import EventSchema, MessageSchema
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_json
 from receiver.web.problems import problem
-from receiver.web.schemas import EventSchema, MessageSchema, MessagesQuery, load, read_message
+from receiver.web.requests import MessagesQuery, load, read_message
 from receiver.web.services import services
 
 blueprint = Blueprint("messages", __name__)
