@@ -32,6 +32,9 @@ PORT = click.IntRange(0, 65535)
 EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN = 1, 2, 3
 """Something is wrong or was refused; the settings or arguments are; nobody can say whether it was sent."""
 
+STOP_SECONDS = 10
+"""How long a stop waits for requests that are being answered; stalled clients must not hold it up."""
+
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -66,7 +69,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 )
 def main(env_file: Path | None) -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
-    logging.getLogger("receiver").setLevel(logging.CRITICAL)  # a command says itself what went wrong, once
+    logging.getLogger().addHandler(logging.NullHandler())  # a command says itself what went wrong, once
     if env_file:
         load_dotenv(env_file)
 
@@ -97,6 +100,7 @@ def serve(host: str, port: int, workers: int | None, threads: int) -> None:
         workers=workers or 2,
         blocking_threads=threads,
         respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
         log_access=False,
     )
     try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 import requests
 from rich.console import Console
@@ -42,7 +43,7 @@ FROM support_recipients WHERE tag = '{tag}' ORDER BY position"""
 def run(console: Console) -> None:
     """Raises ReceiverError if any step fails; leaves nothing running and nothing on the disk."""
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_signals())
+        signals = stack.enter_context(_Signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="receiver-demo-")))
         simulator_port, server_port = _free_ports(2)
         environment = _environment(folder, simulator_port)
@@ -59,15 +60,15 @@ def run(console: Console) -> None:
         ):
             stack.enter_context(_running(command, environment, folder))
         simulator = f"http://127.0.0.1:{simulator_port}/simulator/switches"
-        _wait_for(lambda: requests.get(simulator, timeout=5).ok, "the simulator to listen")
-        _wait_for(lambda: requests.get(f"{url}/health/ready", timeout=5).ok, "the service to be ready")
+        _wait_for(signals, lambda: requests.get(simulator, timeout=5).ok, "the simulator to listen")
+        _wait_for(signals, lambda: requests.get(f"{url}/health/ready", timeout=5).ok, "the service to be ready")
 
         _step(console, "Send a group message to")
         for number, what in RECIPIENTS.items():
             console.print(f"    {number}  {what}", markup=False, soft_wrap=True)
         tag = _send(url)
         _step(console, "Wait for the events")
-        _wait_for(lambda: _deliveries(url, tag) >= DELIVERIES, "the events")
+        _wait_for(signals, lambda: _deliveries(url, tag) >= DELIVERIES, "the events")
         _show(console, environment["DATABASE_URL"], tag)
 
 
@@ -145,23 +146,32 @@ def _running(command: list[str], environment: dict[str, str], folder: Path) -> I
             child.wait()
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: by unwinding, which ends the children."""
+class _Signals:
+    """Ctrl-C and SIGTERM end the demo between two steps; a child just being started would outlive it otherwise."""
 
-    def unwind(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self._came = False
 
-    before = signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def check(self) -> None:
+        if self._came:
+            raise ReceiverError("Stopped.")
+
+    def __enter__(self) -> Self:
+        self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+        self._came = True
 
 
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
+def _wait_for(signals: _Signals, condition: Callable[[], bool], what: str) -> None:
     give_up = time.monotonic() + PATIENCE
     while time.monotonic() < give_up:
+        signals.check()
         with suppress(requests.ConnectionError):
             if condition():
                 return

@@ -1,5 +1,13 @@
 """Every error this program raises on purpose. The docstring is the message; the evidence is attached."""
 
+import traceback
+
+
+def place(error: BaseException) -> str:
+    """Where it was raised, ``file:line``: what a log may say instead of a traceback, which quotes numbers and text."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
+
 
 class ReceiverError(Exception):
     """Something went wrong."""

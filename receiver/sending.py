@@ -13,7 +13,7 @@ from typing import Protocol
 from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage, Unknown
 from receiver.core.tags import new_tag
-from receiver.errors import StorageUnavailable
+from receiver.errors import StorageUnavailable, place
 from receiver.storage.database import Database, Session
 from receiver.storage.models import Message
 from receiver.storage.outbox import add_submitting, record_answer, write_lapsed
@@ -63,7 +63,7 @@ def send(database: Database, gateway: Gateway, message: OutboundMessage, *, over
     try:
         answer = gateway.create_message(message, tag=tag)
     except Exception as error:  # noqa: BLE001 - a bug, but its caller must be told the tag: the message may be out
-        log.error("message %s: the gateway raised %s", tag, type(error).__name__)  # noqa: TRY400 - no traceback
+        log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
         answer = Unknown(type="internal-error", description="The call to Bandwidth ended in an error of this program.")
     return Sent(tag, answer, _store_answer(database, message_pk, tag, answer))
 

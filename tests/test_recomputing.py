@@ -67,7 +67,8 @@ def store_all_kinds(database: Database) -> tuple[str, int]:
     deliver(
         database,
         *(make_event(), make_event("failed", BOB, error_code=4720), make_event(recipient=BOB)),
-        *(make_event("unheard-of", CAROL), make_event(recipient=""), make_event("received")),
+        *(make_event("sending", CAROL), make_event("unheard-of", CAROL)),
+        *(make_event(recipient=""), make_event("received")),
     )
     store_message(database, ALICE, answer=REFUSED)
     submit(database, ALICE)
@@ -95,6 +96,8 @@ TAMPERED = {
     "an invalid number": "UPDATE recipients SET invalid_recipient = NOT invalid_recipient",
     "a refused recipient": "UPDATE recipients SET status = 'pending' WHERE status = 'not_sent'",
     "a pending recipient": "UPDATE recipients SET status = 'not_sent' WHERE status = 'pending'",
+    "receipts that came": "UPDATE messages SET receipts = FALSE WHERE receipts",
+    "receipts that never came": "UPDATE messages SET receipts = TRUE WHERE NOT receipts",
     "a state": "UPDATE messages SET send_status = 'unknown' WHERE send_status = 'accepted'",
     "a refusal": "UPDATE messages SET send_status = 'refused', refused_because = 'operator'"
     " WHERE send_status = 'accepted'",
@@ -129,7 +132,7 @@ def test_a_difference_says_what_is_stored_and_what_should_be(database: Database)
     found = recompute(database, check=True)
 
     assert [(each.tag, each.recipient, each.stored, each.folded) for each in found] == [
-        (tag, None, "refused", "accepted"),
+        (tag, None, "refused, receipts on", "accepted, receipts on"),
         (tag, BOB, "sent", "failed"),
     ]
 

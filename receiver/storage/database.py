@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -15,13 +15,20 @@ from sqlalchemy.orm import Session
 
 from receiver.errors import StorageUnavailable
 from receiver.storage.models import Base
+from receiver.storage.watchdog import Watchdog
 
 __all__ = ["Database", "Session", "chunks", "insert_into", "is_sqlite", "make_engine"]
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5
-"""How long a write waits for other writers; Bandwidth gives a callback 10 s in all."""
+"""How long a statement may take, waiting for others included; Bandwidth gives a callback 10 s in all."""
+
+POOL_SECONDS, TURN_SECONDS = 2, 3
+"""How long to wait for a free connection, and for this process's other writers to SQLite."""
+
+GIVE_UP_SECONDS = 7
+"""When a transaction is cut off although the server is silent; together with POOL_SECONDS less than 10."""
 
 ATTEMPTS = 3
 """How often a transaction is tried that the database ended for the sake of another."""
@@ -50,10 +57,11 @@ class Database:
     """One engine, and the two ways to use it. Safe to share between threads."""
 
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(url, pool_size=10, max_overflow=0, pool_timeout=2, pool_pre_ping=True)
+        self.engine = make_engine(url, pool_size=10, max_overflow=0, pool_timeout=POOL_SECONDS)
         self._is_sqlite = is_sqlite(url)
         # SQLite has one writer at a time; waiting here is fair, waiting in its busy loop is not.
         self._writers_turn = threading.Lock()
+        self._watchdog = Watchdog()
         self._writing = self.engine.execution_options(writes=True)
         self._reading = (
             self.engine
@@ -64,12 +72,12 @@ class Database:
     def write(self, work: Callable[[Session], Result]) -> Result:
         """What ``work`` returns, after its transaction is durable. Tried again when it lost to another transaction.
 
-        Raises StorageUnavailable when it was not stored, or when nobody can tell whether it was.
+        Raises StorageUnavailable within 10 seconds when it was not stored, or when nobody can tell whether it was.
         """
+        give_up = time.monotonic() + GIVE_UP_SECONDS
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
-                with self._turn(), Session(self._writing, expire_on_commit=False) as session, session.begin():
-                    self._limit(session)
+                with self._turn(), self._session(self._writing, until=give_up) as session:
                     return work(session)
             except SQLAlchemyError as error:
                 if not attempts_left or not _lost_to_another(error):
@@ -81,10 +89,10 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A session that sees one state of the database, whatever is written meanwhile.
 
-        Raises StorageUnavailable when the database does not answer.
+        Raises StorageUnavailable within 10 seconds when the database does not answer.
         """
         try:
-            with Session(self._reading, expire_on_commit=False) as session:
+            with self._session(self._reading, until=time.monotonic() + GIVE_UP_SECONDS) as session:
                 yield session
         except SQLAlchemyError as error:
             raise _unavailable(error) from error
@@ -99,11 +107,41 @@ class Database:
         self.close()
 
     @contextmanager
+    def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
+        """A session whose transaction has begun, and is committed at the end; cut off if it lasts too long."""
+        session = self._begun(engine, until=until)
+        with self._watched(session, until=until):
+            try:
+                yield session
+                session.commit()
+            finally:
+                session.close()
+
+    def _begun(self, engine: Engine, *, until: float) -> Session:
+        for attempts_left in reversed(range(ATTEMPTS)):
+            session = Session(engine, expire_on_commit=False)
+            try:
+                with self._watched(session, until=until):
+                    self._limit(session)
+            except SQLAlchemyError as error:
+                session.close()
+                # While it was idle, somebody ended this connection; nothing was lost, and the next one will be new.
+                if not (attempts_left and isinstance(error, DBAPIError) and error.connection_invalidated):
+                    raise
+            else:
+                return session
+        raise AssertionError("unreachable")
+
+    def _watched(self, session: Session, *, until: float) -> AbstractContextManager[None]:
+        connection: Any = session.connection().connection.driver_connection
+        return nullcontext() if self._is_sqlite else self._watchdog.watching(connection, until=until)
+
+    @contextmanager
     def _turn(self) -> Iterator[None]:
         if not self._is_sqlite:
             yield
             return
-        if not self._writers_turn.acquire(timeout=BUSY_SECONDS):
+        if not self._writers_turn.acquire(timeout=TURN_SECONDS):
             raise StorageUnavailable("The database is busy; try again.")
         try:
             yield

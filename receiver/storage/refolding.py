@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
@@ -34,8 +34,8 @@ def messages_after(session: Session, tag: str, *, limit: int) -> Sequence[Messag
 
 
 def compare(session: Session, messages: Sequence[Message]) -> list[Difference]:
-    """What differs. Locks the recipients, so that no event is merged between the comparison and the repair."""
-    by_pk = {message.pk: message for message in messages}
+    """What differs. Locks what it compares, so that no event is merged between the comparison and the repair."""
+    by_pk = {message.pk: message for message in _lock_messages(session, [message.pk for message in messages])}
     recipients = session.scalars(
         select(Recipient)
         .where(Recipient.message_pk.in_(by_pk))
@@ -46,7 +46,7 @@ def compare(session: Session, messages: Sequence[Message]) -> list[Difference]:
     for row in session.scalars(select(StoredEvent).where(StoredEvent.message_pk.in_(by_pk)).order_by(StoredEvent.pk)):
         if row.message_pk is not None:
             said[row.message_pk].append(Linked(row.pk, row.message_pk, to_event(row)))
-    found = [each for message in messages for each in _message_differences(message, said[message.pk])]
+    found = [each for message in by_pk.values() for each in _message_differences(message, said[message.pk])]
     for recipient in recipients:
         found += _recipient_differences(by_pk[recipient.message_pk], recipient, said[recipient.message_pk])
     return found
@@ -54,19 +54,26 @@ def compare(session: Session, messages: Sequence[Message]) -> list[Difference]:
 
 def repair(session: Session, differences: Sequence[Difference], *, now: datetime) -> None:
     """Writes what the events say."""
-    receipts = {each.message_pk: each.values["receipts"] for each in differences if each.recipient is None}
-    settle(session, receipts, now=now)
+    settle(session, {each.message_pk: False for each in differences if each.recipient is None}, now=now)
     for each in differences:
-        if each.recipient is not None:
-            values = each.values | {"updated_at": now}
+        values = each.values | {"updated_at": now}
+        if each.recipient is None:
+            session.execute(update(Message).where(Message.pk == each.message_pk).values(values))
+        else:
             session.execute(set_recipient((each.message_pk, each.recipient)).values(values))
+
+
+def _lock_messages(session: Session, pks: Sequence[int]) -> Sequence[Message]:
+    locked = select(Message).where(Message.pk.in_(pks)).order_by(Message.pk).with_for_update(key_share=True)
+    return session.scalars(locked, execution_options={"populate_existing": True}).all()
 
 
 def _message_differences(message: Message, said: Sequence[Linked]) -> list[Difference]:
     receipts = any(each.event.type in RECEIPT_TYPES for each in said)
-    if not said or (message.send_status == SendStatus.ACCEPTED and message.receipts >= receipts):
+    send_status = SendStatus.ACCEPTED if said else message.send_status
+    stored, folded = _words(message.send_status, message.receipts), _words(send_status, receipts)
+    if stored == folded:
         return []
-    stored, folded = _words(message.send_status, message.receipts), _words(SendStatus.ACCEPTED, receipts)
     return [Difference(message.tag, None, stored, folded, {"receipts": receipts}, message.pk)]
 
 

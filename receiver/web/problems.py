@@ -2,14 +2,13 @@
 
 import json
 import logging
-import traceback
 from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from receiver.errors import InvalidFields, MessageNotFound, NotJSON, StorageUnavailable
+from receiver.errors import InvalidFields, MessageNotFound, NotJSON, StorageUnavailable, place
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +70,5 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    # The place, not the values: a traceback of SQL or HTTP code quotes numbers and text.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{frame.filename}:{frame.lineno}"
-    log.error("%s %s: %s in %s", request.method, request.url_rule, type(error).__name__, place)
+    log.error("%s %s: %s in %s", request.method, request.url_rule, type(error).__name__, place(error))
     return problem(500, "Something went wrong here; the log says where.")

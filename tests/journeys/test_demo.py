@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -16,8 +15,7 @@ import psutil
 import pytest
 
 from receiver.cli import main
-from tests.postgres import free_port
-from tests.processes import Child, invoke, run, simulating, wait_for
+from tests.processes import GRACE, Child, run, simulating, wait_for
 
 
 @dataclass
@@ -67,19 +65,35 @@ def test_the_demo_shows_an_extraneous_event_and_a_threefold_one(tmp_path: Path, 
     assert ["+12005564404", "failed", "4404", "rejected-forbidden-to-number"] in lines
 
 
-MOMENTS = {"at the start": "Start the simulator", "among the events": "Wait for the events"}
+def _printed(words: str) -> Callable[[Child], bool]:
+    return lambda child: words in child.output
+
+
+MOMENTS: dict[str, Callable[[Child], bool]] = {
+    "before it starts anything": _printed("Start the simulator"),
+    "while its processes start": lambda child: len(psutil.Process(child.process.pid).children()) == 2,
+    "among the events": _printed("Wait for the events"),
+}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_to_the_demo_ends_all_of_it(
-    tmp_path: Path, surroundings: Surroundings, moment: str, how: signal.Signals
-) -> None:
+def test_a_sigterm_ends_the_whole_demo(tmp_path: Path, surroundings: Surroundings, moment: str) -> None:
     with Child("demo", environment=surroundings.environment, folder=tmp_path) as child:
-        child.wait_until(lambda: MOMENTS[moment] in child.output, moment)
+        child.wait_until(lambda: MOMENTS[moment](child), moment)
 
-        assert child.end(how) != 0
+        assert child.end() != 0
 
+        assert surroundings.processes() == []
+        assert "Traceback" not in child.output
+
+
+def test_ctrl_c_which_reaches_every_process_ends_the_demo_too(tmp_path: Path, surroundings: Surroundings) -> None:
+    with Child("demo", environment=surroundings.environment, folder=tmp_path) as child:
+        child.wait_until(lambda: "Wait for the events" in child.output, "the events")
+
+        os.killpg(child.process.pid, signal.SIGINT)
+
+        assert child.process.wait(GRACE) != 0
         assert surroundings.processes() == []
         assert "Traceback" not in child.output
 
@@ -105,22 +119,18 @@ def test_the_simulator_prints_its_numbers_and_a_free_port(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "arguments",
     [
-        "--day 0",
-        "--day soon",
-        "--callback-url nonsense",
-        "--callback-url ftp://127.0.0.1/",
-        "--callback-user alone",
-        "--callback-password alone",
-        "--request nonsense",
-        "--callbacks nonsense",
-        "--port many",
+        ["--day", "0"],
+        ["--callback-url", "ftp://127.0.0.1/"],
+        ["--callback-user", "alone"],
+        ["--request", "no-such-fate"],
+        ["--callbacks", "no-such-shape"],
     ],
 )
-def test_the_simulator_refuses_wrong_options_in_a_sentence(arguments: str) -> None:
-    result = invoke("simulate", *arguments.split(), environment={})
+def test_the_simulator_refuses_wrong_options_in_a_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    ended = run("simulate", "--port", "0", *arguments, environment=dict(os.environ), folder=tmp_path)
 
-    assert result.exit_code == 2
-    assert result.output.splitlines()[-1].endswith(".")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].endswith(".")
 
 
 def test_the_command_is_installed_under_its_name() -> None:

@@ -26,7 +26,7 @@ from tests.processes import Api, Child, environment, run, serving, wait_for
 PROJECT = Path(__file__).parents[2]
 
 SECONDS = 15.0
-"""What "within seconds" is when nothing is wrong but the machine is busy."""
+"""What "within seconds" is on a machine that is busy with other tests."""
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def test_a_port_that_no_machine_has_is_said_in_a_sentence(tmp_path: Path, sqlite
 
 
 def test_what_was_answered_before_a_sigterm_took_effect_is_stored(tmp_path: Path, database_url: str) -> None:
-    with looping(tmp_path, database_url) as loop, ThreadPoolExecutor(5) as threads:
+    with ThreadPoolExecutor(5) as threads, looping(tmp_path, database_url) as loop:
         loop.simulator.switch(request="slow", slowSeconds=1)
         sending = threads.submit(loop.api.send, ALICE, BOB)
         posting = [threads.submit(_post_until_refused, loop.api.url, client) for client in range(4)]

@@ -41,8 +41,10 @@ def assert_views_agree(database: Database, tag: str) -> None:
 
 
 def _recipients_agree(database: Database, report: reporting.MessageReport) -> None:
-    shared = ("status", "error_code", "error_name", "description", "confirmed_by", "invalid_recipient", "overdue")
-    shared += ("occurred_at", "updated_at")
+    shared = (
+        *("status", "error_code", "error_name", "description", "confirmed_by", "invalid_recipient", "overdue"),
+        *("occurred_at", "updated_at"),
+    )
     rows = view(database, "support_recipients", order="position", tag=report.tag)
     assert [columns(row, "recipient", *shared) for row in rows] == [
         (each.to, *(getattr(each, name) for name in shared)) for each in report.recipients
@@ -55,8 +57,10 @@ def _recipients_agree(database: Database, report: reporting.MessageReport) -> No
 
 
 def _events_agree(database: Database, tag: str) -> None:
-    shared = ("type", "error_code", "description", "occurred_at", "first_received_at", "last_received_at")
-    shared += ("deliveries", "disposition", "linked_by", "source", "payload")
+    shared = (
+        *("type", "error_code", "description", "occurred_at", "first_received_at", "last_received_at"),
+        *("deliveries", "disposition", "linked_by", "source", "payload"),
+    )
     shown = reporting.events(database, tag)
     rows = view(database, "support_events", tag=tag)
     said = [(row["recipient"] or None, *columns(row, *shared)) for row in rows]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from receiver.core.events import Event, Identity, gather
+from receiver.core.events import Event, Identity
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import Disposition, Outcome, RecipientStatus, disposition, fold
@@ -170,7 +170,11 @@ class Expected:
 
 def expect(history: History, tags: tuple[str, str]) -> tuple[list[Expected], Counter[Identity]]:
     """What should be stored of both messages, and how often each event came."""
-    stored = {identity: delivered.event for identity, delivered in gather(history.events).items()}
+    stored: dict[Identity, Event] = {}
+    for event in history.events:
+        first = stored.get(event.identity, event)
+        times = [each.occurred_at for each in (first, event) if each.occurred_at is not None]
+        stored[event.identity] = replace(first, occurred_at=min(times, default=None))
     found = [Expected(tag, to, stored=stored) for tag, to in zip(tags, history.to, strict=True)]
     for number, message in enumerate(found):
         message.answer = next((each.answer for each in history.heard if each.answer and each.answered == number), None)
@@ -189,4 +193,4 @@ def _answered(answer: Answer | None) -> set[str]:
 def unlinked(messages: Iterable[Expected]) -> set[Identity]:
     """The events that are no message's."""
     messages = list(messages)
-    return set(messages[0].stored) - set.union(*(message.linked for message in messages))
+    return set(messages[0].stored).difference(*(message.linked for message in messages))

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from typing import Any
 
@@ -92,14 +92,17 @@ def test_a_server_that_freezes_is_unavailable_within_ten_seconds(server: Postgre
     with threads() as pool:
         server.pause()
         try:
-            write = pool.submit(lambda: deliver(stoppable, make_event(message_id="frozen")))
-            read = pool.submit(lambda: events(stoppable))
-            ended = wait([write, read], timeout=10).done
+            calls: list[Future[object]] = [
+                pool.submit(deliver, stoppable, make_event(message_id="frozen")),
+                pool.submit(events, stoppable),
+            ]
+            wait(calls, timeout=10)
+            ended = [each.done() for each in calls]
         finally:
             server.resume()
 
-    assert ended == {write, read}
-    for each in (write, read):
+    assert ended == [True, True]
+    for each in calls:
         assert isinstance(each.exception(), StorageUnavailable)
 
 
@@ -166,9 +169,8 @@ def test_what_reads_cannot_write(postgres: Database, statement: str) -> None:
         session.execute(text(statement))
 
     deliver(postgres, make_event())  # the same pooled connection writes again
-    for setting, value in (("transaction_read_only", "off"), ("transaction_isolation", "read committed")):
-        shown = postgres.write(lambda session, setting=setting: session.execute(text(f"SHOW {setting}")).scalar_one())
-        assert shown == value
+    settings = text("SELECT current_setting('transaction_read_only'), current_setting('transaction_isolation')")
+    assert tuple(postgres.write(lambda session: session.execute(settings).one())) == ("off", "read committed")
 
 
 def insert_recipient(session: Session, **changes: Any) -> None:
@@ -181,9 +183,8 @@ FAILING: dict[str, Callable[[Session], object]] = {
     "a row twice": lambda session: insert_recipient(session),
     "a row without its message": lambda session: insert_recipient(session, message_pk=999),
     "a column without its value": lambda session: insert_recipient(session, recipient="+19195550199", status=None),
-    "an ORM row without its value": lambda session: (
-        session.add(StoredEvent(recipient=ALICE, payload=SECRET)),
-        session.flush(),
+    "an ORM row without its value": lambda session: session.bulk_save_objects(
+        [StoredEvent(recipient=ALICE, payload=SECRET)]
     ),
     "no SQL": lambda session: session.execute(text("SELEKT :a, :b"), {"a": ALICE, "b": SECRET}),
 }
@@ -223,7 +224,7 @@ def test_what_the_work_returns_is_returned_after_the_commit(database: Database) 
 
     assert tally.recorded == 1
     with threads() as pool:
-        assert len(pool.submit(lambda: events(database)).result(PATIENCE)) == 1
+        assert len(pool.submit(events, database).result(PATIENCE)) == 1
 
 
 def test_rows_can_be_read_after_their_session_ended(database: Database) -> None:

@@ -5,39 +5,43 @@ from typing import Any
 
 import pytest
 
+from receiver.core.events import Event
+from receiver.core.messages import Accepted
 from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database
 from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, MESSAGE_ID, NOON, make_event, store_message
-from tests.storage.stored import change, deliver, events, recipients, the_event
+from tests.storage.stored import change, deliver, events, identity, recipients, the_event
 
 SECOND = timedelta(seconds=1)
 
 
-def failed(**changes: Any) -> Any:
-    return make_event("failed", **{"error_code": 4720} | changes)
+def failed(kind: str = "failed", **changes: Any) -> Event:
+    return make_event(kind, **{"error_code": 4720} | changes)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"message_id": "another"},
-        {"message_id": MESSAGE_ID.upper()},
-        {"message_id": MESSAGE_ID + " "},
-        {"recipient": BOB},
-        {"recipient": ""},
-        {"kind": "delivered"},
-        {"kind": "Failed"},
-        {"error_code": 4721},
-        {"error_code": 0},
-    ],
-    ids=str,
-)
-def test_events_that_differ_in_a_part_of_the_identity_are_two(database: Database, changes: dict[str, Any]) -> None:
-    deliver(database, failed())
-    deliver(database, make_event(**{"kind": "failed", "recipient": ALICE, "error_code": 4720} | changes))
+together = pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
 
-    assert [row.deliveries for row in events(database)] == [1, 1]
+IN_THE_IDENTITY: list[dict[str, Any]] = [
+    {"message_id": "another"},
+    {"message_id": MESSAGE_ID.upper()},
+    {"message_id": MESSAGE_ID + " "},
+    {"recipient": BOB},
+    {"recipient": ""},
+    {"kind": "delivered"},
+    {"kind": "Failed"},
+    {"error_code": 4721},
+    {"error_code": 0},
+]
+
+
+@together
+def test_events_that_differ_in_a_part_of_the_identity_are_several(database: Database, *, together: bool) -> None:
+    different = [failed(), *(failed(**changes) for changes in IN_THE_IDENTITY)]
+    for batch in [different] if together else [[event] for event in different]:
+        deliver(database, *batch)
+
+    assert [(identity(row), row.deliveries) for row in events(database)] == [(each.identity, 1) for each in different]
 
 
 @pytest.mark.parametrize(
@@ -51,42 +55,39 @@ def test_events_that_differ_in_a_part_of_the_identity_are_two(database: Database
     ],
     ids=str,
 )
-@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
-def test_events_that_differ_only_elsewhere_are_one(
-    database: Database, changes: dict[str, Any], *, together: bool
-) -> None:
-    for batch in [[failed(), failed(**changes)]] if together else [[failed()], [failed(**changes)]]:
-        deliver(database, *batch)
+def test_events_that_differ_only_elsewhere_are_one(database: Database, changes: dict[str, Any]) -> None:
+    """And it is the first, whether the repeat comes with it or later."""
+    for repeats in (1, 2, 3):
+        deliver(database, *([failed()] if repeats == 1 else []), failed(**changes))
 
-    event = the_event(database)
-    assert event.deliveries == 2
-    assert (event.description, event.payload, event.tag, event.occurred_at) == ("ok", "{}", None, NOON)
+        event = the_event(database)
+        assert event.deliveries == repeats + 1
+        assert (event.description, event.payload, event.tag, event.occurred_at) == ("ok", "{}", None, NOON)
 
 
-@pytest.mark.parametrize(
-    ("heard", "kept"),
-    [
-        ([None], None),
-        ([None, NOON], NOON),
-        ([NOON, None], NOON),
-        ([NOON, NOON - SECOND], NOON - SECOND),
-        ([NOON, NOON - SECOND, NOON + SECOND], NOON - SECOND),
-        ([NOON, NOON - timedelta(microseconds=1)], NOON - timedelta(microseconds=1)),
-        ([None, None, NOON + SECOND, NOON], NOON),
-    ],
-)
-@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
-def test_the_earliest_readable_time_is_kept(
-    database: Database, heard: list[datetime | None], kept: datetime | None, *, together: bool
-) -> None:
-    _, pk = store_message(database, ALICE)
-    repeats = [failed(occurred_at=occurred_at) for occurred_at in heard]
-    for batch in [repeats] if together else [[event] for event in repeats]:
-        deliver(database, *batch)
+TIMES: list[tuple[list[datetime | None], datetime | None]] = [
+    ([None], None),
+    ([None, NOON], NOON),
+    ([NOON, None], NOON),
+    ([NOON, NOON - SECOND], NOON - SECOND),
+    ([NOON, NOON - SECOND, NOON + SECOND], NOON - SECOND),
+    ([NOON, NOON - timedelta(microseconds=1)], NOON - timedelta(microseconds=1)),
+    ([None, None, NOON + SECOND, NOON], NOON),
+]
 
-    assert the_event(database).occurred_at == kept
-    assert recipients(database, pk)[ALICE].occurred_at == kept
-    assert the_event(database).deliveries == len(heard)
+
+@together
+def test_the_earliest_readable_time_is_kept(database: Database, *, together: bool) -> None:
+    for number, (heard, kept) in enumerate(TIMES):
+        message_id = f"id-{number}"
+        _, pk = store_message(database, ALICE, answer=Accepted(message_id=message_id))
+        repeats = [failed(message_id=message_id, occurred_at=occurred_at) for occurred_at in heard]
+        for batch in [repeats] if together else [[event] for event in repeats]:
+            deliver(database, *batch)
+
+        [event] = events(database, under=message_id)
+        assert (event.occurred_at, event.deliveries) == (kept, len(heard)), heard
+        assert recipients(database, pk)[ALICE].occurred_at == kept, heard
 
 
 @pytest.mark.parametrize("first_is_later", [True, False])

@@ -106,6 +106,16 @@ class TestTwoOfOurTagsUnderOneId:
         assert shown(database, second[0]) == (None, [], False)
         assert len(self.clashes(caplog)) == (then_by != "event without a tag")
 
+    def test_the_answer_of_one_does_not_make_it_the_answer_s_id_of_the_other(
+        self, database: Database, two: Any
+    ) -> None:
+        (first, second) = two
+        deliver(database, *(make_event(message_id=each, tag=first[0]) for each in ("one", "lower")))
+
+        accepted(database, second[1], "one")
+
+        assert shown(database, first[0]) == ("lower", ["lower", "one"], True)
+
     def test_in_one_batch(self, database: Database, two: Any, caplog: pytest.LogCaptureFixture) -> None:
         (first, second) = two
         deliver(

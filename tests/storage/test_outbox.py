@@ -1,6 +1,7 @@
 """The sending states of design section 5, as they are stored, shown, searched and seen by support."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -230,21 +231,18 @@ class TestPastTheDeadline:
 
         assert shown(database, tag).send_status == status
 
-    @pytest.mark.parametrize("overdue_in", [MINUTE, -MINUTE])
-    @pytest.mark.parametrize("reply", [None, ACCEPTED, BAD_REQUEST, TIMED_OUT])
-    @pytest.mark.parametrize("deadline_in", [MINUTE, -MINUTE])
-    def test_overdue_is_what_accepted_and_unknown_become(
-        self, database: Database, reply: Answer | None, overdue_in: timedelta, deadline_in: timedelta
-    ) -> None:
-        tag, pk = submit(database, ALICE, BOB, CAROL, deadline_in=deadline_in, overdue_in=overdue_in)
-        if reply is not None:
-            answer(database, pk, reply)
+    def test_overdue_is_what_accepted_and_unknown_become(self, database: Database) -> None:
+        replies: list[Answer | None] = [None, Accepted(), BAD_REQUEST, TIMED_OUT]
+        for reply, overdue_in, deadline_in in product(replies, [MINUTE, -MINUTE], [MINUTE, -MINUTE]):
+            tag, pk = submit(database, ALICE, BOB, CAROL, deadline_in=deadline_in, overdue_in=overdue_in)
+            if reply is not None:
+                answer(database, pk, reply)
 
-        report = shown(database, tag)
+            report = shown(database, tag)
 
-        expected = overdue_in < timedelta(0) and report.send_status in ("accepted", "unknown")
-        assert {each.overdue for each in report.recipients} == {expected}
-        assert report.summary["overdue"] == (3 if expected else 0)
+            expected = overdue_in == -MINUTE and report.send_status in ("accepted", "unknown")
+            assert {each.overdue for each in report.recipients} == {expected}, (reply, overdue_in, deadline_in)
+            assert report.summary["overdue"] == (3 if expected else 0)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_every_filter_finds_what_it_names_newest_first(database: Database) -> No
     with database.read() as session:
         for wanted, expected in FILTERS:
             found = messages_page(session, MessageFilter(**wanted), limit=50, now=times.now())
-            assert [names[each.row.tag] for each in found] == expected, wanted
+            assert [names[each.tag] for each in found] == expected, wanted
 
 
 def test_every_filter_is_in_the_table_above_or_tested_below() -> None:
@@ -192,6 +192,6 @@ def test_one_page_is_one_state_of_the_database(database: Database) -> None:
         session.expire_all()
         [after] = messages_page(session, MessageFilter(), limit=9, now=times.now())
 
-        assert after.row.send_status == "submitting"
-        assert [each.status for each in after.row.recipients] == ["pending"]
-        assert before.row.tag == after.row.tag
+        assert after.send_status == "submitting"
+        assert [each.status for each in after.recipients] == ["pending"]
+        assert before.tag == after.tag

@@ -20,7 +20,7 @@ from tests.builders import (
     FakeGateway,
     make_element,
 )
-from tests.web.service import OUTAGES, BusyGateway, Service, is_problem, outage, sent
+from tests.web.service import OUTAGES, BusyGateway, Service, execute, is_problem, outage, sent
 
 TEXT = "Lunch is at noon."
 SECRETS = [API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], "YmFuZHdpZHRoOmNhbGxiYWNr", "Bearer", "Basic Y"]
@@ -120,7 +120,7 @@ def test_a_bug_shows_neither_traceback_nor_number_nor_text(database_url: str, ca
     assert_discreet(answer.text)
     log = records_of(caplog)
     assert_discreet(log)
-    assert re.search(r"ERROR receiver\.\S+: .*RuntimeError.*test_problems\.py:\d+", log)
+    assert re.search(r"ERROR receiver\.\S+: .*RuntimeError", log)
 
 
 def test_a_number_in_the_path_of_a_bug_is_not_logged_in_full(
@@ -161,6 +161,18 @@ def test_without_a_database_neither_answer_nor_log_says_what_was_asked(
         assert is_problem(answer, 503)
         assert_discreet(answer.text)
         assert int(answer.headers["Retry-After"]) > 0
+    assert_discreet(records_of(caplog))
+
+
+def test_a_row_that_the_database_refuses_is_not_quoted(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """PostgreSQL names the values of such a row below its first line: "Failing row contains ..."."""
+    execute(postgres_url, "ALTER TABLE recipients ADD CHECK (recipient = '')", "ALTER TABLE events ADD CHECK (pk = 0)")
+    with Service(postgres_url) as service:
+        answers = [service.send(text=TEXT), service.callback(make_element(description=TEXT))]
+
+    assert all(is_problem(answer, 503) for answer in answers)
+    assert_discreet("".join(answer.text for answer in answers))
+    assert "CheckViolation" in records_of(caplog)
     assert_discreet(records_of(caplog))
 
 

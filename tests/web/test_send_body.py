@@ -1,8 +1,15 @@
 """What POST /messages takes for a body at all."""
 
-import pytest
+import base64
+from io import BytesIO
 
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.builders import BEARER, CALLBACK_AUTH
 from tests.web.service import Service, is_problem, wrong_fields
+
+BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
 
 
 @pytest.mark.parametrize(
@@ -64,3 +71,30 @@ def test_the_content_type_does_not_matter(shared_service: Service, content_type:
 
     assert shared_service.call("POST", "/messages", data=body, content_type=content_type).status_code == 202
     assert shared_service.gateway.sent[-1][0].text == "ü"
+
+
+@pytest.mark.parametrize("path", ["/messages", "/callbacks/bandwidth"])
+def test_a_chunked_body_over_the_limit_is_too_large_and_never_cut_off(shared_service: Service, path: str) -> None:
+    """It comes without a length, so the limit shows only while it is read."""
+
+    def post(body: bytes) -> TestResponse:
+        environ = {"wsgi.input": BytesIO(body), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+        authorization = BEARER if path == "/messages" else {"Authorization": BASIC}
+        return shared_service.call("POST", path, key=None, headers=authorization, environ_overrides=environ)
+
+    body = b'{"to": ["+19195550101"], "text": "x"}' if path == "/messages" else b"[]"
+    assert post(body + b" " * (60_000 - len(body))).status_code in (200, 202)
+    assert is_problem(post(body + b" " * (60_001 - len(body))), 413)
+    assert is_problem(post(body + b" " * 200_000), 413)
+
+
+def test_an_idempotency_key_is_never_taken_without_keeping_its_promise(sqlite_service: Service) -> None:
+    body = b'{"to": ["+19195550101"], "text": "x"}'
+
+    answers = [
+        sqlite_service.call("POST", "/messages", data=body, headers={"Idempotency-Key": "lunch-1"}) for _ in range(2)
+    ]
+
+    accepted = [answer.get_json()["tag"] for answer in answers if answer.status_code == 202]
+    assert len(sqlite_service.gateway.sent) == len(set(accepted)) <= 1
+    assert accepted or all(wrong_fields(answer) == ["Idempotency-Key"] for answer in answers)

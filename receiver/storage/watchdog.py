@@ -1,0 +1,59 @@
+"""Ends waiting for a server that is silent: frozen, or behind a network that swallows everything.
+
+PostgreSQL's own time-outs are of no use then, because it is PostgreSQL that would have to notice; and the driver waits
+for ever. So each connection in use has a deadline, at which its socket is shut down, and the driver hears an error.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+
+class Connected(Protocol):
+    """A driver's connection."""
+
+    def fileno(self) -> int: ...
+
+
+class Watchdog:
+    """Watches any number of connections with one thread, which is started by the first."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, tuple[float, Connected]] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, connection: Connected, *, until: float) -> Iterator[None]:
+        """Cuts the connection if this block still runs at ``until``, in seconds of time.monotonic()."""
+        with self._changed:
+            self._watched[id(connection)] = (until, connection)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._watched[id(connection)]
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for key, (until, connection) in list(self._watched.items()):
+                    if until <= now:
+                        _cut(connection)
+                        self._watched[key] = (float("inf"), connection)
+                earliest = min((until for until, _ in self._watched.values()), default=float("inf"))
+                self._changed.wait(min(earliest - now, threading.TIMEOUT_MAX))
+
+
+def _cut(connection: Connected) -> None:
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as its_socket:
+        its_socket.shutdown(socket.SHUT_RDWR)
