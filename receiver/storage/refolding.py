@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RECEIPT_TYPES, RecipientStatus, fold
-from receiver.storage.merging import Linked, outcome_values, set_recipient, settle, to_event
+from receiver.storage.merging import Linked, outcome_values, set_recipient, to_event
 from receiver.storage.models import Message, Recipient, StoredEvent
 
 
@@ -54,7 +54,6 @@ def compare(session: Session, messages: Sequence[Message]) -> list[Difference]:
 
 def repair(session: Session, differences: Sequence[Difference], *, now: datetime) -> None:
     """Writes what the events say."""
-    settle(session, {each.message_pk: False for each in differences if each.recipient is None}, now=now)
     for each in differences:
         values = each.values | {"updated_at": now}
         if each.recipient is None:
@@ -74,7 +73,10 @@ def _message_differences(message: Message, said: Sequence[Linked]) -> list[Diffe
     stored, folded = _words(message.send_status, message.receipts), _words(send_status, receipts)
     if stored == folded:
         return []
-    return [Difference(message.tag, None, stored, folded, {"receipts": receipts}, message.pk)]
+    values = {"receipts": receipts, "send_status": send_status}
+    return [
+        Difference(message.tag, None, stored, folded, values | ({"refused_because": None} if said else {}), message.pk)
+    ]
 
 
 def _words(send_status: str, receipts: bool) -> str:

@@ -15,7 +15,11 @@ import psutil
 import pytest
 
 from receiver.cli import main
-from tests.processes import GRACE, Child, run, simulating, wait_for
+from tests.processes import Child, run, simulating, wait_for
+
+
+SECONDS = 20.0
+"""The demo waits for its children, and the service for its requests."""
 
 
 @dataclass
@@ -81,7 +85,7 @@ def test_a_sigterm_ends_the_whole_demo(tmp_path: Path, surroundings: Surrounding
     with Child("demo", environment=surroundings.environment, folder=tmp_path) as child:
         child.wait_until(lambda: MOMENTS[moment](child), moment)
 
-        assert child.end() != 0
+        assert child.end(grace=SECONDS) != 0
 
         assert surroundings.processes() == []
         assert "Traceback" not in child.output
@@ -93,7 +97,7 @@ def test_ctrl_c_which_reaches_every_process_ends_the_demo_too(tmp_path: Path, su
 
         os.killpg(child.process.pid, signal.SIGINT)
 
-        assert child.process.wait(GRACE) != 0
+        assert child.process.wait(SECONDS) != 0
         assert surroundings.processes() == []
         assert "Traceback" not in child.output
 

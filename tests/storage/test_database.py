@@ -147,15 +147,18 @@ def test_a_write_waits_five_seconds_for_a_lock(postgres: Database) -> None:
 def test_nothing_is_set_for_the_session(postgres: Database) -> None:
     """A pooler such as PgBouncer hands sessions round."""
     query = "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'override') AND name NOT LIKE 'lc_%'"
-    with postgres.read() as session:
-        before = session.execute(text(query)).all()
+    with postgres.engine.connect() as connection:
+        before = connection.execute(text(query)).all()
 
     limits = text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
     assert tuple(postgres.write(lambda session: session.execute(limits).one())) == ("5s", "5s")
 
     with postgres.read() as session:
-        assert tuple(session.execute(limits).one()) == ("0", "0")
-        assert session.execute(text(query)).all() == before
+        assert tuple(session.execute(limits).one()) == ("5s", "5s")
+
+    with postgres.engine.connect() as connection:
+        assert tuple(connection.execute(limits).one()) == ("0", "0")
+        assert connection.execute(text(query)).all() == before
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_the_message_is_committed_and_no_connection_held_while_bandwidth_is_call
         with Database(database_url) as other, other.read() as session:
             stored = message_tagged(session, tag)
             assert stored is not None
-            seen.append((stored.row.send_status, [each.recipient for each in stored.row.recipients]))
+            seen.append((stored.send_status, [each.recipient for each in stored.recipients]))
         seen.append(service.database.engine.pool.checkedout())
         service.database.write(lambda session: None)
 
