@@ -27,7 +27,7 @@ from tests.postgres import free_port
 
 Found = TypeVar("Found")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds to wait for what usually takes one: two cores may be doing a lot else."""
 
 GRACE = 10.0

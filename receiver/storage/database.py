@@ -126,7 +126,8 @@ class Database:
             except SQLAlchemyError as error:
                 session.close()
                 # While it was idle, somebody ended this connection; nothing was lost, and the next one will be new.
-                if not (attempts_left and isinstance(error, DBAPIError) and error.connection_invalidated):
+                ended = isinstance(error, DBAPIError) and error.connection_invalidated
+                if not (ended and attempts_left and time.monotonic() < until):
                     raise
             else:
                 return session

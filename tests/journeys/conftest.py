@@ -65,7 +65,7 @@ def looping(folder: Path, database_url: str, *simulator_options: str) -> Iterato
     callback_url = f"http://127.0.0.1:{port}/callbacks/bandwidth"
     with ExitStack() as stack:
         simulator = stack.enter_context(simulating(folder, *simulator_options, callback_url=callback_url))
-        settings = environment(database_url, bandwidth_api_url=simulator.api_url)
+        settings = environment(database_url, bandwidth_api_url=simulator.api_url, bandwidth_read_timeout=3.0)
         server, api = stack.enter_context(serving(folder, settings, port=port))
         yield Loop(folder, settings, simulator, server, api, stack)
 

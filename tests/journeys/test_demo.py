@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from receiver.cli import main
-from tests.processes import Child, run, simulating, wait_for
-
+from tests.processes import Child, invoke, run, simulating, wait_for
 
 SECONDS = 20.0
 """The demo waits for its children, and the service for its requests."""
@@ -120,21 +119,21 @@ def test_the_simulator_prints_its_numbers_and_a_free_port(tmp_path: Path) -> Non
         assert "http://127.0.0.1:0" not in child.output
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--day", "0"],
-        ["--callback-url", "ftp://127.0.0.1/"],
-        ["--callback-user", "alone"],
-        ["--request", "no-such-fate"],
-        ["--callbacks", "no-such-shape"],
-    ],
-)
-def test_the_simulator_refuses_wrong_options_in_a_sentence(tmp_path: Path, arguments: list[str]) -> None:
-    ended = run("simulate", "--port", "0", *arguments, environment=dict(os.environ), folder=tmp_path)
+@pytest.mark.parametrize("arguments", ["--day 0", "--callback-url ftp://127.0.0.1/", "--callback-user alone"])
+def test_the_simulator_refuses_wrong_options_in_a_sentence(tmp_path: Path, arguments: str) -> None:
+    ended = run("simulate", "--port", "0", *arguments.split(), environment=dict(os.environ), folder=tmp_path)
 
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.splitlines()[-1].endswith(".")
+    (sentence,) = ended.stderr.splitlines()
+    assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("arguments", ["--request no-such-fate", "--callbacks no-such-shape", "--port many"])
+def test_the_simulator_knows_its_switches(arguments: str) -> None:
+    result = invoke("simulate", *arguments.split(), environment={})
+
+    assert result.exit_code == 2
+    assert arguments.split()[1] in result.stderr
 
 
 def test_the_command_is_installed_under_its_name() -> None:

@@ -56,7 +56,7 @@ def test_every_switch_has_an_expected_answer() -> None:
 
 
 def _send(loop: Loop, fate: str, *to: str) -> requests.Response:
-    loop.simulator.switch(request=fate, slowSeconds=4)
+    loop.simulator.switch(request=fate, slowSeconds=8)
     try:
         return loop.api.send(*to)
     finally:

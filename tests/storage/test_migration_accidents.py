@@ -1,6 +1,7 @@
 """A migration that is killed, and two that start at once."""
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,17 @@ def test_two_upgrades_at_once_both_succeed(empty_database_url: str) -> None:
     assert (one.returncode, other.returncode) == (0, 0)
     assert state(empty_database_url) is SchemaState.CURRENT
     assert set(views(empty_database_url)) == VIEWS
+
+
+def test_a_migration_of_sqlite_is_the_only_writer_from_its_start(tmp_path: Path) -> None:
+    """One that began as a reader could not become a writer once another had been quicker."""
+    path = tmp_path / "receiver.sqlite3"
+    with (
+        migrations.migrating(f"sqlite:///{path}"),
+        contextlib.closing(sqlite3.connect(path, timeout=0)) as another,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        another.execute("BEGIN IMMEDIATE")
 
 
 def test_a_second_upgrade_waits_for_the_first(postgres_url: str) -> None:
