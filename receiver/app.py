@@ -24,7 +24,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     problems.register(app)
     for module in (callbacks, messages, health):
         app.register_blueprint(module.blueprint)
-    authentication.declared(app)
+    authentication.declared_access(app)  # raises if a view declares none
     return app
 
 

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
@@ -144,8 +143,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
     message = read_message({"to": list(to), "from": sender, "media": list(media), **fields}, settings)
     with Database(settings.database_url) as database:
         _demand_schema(database)
-        overdue_after = timedelta(hours=settings.overdue_after_hours)
-        sent = sending.send(database, make_gateway(settings), message, overdue_after=overdue_after)
+        sent = sending.send(database, make_gateway(settings), message, overdue_after=settings.overdue_after)
     if sent.stored is None:
         _end(f"{sent.tag}: nobody can say whether this was sent; do not send it again.", EXIT_UNKNOWN)
     report = reporting.report(sent.stored, now=times.now())

@@ -3,9 +3,11 @@
 A setting is a field of Settings, and its variable is the field's name in capitals. config/example.env documents each.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -32,11 +34,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of the application; the name stands for it in logs."""
+    """A key of the application; the name stands for it wherever the configuration is shown."""
 
     name: str
     key: str = field(repr=False)
-    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,10 @@ class Settings:
     overdue_after_hours: float
     max_body_bytes: int
 
+    @property
+    def overdue_after(self) -> timedelta:
+        return timedelta(hours=self.overdue_after_hours)
+
 
 VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
 
@@ -83,11 +88,12 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         bandwidth_connect_timeout=_number(env, "BANDWIDTH_CONNECT_TIMEOUT", default=5, highest=600),
         bandwidth_read_timeout=_number(env, "BANDWIDTH_READ_TIMEOUT", default=25, highest=600),
         callback_credentials=_several(env, "CALLBACK_CREDENTIALS", _credential),
-        allow_unauthenticated_callbacks=env.bool("ALLOW_UNAUTHENTICATED_CALLBACKS", False),
-        api_keys=_several(env, "API_KEYS", _api_key(read_only=False)),
-        read_only_api_keys=_several(env, "READ_ONLY_API_KEYS", _api_key(read_only=True)),
+        allow_unauthenticated_callbacks=_given("ALLOW_UNAUTHENTICATED_CALLBACKS")
+        and env.bool("ALLOW_UNAUTHENTICATED_CALLBACKS"),
+        api_keys=_several(env, "API_KEYS", _api_key("key")),
+        read_only_api_keys=_several(env, "READ_ONLY_API_KEYS", _api_key("read-only key")),
         overdue_after_hours=_number(env, "OVERDUE_AFTER_HOURS", default=27, highest=8760),
-        max_body_bytes=env.int("MAX_BODY_BYTES", 4_194_304, validate=Range(min=1)),
+        max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
     )
     problems = (_open_doors(settings) if serving else {}) | _malformed(env)
     if problems:
@@ -134,17 +140,23 @@ def _text(env: Env, name: str, *, required: bool = False, check: Callable[[str],
     """The variable's text; a blank one is the same as an absent one."""
 
     def validate(value: str) -> None:
-        if required and not value:
+        if required and not value.strip():
             raise ValidationError("is blank.")
         if check and value:
             check(value)
 
     text: str | None = env.str(name, validate=validate) if required else env.str(name, "", validate=validate)
-    return text or None
+    return text.strip() or None if text else None
+
+
+def _given(name: str) -> bool:
+    """Whether the variable has a value; a blank one is the same as an absent one."""
+    return bool(os.environ.get(name, "").strip())
 
 
 def _number(env: Env, name: str, *, default: float, highest: float) -> float:
-    return env.float(name, default, validate=Range(min=0, min_inclusive=False, max=highest))
+    within = Range(min=0, min_inclusive=False, max=highest)
+    return env.float(name, validate=within) if _given(name) else default
 
 
 def _several(env: Env, name: str, read: Callable[[str, int], Item]) -> tuple[Item, ...]:
@@ -166,13 +178,14 @@ def _credential(entry: str, place: int) -> Credential:
     return Credential(user, password)
 
 
-def _api_key(*, read_only: bool) -> Callable[[str, int], ApiKey]:
+def _api_key(kind: str) -> Callable[[str, int], ApiKey]:
     def read(entry: str, place: int) -> ApiKey:
-        name, colon, key = entry.rpartition(":") if ":" not in entry else entry.partition(":")
-        if not key or (colon and not name):
+        name, colon, key = (part.strip() for part in entry.partition(":"))
+        if not colon:
+            name, key = f"{kind} {place}", entry
+        if not (name and key):
             raise ValidationError(f"entry {place} is not [name:]key with a key filled in.")
-        kind = "read-only key" if read_only else "key"
-        return ApiKey(name or f"{kind} {place}", key, read_only)
+        return ApiKey(name, key)
 
     return read
 

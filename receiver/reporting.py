@@ -139,6 +139,8 @@ def report(row: Message, *, now: datetime) -> MessageReport:
     recipients = [_recipient_report(each, row, send_status, now=now) for each in row.recipients]
     by_preference = sorted(row.message_ids, key=lambda each: (not each.answered, each.message_id.encode()))
     changes = [each.updated_at for each in row.recipients]
+    if row.deadline is not None and send_status != row.send_status:
+        changes.append(row.deadline)  # when it began to show as unknown
     changes += [each.linked_at for each in row.message_ids if each.linked_at is not None]
     return MessageReport(
         tag=row.tag,

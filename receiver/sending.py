@@ -5,7 +5,7 @@ has no idempotency key.
 """
 
 import logging
-from contextlib import suppress
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -21,11 +21,11 @@ from receiver.storage.reading import message_tagged
 
 log = logging.getLogger(__name__)
 
-RECORD_ATTEMPTS = 3
-"""How often storing Bandwidth's answer is tried; the message is shown as unknown if none succeeds."""
+RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
+"""How long, and how often, storing Bandwidth's answer is tried: a database that restarts is back by then."""
 
-RECORD_SECONDS = 30
-"""How long after the call may end its answer can still be stored; later the message counts as unknown."""
+SLACK_SECONDS = 30
+"""How long after every call and its storing have ended a message without an answer counts as unknown."""
 
 
 class Gateway(Protocol):
@@ -40,7 +40,7 @@ class Gateway(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Submission:
     """How a request to send ended."""
 
     tag: str
@@ -50,11 +50,11 @@ class Sent:
     """The message with that answer; None if it could not be stored, and the message shows as unknown meanwhile."""
 
 
-def send(database: Database, gateway: Gateway, message: OutboundMessage, *, overdue_after: timedelta) -> Sent:
+def send(database: Database, gateway: Gateway, message: OutboundMessage, *, overdue_after: timedelta) -> Submission:
     """Sends one message, once. Raises StorageUnavailable before anything was sent, never after."""
     now = times.whole_millisecond(times.now())
     tag = new_tag(now)
-    deadline = now + timedelta(seconds=gateway.timeout + RECORD_SECONDS)
+    deadline = now + timedelta(seconds=gateway.timeout + RECORD_SECONDS + SLACK_SECONDS)
     message_pk = database.write(
         lambda session: add_submitting(
             session, message, tag=tag, now=now, deadline=deadline, overdue_at=now + overdue_after
@@ -65,7 +65,7 @@ def send(database: Database, gateway: Gateway, message: OutboundMessage, *, over
     except Exception as error:  # noqa: BLE001 - a bug, but its caller must be told the tag: the message may be out
         log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
         answer = Unknown(type="internal-error", description="The call to Bandwidth ended in an error of this program.")
-    return Sent(tag, answer, _store_answer(database, message_pk, tag, answer))
+    return Submission(tag, answer, _store_answer(database, message_pk, tag, answer))
 
 
 def lapse(database: Database) -> int:
@@ -74,12 +74,18 @@ def lapse(database: Database) -> int:
 
 
 def _store_answer(database: Database, message_pk: int, tag: str, answer: Answer) -> Message | None:
+    """The message with the answer; None if it could not be stored. Never raises: its caller must tell the tag."""
+
     def work(session: Session) -> Message | None:
         record_answer(session, message_pk, attempt=1, answer=answer, now=times.now())
         return message_tagged(session, tag)
 
-    for _ in range(RECORD_ATTEMPTS):
-        with suppress(StorageUnavailable):
+    give_up = time.monotonic() + RECORD_SECONDS
+    while True:
+        try:
             return database.write(work)
-    log.error("message %s: Bandwidth's answer could not be stored; it shows as unknown until an event tells more", tag)
-    return None
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
+                log.error("message %s: its answer is not stored: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+                return None
+        time.sleep(RECORD_PAUSE)

@@ -39,7 +39,7 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "callback_credentials": (Credential(*CALLBACK_AUTH),),
         "allow_unauthenticated_callbacks": False,
         "api_keys": (ApiKey("app", API_KEY),),
-        "read_only_api_keys": (ApiKey("support", READ_ONLY_KEY, read_only=True),),
+        "read_only_api_keys": (ApiKey("support", READ_ONLY_KEY),),
         "overdue_after_hours": 27.0,
         "max_body_bytes": 4_194_304,
     }

@@ -154,13 +154,15 @@ def upgrade() -> None:
         comment="What Bandwidth said, each thing once, however often it came.",
         if_not_exists=True,
     )
-    op.create_index("events_message_pk_type_index", "events", ["message_pk", "type"], if_not_exists=True)
+    op.create_index(
+        "events_message_pk_first_received_at_index", "events", ["message_pk", "first_received_at"], if_not_exists=True
+    )
     op.create_index(
         "events_unlinked_index",
         "events",
         ["first_received_at"],
-        postgresql_where=sa.text("message_pk IS NULL"),
-        sqlite_where=sa.text("message_pk IS NULL"),
+        postgresql_where=sa.text("linked_by IS NULL"),
+        sqlite_where=sa.text("linked_by IS NULL"),
         if_not_exists=True,
     )
 
@@ -199,7 +201,7 @@ def upgrade() -> None:
             "standing",
             sa.LargeBinary(),
             nullable=False,
-            comment="The rank of the winning statement; only ever rises. Empty when there is none.",
+            comment="The winning statement's rank among all; events only raise it. Empty: none.",
         ),
         sa.Column("event_pk", KEY, nullable=True, comment="The winning statement; events.pk."),
         sa.Column("error_code", sa.Integer(), nullable=True, comment="Of the winning statement; see error_codes."),

@@ -29,7 +29,10 @@ SELECT
     m.created_at,
     m.submitted_at,
     ${latest}(
-        m.updated_at,
+        CASE
+            WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN m.deadline
+            ELSE m.updated_at
+        END,
         (SELECT max(r.updated_at) FROM recipients r WHERE r.message_pk = m.pk),
         coalesce((SELECT max(i.linked_at) FROM message_ids i WHERE i.message_pk = m.pk), m.updated_at)
     ) AS updated_at,
@@ -138,10 +141,10 @@ CREATE VIEW support_extraneous AS
 SELECT * FROM support_events WHERE disposition = 'extraneous';
 
 CREATE VIEW support_unlinked AS
-SELECT * FROM support_events WHERE disposition = 'unlinked';
+SELECT * FROM support_events WHERE disposition = 'unlinked' AND linked_by IS NULL;
 
 CREATE VIEW support_inbound AS
-SELECT * FROM support_events WHERE disposition = 'inbound';
+SELECT * FROM support_events WHERE disposition = 'inbound' AND linked_by IS NULL;
 
 CREATE VIEW support_unreadable AS
 SELECT reason, deliveries, first_received_at, last_received_at, payload, sha256 FROM unreadable_callbacks;

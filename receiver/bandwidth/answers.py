@@ -9,20 +9,20 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from receiver.bandwidth.line import Call
+from receiver.bandwidth.wire import Call
 from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 
 MAX_BODY = 2**20  # bytes; a longer answer counts as unreadable
-MAX_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
+MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
 MAX_SEGMENTS, MAX_RETRY_AFTER = 2**31 - 1, 86_400
 
 
 def read_answer(call: Call) -> Answer:
     """What a call that has ended says about its message."""
     status = call.status
-    if not call.crossed:
+    if not call.written:
         return _unreachable(call.error)
     if status is None:
         return _unanswered(call.error)
@@ -58,7 +58,7 @@ _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (ValueError, "invalid-url", "BANDWIDTH_API_URL is not a URL that can be called."),
     (Exception, "connection-failed", "No connection: check BANDWIDTH_API_URL, the network and the firewall."),
 )
-"""How a failure before the line is worded, the first that fits; that nothing was sent is known without it."""
+"""How a failure before anything was written is worded, the first that fits; that nothing was sent is certain."""
 
 
 def _unreachable(error: Exception | None) -> Refused:
@@ -98,13 +98,13 @@ def _complaint(said: dict[str, Any]) -> tuple[str | None, str | None]:
     for fields, type_name, description_name in shapes:
         type_, description = fields.get(type_name), fields.get(description_name)
         if isinstance(type_, str) or isinstance(description, str):
-            return _kept(type_, MAX_TYPE), _kept(description, MAX_DESCRIPTION)
+            return _kept(type_, MAX_ERROR_TYPE), _kept(description, MAX_DESCRIPTION)
     return None, None
 
 
 def _field_errors(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     pairs = (
-        (_kept(error.get("fieldName"), MAX_TYPE), _kept(error.get("description"), MAX_DESCRIPTION))
+        (_kept(error.get("fieldName"), MAX_ERROR_TYPE), _kept(error.get("description"), MAX_DESCRIPTION))
         for error in _objects(said.get("fieldErrors"))
     )
     return tuple((field, words) for field, words in pairs if field is not None and words is not None)

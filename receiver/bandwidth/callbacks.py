@@ -9,7 +9,7 @@ import codecs
 import json
 import re
 from collections.abc import Generator
-from typing import Any, NoReturn
+from typing import Any
 
 from receiver.core import times
 from receiver.core.events import (
@@ -23,6 +23,7 @@ from receiver.core.events import (
     clean_text,
     is_storable,
 )
+from receiver.core.strict_json import DECODER
 from receiver.errors import NotJSON
 
 Element = Event | Unreadable
@@ -46,16 +47,6 @@ def parse(body: bytes) -> list[Element]:
         return [Unreadable(payload=_ascii(text), reason="The body is nested too deeply to be decoded.")]
 
 
-def _refuse_constant(literal: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{literal} is not a JSON number", literal, 0)
-
-
-def _number(literal: str) -> int | float:
-    # int() refuses more than 4,300 digits, which are JSON all the same; no number of such length is ever used.
-    return int(literal) if len(literal) < 20 else float(literal)
-
-
-_DECODER = json.JSONDecoder(parse_int=_number, parse_constant=_refuse_constant)
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -63,7 +54,7 @@ def _elements(text: str) -> Generator[tuple[Any, str], None, None]:
     """Each element's value and its own JSON text; the one of a bare object is the object."""
     start = _skip(text, 0)
     if text.startswith("{", start):
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = DECODER.raw_decode(text, start)
         yield value, text[start:end]
     elif text.startswith("[", start):
         end = yield from _array_elements(text, start)
@@ -79,7 +70,7 @@ def _array_elements(text: str, start: int) -> Generator[tuple[Any, str], None, i
     if text.startswith("]", position):
         return position + 1
     while True:
-        value, end = _DECODER.raw_decode(text, position)
+        value, end = DECODER.raw_decode(text, position)
         yield value, text[position:end]
         position = _skip(text, end)
         if text.startswith("]", position):

@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 
 from receiver.bandwidth.answers import MAX_BODY, read_answer
-from receiver.bandwidth.line import Call, Pool, SecurePool
+from receiver.bandwidth.wire import Call, Pool, SecurePool
 from receiver.core.messages import Accepted, Answer, OutboundMessage
 
 HEADERS = {
@@ -24,7 +24,7 @@ HEADERS = {
 }
 POOL_SIZE = 256  # connections kept; a call beyond them still gets one of its own
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class BandwidthGateway:
@@ -56,7 +56,7 @@ class BandwidthGateway:
         return sum(self._timeouts)
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
-        """Send ``message`` once; nothing that the network or Bandwidth can do makes this raise.
+        """Sends ``message`` once; nothing that the network or Bandwidth can do makes this raise.
 
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.
         """
@@ -64,11 +64,11 @@ class BandwidthGateway:
         call = Call(self._clock)
         call.carry_out(lambda: self._exchange(message, tag), seconds=self.timeout)
         answer = read_answer(call)
-        _log(answer, tag=tag, seconds=time.monotonic() - started)
+        _log_call(answer, tag=tag, seconds=time.monotonic() - started)
         return answer
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Closes the idle connections."""
         self._session.close()
 
     def _exchange(self, message: OutboundMessage, tag: str) -> bytes | None:
@@ -106,11 +106,11 @@ def _rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
-def _log(answer: Answer, *, tag: str, seconds: float) -> None:
+def _log_call(answer: Answer, *, tag: str, seconds: float) -> None:
     level, known = (
         (logging.INFO, 202) if isinstance(answer, Accepted) else (logging.WARNING, answer.status or answer.type)
     )
-    logger.log(level, "message %s %s (%s) in %.0f ms", tag, type(answer).__name__.lower(), known, seconds * 1000)
+    log.log(level, "message %s %s (%s) in %.0f ms", tag, type(answer).__name__.lower(), known, seconds * 1000)
 
 
 def _session(*, username: str, password: str) -> requests.Session:

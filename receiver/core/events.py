@@ -71,7 +71,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class Gathered:
     """An event with all the times it came in one batch."""
 
     event: Event
@@ -83,16 +83,16 @@ class Delivered:
     """How many different events came before it."""
 
 
-def gather(events: Iterable[Event]) -> dict[Identity, Delivered]:
+def gather(events: Iterable[Event]) -> dict[Identity, Gathered]:
     """Adds up repeats, keeping the order of first arrival."""
     repeats: dict[Identity, list[Event]] = {}
     for event in events:
         repeats.setdefault(event.identity, []).append(event)
-    return {identity: _delivered(same, place) for place, (identity, same) in enumerate(repeats.items())}
+    return {identity: _gathered(same, place) for place, (identity, same) in enumerate(repeats.items())}
 
 
-def _delivered(same: list[Event], place: int) -> Delivered:
-    return Delivered(
+def _gathered(same: list[Event], place: int) -> Gathered:
+    return Gathered(
         event=replace(same[0], occurred_at=reduce(earliest, (event.occurred_at for event in same))),
         tags=tuple(dict.fromkeys(event.tag for event in same if event.tag)),
         deliveries=len(same),

@@ -1,4 +1,4 @@
-"""Telephone numbers: their shape, and how they may appear in a log."""
+"""Telephone numbers: their shape."""
 
 import re
 
@@ -18,8 +18,3 @@ def is_e164(text: str) -> bool:
 def is_sender(text: str) -> bool:
     """Whether ``text`` may stand in ``from``: an E.164 number, a short code, or an alphanumeric sender id."""
     return any(shape.fullmatch(text) for shape in (_E164, _SHORT_CODE, _ALPHANUMERIC))
-
-
-def shorten(number: str) -> str:
-    """The last two digits, which is enough to tell a group's recipients apart in a log and no more."""
-    return f"…{number[-2:]}" if len(number) > 4 else "…"

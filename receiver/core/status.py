@@ -64,8 +64,8 @@ class Disposition(StrEnum):
     UNEXPECTED_RECIPIENT = "unexpected_recipient"  # about a number the message was not sent to, or about none
     EXTRANEOUS = "extraneous"  # a delivered for a recipient that failed as an invalid number
     CONFLICTING = "conflicting"  # a delivered for a recipient that failed for another reason
-    SUPERSEDED = "superseded"  # a failure that a statement of higher standing outweighs
-    APPLIED = "applied"  # agrees with what the recipient shows
+    SUPERSEDED = "superseded"  # a failure that another statement of higher standing outweighs
+    APPLIED = "applied"  # everything else: what the recipient shows, or a step towards it
 
 
 class ConfirmedBy(StrEnum):
@@ -73,6 +73,11 @@ class ConfirmedBy(StrEnum):
 
     BANDWIDTH = "bandwidth"  # handed to Bandwidth's network, no more
     CARRIER = "carrier"  # receipts are on: the carrier acknowledged it
+
+
+def unsaid(send_status: SendStatus) -> RecipientStatus:
+    """What a recipient shows while no event has said anything about it."""
+    return RecipientStatus.NOT_SENT if send_status is SendStatus.REFUSED else RecipientStatus.PENDING
 
 
 def is_failure(event_type: str) -> bool:
@@ -100,7 +105,7 @@ _STATEMENTS = {
     "message-read": RecipientStatus.DELIVERED,
 }
 
-RECEIPT_TYPES = frozenset(event_type for event_type, status in _STATEMENTS.items() if status is RecipientStatus.SENDING)
+RECEIPT_TYPES = frozenset({"message-sending"})
 """Bandwidth sends these only while delivery receipts are on (Bandwidth support, "MMS delivery receipts")."""
 
 

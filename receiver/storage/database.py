@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -80,7 +80,7 @@ class Database:
                 with self._turn(), self._session(self._writing, until=give_up) as session:
                     return work(session)
             except SQLAlchemyError as error:
-                if not attempts_left or not _lost_to_another(error):
+                if not attempts_left or not _lost_to_another(error) or time.monotonic() >= give_up:
                     raise _unavailable(error) from error
                 time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
         raise AssertionError("unreachable")
@@ -108,34 +108,32 @@ class Database:
 
     @contextmanager
     def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
-        """A session whose transaction has begun, and is committed at the end; cut off if it lasts too long."""
-        session = self._begun(engine, until=until)
-        with self._watched(session, until=until):
-            try:
-                yield session
-                session.commit()
-            finally:
-                session.close()
+        """A session whose transaction is committed at the end, and cut off if it lasts longer than ``until``."""
+        with ExitStack() as stack:
+            connection = self._connection(engine, stack, until=until)
+            session = stack.enter_context(Session(connection, expire_on_commit=False))
+            yield session
+            session.commit()
+            connection.commit()  # where the transaction began before the session, it is the connection's
 
-    def _begun(self, engine: Engine, *, until: float) -> Session:
+    def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:
+        """A connection that works, and is watched for as long as the stack holds it."""
         for attempts_left in reversed(range(ATTEMPTS)):
-            session = Session(engine, expire_on_commit=False)
-            try:
-                with self._watched(session, until=until):
-                    self._limit(session)
-            except SQLAlchemyError as error:
-                session.close()
-                # While it was idle, somebody ended this connection; nothing was lost, and the next one will be new.
-                ended = isinstance(error, DBAPIError) and error.connection_invalidated
-                if not (ended and attempts_left and time.monotonic() < until):
+            with ExitStack() as this_attempt:
+                connection = this_attempt.enter_context(engine.connect())
+                if not self._is_sqlite:
+                    driver: Any = connection.connection.driver_connection
+                    this_attempt.enter_context(self._watchdog.watching(driver, until=until))
+                try:
+                    self._limit(connection)
+                except DBAPIError as error:
+                    # While it was idle, somebody ended it; nothing was lost, and the next one will be new.
+                    if error.connection_invalidated and attempts_left and time.monotonic() < until:
+                        continue
                     raise
-            else:
-                return session
+                stack.enter_context(this_attempt.pop_all())
+                return connection
         raise AssertionError("unreachable")
-
-    def _watched(self, session: Session, *, until: float) -> AbstractContextManager[None]:
-        connection: Any = session.connection().connection.driver_connection
-        return nullcontext() if self._is_sqlite else self._watchdog.watching(connection, until=until)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -149,10 +147,10 @@ class Database:
         finally:
             self._writers_turn.release()
 
-    def _limit(self, session: Session) -> None:
+    def _limit(self, connection: Connection) -> None:
         # Per transaction and not per session: a pooler such as PgBouncer hands sessions round.
         if not self._is_sqlite:
-            session.execute(
+            connection.execute(
                 text("SELECT set_config('statement_timeout', :ms, true), set_config('lock_timeout', :ms, true)"),
                 {"ms": str(BUSY_SECONDS * 1000)},
             )

@@ -3,7 +3,7 @@
 Everything here runs inside one write transaction of the caller, and locks messages before recipients, each sorted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,10 @@ from receiver.core.send_status import SendStatus, may_become
 from receiver.core.status import (
     NO_STANDING,
     RECEIPT_TYPES,
-    RecipientStatus,
     says_invalid_recipient,
     standing,
     statement,
+    unsaid,
 )
 from receiver.storage.database import chunks
 from receiver.storage.models import Message, Recipient, StoredEvent
@@ -51,10 +51,10 @@ def to_event(row: StoredEvent) -> Event:
     )
 
 
-def settle(session: Session, receipts: Mapping[int, bool], *, now: datetime) -> None:
-    """Bandwidth has these messages, whatever was thought of them before; True: and receipts are on."""
-    for chunk in chunks(sorted(receipts)):
-        with_receipts = [pk for pk in chunk if receipts[pk]]
+def settle(session: Session, message_pks: Set[int], *, now: datetime, receipts: Set[int] = frozenset()) -> None:
+    """Bandwidth has these messages, whatever was thought of them before; for those in ``receipts``, receipts are on."""
+    for chunk in chunks(sorted(message_pks)):
+        with_receipts = [pk for pk in chunk if pk in receipts]
         news = or_(
             Message.send_status.in_(may_become(SendStatus.ACCEPTED)),
             Message.pk.in_(with_receipts) & ~Message.receipts,
@@ -79,20 +79,19 @@ def _write_settled(session: Session, pks: Sequence[int], with_receipts: Sequence
     )
     session.execute(
         update(Recipient)
-        .where(Recipient.message_pk.in_(pks), Recipient.status == RecipientStatus.NOT_SENT)
-        .values(status=RecipientStatus.PENDING, updated_at=now)
+        .where(Recipient.message_pk.in_(pks), Recipient.status == unsaid(SendStatus.REFUSED))
+        .values(status=unsaid(SendStatus.ACCEPTED), updated_at=now)
     )
 
 
 def merge(session: Session, linked: Sequence[Linked], *, now: datetime) -> None:
     """Merges linked events into their messages and recipients."""
-    receipts: dict[int, bool] = {}
+    receipts = {each.message_pk for each in linked if each.event.type in RECEIPT_TYPES}
+    settle(session, {each.message_pk for each in linked}, now=now, receipts=receipts)
     statements: dict[RecipientKey, list[Linked]] = {}
     for each in linked:
-        receipts[each.message_pk] = receipts.get(each.message_pk, False) or each.event.type in RECEIPT_TYPES
         if statement(each.event.type, each.event.error_code) is not None:
             statements.setdefault((each.message_pk, each.event.recipient), []).append(each)
-    settle(session, receipts, now=now)
     for chunk in chunks(sorted(statements)):
         for row in _lock_recipients(session, chunk):
             _improve(session, row, statements[row.message_pk, row.recipient], now=now)
@@ -118,11 +117,11 @@ def _improve(session: Session, row: Any, said: Sequence[Linked], *, now: datetim
         session.execute(set_recipient(key).values(invalid_recipient=True, updated_at=now))
 
 
-def outcome_values(winner: Linked | None, *, unsaid: RecipientStatus = RecipientStatus.PENDING) -> dict[str, Any]:
-    """The columns of a recipient that shows ``winner``; ``unsaid`` is its status when there is no statement."""
+def outcome_values(winner: Linked | None, *, send_status: SendStatus = SendStatus.ACCEPTED) -> dict[str, Any]:
+    """The columns of a recipient that shows ``winner``, or that nothing was said about while its message is so."""
     event = winner.event if winner else None
     return {
-        "status": (event and statement(event.type, event.error_code)) or unsaid,
+        "status": (event and statement(event.type, event.error_code)) or unsaid(send_status),
         "standing": standing(event) if event else NO_STANDING,
         "event_pk": winner.pk if winner else None,
         "error_code": (event.error_code or None) if event else None,

@@ -113,7 +113,8 @@ class Recipient(Base):
         String(16), comment="pending, sending, sent, unconfirmed, delivered, failed or not_sent."
     )
     standing: Mapped[bytes] = mapped_column(
-        LargeBinary, comment="The rank of the winning statement; only ever rises. Empty when there is none."
+        LargeBinary,
+        comment="The winning statement's rank among all; events only raise it. Empty: none.",
     )
     event_pk: Mapped[int | None] = mapped_column(Key, comment="The winning statement; events.pk.")
     error_code: Mapped[int | None] = mapped_column(comment="Of the winning statement; see error_codes.")
@@ -149,14 +150,14 @@ class StoredEvent(Base):
     __tablename__ = "events"
     __table_args__ = (
         UniqueConstraint("message_id", "recipient", "type", "error_code", name="events_identity_unique"),
-        # the events of a message, and whether receipts are on
-        Index("events_message_pk_type_index", "message_pk", "type"),
+        # GET /messages/{tag}/events, and support_events by tag
+        Index("events_message_pk_first_received_at_index", "message_pk", "first_received_at"),
         # support_unlinked and support_inbound: few rows, newest first
         Index(
             "events_unlinked_index",
             "first_received_at",
-            postgresql_where=text("message_pk IS NULL"),
-            sqlite_where=text("message_pk IS NULL"),
+            postgresql_where=text("linked_by IS NULL"),
+            sqlite_where=text("linked_by IS NULL"),
         ),
         {"comment": "What Bandwidth said, each thing once, however often it came."},
     )

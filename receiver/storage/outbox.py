@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus, may_become
-from receiver.core.status import NO_STANDING, RecipientStatus
+from receiver.core.status import NO_STANDING, unsaid
 from receiver.storage.linking import bind
 from receiver.storage.merging import Linked, merge, settle
 from receiver.storage.models import Message, Recipient
@@ -50,7 +50,7 @@ def add_submitting(
             message_pk=row.pk,
             recipient=number,
             position=position,
-            status=RecipientStatus.PENDING,
+            status=unsaid(SendStatus.SUBMITTING),
             standing=NO_STANDING,
             invalid_recipient=False,
             updated_at=now,
@@ -67,7 +67,7 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
         waiting: list[Linked] = []
         if answer.message_id is not None:
             waiting = bind(session, [(answer.message_id, message_pk)], answered=True, now=now).waiting
-        settle(session, {message_pk: False}, now=now)
+        settle(session, {message_pk}, now=now)
         _change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
         merge(session, waiting, now=now)
         return
@@ -91,7 +91,7 @@ def write_lapsed(session: Session, *, now: datetime) -> int:
         session,
         (Message.send_status == SendStatus.SUBMITTING) & (Message.deadline < now),
         send_status=SendStatus.UNKNOWN,
-        updated_at=now,
+        updated_at=Message.deadline,
     )
 
 
@@ -107,8 +107,8 @@ def _refuse(
     if refused:
         session.execute(
             update(Recipient)
-            .where(Recipient.message_pk == message_pk, Recipient.status == RecipientStatus.PENDING)
-            .values(status=RecipientStatus.NOT_SENT, updated_at=now)
+            .where(Recipient.message_pk == message_pk, Recipient.status == unsaid(SendStatus.SUBMITTING))
+            .values(status=unsaid(SendStatus.REFUSED), updated_at=now)
         )
 
 

@@ -81,7 +81,7 @@ def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnEleme
     if wanted.until is not None:
         yield Message.tag < tags.bound(wanted.until)
     if wanted.updated_since is not None:
-        yield _changed_since(wanted.updated_since)
+        yield _changed_since(wanted.updated_since, now=now)
     if wanted.after_tag is not None:
         yield Message.tag < wanted.after_tag
 
@@ -92,17 +92,21 @@ def _has(model: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 def _shows(status: SendStatus, *, now: datetime) -> ColumnElement[bool]:
     """core.send_status.shown() in SQL."""
-    lapsed = and_(Message.send_status == SendStatus.SUBMITTING, Message.deadline < now)
     if status is SendStatus.UNKNOWN:
-        return or_(Message.send_status == status, lapsed)
+        return or_(Message.send_status == status, _lapsed(now))
     if status is SendStatus.SUBMITTING:
-        return and_(Message.send_status == status, ~lapsed)
+        return and_(Message.send_status == status, ~_lapsed(now))
     return Message.send_status == status
 
 
-def _changed_since(instant: datetime) -> ColumnElement[bool]:
+def _lapsed(now: datetime) -> ColumnElement[bool]:
+    return and_(Message.send_status == SendStatus.SUBMITTING, Message.deadline < now)
+
+
+def _changed_since(instant: datetime, *, now: datetime) -> ColumnElement[bool]:
     return or_(
         Message.updated_at >= instant,
+        _lapsed(now) & (Message.deadline >= instant),
         _has(Recipient, Recipient.updated_at >= instant),
         _has(MessageId, MessageId.linked_at >= instant),
     )

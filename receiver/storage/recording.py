@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, or_
+from sqlalchemy import ColumnElement, Row, case, func, or_
 from sqlalchemy.orm import Session
 
-from receiver.core.events import Delivered, Event, Identity, Unreadable, gather
+from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
 from receiver.storage.database import chunks, insert_into
 from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, messages_tagged
 from receiver.storage.merging import Linked, merge
@@ -43,7 +43,7 @@ def record(
     return replace(tally, unreadable=unreadable.total())
 
 
-def _record_events(session: Session, delivered: Sequence[Delivered], *, now: datetime, source: str) -> Tally:
+def _record_events(session: Session, delivered: Sequence[Gathered], *, now: datetime, source: str) -> Tally:
     ours = messages_tagged(session, (tag for each in delivered for tag in each.tags))
     claims = {
         each.event.identity: next((ours[tag] for tag in each.tags if tag in ours), None)
@@ -66,7 +66,7 @@ def _record_events(session: Session, delivered: Sequence[Delivered], *, now: dat
     return _tally(delivered, stored)
 
 
-def _tally(delivered: Sequence[Delivered], stored: Mapping[Identity, Row[Any]]) -> Tally:
+def _tally(delivered: Sequence[Gathered], stored: Mapping[Identity, Row[Any]]) -> Tally:
     pairs = [(each, stored[each.event.identity]) for each in delivered]
     new = [each for each, row in pairs if row.deliveries == each.deliveries]
     unlinked = [each for each in new if stored[each.event.identity].message_pk is None and not each.event.is_inbound]
@@ -75,7 +75,7 @@ def _tally(delivered: Sequence[Delivered], stored: Mapping[Identity, Row[Any]]) 
 
 
 def _event_row(
-    delivered: Delivered, claim: int | None, bound: dict[str, int], *, now: datetime, source: str
+    delivered: Gathered, claim: int | None, bound: dict[str, int], *, now: datetime, source: str
 ) -> dict[str, Any]:
     event = delivered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of the callback.
@@ -112,7 +112,6 @@ def _upsert_events(session: Session, rows: list[dict[str, Any]]) -> dict[Identit
 def _event_upsert(session: Session) -> Any:
     insert = insert_into(session, StoredEvent)
     new = insert.excluded
-    was_linked = StoredEvent.message_pk.is_not(None)
     return insert.on_conflict_do_update(
         index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
         set_={
@@ -121,8 +120,8 @@ def _event_upsert(session: Session) -> Any:
             "occurred_at": _pick(
                 or_(StoredEvent.occurred_at.is_(None), new.occurred_at < StoredEvent.occurred_at), new, "occurred_at"
             ),
-            "message_pk": _pick(~was_linked, new, "message_pk"),
-            "linked_by": _pick(~was_linked, new, "linked_by"),
+            "message_pk": func.coalesce(StoredEvent.message_pk, new.message_pk),
+            "linked_by": func.coalesce(StoredEvent.linked_by, new.linked_by),
         },
     ).returning(
         StoredEvent.pk,

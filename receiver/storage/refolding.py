@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
-from receiver.core.status import RECEIPT_TYPES, RecipientStatus, fold
+from receiver.core.status import RECEIPT_TYPES, fold
 from receiver.storage.merging import Linked, outcome_values, set_recipient, to_event
 from receiver.storage.models import Message, Recipient, StoredEvent
 
@@ -87,11 +87,12 @@ def _recipient_differences(message: Message, recipient: Recipient, said: Sequenc
     own = [each for each in said if each.event.recipient == recipient.recipient]
     outcome = fold(each.event for each in own)
     winner = next((each for each in own if each.event is outcome.winner), None)
-    refused = message.send_status == SendStatus.REFUSED and not said
-    unsaid = RecipientStatus.NOT_SENT if refused else RecipientStatus.PENDING
-    values = outcome_values(winner, unsaid=unsaid) | {"invalid_recipient": outcome.invalid_recipient}
-    if all(getattr(recipient, column) == value for column, value in values.items()):
+    send_status = SendStatus.ACCEPTED if said else SendStatus(message.send_status)
+    values = outcome_values(winner, send_status=send_status) | {"invalid_recipient": outcome.invalid_recipient}
+    wrong = [column for column, value in values.items() if getattr(recipient, column) != value]
+    if not wrong:
         return []
-    return [
-        Difference(message.tag, recipient.recipient, recipient.status, values["status"], values, recipient.message_pk)
-    ]
+    shown = [column for column in wrong if column != "standing"] or wrong
+    stored = ", ".join(f"{column} {getattr(recipient, column)}" for column in shown)
+    folded = ", ".join(f"{column} {values[column]}" for column in shown)
+    return [Difference(message.tag, recipient.recipient, stored, folded, values, recipient.message_pk)]

@@ -23,15 +23,19 @@ class Watchdog:
     """Watches any number of connections with one thread, which is started by the first."""
 
     def __init__(self) -> None:
-        self._watched: dict[int, tuple[float, Connected]] = {}
+        self._watched: dict[object, tuple[float, Connected]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def watching(self, connection: Connected, *, until: float) -> Iterator[None]:
-        """Cuts the connection if this block still runs at ``until``, in seconds of time.monotonic()."""
+        """Cuts the connection if this block still runs at ``until``, in seconds of time.monotonic().
+
+        The block must end before the connection goes back to its pool, where it may become another's.
+        """
+        watch = object()
         with self._changed:
-            self._watched[id(connection)] = (until, connection)
+            self._watched[watch] = (until, connection)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
@@ -40,16 +44,16 @@ class Watchdog:
             yield
         finally:
             with self._changed:
-                del self._watched[id(connection)]
+                del self._watched[watch]
 
     def _run(self) -> None:
         with self._changed:
             while True:
                 now = time.monotonic()
-                for key, (until, connection) in list(self._watched.items()):
+                for watch, (until, connection) in list(self._watched.items()):
                     if until <= now:
                         _cut(connection)
-                        self._watched[key] = (float("inf"), connection)
+                        self._watched[watch] = (float("inf"), connection)
                 earliest = min((until for until, _ in self._watched.values()), default=float("inf"))
                 self._changed.wait(min(earliest - now, threading.TIMEOUT_MAX))
 

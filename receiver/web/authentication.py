@@ -50,7 +50,7 @@ def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def declared(app: Flask) -> dict[str, Access]:
+def declared_access(app: Flask) -> dict[str, Access]:
     """What every endpoint demands. Raises LookupError for a view that declares nothing."""
     undeclared = [name for name, view in app.view_functions.items() if "access" not in vars(view)]
     if undeclared:

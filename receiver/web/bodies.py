@@ -1,11 +1,11 @@
 """The body of a request, never longer than MAX_BODY_BYTES."""
 
-import json
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from receiver.core.strict_json import DECODER
 from receiver.errors import NotJSON
 from receiver.web.services import services
 
@@ -24,15 +24,6 @@ def read_body() -> bytes:
 def read_json() -> Any:
     """The body as JSON (RFC 8259: no NaN, no Infinity), whatever its content type says. Raises NotJSON."""
     try:
-        return json.loads(read_body().decode(), parse_constant=_refuse_constant, parse_int=_number)
+        return DECODER.decode(read_body().decode())
     except (ValueError, RecursionError) as error:
         raise NotJSON("The body is not JSON.") from error
-
-
-def _number(literal: str) -> int | float:
-    # int() refuses more than 4,300 digits, which are JSON all the same.
-    return int(literal) if len(literal) < 20 else float(literal)
-
-
-def _refuse_constant(literal: str) -> NoReturn:
-    raise ValueError(f"{literal} is not a JSON number")

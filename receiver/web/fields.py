@@ -66,8 +66,8 @@ def check_url(value: str) -> None:
         parts = urlsplit(value)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValidationError("Must be an http or https URL.")
+    if parts.scheme not in ("http", "https") or not parts.netloc or any(map(str.isspace, value)):
+        raise ValidationError("Must be an http or https URL, without white space.")
 
 
 def check_tag(value: str) -> None:

@@ -1,7 +1,6 @@
 """The API of the application: send a message, and ask what became of it."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
@@ -13,7 +12,7 @@ from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.tags import is_tag
 from receiver.errors import FieldErrors, InvalidFields, MessageNotFound
-from receiver.sending import Sent
+from receiver.sending import Submission
 from receiver.storage.reading import MessageFilter
 from receiver.web.answers import EventSchema, MessageSchema
 from receiver.web.authentication import Access, requires
@@ -24,7 +23,7 @@ from receiver.web.services import services
 
 blueprint = Blueprint("messages", __name__)
 
-RETRY_SECONDS = 10
+QUEUE_SECONDS = 10
 """After a 429 that names no time: a full queue has made room for a group of ten, at the default one message a second
 (Bandwidth, "Rate limits")."""
 
@@ -37,8 +36,8 @@ def create() -> Response:
         raise InvalidFields({"Idempotency-Key": ["Is not supported yet; leave it out."]})
     settings = services().settings
     message = read_message(read_json(), settings)
-    overdue_after = timedelta(hours=settings.overdue_after_hours)
-    return _sent(sending.send(services().database, services().gateway, message, overdue_after=overdue_after))
+    submission = sending.send(services().database, services().gateway, message, overdue_after=settings.overdue_after)
+    return _answer(submission)
 
 
 @blueprint.get("/messages/<tag>")
@@ -82,19 +81,19 @@ def _known_shape(tag: str) -> str:
     return tag
 
 
-def _sent(sent: Sent) -> Response:
-    """The answer of design's table of sending states; whatever it is, the tag and the present state are in it."""
-    if sent.stored is None:
-        return _unknown(sent.tag, "Bandwidth's answer could not be stored.")
-    message = reporting.report(sent.stored, now=times.now())
+def _answer(submission: Submission) -> Response:
+    """The answer by what became of the request; whatever it is, the tag and the present state are in it."""
+    if submission.stored is None:
+        return _unknown(submission.tag, "Bandwidth's answer could not be stored.")
+    message = reporting.report(submission.stored, now=times.now())
     if message.send_status is SendStatus.ACCEPTED:
         answer = jsonify(MessageSchema().dump(message))
         answer.status_code = 202
         answer.headers["Location"] = url_for("messages.show", tag=message.tag)
         return answer
-    if isinstance(sent.answer, Refused):
-        return _refused(sent.tag, sent.answer)
-    return _unknown(sent.tag, _said(sent.answer))
+    if isinstance(submission.answer, Refused):
+        return _refused(submission.tag, submission.answer)
+    return _unknown(submission.tag, _said(submission.answer))
 
 
 def _unknown(tag: str, said: str) -> Response:
@@ -106,7 +105,7 @@ def _refused(tag: str, answer: Refused) -> Response:
     state: dict[str, Any] = {"tag": tag, "sendStatus": SendStatus.REFUSED}
     detail = f"This was not sent. {_said(answer)}".strip()
     if answer.because is RefusedBecause.RATE_LIMITED:
-        seconds = answer.retry_after if answer.retry_after is not None else RETRY_SECONDS
+        seconds = answer.retry_after if answer.retry_after is not None else QUEUE_SECONDS
         return problem(429, detail, headers={"Retry-After": str(seconds)}, **state)
     if answer.because is RefusedBecause.UNREACHABLE or answer.status == 500:
         return problem(503, detail, **state)

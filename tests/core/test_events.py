@@ -13,8 +13,8 @@ from receiver.core.events import (
     MAX_RECIPIENT,
     MAX_TAG,
     MAX_TYPE,
-    Delivered,
     Event,
+    Gathered,
     Unreadable,
     clean_text,
     earliest,
@@ -215,7 +215,7 @@ def test_counts_and_times_do_not_depend_on_the_order_of_arrival(arrivals: list[E
     assert counts_and_times(gather(shuffled)) == counts_and_times(gather(arrivals))
 
 
-def counts_and_times(gathered: dict[tuple[str, str, str, int], Delivered]) -> dict[object, object]:
+def counts_and_times(gathered: dict[tuple[str, str, str, int], Gathered]) -> dict[object, object]:
     return {identity: (each.deliveries, each.event.occurred_at) for identity, each in gathered.items()}
 
 

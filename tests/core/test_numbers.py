@@ -1,6 +1,6 @@
 import pytest
 
-from receiver.core.numbers import MAX_RECIPIENTS, is_e164, is_sender, shorten
+from receiver.core.numbers import MAX_RECIPIENTS, is_e164, is_sender
 
 E164 = [
     ("+12345678902", "an American number"),
@@ -73,18 +73,3 @@ def test_nothing_else_is_a_sender(text: str, why: str) -> None:
 
 def test_a_group_has_at_most_ten_recipients() -> None:
     assert MAX_RECIPIENTS == 10
-
-
-@pytest.mark.parametrize("number", ["+12345678902", "+12345", "123456789012345678901234567890", "", "+1", "2020"])
-def test_a_shortened_number_shows_two_digits_at_most(number: str) -> None:
-    assert sum(character.isdigit() for character in shorten(number)) <= 2
-    assert len(shorten(number)) <= 3
-
-
-def test_a_shortened_number_keeps_its_end_which_tells_a_groups_recipients_apart() -> None:
-    assert shorten("+12345678902") == "…02"
-    assert shorten("+12345678902") != shorten("+12345678903")
-
-
-def testwhat_is_too_short_to_shorten_is_hidden() -> None:
-    assert shorten("2020") == "…"

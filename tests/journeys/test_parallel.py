@@ -12,7 +12,7 @@ from typing import Any
 
 from receiver.bandwidth.callbacks import parse
 from receiver.core import times
-from receiver.core.events import Delivered, Event, gather
+from receiver.core.events import Event, Gathered, gather
 from receiver.core.messages import Accepted
 from receiver.core.status import RecipientStatus, disposition, fold
 from receiver.storage.database import Database
@@ -106,7 +106,7 @@ def _posted(api: Api, callback: list[dict[str, Any]]) -> int:
     return int(answer.json()["recorded"]) + 1 if answer.ok else 0
 
 
-def _check(api: Api, tag: str, ids: list[str], expected: dict[Any, Delivered]) -> int:
+def _check(api: Api, tag: str, ids: list[str], expected: dict[Any, Gathered]) -> int:
     """Compares recipients and events with the core's fold; returns how many events there are."""
     mine = [each for each in expected.values() if each.event.message_id in ids]
     about: defaultdict[str, list[Event]] = defaultdict(list)

@@ -28,6 +28,7 @@ CODES = (0, 4303, 4404, 4432, 4720, 4721, 5600, 8999, 9000, 9902, 9999, 10000, 9
 OURS = "ours"
 """Stands for the tag of the message whose id the event has."""
 
+SIZES = st.sampled_from([2, 3, 4, 1])
 moments = st.none() | st.integers(-2, 2).map(lambda microseconds: NOON + timedelta(microseconds=microseconds))
 
 
@@ -78,32 +79,35 @@ def _real_tag(event: Event, tags: tuple[str, str]) -> str | None:
 def events(draw: st.DrawFn) -> Event:
     return Event(
         type=draw(st.sampled_from(TYPES[:2]) | st.sampled_from(TYPES)),
-        message_id=draw(st.sampled_from([each for ids in IDS.values() for each in ids])),
-        recipient=draw(st.sampled_from(NUMBERS) | st.sampled_from(NUMBERS + STRANGERS)),
+        message_id=draw(st.sampled_from(IDS[0]) | st.sampled_from([each for ids in IDS.values() for each in ids])),
+        recipient=draw(st.sampled_from(NUMBERS[:2]) | st.sampled_from(NUMBERS + STRANGERS)),
         error_code=draw(st.sampled_from(CODES)),
         occurred_at=draw(moments),
-        tag=draw(st.sampled_from([None, OURS, "", "their-own-42"])),
+        tag=draw(st.sampled_from([OURS, None, "", "their-own-42"])),
         description=draw(st.sampled_from([None, "one", "two", "three"])),
     )
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    known = draw(st.lists(events(), min_size=1, max_size=10))
+    known = draw(st.lists(events(), min_size=6, max_size=10))
     # A repeat may differ in everything but its identity.
     one = st.sampled_from(known) | st.builds(
         lambda event, other: replace(other, **dict(zip(KEY, event.identity, strict=True))),
         st.sampled_from(known),
         events(),
     )
-    batches = st.lists(one, max_size=5).map(lambda batch: Heard(events=tuple(batch)))
-    heard = draw(st.lists(batches, max_size=5))
+    heard = [Heard()]
+    for event in known[: draw(st.integers(0, len(known)))] + draw(st.lists(one, min_size=6, max_size=16)):
+        if draw(st.booleans()):
+            heard.append(Heard())
+        heard[-1] = Heard(events=(*heard[-1].events, event))
     for number in (0, 1):
         answer = draw(answers(number))
         if answer is not None:
             heard.insert(draw(st.integers(0, len(heard))), Heard(answered=number, answer=answer))
     return History(
-        to=(NUMBERS[: draw(st.integers(1, 4))], NUMBERS[: draw(st.integers(1, 4))]),
+        to=(NUMBERS[: draw(SIZES)], NUMBERS[: draw(SIZES)]),
         heard=tuple(heard),
         deadline_in=draw(st.sampled_from([timedelta(minutes=-1), timedelta(minutes=1)])),
         overdue_in=draw(st.sampled_from([timedelta(minutes=-1), timedelta(hours=27)])),

@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from receiver.config import ApiKey, Credential
-from receiver.web.authentication import Access, declared
+from receiver.web.authentication import Access, declared_access
 from tests.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, FakeGateway
 from tests.web.service import CALLBACKS, MESSAGES, Service, is_problem
 
@@ -59,7 +59,7 @@ def challenge(answer: TestResponse) -> str | None:
 
 
 def test_every_route_is_in_the_table_with_what_it_declares(shared_service: Service) -> None:
-    demanded = declared(shared_service.app)
+    demanded = declared_access(shared_service.app)
     found = {
         (method, rule.rule): demanded[rule.endpoint]
         for rule in shared_service.app.url_map.iter_rules()
@@ -75,7 +75,7 @@ def test_a_view_that_declares_nothing_is_named() -> None:
     app.add_url_rule("/open", "open_door", lambda: "come in")
 
     with pytest.raises(LookupError, match="open_door"):
-        declared(app)
+        declared_access(app)
 
 
 @pytest.mark.parametrize(("method", "path"), NEEDS_KEY)

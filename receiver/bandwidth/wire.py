@@ -1,7 +1,7 @@
-"""The line: the moment right before the first byte of a request is written.
+"""The wire: one request, and whether anything of it was written.
 
-Whether a request went out is never guessed from the kind of an exception. A call that fails before its line was not
-sent; past the line only the status that Bandwidth answered with says what happened.
+Whether a request went out is never guessed from the kind of an exception. A call that fails before its first byte was
+written was not sent; after it, only the status that Bandwidth answered with says what happened.
 """
 
 import http.client
@@ -27,7 +27,7 @@ class Call:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.crossed = False
+        self.written = False
         self.reply: http.client.HTTPResponse | None = None
         self.body: bytes | None = None
         self.error: Exception | None = None
@@ -36,7 +36,7 @@ class Call:
         self._lock = threading.Lock()
 
     def carry_out(self, exchange: Callable[[], bytes | None], *, seconds: float) -> None:
-        """Run ``exchange`` in a thread of its own: no time-out of a socket ends a name look-up or a trickle."""
+        """Runs ``exchange`` in a thread of its own: no time-out of a socket ends a name look-up or a trickle."""
         thread = threading.Thread(target=self._run, args=(exchange,), name="bandwidth-gateway", daemon=True)
         try:
             thread.start()
@@ -55,11 +55,11 @@ class Call:
                 self.error = None if self._abandoned else error
 
     def begin_write(self, connected: socket.socket) -> None:
-        """Cross the line, or raise if the caller has stopped waiting."""
+        """Called before a byte is written: raises if the caller has stopped waiting, and notes it otherwise."""
         with self._lock:
             if self._abandoned:
                 raise _Abandoned
-            self.crossed, self._socket = True, connected
+            self.written, self._socket = True, connected
 
     def let_go(self) -> None:
         """The connection goes back to the pool and may be another call's from now on."""
@@ -98,7 +98,7 @@ class _Reply(http.client.HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """A connection on which every byte of a request, on a first use or a later one, is past the line."""
+    """A connection on which every byte of a request, on a first use or a later one, is noted before it is written."""
 
     response_class = _Reply
     _used_at = 0.0

@@ -1,0 +1,16 @@
+"""JSON as RFC 8259 has it: numbers of any length, but no NaN and no Infinity."""
+
+import json
+from typing import NoReturn
+
+
+def _refuse_constant(literal: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{literal} is not a JSON number", literal, 0)
+
+
+def _number(literal: str) -> int | float:
+    # int() refuses more than 4,300 digits, which are JSON all the same; no number of such length is ever used.
+    return int(literal) if len(literal) < 20 else float(literal)
+
+
+DECODER = json.JSONDecoder(parse_int=_number, parse_constant=_refuse_constant)
