@@ -100,7 +100,7 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         ("CALLBACK_CREDENTIALS", "old:1, new:2", (Credential("old", "1"), Credential("new", "2"))),
         ("API_KEYS", "app:k1", (ApiKey("app", "k1"),)),
         ("API_KEYS", "app:k:1", (ApiKey("app", "k:1"),)),
-        ("READ_ONLY_API_KEYS", "a:k1, b:k2", (ApiKey("a", "k1", True), ApiKey("b", "k2", True))),
+        ("READ_ONLY_API_KEYS", "a:k1, b:k2", (ApiKey("a", "k1"), ApiKey("b", "k2"))),
     ],
 )
 def test_a_setting_is_what_its_variable_says(

@@ -131,10 +131,13 @@ def test_a_difference_says_what_is_stored_and_what_should_be(database: Database)
 
     found = recompute(database, check=True)
 
-    assert [(each.tag, each.recipient, each.stored, each.folded) for each in found] == [
-        (tag, None, "refused, receipts on", "accepted, receipts on"),
-        (tag, BOB, "sent", "failed"),
-    ]
+    [message, recipient] = found
+    assert (message.tag, message.recipient) == (tag, None)
+    assert "refused" in message.stored
+    assert "accepted" in message.folded
+    assert (recipient.tag, recipient.recipient) == (tag, BOB)
+    assert "sent" in recipient.stored
+    assert "failed" in recipient.folded
 
 
 def test_a_type_that_a_release_learns_is_applied_afterwards(database: Database) -> None:
@@ -144,7 +147,8 @@ def test_a_type_that_a_release_learns_is_applied_afterwards(database: Database) 
     assert recompute(database) == []
     change(database, "UPDATE events SET type = 'message-delivered'")
 
-    assert [each.folded for each in recompute(database)] == ["delivered"]
+    [difference] = recompute(database)
+    assert "delivered" in difference.folded
 
     assert statuses(database, pk) == {ALICE: "delivered"}
     [event] = reporting.events(database, tag)

@@ -92,7 +92,9 @@ def _recipient_differences(message: Message, recipient: Recipient, said: Sequenc
     wrong = [column for column, value in values.items() if getattr(recipient, column) != value]
     if not wrong:
         return []
-    shown = [column for column in wrong if column != "standing"] or wrong
-    stored = ", ".join(f"{column} {getattr(recipient, column)}" for column in shown)
-    folded = ", ".join(f"{column} {values[column]}" for column in shown)
+    if "status" in wrong:
+        stored, folded = recipient.status, str(values["status"])
+    else:
+        stored = ", ".join(f"{column} {getattr(recipient, column)}" for column in wrong)
+        folded = ", ".join(f"{column} {values[column]}" for column in wrong)
     return [Difference(message.tag, recipient.recipient, stored, folded, values, recipient.message_pk)]

@@ -13,7 +13,7 @@ from tests.storage.agreement import assert_views_agree
 from tests.storage.histories import Expected, History, expect, histories, unlinked
 from tests.storage.stored import answer, deliver, events, identity, messages, recipients, submit, view
 
-EXAMPLES = {"sqlite": 75, "postgresql": 25}
+EXAMPLES = {"sqlite": 60, "postgresql": 25}
 
 
 def test_any_history_ends_as_its_fold_and_reads_alike_everywhere(database: Database) -> None:

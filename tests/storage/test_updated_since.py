@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver import recomputing, reporting
+from receiver import recomputing, reporting, sending
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
@@ -14,7 +14,7 @@ from receiver.storage.outbox import write_lapsed
 from receiver.storage.reading import MessageFilter
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.agreement import assert_views_agree
-from tests.storage.stored import answer, change, deliver, submit
+from tests.storage.stored import HOUR, answer, change, deliver, messages, submit
 
 BEFORE = datetime(2024, 2, 29, 12, tzinfo=UTC)
 LATER = BEFORE + timedelta(hours=1)
@@ -142,6 +142,18 @@ def test_what_changes_nothing_shown_updates_nothing(database: Database, message:
     deliver(database, make_event(tag=tag), make_event("sent", tag=tag), make_event("received", tag=tag), now=LATER)
 
     assert changed(database, since=LATER) == []
+
+
+def test_a_message_that_is_shown_as_unknown_changed_at_its_deadline(database: Database) -> None:
+    """Whether or not that was written yet, and it does not change once more when it is."""
+    tag, _ = submit(database, ALICE, created_at=BEFORE, deadline_in=-HOUR)
+    deadline = messages(database)[tag].deadline
+    assert deadline is not None
+
+    for _ in range(2):
+        assert reporting.message(database, tag).updated_at == deadline
+        assert_changed(database, tag, deadline)
+        sending.lapse(database)
 
 
 def test_creation_counts(database: Database, message: tuple[str, int]) -> None:

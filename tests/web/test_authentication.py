@@ -33,7 +33,7 @@ def rotating(shared_service: Service) -> Iterator[Service]:
         shared_service.database_url,
         callback_credentials=(Credential("old", "one"), Credential("new", "two:with:colons"), Credential("ü", "ß€")),
         api_keys=(ApiKey("old", "old-key"), ApiKey("new", "new:key with space"), ApiKey("umlaut", "schlüssel")),
-        read_only_api_keys=(ApiKey("support", "reads", read_only=True), ApiKey("other", "reads-too", read_only=True)),
+        read_only_api_keys=(ApiKey("support", "reads"), ApiKey("other", "reads-too")),
     ) as service:
         yield service
 
