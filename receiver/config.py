@@ -146,7 +146,7 @@ def _text(env: Env, name: str, *, required: bool = False, check: Callable[[str],
             check(value)
 
     text: str | None = env.str(name, validate=validate) if required else env.str(name, "", validate=validate)
-    return text if text.strip() else None
+    return text if text and text.strip() else None  # None when it was refused: sealing reports that
 
 
 def _given(name: str) -> bool:
