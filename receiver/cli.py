@@ -1,6 +1,7 @@
 """The command `receiver`."""
 
 import logging
+import socket
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -70,7 +71,10 @@ def main(env_file: Path | None) -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
     logging.getLogger().addHandler(logging.NullHandler())  # a command says itself what went wrong, once
     if env_file:
-        load_dotenv(env_file)
+        try:
+            load_dotenv(env_file)
+        except UnicodeDecodeError:
+            _end(f"{env_file} is no file of settings: it is not UTF-8.", EXIT_USAGE)
 
 
 @main.command()
@@ -89,11 +93,12 @@ def serve(host: str, port: int, workers: int | None, threads: int) -> None:
     with Database(settings.database_url) as database:
         _demand_schema(database)
         sending.lapse(database)
+    address = _free_address(host, port)
     _print_settings(settings)
     server = Server(
         "receiver.app:from_environment",
         factory=True,
-        address=host,
+        address=address,
         port=port,
         interface=Interfaces.WSGI,
         workers=workers or 2,
@@ -221,6 +226,19 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
 def run_demo() -> None:
     """Show the whole loop on this machine: simulator, server, a group message, its events, the answers."""
     demo.run(out)
+
+
+def _free_address(host: str, port: int) -> str:
+    """The IP address of ``host``, if nobody listens on that port there: the server itself would share it silently."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        _end(f"Cannot listen on {host}:{port}: {error.strerror or error}", EXIT_WRONG)
+    return str(address[0])
 
 
 def _print_settings(settings: config.Settings) -> None:

@@ -80,7 +80,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
     settings = Settings(
         database_url=_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL,
         bandwidth_account_id=_text(env, "BANDWIDTH_ACCOUNT_ID", required=sending or serving),
-        bandwidth_username=_text(env, "BANDWIDTH_USERNAME", required=sending or serving),
+        bandwidth_username=_text(env, "BANDWIDTH_USERNAME", required=sending or serving, check=_check_user),
         bandwidth_password=_text(env, "BANDWIDTH_PASSWORD", required=sending or serving),
         bandwidth_application_id=_text(env, "BANDWIDTH_APPLICATION_ID"),
         bandwidth_from=_text(env, "BANDWIDTH_FROM", check=_check_sender),
@@ -190,6 +190,11 @@ def _api_key(kind: str) -> Callable[[str, int], ApiKey]:
     return read
 
 
+def _check_user(value: str) -> None:
+    if ":" in value:
+        raise ValidationError("holds a colon, which ends the user in Basic authentication (RFC 7617).")
+
+
 def _check_sender(value: str) -> None:
     if not numbers.is_sender(value):
         raise ValidationError("is neither an E.164 number such as +19195551234, nor a short code or alphanumeric id.")
@@ -199,7 +204,10 @@ def _check_database_url(value: str) -> None:
     try:
         parts = urlsplit(value)
         usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (
-            parts.scheme == "sqlite" and value.startswith("sqlite:///") and parts.path not in ("/", "/:memory:")
+            parts.scheme == "sqlite"
+            and value.startswith("sqlite:///")
+            and parts.path not in ("/", "/:memory:")
+            and not parts.query
         )
     except ValueError:
         usable = False
@@ -213,5 +221,5 @@ def _check_url(value: str) -> None:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError as error:
         raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}.") from error
-    if not usable or parts.query or parts.fragment or parts.username is not None:
+    if not usable or parts.query or parts.fragment or parts.username is not None or any(map(str.isspace, value)):
         raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}; credentials have settings of their own.")

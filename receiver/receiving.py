@@ -1,14 +1,21 @@
-"""Receives a callback: bytes to events, one transaction, and only then an answer."""
+"""Receives a callback: bytes to events, a transaction, and only then an answer."""
 
 import logging
 import time
+from collections.abc import Iterator
+from datetime import datetime
 
 from receiver.bandwidth import callbacks
+from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.storage.database import Database
 from receiver.storage.recording import Tally, record
 
 log = logging.getLogger(__name__)
+
+PORTION = 2000
+"""Elements per transaction. Every callback that was ever seen holds one; but if one held so many that their time ran
+out, a portion that is stored is stored, and Bandwidth's next try finds duplicates."""
 
 
 def receive(database: Database, body: bytes) -> Tally:
@@ -19,8 +26,7 @@ def receive(database: Database, body: bytes) -> Tally:
     """
     started = time.monotonic()
     elements = callbacks.parse(body)
-    now = times.now()
-    tally = database.write(lambda session: record(session, elements, now=now))
+    tally = sum((_store(database, portion, now=times.now()) for portion in _portions(elements)), Tally())
     log.info(
         "callback: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",
         tally.recorded,
@@ -30,3 +36,11 @@ def receive(database: Database, body: bytes) -> Tally:
         (time.monotonic() - started) * 1000,
     )
     return tally
+
+
+def _portions(elements: list[Element]) -> Iterator[list[Element]]:
+    return (elements[start : start + PORTION] for start in range(0, len(elements), PORTION))
+
+
+def _store(database: Database, elements: list[Element], *, now: datetime) -> Tally:
+    return database.write(lambda session: record(session, elements, now=now))

@@ -1,6 +1,7 @@
 """The connection to the database: one write transaction, one consistent read, and nothing read at import."""
 
 import logging
+import os
 import random
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver.errors import StorageUnavailable
@@ -49,6 +50,7 @@ def make_engine(url: str, **options: Any) -> Engine:
         engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "checkout", _check_file)
         return engine
     return create_engine(url, hide_parameters=True, connect_args={"connect_timeout": 3}, **options)
 
@@ -171,10 +173,26 @@ def insert_into(session: Session, model: type[Base]) -> Any:
     return dialect.insert(model.__table__)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    record.info["file"] = _file_of(connection)
     connection.isolation_level = None  # the driver must not begin transactions of its own
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _check_file(connection: Any, record: Any, _proxy: object) -> None:
+    """A file that was deleted, or replaced by a restored backup, would go on taking what nobody can read."""
+    if record.info["file"] != _file_of(connection):
+        raise DisconnectionError("The database file was replaced.")
+
+
+def _file_of(connection: Any) -> tuple[int, int] | None:
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -82,8 +82,8 @@ def migrating(url: str) -> Iterator[Connection]:
 def _run(step: Callable[[Config, str], None], url: str, revision: str) -> None:
     try:
         step(_config(url), revision)
-    except CommandError as error:
-        raise SchemaOutdated(f"The database cannot be migrated: {error}") from error
+    except (CommandError, AssertionError) as error:  # alembic asserts that a revision is not blank
+        raise SchemaOutdated(f"The database cannot be migrated: {str(error) or 'no such revision'}") from error
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", error)).partition("\n")[0]
         raise StorageUnavailable(f"The database cannot be migrated: {cause}") from error

@@ -30,6 +30,14 @@ class Tally:
     """Of the recorded ones."""
     unreadable: int = 0
 
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            recorded=self.recorded + other.recorded,
+            duplicates=self.duplicates + other.duplicates,
+            unlinked=self.unlinked + other.unlinked,
+            unreadable=self.unreadable + other.unreadable,
+        )
+
 
 def record(
     session: Session, elements: Sequence[Event | Unreadable], *, now: datetime, source: str = "callback"
