@@ -140,7 +140,7 @@ def _running(command: list[str], environment: dict[str, str], folder: Path) -> I
     finally:
         child.terminate()
         try:
-            child.wait(timeout=10)
+            child.wait(timeout=15)  # the service takes up to 10 to stop
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
