@@ -1,6 +1,7 @@
 """The command `receiver`."""
 
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -214,6 +215,7 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
         simulator.start()
     except OSError as error:
         _end(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     with simulator:
         fates = [(each.number, each.meaning) for each in MAGIC_NUMBERS]
         terminal.show_rows(out, ("recipient", terminal.SENTENCES), fates)
