@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from receiver.storage.database import Database
 from tests.postgres import ExistingServer, PostgresServer, Server
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=100)
@@ -88,6 +89,25 @@ def sqlite_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty, migrated database, for what only SQLite does."""
     with fresh_database(request, migrated=True) as url:
         yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An open Database on each engine."""
+    with Database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Database]:
+    with Database(postgres_url) as database:
+        yield database
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[Database]:
+    with Database(sqlite_url) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")

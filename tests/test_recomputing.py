@@ -1,6 +1,5 @@
 """`receiver recompute`: what is stored beside the events can be had from the events again."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -31,18 +30,6 @@ from tests.storage.stored import (
 )
 
 REFUSED = Refused(because=RefusedBecause.BANDWIDTH, status=400)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    with Database(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Database]:
-    with Database(postgres_url) as database:
-        yield database
 
 
 def recompute(database: Database, *, check: bool = False, after_tag: str = "") -> list[Difference]:
