@@ -83,10 +83,17 @@ def _run(step: Callable[[Config, str], None], url: str, revision: str) -> None:
     try:
         step(_config(url), revision)
     except (CommandError, AssertionError) as error:  # alembic asserts that a revision is not blank
+        if _is_newer(url):
+            raise SchemaOutdated(f"The database is newer than this program: {error}") from error
         raise SchemaOutdated(f"The database cannot be migrated: {str(error) or 'no such revision'}") from error
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", error)).partition("\n")[0]
         raise StorageUnavailable(f"The database cannot be migrated: {cause}") from error
+
+
+def _is_newer(url: str) -> bool:
+    with make_engine(url, poolclass=NullPool).connect() as connection:
+        return schema_state(connection) is SchemaState.NEWER
 
 
 def _config(url: str) -> Config:
