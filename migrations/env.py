@@ -4,10 +4,10 @@ import os
 
 from alembic import context
 from sqlalchemy import Connection, inspect
-from sqlalchemy.dialects import postgresql, sqlite
 
 from receiver.bandwidth.error_codes import ERROR_CODES
 from receiver.config import DEFAULT_DATABASE_URL
+from receiver.storage.database import insert_into
 from receiver.storage.migrations import migrating
 from receiver.storage.models import Base, ErrorCodeRow
 
@@ -16,8 +16,7 @@ def write_error_codes(connection: Connection) -> None:
     """The one table of error codes is in the code; the database gets a copy for the support views to join."""
     if not inspect(connection).has_table(ErrorCodeRow.__tablename__):
         return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(ErrorCodeRow.__table__)
+    insert = insert_into(connection, ErrorCodeRow)
     columns = ("name", "category", "billable", "advice")
     connection.execute(
         insert.on_conflict_do_update(

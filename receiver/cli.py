@@ -20,11 +20,10 @@ from receiver import config, demo, recomputing, reporting, sending, terminal
 from receiver.app import make_gateway
 from receiver.core import times
 from receiver.core.send_status import SendStatus
-from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, SchemaOutdated, StorageUnavailable
+from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
-from receiver.storage.migrations import SchemaState
 from receiver.web.requests import read_message
 
 P = ParamSpec("P")
@@ -251,13 +250,11 @@ def _print_settings(settings: config.Settings) -> None:
 def _demand_schema(database: Database) -> None:
     try:
         with database.read() as session:
-            state = migrations.schema_state(session.connection())
+            warning = migrations.demand_schema(session.connection())
     except StorageUnavailable as error:
         raise StorageUnavailable(f"The database named by DATABASE_URL does not answer: {error.reason}") from error
-    if state is SchemaState.NEWER:
-        err.print(f"warning: the database is {state.value}")
-    elif state is not SchemaState.CURRENT:
-        raise SchemaOutdated(f"The database is {state.value}; run `receiver migrate`.")
+    if warning:
+        err.print(f"warning: {warning}", markup=False)
 
 
 if __name__ == "__main__":

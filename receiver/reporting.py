@@ -137,7 +137,9 @@ def report(row: Message, *, now: datetime) -> MessageReport:
     """The message as it is now."""
     send_status = shown(SendStatus(row.send_status), deadline=row.deadline, now=now)
     recipients = [_recipient_report(each, row, send_status, now=now) for each in row.recipients]
-    by_preference = sorted(row.message_ids, key=lambda each: (not each.answered, each.message_id.encode()))
+    preferred = min(
+        row.message_ids, key=lambda each: not each.answered, default=None
+    )  # else the lowest: they are sorted
     changes = [each.updated_at for each in row.recipients]
     if row.deadline is not None and send_status != row.send_status:
         changes.append(row.deadline)  # when it began to show as unknown
@@ -145,8 +147,8 @@ def report(row: Message, *, now: datetime) -> MessageReport:
     return MessageReport(
         tag=row.tag,
         reference=row.reference,
-        message_id=by_preference[0].message_id if by_preference else None,
-        message_ids=sorted((each.message_id for each in row.message_ids), key=str.encode),
+        message_id=preferred.message_id if preferred else None,
+        message_ids=[each.message_id for each in row.message_ids],
         sent_twice=len(row.message_ids) > 1,
         application_id=row.application_id,
         sender=row.sender,

@@ -167,27 +167,27 @@ def chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
-def insert_into(session: Session, model: type[Base]) -> Any:
+def insert_into(connection: Connection, model: type[Base]) -> Any:
     """An INSERT that can say ON CONFLICT: both dialects spell it alike, but SQLAlchemy has it only inside each."""
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     return dialect.insert(model.__table__)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    record.info["file"] = _file_of(connection)
+    record.info["path"] = connection.execute("PRAGMA database_list").fetchone()[2]
+    record.info["file"] = _file_at(record.info["path"])
     connection.isolation_level = None  # the driver must not begin transactions of its own
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _check_file(connection: Any, record: Any, _proxy: object) -> None:
+def _check_file(_connection: Any, record: Any, _proxy: object) -> None:
     """A file that was deleted, or replaced by a restored backup, would go on taking what nobody can read."""
-    if record.info["file"] != _file_of(connection):
+    if record.info["file"] != _file_at(record.info["path"]):
         raise DisconnectionError("The database file was replaced.")
 
 
-def _file_of(connection: Any) -> tuple[int, int] | None:
-    path = connection.execute("PRAGMA database_list").fetchone()[2]
+def _file_at(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -68,7 +68,7 @@ def bind(session: Session, claims: Sequence[Claim], *, answered: bool, now: date
 
 
 def _lock_message_ids(session: Session, rows: list[dict[str, Any]]) -> dict[str, int]:
-    insert = insert_into(session, MessageId)
+    insert = insert_into(session.connection(), MessageId)
     same = or_(MessageId.message_pk.is_(None), MessageId.message_pk == insert.excluded.message_pk)
     upsert = insert.on_conflict_do_update(
         index_elements=[MessageId.message_id],

@@ -109,9 +109,10 @@ def _lock_recipients(session: Session, keys: Sequence[RecipientKey]) -> Sequence
 def _improve(session: Session, row: Any, said: Sequence[Linked], *, now: datetime) -> None:
     key = (row.message_pk, row.recipient)
     best = max(said, key=lambda each: standing(each.event))
-    if row.standing < standing(best.event):
-        better = set_recipient(key).where(Recipient.standing < standing(best.event))
-        session.execute(better.values(outcome_values(best) | {"updated_at": now}))
+    values = outcome_values(best)
+    if row.standing < values["standing"]:
+        better = set_recipient(key).where(Recipient.standing < values["standing"])
+        session.execute(better.values(values | {"updated_at": now}))
     invalid = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
     if invalid and not row.invalid_recipient:
         session.execute(set_recipient(key).values(invalid_recipient=True, updated_at=now))

@@ -63,6 +63,14 @@ def schema_state(connection: Connection) -> SchemaState:
     return SchemaState.OLDER if present in known else SchemaState.NEWER
 
 
+def demand_schema(connection: Connection) -> str | None:
+    """None, or a warning, if this code can work with the database's schema; raises SchemaOutdated if it cannot."""
+    state = schema_state(connection)
+    if state in (SchemaState.EMPTY, SchemaState.OLDER):
+        raise SchemaOutdated(f"The database is {state.value}; run `receiver migrate`.")
+    return f"The database is {state.value}; upgrade this process soon." if state is SchemaState.NEWER else None
+
+
 @contextmanager
 def migrating(url: str) -> Iterator[Connection]:
     """The one transaction of a migration, without its views at the start, with them at the end."""

@@ -16,6 +16,7 @@ from receiver.core.status import NO_STANDING, unsaid
 from receiver.storage.linking import bind
 from receiver.storage.merging import Linked, merge, settle
 from receiver.storage.models import Message, Recipient
+from receiver.storage.reading import lapsed
 
 
 def add_submitting(
@@ -89,7 +90,7 @@ def write_lapsed(session: Session, *, now: datetime) -> int:
     """Writes what is shown already: a message still submitting after its deadline is unknown. Returns how many."""
     return _change(
         session,
-        (Message.send_status == SendStatus.SUBMITTING) & (Message.deadline < now),
+        lapsed(now),
         send_status=SendStatus.UNKNOWN,
         updated_at=Message.deadline,
     )

@@ -93,20 +93,21 @@ def _has(model: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
 def _shows(status: SendStatus, *, now: datetime) -> ColumnElement[bool]:
     """core.send_status.shown() in SQL."""
     if status is SendStatus.UNKNOWN:
-        return or_(Message.send_status == status, _lapsed(now))
+        return or_(Message.send_status == status, lapsed(now))
     if status is SendStatus.SUBMITTING:
-        return and_(Message.send_status == status, ~_lapsed(now))
+        return and_(Message.send_status == status, ~lapsed(now))
     return Message.send_status == status
 
 
-def _lapsed(now: datetime) -> ColumnElement[bool]:
+def lapsed(now: datetime) -> ColumnElement[bool]:
+    """Still submitting after its deadline, so shown as unknown."""
     return and_(Message.send_status == SendStatus.SUBMITTING, Message.deadline < now)
 
 
 def _changed_since(instant: datetime, *, now: datetime) -> ColumnElement[bool]:
     return or_(
         Message.updated_at >= instant,
-        _lapsed(now) & (Message.deadline >= instant),
+        lapsed(now) & (Message.deadline >= instant),
         _has(Recipient, Recipient.updated_at >= instant),
         _has(MessageId, MessageId.linked_at >= instant),
     )

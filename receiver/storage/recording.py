@@ -44,50 +44,49 @@ def record(
 ) -> Tally:
     """Stores every element of one or more callbacks, in any order, repeats included."""
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
-    gathered = gather(element for element in elements if isinstance(element, Event))
-    delivered = [gathered[identity] for identity in sorted(gathered)]
-    tally = _record_events(session, delivered, now=now, source=source) if delivered else Tally()
+    by_identity = gather(element for element in elements if isinstance(element, Event))
+    gathered = [by_identity[identity] for identity in sorted(by_identity)]
+    tally = _record_events(session, gathered, now=now, source=source) if gathered else Tally()
     _record_unreadable(session, unreadable, now=now)
     return replace(tally, unreadable=unreadable.total())
 
 
-def _record_events(session: Session, delivered: Sequence[Gathered], *, now: datetime, source: str) -> Tally:
-    ours = messages_tagged(session, (tag for each in delivered for tag in each.tags))
+def _record_events(session: Session, gathered: Sequence[Gathered], *, now: datetime, source: str) -> Tally:
+    ours = messages_tagged(session, (tag for each in gathered for tag in each.tags))
     claims = {
         each.event.identity: next((ours[tag] for tag in each.tags if tag in ours), None)
-        for each in delivered
+        for each in gathered
         if not each.event.is_inbound
     }
     by_id = [(message_id, claim) for (message_id, *_), claim in claims.items()]
     binding = bind(session, by_id, answered=False, now=now)
     rows = [
-        _event_row(each, claims.get(each.event.identity), binding.messages, now=now, source=source)
-        for each in delivered
+        _event_row(each, claims.get(each.event.identity), binding.messages, now=now, source=source) for each in gathered
     ]
     stored = _upsert_events(session, rows)
     linked = [
         Linked(row.pk, row.message_pk, replace(each.event, occurred_at=row.occurred_at, description=row.description))
-        for each in delivered
+        for each in gathered
         if (row := stored[each.event.identity]).message_pk is not None
     ]
     merge(session, binding.waiting + linked, now=now)
-    return _tally(delivered, stored)
+    return _tally(gathered, stored)
 
 
-def _tally(delivered: Sequence[Gathered], stored: Mapping[Identity, Row[Any]]) -> Tally:
-    pairs = [(each, stored[each.event.identity]) for each in delivered]
+def _tally(gathered: Sequence[Gathered], stored: Mapping[Identity, Row[Any]]) -> Tally:
+    pairs = [(each, stored[each.event.identity]) for each in gathered]
     new = [each for each, row in pairs if row.deliveries == each.deliveries]
     unlinked = [each for each in new if stored[each.event.identity].message_pk is None and not each.event.is_inbound]
-    elements = sum(each.deliveries for each in delivered)
+    elements = sum(each.deliveries for each in gathered)
     return Tally(recorded=len(new), duplicates=elements - len(new), unlinked=len(unlinked))
 
 
 def _event_row(
-    delivered: Gathered, claim: int | None, bound: dict[str, int], *, now: datetime, source: str
+    gathered: Gathered, claim: int | None, bound: dict[str, int], *, now: datetime, source: str
 ) -> dict[str, Any]:
-    event = delivered.event
+    event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of the callback.
-    received_at = now + timedelta(microseconds=delivered.place)
+    received_at = now + timedelta(microseconds=gathered.place)
     by_id = None if event.is_inbound else bound.get(event.message_id)
     return {
         "message_id": event.message_id,
@@ -101,7 +100,7 @@ def _event_row(
         "occurred_at": event.occurred_at,
         "first_received_at": received_at,
         "last_received_at": received_at,
-        "deliveries": delivered.deliveries,
+        "deliveries": gathered.deliveries,
         "source": source,
         "payload": event.payload,
     }
@@ -118,7 +117,7 @@ def _upsert_events(session: Session, rows: list[dict[str, Any]]) -> dict[Identit
 
 
 def _event_upsert(session: Session) -> Any:
-    insert = insert_into(session, StoredEvent)
+    insert = insert_into(session.connection(), StoredEvent)
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
@@ -149,7 +148,7 @@ def _pick(is_newer: ColumnElement[bool], new: Any, column: str) -> Any:
 
 
 def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now: datetime) -> None:
-    insert = insert_into(session, UnreadableCallback)
+    insert = insert_into(session.connection(), UnreadableCallback)
     upsert = insert.on_conflict_do_update(
         index_elements=[UnreadableCallback.sha256],
         set_={

@@ -2,9 +2,8 @@
 
 from flask import Blueprint, Response, jsonify
 
-from receiver.storage.migrations import SchemaState, schema_state
+from receiver.storage.migrations import demand_schema
 from receiver.web.authentication import Access, requires
-from receiver.web.problems import problem
 from receiver.web.services import services
 
 blueprint = Blueprint("health", __name__)
@@ -20,9 +19,5 @@ def live() -> Response:
 @requires(Access.PUBLIC)
 def ready() -> Response:
     with services().database.read() as session:
-        state = schema_state(session.connection())
-    if state in (SchemaState.EMPTY, SchemaState.OLDER):
-        return problem(503, f"The database is {state.value}; run `receiver migrate`.")
-    if state is SchemaState.NEWER:
-        return jsonify(status="ready", warning=f"The database is {state.value}; upgrade this process soon.")
-    return jsonify(status="ready")
+        warning = demand_schema(session.connection())
+    return jsonify(status="ready", **({"warning": warning} if warning else {}))

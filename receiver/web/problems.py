@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from receiver.errors import InvalidFields, MessageNotFound, NotJSON, StorageUnavailable, place
+from receiver.errors import InvalidFields, MessageNotFound, NotJSON, SchemaOutdated, StorageUnavailable, place
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(NotJSON, lambda error: problem(400, str(error)))
     app.register_error_handler(MessageNotFound, lambda error: problem(404, str(error)))
     app.register_error_handler(StorageUnavailable, _unavailable)
+    app.register_error_handler(SchemaOutdated, lambda error: problem(503, str(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
