@@ -137,9 +137,8 @@ def report(row: Message, *, now: datetime) -> MessageReport:
     """The message as it is now."""
     send_status = shown(SendStatus(row.send_status), deadline=row.deadline, now=now)
     recipients = [_recipient_report(each, row, send_status, now=now) for each in row.recipients]
-    preferred = min(
-        row.message_ids, key=lambda each: not each.answered, default=None
-    )  # else the lowest: they are sorted
+    # The answer's id, else the lowest: they are sorted.
+    preferred = min(row.message_ids, key=lambda each: not each.answered, default=None)
     changes = [each.updated_at for each in row.recipients]
     if row.deadline is not None and send_status != row.send_status:
         changes.append(row.deadline)  # when it began to show as unknown
