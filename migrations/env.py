@@ -7,22 +7,24 @@ from sqlalchemy import Connection, inspect
 
 from receiver.bandwidth.error_codes import ERROR_CODES
 from receiver.config import DEFAULT_DATABASE_URL
-from receiver.storage.database import insert_into
 from receiver.storage.migrations import migrating
 from receiver.storage.models import Base, ErrorCodeRow
+from receiver.storage.rows import insert_rows, parameter
 
 
 def write_error_codes(connection: Connection) -> None:
     """The one table of error codes is in the code; the database gets a copy for the support views to join."""
     if not inspect(connection).has_table(ErrorCodeRow.__tablename__):
         return
-    insert = insert_into(connection, ErrorCodeRow)
+    insert = insert_rows(connection.dialect.name, ErrorCodeRow)
     columns = ("name", "category", "billable", "advice")
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=["code"], set_={column: insert.excluded[column] for column in columns}
         ),
-        [{"code": code, **{column: getattr(row, column) for column in columns}} for code, row in ERROR_CODES.items()],
+        parameter(
+            {"code": code, **{column: getattr(row, column) for column in columns}} for code, row in ERROR_CODES.items()
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.storage.database import Database
-from receiver.storage.recording import Tally, record
+from receiver.storage.recording import Fate, Tally, record
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def receive(database: Database, body: bytes) -> Tally:
     """
     started = time.monotonic()
     elements = callbacks.parse(body)
-    tally = sum((_store(database, portion, now=times.now()) for portion in _portions(elements)), Tally())
+    tally = Tally.of([fate for portion in _portions(elements) for fate in _store(database, portion, now=times.now())])
     log.info(
         "callback: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",
         tally.recorded,
@@ -42,5 +42,5 @@ def _portions(elements: list[Element]) -> Iterator[list[Element]]:
     return (elements[start : start + PORTION] for start in range(0, len(elements), PORTION))
 
 
-def _store(database: Database, elements: list[Element], *, now: datetime) -> Tally:
+def _store(database: Database, elements: list[Element], *, now: datetime) -> list[Fate]:
     return database.write(lambda session: record(session, elements, now=now))

@@ -10,15 +10,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver.errors import StorageUnavailable
-from receiver.storage.models import Base
 from receiver.storage.watchdog import Watchdog
 
-__all__ = ["Database", "Session", "chunks", "insert_into", "is_sqlite", "make_engine"]
+__all__ = ["Database", "Session", "chunks", "is_sqlite", "make_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -167,18 +165,17 @@ def chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
-def insert_into(connection: Connection, model: type[Base]) -> Any:
-    """An INSERT that can say ON CONFLICT: both dialects spell it alike, but SQLAlchemy has it only inside each."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(model.__table__)
-
-
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     record.info["path"] = connection.execute("PRAGMA database_list").fetchone()[2]
     record.info["file"] = _file_at(record.info["path"])
     connection.isolation_level = None  # the driver must not begin transactions of its own
+    connection.create_function("unhex", 1, _unhex, deterministic=True)  # SQLite has it since 3.41 only
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _unhex(digits: str | None) -> bytes | None:
+    return None if digits is None else bytes.fromhex(digits)
 
 
 def _check_file(_connection: Any, record: Any, _proxy: object) -> None:

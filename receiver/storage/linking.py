@@ -4,19 +4,21 @@ Everything here runs inside one write transaction of the caller.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from receiver.core.events import INBOUND_TYPES
+from receiver.core.send_status import SendStatus
 from receiver.core.tags import is_tag
-from receiver.storage.database import chunks, insert_into
 from receiver.storage.merging import Linked, to_event
 from receiver.storage.models import Message, MessageId, StoredEvent
+from receiver.storage.rows import insert_rows, parameter, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,56 @@ LINKED_BY_TAG, LINKED_BY_MESSAGE_ID = "tag", "messageId"
 
 Claim = tuple[str, int | None]
 """A message id, and the key of the message whose tag or answer it came with; None when it came alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tags and message ids stand for, as far as that is known before anything is locked; it never changes."""
+
+    tagged: dict[str, int]
+    """The messages of the tags that are ours."""
+    bound: dict[str, int]
+    """The message that each id stands for; an id that stands for none is absent."""
+    accepted: dict[int, bool]
+    """Which of these messages are accepted already, and whether of them receipts are known to be on."""
+
+
+def look_up(session: Session, pairs: Iterable[tuple[str | None, str]]) -> Known:
+    """What is known of these pairs of a tag, if there is one, and a message id."""
+    rows = [
+        {"tag": tag if tag and is_tag(tag) else None, "message_id": message_id}
+        for tag, message_id in dict.fromkeys(pairs)
+    ]
+    known = Known({}, {}, {})
+    connection = session.connection()
+    for row in connection.execute(_look_up(connection.dialect.name), parameter(rows)) if rows else ():
+        if row.tagged is not None:
+            known.tagged[row.tag] = row.tagged
+        if row.bound is not None:
+            known.bound[row.message_id] = row.bound
+        if row.send_status == SendStatus.ACCEPTED:
+            known.accepted[row.tagged or row.bound] = row.receipts
+    return known
+
+
+@cache
+def _look_up(dialect: str) -> Select[Any]:
+    ids, tagged, either = aliased(MessageId), aliased(Message), aliased(Message)
+    given = rows_of(dialect, Message.tag, MessageId.message_id)
+    return (
+        select(
+            given.c.tag,
+            given.c.message_id,
+            tagged.pk.label("tagged"),
+            ids.message_pk.label("bound"),
+            either.send_status,
+            either.receipts,
+        )
+        .select_from(given)
+        .outerjoin(tagged, tagged.tag == given.c.tag)
+        .outerjoin(ids, ids.message_id == given.c.message_id)
+        .outerjoin(either, either.pk == func.coalesce(tagged.pk, ids.message_pk))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +88,49 @@ class Binding:
     """Events that waited to learn their message, linked now; their statements are still to be merged."""
 
 
-def bind(session: Session, claims: Sequence[Claim], *, answered: bool, now: datetime) -> Binding:
+def bind(
+    session: Session, claims: Sequence[Claim], *, known: Mapping[str, int], answered: bool, now: datetime
+) -> Binding:
     """Makes each message id stand for the message it is claimed for, and links the events that waited for that.
 
-    An id that stands for a message already keeps it. Whoever brings an id that stands for none locks its row, so an
-    event that is being parked and the answer that names its id cannot miss each other.
+    An id that stands for a message already keeps it; ``known`` are those of which that need not be asked again.
+    Whoever brings an id that stands for none locks its row, so an event that is being parked and the answer that names
+    its id cannot miss each other.
     """
     wanted: dict[str, int | None] = {}
     for message_id, message_pk in claims:
-        wanted[message_id] = wanted.get(message_id) or message_pk
-    binding = Binding({}, [])
-    for chunk in chunks(sorted(wanted)):
-        known = {} if answered else _messages_of(session, chunk)
-        rows = [
-            {
-                "message_id": message_id,
-                "message_pk": wanted[message_id],
-                "answered": answered,
-                "linked_at": now if wanted[message_id] else None,
-            }
-            for message_id in chunk
-            if message_id not in known
-        ]
-        newly = _lock_message_ids(session, rows) if rows else {}
-        binding.messages.update(known | newly)
-        binding.waiting.extend(_link_waiting(session, newly))
+        if message_id not in known:
+            wanted[message_id] = wanted.get(message_id) or message_pk
+    newly = _lock_message_ids(session, wanted, answered=answered, now=now) if wanted else {}
+    binding = Binding({**known, **newly}, _link_waiting(session, newly) if newly else [])
     for message_id, message_pk in claims:
         if message_pk is not None and binding.messages[message_id] != message_pk:
             log.error("message id %s came with two of our tags; the first message keeps it", message_id)
     return binding
 
 
-def _lock_message_ids(session: Session, rows: list[dict[str, Any]]) -> dict[str, int]:
-    insert = insert_into(session.connection(), MessageId)
+def _lock_message_ids(
+    session: Session, wanted: Mapping[str, int | None], *, answered: bool, now: datetime
+) -> dict[str, int]:
+    rows = [
+        {
+            "message_id": message_id,
+            "message_pk": message_pk,
+            "answered": answered,
+            "linked_at": now if message_pk else None,
+        }
+        for message_id, message_pk in sorted(wanted.items())
+    ]
+    connection = session.connection()
+    locked = connection.execute(_message_id_upsert(connection.dialect.name), parameter(rows))
+    return {row.message_id: row.message_pk for row in locked if row.message_pk is not None}
+
+
+@cache
+def _message_id_upsert(dialect: str) -> Any:
+    insert = insert_rows(dialect, MessageId)
     same = or_(MessageId.message_pk.is_(None), MessageId.message_pk == insert.excluded.message_pk)
-    upsert = insert.on_conflict_do_update(
+    return insert.on_conflict_do_update(
         index_elements=[MessageId.message_id],
         set_={
             "message_pk": func.coalesce(MessageId.message_pk, insert.excluded.message_pk),
@@ -78,13 +138,10 @@ def _lock_message_ids(session: Session, rows: list[dict[str, Any]]) -> dict[str,
             "answered": or_(MessageId.answered, insert.excluded.answered & same),
         },
     ).returning(MessageId.message_id, MessageId.message_pk)
-    return {row.message_id: row.message_pk for row in session.execute(upsert, rows) if row.message_pk is not None}
 
 
-def _link_waiting(session: Session, newly: dict[str, int]) -> list[Linked]:
+def _link_waiting(session: Session, newly: Mapping[str, int]) -> list[Linked]:
     """Links the events that came before anybody knew which message their id stands for."""
-    if not newly:
-        return []
     waiting = session.scalars(
         select(StoredEvent)
         .where(
@@ -99,21 +156,3 @@ def _link_waiting(session: Session, newly: dict[str, int]) -> list[Linked]:
         row.linked_by = LINKED_BY_MESSAGE_ID
     session.flush()
     return [Linked(row.pk, newly[row.message_id], to_event(row)) for row in waiting]
-
-
-def _messages_of(session: Session, message_ids: Sequence[str]) -> dict[str, int]:
-    rows = session.execute(
-        select(MessageId.message_id, MessageId.message_pk).where(
-            MessageId.message_id.in_(message_ids), MessageId.message_pk.is_not(None)
-        )
-    )
-    return {row.message_id: row.message_pk for row in rows if row.message_pk is not None}
-
-
-def messages_tagged(session: Session, tags: Iterable[str]) -> dict[str, int]:
-    """The messages of those tags that are ours."""
-    ours: dict[str, int] = {}
-    for chunk in chunks(sorted({tag for tag in tags if is_tag(tag)})):
-        rows = session.execute(select(Message.tag, Message.pk).where(Message.tag.in_(chunk)))
-        ours |= {row.tag: row.pk for row in rows}
-    return ours

@@ -3,12 +3,13 @@
 Everything here runs inside one write transaction of the caller, and locks messages before recipients, each sorted.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Update, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Update, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Event
@@ -23,9 +24,24 @@ from receiver.core.status import (
 )
 from receiver.storage.database import chunks
 from receiver.storage.models import Message, Recipient, StoredEvent
+from receiver.storage.rows import parameter, rows_of
 
 RecipientKey = tuple[int, str]
 """(messages.pk, number)"""
+
+SHOWN = (
+    "message_pk",
+    "recipient",
+    "status",
+    "standing",
+    "event_pk",
+    "error_code",
+    "description",
+    "occurred_at",
+    "invalid_recipient",
+    "updated_at",
+)
+"""A recipient's key, and what it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,38 +100,79 @@ def _write_settled(session: Session, pks: Sequence[int], with_receipts: Sequence
     )
 
 
-def merge(session: Session, linked: Sequence[Linked], *, now: datetime) -> None:
-    """Merges linked events into their messages and recipients."""
+def merge(
+    session: Session, linked: Sequence[Linked], *, now: datetime, accepted: Mapping[int, bool] | None = None
+) -> None:
+    """Merges linked events into their messages and recipients.
+
+    ``accepted`` are messages of which it is known that they are accepted, and whether their receipts are on.
+    """
+    accepted = accepted or {}
     receipts = {each.message_pk for each in linked if each.event.type in RECEIPT_TYPES}
-    settle(session, {each.message_pk for each in linked}, now=now, receipts=receipts)
+    settled = {pk for pk, receipts_on in accepted.items() if receipts_on or pk not in receipts}
+    settle(session, {each.message_pk for each in linked} - settled, now=now, receipts=receipts)
     statements: dict[RecipientKey, list[Linked]] = {}
     for each in linked:
         if statement(each.event.type, each.event.error_code) is not None:
             statements.setdefault((each.message_pk, each.event.recipient), []).append(each)
-    for chunk in chunks(sorted(statements)):
-        for row in _lock_recipients(session, chunk):
-            _improve(session, row, statements[row.message_pk, row.recipient], now=now)
+    if statements:
+        _improve(session, statements, now=now)
 
 
-def _lock_recipients(session: Session, keys: Sequence[RecipientKey]) -> Sequence[Any]:
-    return session.execute(
+def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> None:
+    """Makes each recipient show the best of what is said now and was said before; nothing else is written."""
+    connection = session.connection()
+    better, invalid = [], []
+    for row in _lock_recipients(connection, statements):
+        said = statements[row.message_pk, row.recipient]
+        best = said[0] if len(said) == 1 else max(said, key=lambda each: standing(each.event))
+        is_invalid = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
+        key = {"message_pk": row.message_pk, "recipient": row.recipient, "updated_at": now}
+        values = outcome_values(best) | {"invalid_recipient": is_invalid or row.invalid_recipient}
+        if row.standing < values["standing"]:
+            better.append(key | values)
+        elif is_invalid and not row.invalid_recipient:
+            invalid.append(key)
+    if better:
+        connection.execute(_set_better(connection.dialect.name), parameter(better))
+    if invalid:
+        connection.execute(_set_invalid(connection.dialect.name), parameter(invalid))
+
+
+def _lock_recipients(connection: Connection, keys: Iterable[RecipientKey]) -> Sequence[Row[Any]]:
+    rows = [{"message_pk": message_pk, "recipient": recipient} for message_pk, recipient in sorted(keys)]
+    return connection.execute(_lock_these(connection.dialect.name), parameter(rows)).all()
+
+
+@cache
+def _lock_these(dialect: str) -> Select[*tuple[Any, ...]]:
+    given = rows_of(dialect, Recipient.message_pk, Recipient.recipient)
+    return (
         select(Recipient.message_pk, Recipient.recipient, Recipient.standing, Recipient.invalid_recipient)
-        .where(tuple_(Recipient.message_pk, Recipient.recipient).in_(keys))
+        .join(given, _is_given(given))
         .order_by(Recipient.message_pk, Recipient.recipient)
-        .with_for_update()
-    ).all()
+        .with_for_update(of=Recipient)
+    )
 
 
-def _improve(session: Session, row: Any, said: Sequence[Linked], *, now: datetime) -> None:
-    key = (row.message_pk, row.recipient)
-    best = max(said, key=lambda each: standing(each.event))
-    values = outcome_values(best)
-    if row.standing < values["standing"]:
-        better = set_recipient(key).where(Recipient.standing < values["standing"])
-        session.execute(better.values(values | {"updated_at": now}))
-    invalid = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
-    if invalid and not row.invalid_recipient:
-        session.execute(set_recipient(key).values(invalid_recipient=True, updated_at=now))
+@cache
+def _set_better(dialect: str) -> Update:
+    given = rows_of(dialect, *(getattr(Recipient, name) for name in SHOWN))
+    return (
+        update(Recipient)
+        .where(_is_given(given), Recipient.standing < given.c.standing)
+        .values({name: given.c[name] for name in SHOWN[2:]})
+    )
+
+
+@cache
+def _set_invalid(dialect: str) -> Update:
+    given = rows_of(dialect, Recipient.message_pk, Recipient.recipient, Recipient.updated_at)
+    return update(Recipient).where(_is_given(given)).values(invalid_recipient=True, updated_at=given.c.updated_at)
+
+
+def _is_given(given: FromClause) -> ColumnElement[bool]:
+    return and_(Recipient.message_pk == given.c.message_pk, Recipient.recipient == given.c.recipient)
 
 
 def outcome_values(winner: Linked | None, *, send_status: SendStatus = SendStatus.ACCEPTED) -> dict[str, Any]:

@@ -1,23 +1,35 @@
 """Stores what Bandwidth said: each event once, linked to its message, its statement merged into its recipient.
 
 Everything here runs inside one write transaction of the caller. Rows are locked in one order everywhere: message ids,
-events, messages, recipients, each sorted; so two transactions that meet wait for each other and never deadlock.
+events, messages, recipients, each sorted; so two transactions that meet wait for each other and never deadlock. Every
+statement takes all rows of its kind at once, so its cost is shared by whatever is stored together.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from enum import Enum, auto
+from functools import cache
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Row, case, func, or_
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
-from receiver.storage.database import chunks, insert_into
-from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, messages_tagged
+from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, look_up
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import StoredEvent, UnreadableCallback
+from receiver.storage.rows import insert_rows, parameter
+
+
+class Fate(Enum):
+    """What became of one element of a callback."""
+
+    RECORDED = auto()
+    UNLINKED = auto()  # recorded, and nobody knows yet which message it is about
+    DUPLICATE = auto()
+    UNREADABLE = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,62 +42,72 @@ class Tally:
     """Of the recorded ones."""
     unreadable: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            recorded=self.recorded + other.recorded,
-            duplicates=self.duplicates + other.duplicates,
-            unlinked=self.unlinked + other.unlinked,
-            unreadable=self.unreadable + other.unreadable,
+    @classmethod
+    def of(cls, fates: Sequence[Fate]) -> Self:
+        unlinked = fates.count(Fate.UNLINKED)
+        return cls(
+            recorded=fates.count(Fate.RECORDED) + unlinked,
+            duplicates=fates.count(Fate.DUPLICATE),
+            unlinked=unlinked,
+            unreadable=fates.count(Fate.UNREADABLE),
         )
 
 
 def record(
     session: Session, elements: Sequence[Event | Unreadable], *, now: datetime, source: str = "callback"
-) -> Tally:
-    """Stores every element of one or more callbacks, in any order, repeats included."""
+) -> list[Fate]:
+    """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each."""
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
-    by_identity = gather(element for element in elements if isinstance(element, Event))
-    gathered = [by_identity[identity] for identity in sorted(by_identity)]
-    tally = _record_events(session, gathered, now=now, source=source) if gathered else Tally()
-    _record_unreadable(session, unreadable, now=now)
-    return replace(tally, unreadable=unreadable.total())
+    gathered = gather(element for element in elements if isinstance(element, Event))
+    stored = _record_events(session, gathered, now=now, source=source) if gathered else {}
+    if unreadable:
+        _record_unreadable(session, unreadable, now=now)
+    new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
+    # The first of several in this batch is the new one, if it is new at all; pop() leaves duplicates to the others.
+    return [
+        new.pop(element.identity, Fate.DUPLICATE) if isinstance(element, Event) else Fate.UNREADABLE
+        for element in elements
+    ]
 
 
-def _record_events(session: Session, gathered: Sequence[Gathered], *, now: datetime, source: str) -> Tally:
-    ours = messages_tagged(session, (tag for each in gathered for tag in each.tags))
-    claims = {
-        each.event.identity: next((ours[tag] for tag in each.tags if tag in ours), None)
-        for each in gathered
-        if not each.event.is_inbound
+def _fate(gathered: Gathered, row: Row[Any]) -> Fate:
+    if row.deliveries > gathered.deliveries:
+        return Fate.DUPLICATE
+    return Fate.UNLINKED if row.message_pk is None and not gathered.event.is_inbound else Fate.RECORDED
+
+
+def _record_events(
+    session: Session, gathered: Mapping[Identity, Gathered], *, now: datetime, source: str
+) -> dict[Identity, Row[Any]]:
+    in_order = [gathered[identity] for identity in sorted(gathered)]
+    outbound = [each for each in in_order if not each.event.is_inbound]
+    known = look_up(session, ((tag, each.event.message_id) for each in outbound for tag in each.tags or (None,)))
+    tagged = {
+        each.event.identity: next((known.tagged[tag] for tag in each.tags if tag in known.tagged), None)
+        for each in outbound
     }
-    by_id = [(message_id, claim) for (message_id, *_), claim in claims.items()]
-    binding = bind(session, by_id, answered=False, now=now)
+    claims = [(message_id, message_pk) for (message_id, *_), message_pk in tagged.items()]
+    binding = bind(session, claims, known=known.bound, answered=False, now=now)
     rows = [
-        _event_row(each, claims.get(each.event.identity), binding.messages, now=now, source=source) for each in gathered
+        _event_row(each, tagged.get(each.event.identity), binding.messages, now=now, source=source) for each in in_order
     ]
     stored = _upsert_events(session, rows)
-    linked = [
-        Linked(row.pk, row.message_pk, replace(each.event, occurred_at=row.occurred_at, description=row.description))
-        for each in gathered
-        if (row := stored[each.event.identity]).message_pk is not None
-    ]
-    merge(session, binding.waiting + linked, now=now)
-    return _tally(gathered, stored)
+    linked = [_linked(each.event, row) for each in in_order if (row := stored[each.event.identity]).message_pk]
+    merge(session, binding.waiting + linked, accepted=known.accepted, now=now)
+    return stored
 
 
-def _tally(gathered: Sequence[Gathered], stored: Mapping[Identity, Row[Any]]) -> Tally:
-    pairs = [(each, stored[each.event.identity]) for each in gathered]
-    new = [each for each, row in pairs if row.deliveries == each.deliveries]
-    unlinked = [each for each in new if stored[each.event.identity].message_pk is None and not each.event.is_inbound]
-    elements = sum(each.deliveries for each in gathered)
-    return Tally(recorded=len(new), duplicates=elements - len(new), unlinked=len(unlinked))
+def _linked(event: Event, row: Row[Any]) -> Linked:
+    if event.occurred_at != row.occurred_at or event.description != row.description:
+        event = replace(event, occurred_at=row.occurred_at, description=row.description)
+    return Linked(row.pk, row.message_pk, event)
 
 
 def _event_row(
-    gathered: Gathered, claim: int | None, bound: dict[str, int], *, now: datetime, source: str
+    gathered: Gathered, claim: int | None, bound: Mapping[str, int], *, now: datetime, source: str
 ) -> dict[str, Any]:
     event = gathered.event
-    # Rows are written in the order of locks; a microsecond apart, they can be read in the order of the callback.
+    # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
     received_at = now + timedelta(microseconds=gathered.place)
     by_id = None if event.is_inbound else bound.get(event.message_id)
     return {
@@ -106,18 +128,16 @@ def _event_row(
     }
 
 
-def _upsert_events(session: Session, rows: list[dict[str, Any]]) -> dict[Identity, Row[Any]]:
+def _upsert_events(session: Session, rows: Iterable[Mapping[str, Any]]) -> dict[Identity, Row[Any]]:
+    connection = session.connection()
+    stored = connection.execute(_event_upsert(connection.dialect.name), parameter(rows))
+    return {(row.message_id, row.recipient, row.type, row.error_code): row for row in stored}
+
+
+@cache
+def _event_upsert(dialect: str) -> Any:
     """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first."""
-    upsert = _event_upsert(session)
-    return {
-        (row.message_id, row.recipient, row.type, row.error_code): row
-        for chunk in chunks(rows)
-        for row in session.execute(upsert, chunk)
-    }
-
-
-def _event_upsert(session: Session) -> Any:
-    insert = insert_into(session.connection(), StoredEvent)
+    insert = insert_rows(dialect, StoredEvent)
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
@@ -148,15 +168,7 @@ def _pick(is_newer: ColumnElement[bool], new: Any, column: str) -> Any:
 
 
 def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now: datetime) -> None:
-    insert = insert_into(session.connection(), UnreadableCallback)
-    upsert = insert.on_conflict_do_update(
-        index_elements=[UnreadableCallback.sha256],
-        set_={
-            "deliveries": UnreadableCallback.deliveries + insert.excluded.deliveries,
-            "last_received_at": insert.excluded.last_received_at,
-        },
-    )
-    rows: list[dict[str, Any]] = [
+    rows = [
         {
             "sha256": element.sha256,
             "reason": element.reason,
@@ -167,5 +179,18 @@ def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now
         }
         for element, deliveries in unreadable.items()
     ]
-    for chunk in chunks(sorted(rows, key=lambda row: row["sha256"])):
-        session.execute(upsert, chunk)
+    connection = session.connection()
+    in_order = sorted(rows, key=lambda row: str(row["sha256"]))
+    connection.execute(_unreadable_upsert(connection.dialect.name), parameter(in_order))
+
+
+@cache
+def _unreadable_upsert(dialect: str) -> Any:
+    insert = insert_rows(dialect, UnreadableCallback)
+    return insert.on_conflict_do_update(
+        index_elements=[UnreadableCallback.sha256],
+        set_={
+            "deliveries": UnreadableCallback.deliveries + insert.excluded.deliveries,
+            "last_received_at": insert.excluded.last_received_at,
+        },
+    )
