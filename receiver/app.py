@@ -8,9 +8,11 @@ from flask import Flask
 from receiver.bandwidth.client import BandwidthGateway
 from receiver.config import Settings, read_settings
 from receiver.errors import ConfigurationError
+from receiver.receiving import Committer
 from receiver.sending import Gateway
 from receiver.storage.database import Database
 from receiver.web import authentication, callbacks, health, messages, problems
+from receiver.web.front import Front
 from receiver.web.services import EXTENSION, Services
 
 
@@ -20,7 +22,8 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such an answer would need no credentials
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # a redirect would lose an event: Bandwidth follows none
-    app.extensions[EXTENSION] = Services(settings, Database(settings.database_url), gateway or make_gateway(settings))
+    database = Database(settings.database_url)
+    app.extensions[EXTENSION] = Services(settings, database, gateway or make_gateway(settings), Committer(database))
     problems.register(app)
     for module in (callbacks, messages, health):
         app.register_blueprint(module.blueprint)
@@ -38,6 +41,12 @@ def make_gateway(settings: Settings) -> BandwidthGateway:
         connect_timeout=settings.bandwidth_connect_timeout,
         read_timeout=settings.bandwidth_read_timeout,
     )
+
+
+def make_front(*, threads: int, body_seconds: float, parent: int) -> Front:
+    """What `receiver serve` runs in each of its processes, as the environment configures it."""
+    app = from_environment()
+    return Front(app, app.extensions[EXTENSION], threads=threads, body_seconds=body_seconds, parent=parent)
 
 
 def from_environment() -> Flask:

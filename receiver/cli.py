@@ -1,23 +1,25 @@
 """The command `receiver`."""
 
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
 import click
 from dotenv import load_dotenv
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server import Server
 from rich.console import Console
 from rich.progress import Progress
 
 from receiver import config, demo, recomputing, reporting, sending, terminal
-from receiver.app import make_gateway
+from receiver.app import make_front, make_gateway
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable
@@ -31,9 +33,6 @@ PORT = click.IntRange(0, 65535)
 
 EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN = 1, 2, 3
 """Something is wrong or was refused; the settings or arguments are; nobody can say whether it was sent."""
-
-STOP_SECONDS = 10
-"""How long a stop waits for requests that are being answered; stalled clients must not hold it up."""
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -81,9 +80,44 @@ def main(env_file: Path | None) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; 2 on PostgreSQL unless given, always 1 on SQLite.")
-@click.option("--threads", type=click.IntRange(1), default=32, show_default=True, help="Threads of each process.")
+@click.option(
+    "--threads", type=click.IntRange(2), default=32, show_default=True, help="Of each process, for all but callbacks."
+)
+@click.option(
+    "--connections", type=click.IntRange(1), default=1000, show_default=True, help="Of each process; others must wait."
+)
+@click.option(
+    "--idle-seconds",
+    type=click.IntRange(1),
+    default=75,
+    show_default=True,
+    help="How long a connection is kept without a request.",
+)
+@click.option(
+    "--body-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=5,
+    show_default=True,
+    help="How long a request's body is waited for.",
+)
+@click.option(
+    "--stop-seconds",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How long a stop waits for requests that are being answered.",
+)
 @said_in_one_sentence
-def serve(host: str, port: int, workers: int | None, threads: int) -> None:
+def serve(
+    host: str,
+    port: int,
+    workers: int | None,
+    threads: int,
+    connections: int,
+    idle_seconds: int,
+    body_seconds: float,
+    stop_seconds: int,
+) -> None:
     """Run the service: the callback endpoint and the API."""
     settings = config.read_settings(serving=True)
     if is_sqlite(settings.database_url):
@@ -96,19 +130,22 @@ def serve(host: str, port: int, workers: int | None, threads: int) -> None:
     address = _free_address(host, port)
     _print_settings(settings)
     server = Server(
-        "receiver.app:from_environment",
-        factory=True,
+        "receiver.app:make_front",
         address=address,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         workers=workers or 2,
-        blocking_threads=threads,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=idle_seconds * 1000),
+        websockets=False,
+        backpressure=connections,
         respawn_failed_workers=True,
-        workers_kill_timeout=STOP_SECONDS,
+        workers_kill_timeout=stop_seconds,
         log_access=False,
     )
     try:
-        server.serve()
+        load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())
+        server.serve(target_loader=load, wrap_loader=False)  # type: ignore[arg-type]  # no callable, but has __rsgi__
     except RuntimeError as error:  # with a backtrace of Rust code below its first line
         _end(f"Cannot listen on {host}:{port}: {str(error).partition(chr(10))[0]}", EXIT_WRONG)
 

@@ -37,6 +37,10 @@ class StorageUnavailable(ReceiverError):
         """In the database's words; no value of a row is in it."""
 
 
+class StorageRefused(StorageUnavailable):
+    """The database does not take a value."""
+
+
 class SchemaOutdated(ReceiverError):
     """The database is not migrated; run `receiver migrate`."""
 

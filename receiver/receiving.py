@@ -1,46 +1,198 @@
-"""Receives a callback: bytes to events, a transaction, and only then an answer."""
+"""Receives callbacks: bytes to events, one transaction for everything that waits, and only then the answers.
+
+A commit costs the same for one event as for a hundred, so one thread of the process, the committer, stores whatever
+the others brought while it stored what was there before. A callback is answered after the commit that holds all of it.
+"""
 
 import logging
+import threading
 import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Self
 
 from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
+from receiver.errors import StorageRefused, StorageUnavailable, place
 from receiver.storage.database import Database
 from receiver.storage.recording import Fate, Tally, record
 
 log = logging.getLogger(__name__)
 
-PORTION = 2000
-"""Elements per transaction. Every callback that was ever seen holds one; but if one held so many that their time ran
-out, a portion that is stored is stored, and Bandwidth's next try finds duplicates."""
+PORTION = 1000
+"""Elements per transaction. Every callback that was ever seen holds one element; of one that holds very many, a
+portion that is stored is stored, the others have their turn in between, and Bandwidth's next try finds duplicates."""
+
+WAITING_CALLBACKS, WAITING_BYTES = 2000, 16 * 2**20
+"""How much may wait. What comes on top is told to come again at once: that is quicker than waiting in vain."""
+
+LINGER_SECONDS = 0.005
+"""How long the committer waits for as many callbacks as it stored the last time; a single one never waits."""
+
+WAIT_SECONDS = 8
+"""How long a callback may wait for its commit; Bandwidth gives it 10 s in all."""
 
 
-def receive(database: Database, body: bytes) -> Tally:
-    """Stores every element of the callback and returns what became of them, after the commit.
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A callback of which not everything is stored yet."""
 
-    Raises NotJSON when the body has no elements at all, and StorageUnavailable when it was not stored: Bandwidth sends
-    it again for 24 hours after any answer but 2xx, so nothing is lost by saying so.
-    """
-    started = time.monotonic()
-    elements = callbacks.parse(body)
-    tally = Tally.of([fate for portion in _portions(elements) for fate in _store(database, portion, now=times.now())])
-    log.info(
-        "callback: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",
-        tally.recorded,
-        tally.duplicates,
-        tally.unlinked,
-        tally.unreadable,
-        (time.monotonic() - started) * 1000,
-    )
-    return tally
+    elements: Sequence[Element]
+    size: int
+    """Bytes of its body."""
+    tally: Future[Tally] = field(default_factory=Future)
+    """Cancelled by whoever does not wait for it any longer."""
+    fates: list[Fate] = field(default_factory=list)
+    """Of the elements that are stored."""
+
+    def portion(self, room: int) -> Sequence[Element]:
+        return self.elements[len(self.fates) : len(self.fates) + room]
+
+    def answer(self, answer: Tally | Exception) -> None:
+        with suppress(InvalidStateError):  # nobody waits for it any longer
+            if isinstance(answer, Exception):
+                self.tally.set_exception(answer)
+            else:
+                self.tally.set_result(answer)
 
 
-def _portions(elements: list[Element]) -> Iterator[list[Element]]:
-    return (elements[start : start + PORTION] for start in range(0, len(elements), PORTION))
+class Committer:
+    """Stores what all threads of this process receive. The committer's own thread is started by the first of them."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[Waiting] = deque()
+        self._bytes = 0
+        self._wanted = 1
+        """How many must wait before the committer is woken."""
+        self._together = 1
+        """How many were stored together the last time."""
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
-def _store(database: Database, elements: list[Element], *, now: datetime) -> list[Fate]:
-    return database.write(lambda session: record(session, elements, now=now))
+    def submit(self, body: bytes) -> Future[Tally]:
+        """What will become of the callback's elements, known after the commit; or StorageUnavailable.
+
+        Raises NotJSON when the body has no elements at all, and StorageUnavailable when too much waits already:
+        Bandwidth sends it again for 24 hours after any answer but 2xx, so nothing is lost by saying so.
+        """
+        callback = Waiting(callbacks.parse(body), len(body))
+        with self._changed:
+            if self._closing:
+                raise StorageUnavailable("The service is stopping; try again.")
+            if len(self._waiting) >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
+                raise StorageUnavailable("Too many callbacks are waiting; try again.")
+            self._waiting.append(callback)
+            self._bytes += callback.size
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+                self._thread.start()
+            if len(self._waiting) >= self._wanted:
+                self._changed.notify()
+        return callback.tally
+
+    def receive(self, body: bytes) -> Tally:
+        """Like submit, and waits for it. Raises StorageUnavailable also when that takes longer than WAIT_SECONDS."""
+        tally = self.submit(body)
+        try:
+            return tally.result(WAIT_SECONDS)
+        except TimeoutError as error:
+            tally.cancel()
+            raise StorageUnavailable from error
+
+    def close(self) -> None:
+        """Refuses what comes from now on, and returns when everything that was taken is answered."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            started = time.monotonic()
+            try:
+                outcomes = self._store([element for _, portion in batch for element in portion])
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+                for callback, _ in batch:
+                    callback.answer(error)
+                continue
+            remaining = iter(outcomes)
+            for callback, portion in batch:
+                self._stored(callback, list(islice(remaining, len(portion))))
+            tally = Tally.of([outcome for outcome in outcomes if isinstance(outcome, Fate)])
+            log.info(
+                "%d callbacks: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",
+                len(batch),
+                tally.recorded,
+                tally.duplicates,
+                tally.unlinked,
+                tally.unreadable,
+                (time.monotonic() - started) * 1000,
+            )
+
+    def _next_batch(self) -> list[tuple[Waiting, Sequence[Element]]]:
+        """Everything that waits, as far as one transaction takes it; waits for something. Empty: there is no more."""
+        with self._changed:
+            self._wait_for(1, None)
+            # Who was answered just now may be about to send the next one; alone, the first would make all others wait.
+            self._wait_for(self._together, LINGER_SECONDS)
+            batch = list(self._take(PORTION))
+            self._together = len(batch)
+            return batch
+
+    def _wait_for(self, number: int, seconds: float | None) -> None:
+        self._wanted = number
+        self._changed.wait_for(lambda: len(self._waiting) >= number or self._closing, seconds)
+
+    def _take(self, room: int) -> Iterator[tuple[Waiting, Sequence[Element]]]:
+        while self._waiting and room > 0:
+            callback = self._waiting.popleft()
+            self._bytes -= callback.size
+            if not callback.tally.cancelled():
+                portion = callback.portion(room)
+                room -= max(len(portion), 1)
+                yield callback, portion
+
+    def _stored(self, callback: Waiting, outcomes: Sequence[Fate | Exception]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                callback.answer(outcome)
+                return
+            callback.fates.append(outcome)
+        if len(callback.fates) == len(callback.elements):
+            callback.answer(Tally.of(callback.fates))
+            return
+        with self._changed:
+            self._waiting.append(callback)
+            self._bytes += callback.size
+
+    def _store(self, elements: Sequence[Element]) -> list[Fate | Exception]:
+        """The fate of each element; for one that the database refuses, or that breaks the program, the error.
+
+        Whatever is wrong with one element does no harm to its neighbours: what cannot be stored together is halved
+        until it can, or is that one element.
+        """
+        try:
+            return list(self._database.write(lambda session: record(session, elements, now=times.now())))
+        except Exception as error:
+            if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
+                raise
+            if len(elements) == 1:
+                log.error("an element cannot be stored: %s in %s", type(error).__name__, place(error))  # noqa: TRY400
+                return [error]
+            half = len(elements) // 2
+            return self._store(elements[:half]) + self._store(elements[half:])

@@ -97,6 +97,7 @@ class Child:
 
     def __init__(self, *arguments: str, environment: dict[str, str], folder: Path) -> None:
         self._gone = False
+        self.environment = environment
         self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -1,47 +1,242 @@
-"""A callback in portions, and a database file that is not there any more."""
+"""The committer: what waits together is stored together, and everybody hears of his own."""
 
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from receiver.errors import StorageUnavailable
-from receiver.receiving import PORTION, receive
+from receiver import receiving
+from receiver.errors import NotJSON, StorageRefused, StorageUnavailable
+from receiver.receiving import PORTION, WAITING_CALLBACKS, Committer
 from receiver.storage.database import Database
 from receiver.storage.migrations import upgrade
+from receiver.storage.models import StoredEvent
 from receiver.storage.reading import message_tagged
-from receiver.storage.recording import Tally
-from tests.builders import ALICE, BOB, make_body, make_element, store_message
+from receiver.storage.recording import Fate, Tally
+from tests.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
+from tests.storage.stored import events
+
+ONE = make_body(make_element("of-tomorrow", ALICE, message_id="one"))
 
 
-def test_a_callback_of_several_portions_is_counted_as_one(database_url: str) -> None:
-    with Database(database_url) as database:
-        tag, _ = store_message(database, ALICE, BOB)
-        many = [make_element("of-tomorrow", ALICE, message_id=f"id {number}") for number in range(PORTION)]
-        body = make_body(*many, make_element("delivered", ALICE, tag=tag), {"type": 7}, *many[:10])
+class Gate:
+    """A database that stops at every transaction until it is told what becomes of it."""
 
-        assert receive(database, body) == Tally(recorded=PORTION + 1, duplicates=10, unlinked=PORTION, unreadable=1)
-        assert receive(database, body) == Tally(duplicates=PORTION + 11, unreadable=1)
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.transactions = 0
+        self._ends: list[Callable[[], object]] = []
+        self._free = threading.Semaphore(0)
 
-        with database.read() as session:
-            stored = message_tagged(session, tag)
-        assert stored is not None
-        assert [each.status for each in stored.recipients] == ["delivered", "pending"]
+    def write(self, _work: Any) -> Any:
+        self.transactions += 1
+        self.begun.release()
+        assert self._free.acquire(timeout=30)
+        return self._ends.pop(0)()
+
+    def let(self, end: Callable[[], object]) -> None:
+        self._ends.append(end)
+        self._free.release()
+
+
+def fates(number: int) -> Callable[[], Sequence[Fate]]:
+    return lambda: [Fate.RECORDED] * number
+
+
+def fail(error: Exception) -> Callable[[], object]:
+    def end() -> object:
+        raise error
+
+    return end
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def gated(gate: Gate) -> Iterator[Committer]:
+    """A committer that is storing one callback, and can be told what becomes of everything else."""
+    committer = Committer(gate)  # type: ignore[arg-type]
+    committer.submit(ONE)
+    assert gate.begun.acquire(timeout=30)
+    yield committer
+    for _ in range(10):
+        gate.let(fates(PORTION))
+    committer.close()
+
+
+def test_what_waits_together_is_stored_in_one_transaction_and_answered_after_it(gate: Gate, gated: Committer) -> None:
+    waiting = [gated.submit(ONE) for _ in range(5)]
+    gate.let(fates(1))
+    assert gate.begun.acquire(timeout=30)
+    assert not any(each.done() for each in waiting)
+
+    gate.let(fates(5))
+
+    assert [each.result(30) for each in waiting] == [Tally(recorded=1)] * 5
+    assert gate.transactions == 2
+
+
+def test_who_comes_when_the_queue_is_full_is_refused_at_once(gate: Gate, gated: Committer) -> None:
+    waiting = [gated.submit(ONE) for _ in range(WAITING_CALLBACKS)]
+    with pytest.raises(StorageUnavailable, match="Too many callbacks"):
+        gated.submit(ONE)
+    gate.let(fates(1))
+    gate.let(fates(PORTION))
+    waiting[0].result(30)
+    assert gated.submit(ONE)
+    gate.let(fates(PORTION))
+
+
+def test_bodies_that_fill_the_queue_are_refused_though_they_are_few(
+    gate: Gate, gated: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "WAITING_BYTES", 2 * len(ONE))
+    gated.submit(ONE)
+    gated.submit(ONE)
+    with pytest.raises(StorageUnavailable, match="Too many callbacks"):
+        gated.submit(ONE)
+
+
+def test_who_waited_long_enough_is_told_so_and_is_not_stored_any_more(
+    gate: Gate, gated: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 0.01)
+    with pytest.raises(StorageUnavailable):
+        gated.receive(ONE)
+    another = gated.submit(ONE)
+    gate.let(fates(1))
+    assert gate.begun.acquire(timeout=30)
+    gate.let(fates(1))
+    assert another.result(30) == Tally(recorded=1)
+
+
+def test_a_stopping_committer_finishes_what_it_took_and_refuses_the_rest(gate: Gate, gated: Committer) -> None:
+    taken = [gated.submit(ONE) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        closing = pool.submit(gated.close)
+        with pytest.raises(StorageUnavailable, match="stopping"):
+            taken.extend(gated.submit(ONE) for _ in range(WAITING_CALLBACKS))
+        assert not closing.done()
+        gate.let(fates(1))
+        gate.let(fates(len(taken)))
+        closing.result(30)
+    assert [each.result(0) for each in taken] == [Tally(recorded=1)] * len(taken)
+
+
+def test_a_database_that_does_not_answer_is_asked_once_for_all_who_wait(gate: Gate, gated: Committer) -> None:
+    waiting = [gated.submit(ONE) for _ in range(3)]
+    gate.let(fates(1))
+    gate.let(fail(StorageUnavailable()))
+    for each in waiting:
+        with pytest.raises(StorageUnavailable):
+            each.result(30)
+    assert gate.transactions == 2
+
+
+@pytest.mark.parametrize("error", [StorageRefused(), ZeroDivisionError()], ids=["refused", "a defect"])
+def test_what_cannot_be_stored_does_no_harm_to_its_neighbours(database: Database, error: Exception) -> None:
+    """Not even to those in the same callback; whoever brought it is told that not everything was stored."""
+
+    class Fussy:
+        def write(self, work: Any) -> Any:
+            def fussy(session: Any) -> Any:
+                written = work(session)
+                if session.scalars(select(StoredEvent.pk).where(StoredEvent.recipient == CAROL)).first():
+                    raise error
+                return written
+
+            return database.write(fussy)
+
+    tag, _ = store_message(database, ALICE, BOB, CAROL)
+    numbers = [ALICE, CAROL, BOB]
+    with Committer(Fussy()) as committer:  # type: ignore[arg-type]
+        together = committer.submit(make_body(*(make_element("sent", number, tag=tag) for number in numbers)))
+        alone: list[Future[Tally]] = [
+            committer.submit(make_body(make_element("delivered", number, tag=tag))) for number in numbers
+        ]
+    assert [isinstance(each.exception(30), type(error)) for each in (together, *alone)] == [True, False, True, False]
+    assert {(row.recipient, row.type) for row in events(database)} == {
+        (number, kind) for number in (ALICE, BOB) for kind in ("message-sent", "message-delivered")
+    }
+
+
+class Patient:
+    """A database whose first transaction lasts until everything else waits."""
+
+    def __init__(self, database: Database) -> None:
+        self.begun, self.free = threading.Event(), threading.Event()
+        self.transactions = 0
+        self._database = database
+
+    def write(self, work: Any) -> Any:
+        self.transactions += 1
+        self.begun.set()
+        assert self.free.wait(30)
+        return self._database.write(work)
+
+
+def test_everybody_hears_of_his_own_elements_whoever_they_were_stored_with(database: Database) -> None:
+    tag, _ = store_message(database, ALICE, BOB)
+    patient = Patient(database)
+    with Committer(patient) as committer:  # type: ignore[arg-type]
+        ours, foreign = make_element("sent", ALICE, tag=tag), make_element("sent", message_id="foreign")
+        first = committer.submit(ONE)
+        assert patient.begun.wait(30)
+        waiting = [
+            committer.submit(make_body(*elements)) for elements in ([ours], [ours, foreign], [foreign, {"type": 7}], [])
+        ]
+        patient.free.set()
+    assert patient.transactions == 2
+    assert [each.result(0) for each in (first, *waiting)] == [
+        Tally(recorded=1, unlinked=1),
+        Tally(recorded=1),
+        Tally(recorded=1, duplicates=1, unlinked=1),
+        Tally(duplicates=1, unreadable=1),
+        Tally(),
+    ]
+
+
+def test_a_callback_of_several_portions_is_counted_as_one(database: Database) -> None:
+    tag, _ = store_message(database, ALICE, BOB)
+    many = [make_element("of-tomorrow", ALICE, message_id=f"id {number}") for number in range(PORTION)]
+    body = make_body(*many, make_element("delivered", ALICE, tag=tag), {"type": 7}, *many[:10])
+
+    with Committer(database) as committer:
+        assert committer.receive(body) == Tally(recorded=PORTION + 1, duplicates=10, unlinked=PORTION, unreadable=1)
+        assert committer.receive(body) == Tally(duplicates=PORTION + 11, unreadable=1)
+
+    with database.read() as session:
+        stored = message_tagged(session, tag)
+    assert stored is not None
+    assert [each.status for each in stored.recipients] == ["delivered", "pending"]
+
+
+def test_a_body_that_is_not_json_waits_for_nothing(gated: Committer) -> None:
+    with pytest.raises(NotJSON):
+        gated.submit(b"[")
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 def test_nothing_is_answered_200_that_went_into_a_file_nobody_can_find(sqlite_url: str, *, replaced: bool) -> None:
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     body = make_body(make_element())
-    with Database(sqlite_url) as database:
-        receive(database, body)
+    with Database(sqlite_url) as database, Committer(database) as committer:
+        committer.receive(body)
         for each in path.parent.glob(f"{path.name}*"):
             each.unlink()
         if not replaced:
             with pytest.raises(StorageUnavailable):
-                receive(database, body)
+                committer.receive(body)
         upgrade(sqlite_url)
 
-        assert receive(database, body).recorded == 1
+        assert committer.receive(body).recorded == 1
 
-    with Database(sqlite_url) as another:
-        assert receive(another, body).duplicates == 1
+    with Database(sqlite_url) as another, Committer(another) as committer:
+        assert committer.receive(body).duplicates == 1

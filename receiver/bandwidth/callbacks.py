@@ -11,6 +11,8 @@ import re
 from collections.abc import Generator
 from typing import Any
 
+import msgspec
+
 from receiver.core import times
 from receiver.core.events import (
     MAX_ERROR_CODE,
@@ -35,6 +37,22 @@ def parse(body: bytes) -> list[Element]:
     Raises NotJSON for a body that is not JSON (RFC 8259: NaN, Infinity and invalid UTF-8 are not), or that is
     neither array nor object. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
     """
+    try:
+        return [_read(msgspec.json.decode(raw), _text_of(raw)) for raw in _ELEMENTS.decode(body)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Not the documented array, or not quite JSON: the standard library's judgement is the one that counts.
+        return _parse_slowly(body)
+
+
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _text_of(raw: msgspec.Raw) -> str:
+    text = str(raw, "utf-8")
+    return text if text.isascii() and "\x7f" not in text else _ascii(text)
+
+
+def _parse_slowly(body: bytes) -> list[Element]:
     try:
         text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -92,8 +92,11 @@ def gather(events: Iterable[Event]) -> dict[Identity, Gathered]:
 
 
 def _gathered(same: list[Event], place: int) -> Gathered:
+    first = same[0]
+    if len(same) > 1:
+        first = replace(first, occurred_at=reduce(earliest, (event.occurred_at for event in same)))
     return Gathered(
-        event=replace(same[0], occurred_at=reduce(earliest, (event.occurred_at for event in same))),
+        event=first,
         tags=tuple(dict.fromkeys(event.tag for event in same if event.tag)),
         deliveries=len(same),
         place=place,

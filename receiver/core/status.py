@@ -140,7 +140,10 @@ def _earlier_is_higher(instant: datetime | None) -> bytes:
 
 def _lower_is_higher(text: str) -> bytes:
     # No byte of UTF-8 is 0, so no complement is 0xFF: the end mark makes a text stand above its continuations.
-    return bytes(255 - byte for byte in text.encode()) + b"\xff"
+    return text.encode().translate(_COMPLEMENTS) + b"\xff"
+
+
+_COMPLEMENTS = bytes(range(255, -1, -1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.errors import StorageUnavailable
+from receiver.errors import StorageRefused, StorageUnavailable
 from receiver.storage.watchdog import Watchdog
 
-__all__ = ["Database", "Session", "chunks", "is_sqlite", "make_engine"]
+__all__ = ["Database", "Session", "is_sqlite", "make_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ ATTEMPTS = 3
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected (PostgreSQL, "Error Codes")
 
 Result = TypeVar("Result")
-Row = TypeVar("Row")
 
 
 def is_sqlite(url: str) -> bool:
@@ -150,19 +149,17 @@ class Database:
     def _limit(self, connection: Connection) -> None:
         # Per transaction and not per session: a pooler such as PgBouncer hands sessions round.
         if not self._is_sqlite:
-            connection.execute(
-                text("SELECT set_config('statement_timeout', :ms, true), set_config('lock_timeout', :ms, true)"),
-                {"ms": str(BUSY_SECONDS * 1000)},
-            )
+            connection.execute(_SET_LOCAL, _LOCAL_SETTINGS)
 
 
-CHUNK = 500
-"""Rows per statement: a body may hold 100,000 events, a statement at most 32,766 parameters (SQLite, "Limits")."""
-
-
-def chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows, in order, in portions for one statement each."""
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+_LOCAL_SETTINGS = {
+    "statement_timeout": f"{BUSY_SECONDS}s",
+    "lock_timeout": f"{BUSY_SECONDS}s",
+    # A few rows are looked up among very many, again and again: by their index, and planned once.
+    "random_page_cost": "1.1",
+    "plan_cache_mode": "force_generic_plan",
+}
+_SET_LOCAL = text("SELECT " + ", ".join(f"set_config('{name}', :{name}, true)" for name in _LOCAL_SETTINGS))
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
@@ -207,4 +204,5 @@ def _unavailable(error: SQLAlchemyError) -> StorageUnavailable:
     cause = getattr(error, "orig", None) or error
     reason = str(cause).partition("\n")[0]
     log.error("database: %s: %s", type(cause).__name__, reason)
-    return StorageUnavailable(reason=reason)
+    refused = isinstance(error, DataError | IntegrityError)
+    return StorageRefused(reason=reason) if refused else StorageUnavailable(reason=reason)

@@ -3,13 +3,13 @@
 Everything here runs inside one write transaction of the caller, and locks messages before recipients, each sorted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, Select, Update, and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Event
@@ -22,26 +22,15 @@ from receiver.core.status import (
     statement,
     unsaid,
 )
-from receiver.storage.database import chunks
 from receiver.storage.models import Message, Recipient, StoredEvent
-from receiver.storage.rows import parameter, rows_of
+from receiver.storage.rows import instant, octets, parameter, rows_of
 
 RecipientKey = tuple[int, str]
 """(messages.pk, number)"""
 
-SHOWN = (
-    "message_pk",
-    "recipient",
-    "status",
-    "standing",
-    "event_pk",
-    "error_code",
-    "description",
-    "occurred_at",
-    "invalid_recipient",
-    "updated_at",
-)
-"""A recipient's key, and what it shows."""
+KEY = ("message_pk", "recipient")
+OUTCOME = ("status", "standing", "event_pk", "error_code", "description", "occurred_at")
+"""A recipient's columns that tell the winning statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +58,59 @@ def to_event(row: StoredEvent) -> Event:
 
 def settle(session: Session, message_pks: Set[int], *, now: datetime, receipts: Set[int] = frozenset()) -> None:
     """Bandwidth has these messages, whatever was thought of them before; for those in ``receipts``, receipts are on."""
-    for chunk in chunks(sorted(message_pks)):
-        with_receipts = [pk for pk in chunk if pk in receipts]
-        news = or_(
-            Message.send_status.in_(may_become(SendStatus.ACCEPTED)),
-            Message.pk.in_(with_receipts) & ~Message.receipts,
-        )
-        unsettled = select(Message.pk).where(Message.pk.in_(chunk), news).order_by(Message.pk)
-        # Nearly always all of it is known, and then nothing needs a lock.
-        if session.scalars(unsettled).all():
-            pks = session.scalars(unsettled.with_for_update(key_share=True)).all()
-            _write_settled(session, pks, with_receipts, now=now)
+    if not message_pks:
+        return
+    rows = [{"pk": pk, "receipts": pk in receipts, "updated_at": instant(now)} for pk in sorted(message_pks)]
+    connection = session.connection()
+    dialect = connection.dialect.name
+    # Nearly always all of it is known, and then nothing is locked.
+    unsettled = connection.execute(_lock_unsettled(dialect), parameter(rows)).all()
+    if unsettled:
+        locked = {row.pk for row in unsettled}
+        connection.execute(_set_accepted(dialect), parameter(row for row in rows if row["pk"] in locked))
+    if refused := {row.pk for row in unsettled if row.send_status == SendStatus.REFUSED}:
+        connection.execute(_set_pending(dialect), parameter(row for row in rows if row["pk"] in refused))
 
 
-def _write_settled(session: Session, pks: Sequence[int], with_receipts: Sequence[int], *, now: datetime) -> None:
-    session.execute(
+def _settled(dialect: str) -> FromClause:
+    return rows_of(dialect, Message.pk, Message.receipts, Message.updated_at)
+
+
+@cache
+def _lock_unsettled(dialect: str) -> Select[*tuple[Any, ...]]:
+    given = _settled(dialect)
+    news = Message.send_status.in_(may_become(SendStatus.ACCEPTED)) | (given.c.receipts & ~Message.receipts)
+    return (
+        select(Message.pk, Message.send_status)
+        .join(given, Message.pk == given.c.pk)
+        .where(news)
+        .order_by(Message.pk)
+        .with_for_update(key_share=True, of=Message)
+    )
+
+
+@cache
+def _set_accepted(dialect: str) -> Update:
+    given = _settled(dialect)
+    return (
         update(Message)
-        .where(Message.pk.in_(pks))
+        .where(Message.pk == given.c.pk)
         .values(
             send_status=SendStatus.ACCEPTED,
             refused_because=None,
-            receipts=or_(Message.receipts, Message.pk.in_(with_receipts)),
-            updated_at=now,
+            receipts=Message.receipts | given.c.receipts,
+            updated_at=given.c.updated_at,
         )
     )
-    session.execute(
+
+
+@cache
+def _set_pending(dialect: str) -> Update:
+    given = _settled(dialect)
+    return (
         update(Recipient)
-        .where(Recipient.message_pk.in_(pks), Recipient.status == unsaid(SendStatus.REFUSED))
-        .values(status=unsaid(SendStatus.ACCEPTED), updated_at=now)
+        .where(Recipient.message_pk == given.c.pk, Recipient.status == unsaid(SendStatus.REFUSED))
+        .values(status=unsaid(SendStatus.ACCEPTED), updated_at=given.c.updated_at)
     )
 
 
@@ -121,54 +135,54 @@ def merge(
 
 def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> None:
     """Makes each recipient show the best of what is said now and was said before; nothing else is written."""
+    rows = []
+    for (message_pk, recipient), said in sorted(statements.items()):
+        values = outcome_values(said[0] if len(said) == 1 else max(said, key=lambda each: standing(each.event)))
+        rows.append(
+            values
+            | {
+                "message_pk": message_pk,
+                "recipient": recipient,
+                "standing": octets(values["standing"]),
+                "occurred_at": instant(values["occurred_at"]),
+                "invalid_recipient": any(
+                    says_invalid_recipient(each.event.type, each.event.error_code) for each in said
+                ),
+                "updated_at": instant(now),
+            }
+        )
     connection = session.connection()
-    better, invalid = [], []
-    for row in _lock_recipients(connection, statements):
-        said = statements[row.message_pk, row.recipient]
-        best = said[0] if len(said) == 1 else max(said, key=lambda each: standing(each.event))
-        is_invalid = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
-        key = {"message_pk": row.message_pk, "recipient": row.recipient, "updated_at": now}
-        values = outcome_values(best) | {"invalid_recipient": is_invalid or row.invalid_recipient}
-        if row.standing < values["standing"]:
-            better.append(key | values)
-        elif is_invalid and not row.invalid_recipient:
-            invalid.append(key)
-    if better:
-        connection.execute(_set_better(connection.dialect.name), parameter(better))
-    if invalid:
-        connection.execute(_set_invalid(connection.dialect.name), parameter(invalid))
-
-
-def _lock_recipients(connection: Connection, keys: Iterable[RecipientKey]) -> Sequence[Row[Any]]:
-    rows = [{"message_pk": message_pk, "recipient": recipient} for message_pk, recipient in sorted(keys)]
-    return connection.execute(_lock_these(connection.dialect.name), parameter(rows)).all()
+    connection.execute(_raise_standings(connection.dialect.name), parameter(rows))
 
 
 @cache
-def _lock_these(dialect: str) -> Select[*tuple[Any, ...]]:
-    given = rows_of(dialect, Recipient.message_pk, Recipient.recipient)
-    return (
-        select(Recipient.message_pk, Recipient.recipient, Recipient.standing, Recipient.invalid_recipient)
+def _raise_standings(dialect: str) -> Update:
+    """Locks the recipients about whom there is news, in the order of locks, and writes it."""
+    given = rows_of(
+        dialect, *(Recipient.__table__.c[name] for name in (*KEY, *OUTCOME, "invalid_recipient", "updated_at"))
+    )
+    news = or_(
+        Recipient.standing < given.c.standing,
+        given.c.invalid_recipient & ~Recipient.invalid_recipient,
+    )
+    locked = (
+        select(Recipient.message_pk, Recipient.recipient)
         .join(given, _is_given(given))
+        .where(news)
         .order_by(Recipient.message_pk, Recipient.recipient)
         .with_for_update(of=Recipient)
+        .cte("locked")
     )
-
-
-@cache
-def _set_better(dialect: str) -> Update:
-    given = rows_of(dialect, *(getattr(Recipient, name) for name in SHOWN))
+    better = Recipient.standing < given.c.standing
     return (
         update(Recipient)
-        .where(_is_given(given), Recipient.standing < given.c.standing)
-        .values({name: given.c[name] for name in SHOWN[2:]})
+        .where(_is_given(locked), _is_given(given), news)
+        .values({name: case((better, given.c[name]), else_=Recipient.__table__.c[name]) for name in OUTCOME})
+        .values(
+            invalid_recipient=or_(Recipient.invalid_recipient, given.c.invalid_recipient),
+            updated_at=given.c.updated_at,
+        )
     )
-
-
-@cache
-def _set_invalid(dialect: str) -> Update:
-    given = rows_of(dialect, Recipient.message_pk, Recipient.recipient, Recipient.updated_at)
-    return update(Recipient).where(_is_given(given)).values(invalid_recipient=True, updated_at=given.c.updated_at)
 
 
 def _is_given(given: FromClause) -> ColumnElement[bool]:

@@ -67,7 +67,7 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
     if isinstance(answer, Accepted):
         waiting: list[Linked] = []
         if answer.message_id is not None:
-            waiting = bind(session, [(answer.message_id, message_pk)], known={}, answered=True, now=now).waiting
+            waiting = bind(session, [(answer.message_id, message_pk)], answered=True, now=now)
         settle(session, {message_pk}, now=now)
         _change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
         merge(session, waiting, now=now)

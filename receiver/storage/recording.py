@@ -13,14 +13,27 @@ from enum import Enum, auto
 from functools import cache
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Row, case, func, or_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    bindparam,
+    case,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session
 
-from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
-from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, look_up
+from receiver.core.events import INBOUND_TYPES, Event, Gathered, Identity, Unreadable, gather
+from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
-from receiver.storage.models import StoredEvent, UnreadableCallback
-from receiver.storage.rows import insert_rows, parameter
+from receiver.storage.models import Message, MessageId, StoredEvent, UnreadableCallback
+from receiver.storage.rows import insert_from, insert_rows, instant, parameter, rows_of
 
 
 class Fate(Enum):
@@ -80,21 +93,46 @@ def _record_events(
     session: Session, gathered: Mapping[Identity, Gathered], *, now: datetime, source: str
 ) -> dict[Identity, Row[Any]]:
     in_order = [gathered[identity] for identity in sorted(gathered)]
-    outbound = [each for each in in_order if not each.event.is_inbound]
-    known = look_up(session, ((tag, each.event.message_id) for each in outbound for tag in each.tags or (None,)))
-    tagged = {
-        each.event.identity: next((known.tagged[tag] for tag in each.tags if tag in known.tagged), None)
-        for each in outbound
-    }
-    claims = [(message_id, message_pk) for (message_id, *_), message_pk in tagged.items()]
-    binding = bind(session, claims, known=known.bound, answered=False, now=now)
-    rows = [
-        _event_row(each, tagged.get(each.event.identity), binding.messages, now=now, source=source) for each in in_order
-    ]
-    stored = _upsert_events(session, rows)
+    # Nearly always all message ids are known, and the tag with which an event is stored is all there is to it.
+    rows = [_row(each, now, source) for each in in_order]
+    waiting: list[Linked] = []
+    stored = {} if any(len(each.tags) > 1 for each in in_order) else _upsert_events(session, rows)
+    if stored:
+        _report_clashes(session, gathered, stored)
+    else:
+        ours = messages_tagged(session, (tag for each in in_order for tag in each.tags))
+        claims = [next((tag for tag in each.tags if tag in ours), None) for each in in_order]
+        outbound = [
+            (each.event.message_id, ours[tag] if tag else None)
+            for each, tag in zip(in_order, claims, strict=True)
+            if not each.event.is_inbound
+        ]
+        waiting = bind(session, outbound, answered=False, now=now)
+        rows = [row | {"claim": tag} for row, tag in zip(rows, claims, strict=True)]
+        stored = _upsert_events(session, rows, anyway=True)
     linked = [_linked(each.event, row) for each in in_order if (row := stored[each.event.identity]).message_pk]
-    merge(session, binding.waiting + linked, accepted=known.accepted, now=now)
+    merge(session, waiting + linked, accepted=_accepted(stored.values()), now=now)
     return stored
+
+
+def _accepted(stored: Iterable[Row[Any]]) -> dict[int, bool]:
+    """The messages that are known to be accepted, and whether of them receipts are known to be on."""
+    return {row.message_pk: row.receipts for row in stored if row.receipts is not None}
+
+
+def _report_clashes(
+    session: Session, gathered: Mapping[Identity, Gathered], stored: Mapping[Identity, Row[Any]]
+) -> None:
+    """Says which message ids came with the tag of another message than the one they stand for."""
+    others = [
+        (row.message_id, tag)
+        for identity, row in stored.items()
+        if row.bound_tag is not None and (tag := gathered[identity].event.tag) not in (None, row.bound_tag)
+    ]
+    ours = messages_tagged(session, [tag for _, tag in others]) if others else {}
+    for message_id, tag in others:
+        if tag in ours:
+            report_clash(message_id)
 
 
 def _linked(event: Event, row: Row[Any]) -> Linked:
@@ -103,23 +141,19 @@ def _linked(event: Event, row: Row[Any]) -> Linked:
     return Linked(row.pk, row.message_pk, event)
 
 
-def _event_row(
-    gathered: Gathered, claim: int | None, bound: Mapping[str, int], *, now: datetime, source: str
-) -> dict[str, Any]:
+def _row(gathered: Gathered, now: datetime, source: str) -> dict[str, Any]:
     event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
-    received_at = now + timedelta(microseconds=gathered.place)
-    by_id = None if event.is_inbound else bound.get(event.message_id)
+    received_at = instant(now + timedelta(microseconds=gathered.place))
     return {
         "message_id": event.message_id,
         "recipient": event.recipient,
         "type": event.type,
         "error_code": event.error_code,
-        "message_pk": claim or by_id,
-        "linked_by": LINKED_BY_TAG if claim else LINKED_BY_MESSAGE_ID if by_id else None,
+        "claim": event.tag,
         "tag": event.tag,
         "description": event.description,
-        "occurred_at": event.occurred_at,
+        "occurred_at": instant(event.occurred_at),
         "first_received_at": received_at,
         "last_received_at": received_at,
         "deliveries": gathered.deliveries,
@@ -128,16 +162,23 @@ def _event_row(
     }
 
 
-def _upsert_events(session: Session, rows: Iterable[Mapping[str, Any]]) -> dict[Identity, Row[Any]]:
+def _upsert_events(
+    session: Session, rows: Sequence[Mapping[str, Any]], *, anyway: bool = False
+) -> dict[Identity, Row[Any]]:
+    """Stores the events and links each to the message that has the tag ``claim``, or else to that of its message id.
+
+    Unless ``anyway``, nothing is stored if any message id stands for no message: its row must be locked before.
+    """
     connection = session.connection()
-    stored = connection.execute(_event_upsert(connection.dialect.name), parameter(rows))
+    upsert = _event_upsert(connection.dialect.name)
+    stored = connection.execute(upsert, parameter(rows) | {"anyway": anyway}) if rows else ()
     return {(row.message_id, row.recipient, row.type, row.error_code): row for row in stored}
 
 
 @cache
 def _event_upsert(dialect: str) -> Any:
     """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first."""
-    insert = insert_rows(dialect, StoredEvent)
+    insert = insert_from(dialect, StoredEvent, _linked_rows(dialect))
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
@@ -160,7 +201,58 @@ def _event_upsert(dialect: str) -> Any:
         StoredEvent.occurred_at,
         StoredEvent.description,
         StoredEvent.deliveries,
+        # Whether receipts are on; null unless the message is accepted. (On SQLite, SQLAlchemy takes the tables' names
+        # out of all that is returned, so these two are written as text.)
+        literal_column(
+            "(SELECT m.receipts FROM messages m WHERE m.pk = events.message_pk AND m.send_status = 'accepted')", Boolean
+        ).label("receipts"),
+        # The tag of the message that its message id stands for.
+        literal_column(
+            "(SELECT m.tag FROM message_ids i JOIN messages m ON m.pk = i.message_pk"
+            " WHERE i.message_id = events.message_id)",
+            String,
+        ).label("bound_tag"),
     )
+
+
+def _linked_rows(dialect: str) -> Select[Any]:
+    given = rows_of(dialect, *(StoredEvent.__table__.c[name] for name in GIVEN), column("claim", String))
+    inbound = given.c.type.in_(INBOUND_TYPES)
+    by_tag, by_id = Message.pk.is_not(None), MessageId.message_pk.is_not(None)
+    linked = (
+        select(
+            *(given.c[name] for name in GIVEN),
+            func.coalesce(Message.pk, MessageId.message_pk).label("message_pk"),
+            case((by_tag, LINKED_BY_TAG), (by_id, LINKED_BY_MESSAGE_ID)).label("linked_by"),
+            func.min(case((or_(by_id, inbound), 1), else_=0)).over().label("all_known"),
+        )
+        .select_from(given)
+        .outerjoin(Message, (Message.tag == given.c.claim) & ~inbound)
+        .outerjoin(MessageId, (MessageId.message_id == given.c.message_id) & ~inbound)
+        .subquery("linked")
+    )
+    return (
+        select(*(linked.c[name] for name in (*GIVEN, "message_pk", "linked_by")))
+        .where(or_(linked.c.all_known == 1, bindparam("anyway", type_=Boolean)))
+        .order_by(linked.c.message_id, linked.c.recipient, linked.c.type, linked.c.error_code)  # the order of locks
+    )
+
+
+GIVEN = (
+    "message_id",
+    "recipient",
+    "type",
+    "error_code",
+    "tag",
+    "description",
+    "occurred_at",
+    "first_received_at",
+    "last_received_at",
+    "deliveries",
+    "source",
+    "payload",
+)
+"""The columns of an event that do not depend on what is stored already."""
 
 
 def _pick(is_newer: ColumnElement[bool], new: Any, column: str) -> Any:
@@ -173,8 +265,8 @@ def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now
             "sha256": element.sha256,
             "reason": element.reason,
             "payload": element.payload,
-            "first_received_at": now,
-            "last_received_at": now,
+            "first_received_at": instant(now),
+            "last_received_at": instant(now),
             "deliveries": deliveries,
         }
         for element, deliveries in unreadable.items()

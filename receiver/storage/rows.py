@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     LargeBinary,
+    Select,
     Table,
     Text,
     bindparam,
@@ -49,23 +50,31 @@ def insert_rows(dialect: str, model: type[Base]) -> Any:
     """An INSERT of the parameter's rows, in their order, that can say ON CONFLICT. A generated key is left out."""
     table = cast("Table", model.__table__)
     given = rows_of(dialect, *(column for column in table.columns if column is not table.autoincrement_column))
-    # Both dialects spell it alike, but SQLAlchemy has it only inside each.
-    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table)
     # SQLite would take the ON of ON CONFLICT for that of a join, were there no WHERE before it.
-    return insert.from_select(given.c.keys(), select(*given.c).where(true()))
+    return insert_from(dialect, model, select(*given.c).where(true()))
+
+
+def insert_from(dialect: str, model: type[Base], query: Select[Any]) -> Any:
+    """An INSERT of what the query finds, in its order, that can say ON CONFLICT."""
+    # Both dialects spell it alike, but SQLAlchemy has it only inside each.
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(cast("Table", model.__table__))
+    return insert.from_select(list(query.selected_columns.keys()), query)
 
 
 def parameter(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The parameter that holds these rows; instants must be in UTC, and no text may hold NUL or a lone surrogate."""
-    written = [{name: _json_value(value) for name, value in row.items()} for row in rows]
-    return {ROWS: msgspec.json.encode(written).decode()}
+    """The parameter that holds these rows. No text may hold NUL or a lone surrogate; instants and bytes are written
+    as below."""
+    return {ROWS: msgspec.json.encode(list(rows)).decode()}
 
 
-def _json_value(value: Any) -> Any:
-    # Both databases read what isoformat() writes, if it always has the microseconds; bytea is written like this.
-    if isinstance(value, datetime):
-        return value.isoformat(" ", "microseconds")
-    return "\\x" + value.hex() if isinstance(value, bytes) else value
+def instant(value: datetime | None) -> str | None:
+    """An instant in UTC as both databases read it."""
+    return None if value is None else value.isoformat(" ", "microseconds")
+
+
+def octets(value: bytes) -> str:
+    """Bytes as PostgreSQL reads them, and as SQLite is taught to."""
+    return "\\x" + value.hex()
 
 
 def _from_json(element: Any, wanted: AnyColumn) -> Any:

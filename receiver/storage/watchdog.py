@@ -26,6 +26,8 @@ class Watchdog:
         self._watched: dict[object, tuple[float, Connected]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._looks_at = float("inf")
+        """When the thread looks next; being woken for every transaction would cost more than the transaction."""
 
     @contextmanager
     def watching(self, connection: Connected, *, until: float) -> Iterator[None]:
@@ -39,7 +41,8 @@ class Watchdog:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if until < self._looks_at:
+                self._changed.notify()
         try:
             yield
         finally:
@@ -54,8 +57,8 @@ class Watchdog:
                     if until <= now:
                         _cut(connection)
                         self._watched[watch] = (float("inf"), connection)
-                earliest = min((until for until, _ in self._watched.values()), default=float("inf"))
-                self._changed.wait(min(earliest - now, threading.TIMEOUT_MAX))
+                self._looks_at = min((until for until, _ in self._watched.values()), default=float("inf"))
+                self._changed.wait(min(self._looks_at - now, threading.TIMEOUT_MAX))
 
 
 def _cut(connection: Connected) -> None:

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from flask import Flask, request
 
+from receiver.config import Settings
 from receiver.web.problems import Forbidden, Unauthenticated
 from receiver.web.services import services
 
@@ -60,11 +61,10 @@ def declared_access(app: Flask) -> dict[str, Access]:
 
 def _check(access: Access) -> None:
     if access is Access.CALLBACK:
-        if not _callback_credentials_verify():
-            raise Unauthenticated(CHALLENGES[access])
+        check_callback(services().settings, request.headers.get("Authorization", ""))
     elif access is not Access.PUBLIC:
         settings = services().settings
-        token = _authorization("bearer")
+        token = _credentials(request.headers.get("Authorization", ""), "bearer")
         if _any_equal(token, (each.key for each in settings.api_keys)):
             return
         if not _any_equal(token, (each.key for each in settings.read_only_api_keys)):
@@ -73,20 +73,21 @@ def _check(access: Access) -> None:
             raise Forbidden
 
 
-def _callback_credentials_verify() -> bool:
-    settings = services().settings
+def check_callback(settings: Settings, authorization: str) -> None:
+    """Raises Unauthenticated unless this Authorization header holds the callback credentials."""
     if settings.allow_unauthenticated_callbacks and not settings.callback_credentials:
-        return True
+        return
     try:
-        given = base64.b64decode(_authorization("basic"), validate=True)
+        given = base64.b64decode(_credentials(authorization, "basic"), validate=True)
     except binascii.Error:
-        return False
-    return _any_equal(given, (f"{each.user}:{each.password}" for each in settings.callback_credentials))
+        given = b""
+    if not _any_equal(given, (f"{each.user}:{each.password}" for each in settings.callback_credentials)):
+        raise Unauthenticated(CHALLENGES[Access.CALLBACK])
 
 
-def _authorization(scheme: str) -> bytes:
-    """The credentials of the Authorization header, if it is of that scheme; else nothing."""
-    given, _, credentials = request.headers.get("Authorization", "").partition(" ")
+def _credentials(authorization: str, scheme: str) -> bytes:
+    """The credentials of an Authorization header, if it is of that scheme; else nothing."""
+    given, _, credentials = authorization.partition(" ")
     return credentials.strip(" ").encode("latin-1", "replace") if given.lower() == scheme else b""
 
 

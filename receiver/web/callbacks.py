@@ -1,19 +1,25 @@
 """The route registered with Bandwidth. 5xx means "send it again": Bandwidth does, for 24 hours."""
 
-from dataclasses import asdict
+import msgspec
+from flask import Blueprint, Response
 
-from flask import Blueprint, Response, jsonify
-
-from receiver import receiving
+from receiver.storage.recording import Tally
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body
 from receiver.web.services import services
 
+PATH = "/callbacks/bandwidth"
+
 blueprint = Blueprint("callbacks", __name__)
 
 
-@blueprint.post("/callbacks/bandwidth")
+@blueprint.post(PATH)
 @requires(Access.CALLBACK)
 def receive() -> Response:
     """200 only after the events are durable; the counts are for people, Bandwidth ignores them."""
-    return jsonify(asdict(receiving.receive(services().database, read_body())))
+    return Response(answer(services().committer.receive(read_body())), content_type="application/json")
+
+
+def answer(tally: Tally) -> bytes:
+    """The JSON that a stored callback is answered with."""
+    return msgspec.json.encode(tally)

@@ -37,39 +37,29 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
 
 def register(app: Flask) -> None:
     """Makes every error of the application a problem."""
-    app.register_error_handler(Unauthenticated, _unauthenticated)
-    app.register_error_handler(Forbidden, _forbidden)
-    app.register_error_handler(InvalidFields, _invalid_fields)
-    app.register_error_handler(NotJSON, lambda error: problem(400, str(error)))
-    app.register_error_handler(MessageNotFound, lambda error: problem(404, str(error)))
-    app.register_error_handler(StorageUnavailable, _unavailable)
-    app.register_error_handler(SchemaOutdated, lambda error: problem(503, str(error)))
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, lambda error: answer(error, f"{request.method} {request.url_rule}"))
 
 
-def _unauthenticated(error: Unauthenticated) -> Response:
-    detail = "The request has no credentials, or none that verify."
-    return problem(401, detail, headers={"WWW-Authenticate": error.challenge})
-
-
-def _forbidden(_error: Forbidden) -> Response:
-    return problem(403, "This key may only read; use one of API_KEYS.")
-
-
-def _invalid_fields(error: InvalidFields) -> Response:
-    return problem(422, f"Wrong: {', '.join(sorted(error.errors))}.", errors=error.errors)
-
-
-def _unavailable(error: StorageUnavailable) -> Response:
-    return problem(503, str(error), headers={"Retry-After": RETRY_SECONDS})
-
-
-def _http_error(error: HTTPException) -> Response:
-    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return problem(error.code or 500, error.description or "", headers=headers)
-
-
-def _unexpected(error: Exception) -> Response:
-    log.error("%s %s: %s in %s", request.method, request.url_rule, type(error).__name__, place(error))
+def answer(error: Exception, route: str) -> Response:
+    """The answer to a request for ``route`` that ended with this error."""
+    match error:
+        case Unauthenticated():
+            detail = "The request has no credentials, or none that verify."
+            return problem(401, detail, headers={"WWW-Authenticate": error.challenge})
+        case Forbidden():
+            return problem(403, "This key may only read; use one of API_KEYS.")
+        case InvalidFields():
+            return problem(422, f"Wrong: {', '.join(sorted(error.errors))}.", errors=error.errors)
+        case NotJSON():
+            return problem(400, str(error))
+        case MessageNotFound():
+            return problem(404, str(error))
+        case StorageUnavailable():
+            return problem(503, str(error), headers={"Retry-After": RETRY_SECONDS})
+        case SchemaOutdated():
+            return problem(503, str(error))
+        case HTTPException():
+            headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+            return problem(error.code or 500, error.description or "", headers=headers)
+    log.error("%s: %s in %s", route, type(error).__name__, place(error))
     return problem(500, "Something went wrong here; the log says where.")

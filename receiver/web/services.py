@@ -6,6 +6,7 @@ from typing import cast
 from flask import current_app
 
 from receiver.config import Settings
+from receiver.receiving import Committer
 from receiver.sending import Gateway
 from receiver.storage.database import Database
 
@@ -17,6 +18,12 @@ class Services:
     settings: Settings
     database: Database
     gateway: Gateway
+    committer: Committer
+
+    def close(self) -> None:
+        """Finishes what was taken, and gives everything back."""
+        self.committer.close()
+        self.database.close()
 
 
 def services() -> Services:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from receiver.receiving import receive
+from receiver.receiving import Committer
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
 from tests.processes import PATIENCE, environment, invoke
@@ -30,8 +30,9 @@ def _told(database_url: str) -> str:
         tag, _ = store_message(database, ALICE, BOB, CAROL, LONGEST, reference="lunch-1")
         thrice = [make_element("delivered", BOB)] * 3
         invalid = [make_element("failed", CAROL, errorCode=4720), make_element("delivered", CAROL)]
-        receive(database, make_body(make_element("failed", ALICE, errorCode=9902), *thrice, *invalid))
-        receive(database, make_body(make_element("delivered", LONGEST), make_element("delivered", "+19195550199")))
+        with Committer(database) as committer:
+            committer.receive(make_body(make_element("failed", ALICE, errorCode=9902), *thrice, *invalid))
+            committer.receive(make_body(make_element("delivered", LONGEST), make_element("delivered", "+19195550199")))
     return tag
 
 

@@ -77,7 +77,7 @@ def test_a_batch_that_links_a_parked_event_meets_one_about_the_same_recipient(po
 def test_the_first_receipt_meets_an_answer_that_links_a_parked_event(postgres: Database) -> None:
     """The message was sent twice, and the answer comes after the events of the other request."""
     tag, pk = submit(postgres, ALICE, BOB)
-    deliver(postgres, make_event("sent", message_id="known", tag=tag))
+    deliver(postgres, make_event("sent", BOB, message_id="known", tag=tag))
     deliver(postgres, make_event("delivered", BOB, message_id="parked"))
 
     assert_they_wait_for_each_other(
@@ -87,7 +87,7 @@ def test_the_first_receipt_meets_an_answer_that_links_a_parked_event(postgres: D
         gate=f"SELECT 1 FROM recipients WHERE recipient = '{ALICE}' FOR UPDATE",
     )
 
-    assert statuses(postgres, pk) == {ALICE: "sent", BOB: "delivered"}
+    assert statuses(postgres, pk) == {ALICE: "sending", BOB: "delivered"}
 
 
 def test_events_that_prove_acceptance_meet_a_repair(postgres: Database) -> None:

@@ -31,7 +31,7 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.database.close()
+        self.app.extensions["receiver"].close()
 
     def call(self, method: str, path: str, *, key: str | None = API_KEY, **request: Any) -> TestResponse:
         """Any request, with the key of the application unless another, or none, is given."""

@@ -1,0 +1,169 @@
+"""What the server calls: the callback route at once, and Flask, in a pool of threads, for everything else.
+
+Flask's own cost of a request is several times that of storing an event, so callbacks are answered before it. A callback
+that waits, for its body or for its commit, holds no thread here, only memory. The interface is RSGI, granian's own
+(github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md), which knows of awaiting a body piece by piece.
+"""
+
+import asyncio
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flask import Flask, Response
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, ServiceUnavailable
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from receiver.errors import StorageUnavailable
+from receiver.receiving import WAIT_SECONDS
+from receiver.web import callbacks, problems
+from receiver.web.authentication import check_callback
+from receiver.web.services import Services
+
+ORPHAN_SECONDS = 1
+"""How often a worker looks whether its parent still lives."""
+
+JSON = [("content-type", "application/json")]
+
+
+class Front:
+    """The application as granian runs it; one in each worker process.
+
+    ``threads`` answer what is not a callback; half of them at most wait for bodies. A body that is not there after
+    ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
+    """
+
+    def __init__(self, app: Flask, services: Services, *, threads: int, body_seconds: float, parent: int) -> None:
+        self._app = app
+        self._services = services
+        self._body_seconds = body_seconds
+        self._parent = parent
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self._readers = threading.BoundedSemaphore(max(threads // 2, 1))
+        self._loop: Any = None
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._end_with_parent()
+
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        self._threads.shutdown()
+        self._services.close()
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        if scope.path == callbacks.PATH and scope.method == "POST":
+            await self._receive(scope, protocol)
+        else:
+            status, headers, body = await self._loop.run_in_executor(self._threads, self._ask_flask, scope, protocol)
+            protocol.response_bytes(status, headers, body)
+
+    async def _receive(self, scope: Any, protocol: Any) -> None:
+        """The callback route: what callbacks.receive() does, in the same order."""
+        try:
+            check_callback(self._services.settings, scope.headers.get("authorization") or "")
+            tally = self._services.committer.submit(await self._read(scope, protocol))
+            async with asyncio.timeout(WAIT_SECONDS):
+                answer = callbacks.answer(await asyncio.wrap_future(tally))
+        except TimeoutError:
+            _respond(protocol, problems.answer(StorageUnavailable(), "callback"))
+        except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
+            _respond(protocol, problems.answer(error, f"POST {callbacks.PATH}"))
+        else:
+            protocol.response_bytes(200, JSON, answer)
+
+    async def _read(self, scope: Any, protocol: Any) -> bytes:
+        """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""
+        longest = self._services.settings.max_body_bytes
+        expected = _content_length(scope)
+        if expected is not None and expected > longest:
+            raise RequestEntityTooLarge
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                async for piece in protocol:
+                    body += piece
+                    if len(body) > longest:
+                        raise RequestEntityTooLarge
+        except TimeoutError as error:
+            raise RequestTimeout("The body did not come in time.") from error
+        if expected is not None and len(body) < expected:
+            raise BadRequest("The body ended before its Content-Length.")
+        return bytes(body)
+
+    def _ask_flask(self, scope: Any, protocol: Any) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, headers and body of Flask's answer."""
+        body = _Body(lambda: self._read_in_thread(scope, protocol))
+        response = WerkzeugResponse.from_app(self._app, _environ(scope, body), buffered=True)
+        return response.status_code, list(response.headers), response.get_data()
+
+    def _read_in_thread(self, scope: Any, protocol: Any) -> bytes:
+        if not self._readers.acquire(blocking=False):
+            raise ServiceUnavailable("Too many bodies are awaited; try again.")
+        try:
+            return asyncio.run_coroutine_threadsafe(self._read(scope, protocol), self._loop).result()
+        finally:
+            self._readers.release()
+
+    def _end_with_parent(self) -> None:
+        # granian's workers would serve on without anybody who could stop or replace them.
+        if os.getppid() == self._parent:
+            self._loop.call_later(ORPHAN_SECONDS, self._end_with_parent)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Body(io.RawIOBase):
+    """A body that is awaited when somebody first reads it: not before the caller has proved who it is."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+        self._content: io.BytesIO | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._content is None:
+            self._content = io.BytesIO(self._read())
+        return self._content.readinto(buffer)
+
+
+def _environ(scope: Any, body: io.RawIOBase) -> dict[str, Any]:
+    """The request as WSGI has it (PEP 3333)."""
+    host, _, port = scope.server.rpartition(":")
+    environ = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0],
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope.headers.items():
+        key = name.upper().replace("-", "_")
+        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ
+
+
+def _content_length(scope: Any) -> int | None:
+    given = scope.headers.get("content-length")
+    return int(given) if given is not None and given.isdigit() else None
+
+
+def _respond(protocol: Any, response: Response) -> None:
+    protocol.response_bytes(response.status_code, list(response.headers), response.get_data())

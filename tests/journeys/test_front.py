@@ -1,0 +1,201 @@
+"""The server's own way of answering callbacks: the same answers as Flask's, and nobody can hold it up."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+import requests
+import sqlalchemy
+
+from receiver.storage.migrations import upgrade
+from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, make_body, make_element
+from tests.journeys.conftest import select
+from tests.processes import Api, Child, environment, serving, wait_for
+from tests.samples import callbacks
+from tests.web.service import CALLBACKS, Service
+
+BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
+BODY_SECONDS = 1.0
+LONGEST = 20_000
+
+ELEMENT = make_element("delivered", ALICE)
+ODD_BODIES = {
+    "empty": b"",
+    "an empty array": b"[]",
+    "not JSON": b"[",
+    "a text": b'"text"',
+    "NaN": b"[NaN]",
+    "invalid UTF-8": b'["\xff"]',
+    "a byte order mark": b"\xef\xbb\xbf" + make_body(ELEMENT),
+    "a lone surrogate": b'[{"type": "\\ud800", "message": {"id": "x"}}]',
+    "a huge number": b'[{"type": "a", "message": {"id": "x"}, "errorCode": ' + b"9" * 5000 + b"}]",
+    "deep": b"[" * 9000 + b"]" * 9000,
+    "neighbours of rubbish": make_body(ELEMENT, {"type": 7}, make_element("failed", BOB, errorCode=4720)),
+    "repeats": make_body(ELEMENT, ELEMENT),
+    "as long as allowed": make_body(ELEMENT).ljust(LONGEST),
+    "too long": make_body(ELEMENT).ljust(LONGEST + 1),
+}
+CORPUS = {path.stem: path.read_bytes() for path in callbacks()} | ODD_BODIES
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Api]]:
+    folder = tmp_path_factory.mktemp("front")
+    url = f"sqlite:///{folder / 'receiver.sqlite3'}"
+    upgrade(url)
+    options = ("--body-seconds", str(BODY_SECONDS), "--threads", "4")
+    with serving(folder, environment(url, max_body_bytes=LONGEST), *options) as (child, api):
+        yield child, api
+        assert "Traceback" not in child.output
+
+
+@pytest.fixture
+def service(sqlite_url: str) -> Iterator[Service]:
+    with Service(sqlite_url, max_body_bytes=LONGEST) as service:
+        yield service
+
+
+def connect(api: Api, request: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=30)
+    connection.sendall(request)
+    return connection
+
+
+def head(path: str = CALLBACKS, *lines: str, authorization: str = BASIC) -> bytes:
+    fields = ["Host: receiver", f"Authorization: {authorization}", *lines]
+    return "\r\n".join([f"POST {path} HTTP/1.1", *fields, "", ""]).encode()
+
+
+def status_of(connection: socket.socket) -> int:
+    """The status of the next answer."""
+    with closing(connection), connection.makefile("rb") as answer:
+        return int(answer.readline().split()[1])
+
+
+KEPT = ("Content-Type", "WWW-Authenticate", "Retry-After", "Allow")
+
+
+def test_the_whole_corpus_is_answered_as_flask_answers_it(server: tuple[Child, Api], service: Service) -> None:
+    """Each body twice, and without credentials: the first of a body, its repeat, and a stranger."""
+    _, api = server
+    for name, body in CORPUS.items():
+        for auth in (CALLBACK_AUTH, CALLBACK_AUTH, None, ("bandwidth", "wrong")):
+            answer = api.call("POST", CALLBACKS, data=body, auth=auth)
+            expected = service.post_callback(body, auth=auth)
+
+            assert (answer.status_code, answer.json()) == (expected.status_code, expected.get_json()), (name, auth)
+            for field in KEPT:
+                assert answer.headers.get(field) == expected.headers.get(field), (name, auth, field)
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_a_body_is_the_same_however_it_comes(server: tuple[Child, Api], coding: str) -> None:
+    _, api = server
+    body = make_body(make_element("sent", ALICE, message_id=coding))
+    pieces = iter([body[:10], body[10:]]) if coding == "chunked" else body
+    assert api.call("POST", CALLBACKS, data=pieces, auth=CALLBACK_AUTH).json()["recorded"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "status"),
+    [
+        (CALLBACKS, BASIC, 413),
+        (CALLBACKS, "Basic nonsense", 401),
+        ("/messages", f"Bearer {API_KEY}", 413),
+        ("/messages", "Bearer nonsense", 401),
+    ],
+)
+def test_who_may_not_send_so_much_is_told_before_he_sends_any_of_it(
+    server: tuple[Child, Api], path: str, authorization: str, status: int
+) -> None:
+    _, api = server
+    request = head(path, f"Content-Length: {LONGEST + 1}", authorization=authorization)
+    assert status_of(connect(api, request)) == status
+
+
+@pytest.mark.parametrize("coding", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_callbacks_that_stall_are_given_up_and_stop_nobody(server: tuple[Child, Api], coding: str) -> None:
+    _, api = server
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connect(api, head(CALLBACKS, coding) + b"3\r\n[{}")) for _ in range(100)]
+        begun = time.monotonic()
+        assert api.callback(make_element("sent", BOB)).status_code == 200
+        assert api.is_ready()
+        assert time.monotonic() - begun < BODY_SECONDS
+        assert {status_of(each) for each in stalled} == {408}
+
+
+def test_stalled_requests_of_the_application_take_half_of_the_threads_at_most(server: tuple[Child, Api]) -> None:
+    _, api = server
+    request = head("/messages", "Content-Length: 1000", authorization=f"Bearer {API_KEY}") + b"{"
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connect(api, request)) for _ in range(20)]
+        assert api.is_ready()
+        assert api.callback(make_element("sent", BOB)).status_code == 200
+        statuses = [status_of(each) for each in stalled]
+    assert set(statuses) == {408, 503}
+
+
+def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(server: tuple[Child, Api]) -> None:
+    child, api = server
+    body = make_body(make_element("sent", ALICE, message_id="cut short"))
+    connect(api, head(CALLBACKS, f"Content-Length: {len(body) + 100}") + body).close()
+    assert api.callback(make_element("sent", BOB)).status_code == 200
+
+    url = child.environment["DATABASE_URL"]
+    assert select(url, "SELECT count(*) FROM events WHERE message_id = 'cut short'") == [(0,)]
+
+
+def test_other_requests_reach_flask_as_they_were_sent(server: tuple[Child, Api]) -> None:
+    _, api = server
+    assert api.call("GET", "/messages", params={"to": "+19195550101", "reference": "a b&c"}).status_code == 200
+    assert api.call("GET", CALLBACKS).headers["Allow"] == "POST"
+    assert api.call("GET", "/messages/%C3%A9/..%2f?x=%FF").status_code == 404
+    assert api.call("POST", "/messages", data="{").status_code == 400
+    answer = requests.head(f"{api.url}/health/live", timeout=30)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_full_queue_is_answered_at_once_and_a_sigterm_finishes_what_was_taken(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """Somebody holds the row that the first callback needs; the others wait behind it."""
+    body = make_body(make_element("sent", ALICE))
+    given = environment(postgres_url)
+    engine = sqlalchemy.create_engine(postgres_url, poolclass=sqlalchemy.NullPool)
+    with serving(tmp_path, given, "--workers", "1") as (child, api), ThreadPoolExecutor(50) as pool:
+        assert api.callback(make_element("sent", ALICE)).status_code == 200
+        with engine.connect() as holder:
+            holder.execute(sqlalchemy.text("SELECT 1 FROM events FOR UPDATE"))
+            taken = [pool.submit(_post, api, body) for _ in range(50)]
+            wait_for(lambda: select(postgres_url, WAITING_FOR_LOCKS), "the committer to wait")
+            child.process.send_signal(signal.SIGTERM)
+        assert [each.result() for each in taken] == [200] * 50
+        assert child.process.wait(30) == 0
+    assert select(postgres_url, "SELECT deliveries FROM events") == [(51,)]
+
+
+WAITING_FOR_LOCKS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def _post(api: Api, body: bytes) -> int:
+    with closing(connect(api)) as connection:
+        connection.sendall(head(CALLBACKS, f"Content-Length: {len(body)}") + body)
+        return status_of(connection)
+
+
+def test_processes_whose_parent_was_killed_end_by_themselves(tmp_path: Path, postgres_url: str) -> None:
+    with serving(tmp_path, environment(postgres_url)) as (child, _):
+        assert len(child.left_behind()) == 3
+        os.kill(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+        wait_for(lambda: not child.left_behind(), "the workers to end")
