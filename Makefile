@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MARKS := .venv/.installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint bench-scale clean
 
 install: $(MARKS)
 
@@ -21,6 +21,10 @@ $(MARKS)-lint: $(MARKS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lint]'
 	@touch $@
 
+$(MARKS)-bench: $(MARKS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
 demo: install
 	@$(BIN)/receiver demo
 
@@ -32,6 +36,9 @@ lint: $(MARKS)-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-scale: $(MARKS)-bench
+	$(BIN)/python -m tests.benchmarks.scale
 
 clean:
 	rm -rf .venv build *.egg-info

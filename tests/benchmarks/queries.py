@@ -1,0 +1,155 @@
+"""What is asked of a long history: every filter of ``GET /messages``, and every support view by everything in it.
+
+Each is asked for values that fill a page of 50, or match as many rows, in a short history as in a long one; and where a
+plan may go wrong, for a frequent value, for a rare one, and for one that only the oldest messages have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from receiver import reporting
+from receiver.core import tags, times
+from receiver.core.send_status import SendStatus
+from receiver.core.status import RecipientStatus
+from receiver.storage.database import Database
+from receiver.storage.reading import MessageFilter
+from receiver.web.requests import MessagesQuery, load
+from tests.benchmarks.history import (
+    DAYS,
+    FREQUENT_NUMBER,
+    FREQUENT_SENDER,
+    PER_CAMPAIGN,
+    PLENTY,
+    RETIRED_NUMBER,
+    RETIRED_SENDER,
+    History,
+)
+
+Ask = Callable[[Database], int]
+"""Asks, and returns how many rows or messages were found."""
+
+PAGE = 50
+Values = dict[str, Any]
+
+
+def queries(database: Database, history: History) -> dict[str, Ask]:
+    """By what is asked; the same names for every history, each with that history's values."""
+    one = sample(database, "support_recipients", history)
+    asked: dict[str, Ask] = {
+        "GET /messages/{tag}": lambda asked: len(reporting.message(asked, one["tag"]).recipients),
+        "GET /messages/{tag}/events": lambda asked: len(reporting.events(asked, one["tag"])),
+    }
+    for name, query in filters(history, one).items():
+        asked[f"GET /messages {name}"] = _list(query)
+    for view in VIEWS:
+        for name, (condition, values) in _conditions(view, sample(database, view, history), history).items():
+            asked[f"{view} {name}"] = _select(view, condition, values)
+    return asked
+
+
+def filters(history: History, one: Values) -> dict[str, dict[str, str]]:
+    """Queries of ``GET /messages``; ``one`` is a recipient in the middle of the history."""
+    minutes_ago = times.rfc3339(history.end - timedelta(minutes=6))
+    hour_ago = times.rfc3339(history.end - timedelta(hours=1))
+    month_ago = times.rfc3339(history.end - timedelta(days=30))
+    long_ago = times.rfc3339(history.end - timedelta(days=DAYS - 30))
+    campaign = f"campaign-{history.messages // 2 // 5 // PER_CAMPAIGN}"
+    return {
+        "(no filter)": {},
+        "limit=200": {"limit": "200"},
+        "cursor: half-way": {"cursor": one["tag"]},
+        "reference: 1 message": {"reference": one["reference"]},
+        "reference: 50 messages": {"reference": campaign},
+        "messageId": {"messageId": one["message_id"]},
+        "messageId: nobody's": {"messageId": "0"},
+        "to: frequent": {"to": FREQUENT_NUMBER},
+        "to: 15 messages": {"to": one["recipient"]},
+        "to: retired": {"to": RETIRED_NUMBER},
+        "to: nobody's": {"to": "+12005559999"},
+        "from: frequent": {"from": FREQUENT_SENDER},
+        "from: retired": {"from": RETIRED_SENDER},
+        **{f"sendStatus={each}": {"sendStatus": each} for each in SendStatus},
+        **{f"status={each}": {"status": each} for each in RecipientStatus},
+        "complete=true": {"complete": "true"},
+        "complete=false": {"complete": "false"},
+        "since: a month ago": {"since": month_ago},
+        "until: long ago": {"until": long_ago},
+        "since, until": {"since": long_ago, "until": month_ago},
+        "updatedSince: minutes ago": {"updatedSince": minutes_ago},
+        "updatedSince: an hour ago": {"updatedSince": hour_ago},
+        "updatedSince: long ago": {"updatedSince": long_ago},
+        "to: frequent, status=failed": {"to": FREQUENT_NUMBER, "status": "failed"},
+        "to: frequent, status=sent": {"to": FREQUENT_NUMBER, "status": "sent"},
+        "to: 15 messages, status=delivered": {"to": one["recipient"], "status": "delivered"},
+        "to: frequent, updatedSince: long ago": {"to": FREQUENT_NUMBER, "updatedSince": long_ago},
+        "from: frequent, since: a month ago": {"from": FREQUENT_SENDER, "since": month_ago},
+        "from: frequent, complete=false": {"from": FREQUENT_SENDER, "complete": "false"},
+        "sendStatus=accepted, status=pending": {"sendStatus": "accepted", "status": "pending"},
+        "status=failed, until: long ago": {"status": "failed", "until": long_ago},
+        "reference: 50 messages, complete=true": {"reference": campaign, "complete": "true"},
+    }
+
+
+def _list(query: dict[str, str]) -> Ask:
+    wanted = load(MessagesQuery(), query)
+    limit = wanted.pop("limit")
+    return lambda asked: len(reporting.messages(asked, MessageFilter(**wanted), limit=limit).messages)
+
+
+OURS = "recipient LIKE '+1919%' AND reference LIKE 'order-%' AND message_id IS NOT NULL"
+
+VIEWS: dict[str, tuple[str, str]] = {
+    "support_messages": ("tag >= :middle AND reference LIKE 'order-%' AND message_id IS NOT NULL", "created_at"),
+    "support_recipients": (f"tag >= :middle AND {OURS}", "created_at"),
+    "support_events": (f"tag >= :middle AND {OURS}", "first_received_at"),
+    "support_extraneous": (OURS, "first_received_at"),
+    "support_unlinked": ("recipient LIKE '+1919%'", "first_received_at"),
+    "support_inbound": ("recipient LIKE '+1919%'", "first_received_at"),
+    "support_unreadable": ("TRUE", "first_received_at"),
+    "support_overdue": (OURS, "overdue_at"),
+    "support_failures": ("TRUE", "day"),
+}
+"""Of each view, where to find a row whose values to ask for; and what its rows are sorted by."""
+
+KEYS = ("tag", "reference", "message_id", "recipient", "sender")
+
+
+def sample(database: Database, view: str, history: History) -> Values:
+    """A row of the view."""
+    query = text(f"SELECT * FROM {view} WHERE {VIEWS[view][0]} LIMIT 1")
+    middle = tags.bound(history.created_at(history.messages // 2))
+    with database.read() as session:
+        return dict(session.execute(query, {"middle": middle} if ":middle" in query.text else {}).mappings().one())
+
+
+def _conditions(view: str, row: Values, history: History) -> dict[str, tuple[str, Values]]:
+    by_key = {f"by {key}": (f"{key} = :value", {"value": row[key]}) for key in KEYS if row.get(key) is not None}
+    frequent = {"recipient": FREQUENT_NUMBER, "sender": FREQUENT_SENDER}
+    by_frequent = {
+        f"by frequent {key}": (f"{key} = :value", {"value": value}) for key, value in frequent.items() if key in row
+    }
+    return {"(newest)": ("TRUE", {}), **by_key, **by_frequent, "by day": _day(VIEWS[view][1], row, history)}
+
+
+def _day(column: str, row: Values, history: History) -> tuple[str, Values]:
+    """A day; in a short history as many as fill a page."""
+    if column == "day":
+        return "day = :day", {"day": row["day"]}
+    first = datetime.combine((history.end - timedelta(days=DAYS // 2)).date(), time(), UTC)
+    days = max(1, DAYS * PLENTY // history.messages)
+    return f"{column} >= :first AND {column} < :last", {"first": first, "last": first + timedelta(days=days)}
+
+
+def _select(view: str, condition: str, values: Values) -> Ask:
+    query = text(f"SELECT * FROM {view} WHERE {condition} ORDER BY {VIEWS[view][1]} DESC LIMIT {PAGE}")
+
+    def ask(asked: Database) -> int:
+        with asked.read() as session:
+            return len(session.execute(query, values).all())
+
+    return ask

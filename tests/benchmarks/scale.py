@@ -1,0 +1,158 @@
+"""Does a long history make the service slow? Prints a table; writes build/bench/scale.json and build/bench/explain.txt.
+
+    python -m tests.benchmarks.scale [--messages 1000000]
+
+Two databases on one PostgreSQL, one with a short and one with a long history, are measured in turn, so that only their
+length can make a difference: the rate of ingest, aimed at 0.9 of the short one's at least, and the time of every query,
+aimed at twice the short one's at most. Speed is shown, never asserted. The cache is warm: both fit into the memory of
+the operating system, and everything is asked several times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from receiver.core import times
+from receiver.storage.database import Database
+from receiver.storage.migrations import upgrade
+from tests.benchmarks import ingest, tables
+from tests.benchmarks.filling import fill
+from tests.benchmarks.history import History
+from tests.benchmarks.measuring import ROUNDS, Plan, explain, index_scans, index_sizes, table_sizes, timings
+from tests.benchmarks.queries import Ask, queries
+from tests.postgres import PostgresServer, Server
+
+SHORT_MESSAGES = 1000
+INGEST_ROUNDS = 7
+EVENTS = {"recent messages": ingest.recent, "messages of all times": ingest.scattered}
+
+SERVER_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
+"""PostgreSQL's defaults are for the smallest machines; with these the long history is still six times the cache."""
+
+BUILD = Path("build/bench")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A database, and what is in it."""
+
+    name: str
+    database: Database
+    history: History
+    queries: dict[str, Ask]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=1_000_000, help="of the long history (default: %(default)s)")
+    messages = parser.parse_args().messages
+    end = times.now()
+    with PostgresServer() as server, _progress() as progress:
+        for name, value in SERVER_SETTINGS.items():
+            server.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        server.restart()
+        with (
+            _subject(server, "short", History(SHORT_MESSAGES, end=end), progress) as short,
+            _subject(server, "long", History(messages, end=end), progress) as long,
+        ):
+            result, plans = _measure(server, short, long, progress)
+    _write(result, plans)
+    _show(result)
+
+
+@contextmanager
+def _subject(server: Server, name: str, history: History, progress: Progress) -> Iterator[Subject]:
+    url = server.create_database(f"history_{name}")
+    upgrade(url)
+    task = progress.add_task(f"fill the {name} history", total=history.messages)
+    fill(url, history, advance=lambda messages: progress.advance(task, messages))
+    with Database(url) as database:
+        yield Subject(name, database, history, queries(database, history))
+
+
+def _measure(
+    server: Server, short: Subject, long: Subject, progress: Progress
+) -> tuple[dict[str, Any], dict[str, list[Plan]]]:
+    """The figures, and the plans with which the queries of the long history are answered."""
+    name = f"history_{long.name}"
+    tables_before, index_bytes = table_sizes(server, name), index_sizes(server, name)
+    server.execute("SELECT pg_stat_reset()", name)
+    task = progress.add_task("ask the queries", total=ROUNDS)
+    asked = timings([(each.database, each.queries) for each in (short, long)], advance=lambda: progress.advance(task))
+    plans = {name: explain(long.database, ask) for name, ask in long.queries.items()}
+    scans_of_queries = index_scans(server, name)
+    rates = _rates(short, long, progress)
+    scans = index_scans(server, name)
+    result = {
+        "messages": {each.name: each.history.messages for each in (short, long)},
+        "ingest": rates,
+        "queries": {
+            query: {
+                **{
+                    each.name: {"ms": timing[query].ms, "rows": timing[query].rows}
+                    for each, timing in zip((short, long), asked, strict=True)
+                },
+                "pages": sum(plan.pages for plan in found),
+                "seq_scans": sorted({table for plan in found for table in plan.seq_scans}),
+            }
+            for query, found in plans.items()
+        },
+        "tables": tables_before,
+        "indexes": {
+            index: {
+                "bytes": size,
+                "queries": scans_of_queries[index],
+                "ingest": scans[index] - scans_of_queries[index],
+            }
+            for index, size in index_bytes.items()
+        },
+    }
+    return result, plans
+
+
+def _rates(short: Subject, long: Subject, progress: Progress) -> dict[str, dict[str, float]]:
+    """Median events per second by kind and history; the rounds of both take turns."""
+    task = progress.add_task("store events", total=INGEST_ROUNDS * len(EVENTS) * 2)
+    taken: dict[str, dict[str, list[float]]] = {kind: {short.name: [], long.name: []} for kind in EVENTS}
+    for _ in range(INGEST_ROUNDS):
+        for kind, make in EVENTS.items():
+            for each in (short, long):
+                events = make(each.database, each.history)
+                taken[kind][each.name].append(ingest.events_per_second(each.database, events))
+                progress.advance(task)
+    return {
+        kind: {name: statistics.median(rates) for name, rates in by_name.items()} for kind, by_name in taken.items()
+    }
+
+
+def _write(result: Mapping[str, Any], plans: Mapping[str, Sequence[Plan]]) -> None:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    (BUILD / "scale.json").write_text(json.dumps(result, indent=2))
+    texts = ["\n".join([f"== {name}", *(plan.text for plan in found)]) for name, found in plans.items()]
+    (BUILD / "explain.txt").write_text("\n\n".join(texts))
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(tables.of_queries(result["queries"]), tables.of_ingest(result["ingest"]))
+    console.print(tables.of_tables(result["tables"]), tables.of_indexes(result["indexes"]))
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+if __name__ == "__main__":
+    main()
