@@ -2,10 +2,7 @@ CREATE VIEW support_messages AS
 SELECT
     m.tag,
     m.reference,
-    (
-        SELECT i.message_id FROM message_ids i
-        WHERE i.message_pk = m.pk ORDER BY i.answered DESC, i.message_id LIMIT 1
-    ) AS message_id,
+    shown.message_id,
     (
         SELECT ${join_text}(ids.message_id, ' ')
         FROM (SELECT i.message_id FROM message_ids i WHERE i.message_pk = m.pk ORDER BY i.message_id) ids
@@ -56,20 +53,23 @@ SELECT
         )
         ELSE 0
     END AS overdue,
-    NOT EXISTS (
-        SELECT 1 FROM recipients r
+    (
+        SELECT count(*) = 0 FROM recipients r
         WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
     ) AS complete
-FROM messages m;
+FROM messages m
+LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
+    SELECT 1 FROM message_ids other
+    WHERE other.message_pk = shown.message_pk AND (
+        other.answered > shown.answered OR (other.answered = shown.answered AND other.message_id < shown.message_id)
+    )
+);
 
 CREATE VIEW support_recipients AS
 SELECT
     m.tag,
     m.reference,
-    (
-        SELECT i.message_id FROM message_ids i
-        WHERE i.message_pk = m.pk ORDER BY i.answered DESC, i.message_id LIMIT 1
-    ) AS message_id,
+    shown.message_id,
     m.sender,
     r.recipient,
     r.position,
@@ -99,6 +99,12 @@ SELECT
     r.updated_at
 FROM recipients r
 JOIN messages m ON m.pk = r.message_pk
+LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
+    SELECT 1 FROM message_ids other
+    WHERE other.message_pk = shown.message_pk AND (
+        other.answered > shown.answered OR (other.answered = shown.answered AND other.message_id < shown.message_id)
+    )
+)
 LEFT JOIN error_codes c ON c.code = r.error_code;
 
 CREATE VIEW support_events AS
@@ -128,6 +134,7 @@ SELECT
             AND (r.event_pk IS NULL OR r.event_pk <> e.pk) THEN 'superseded'
         ELSE 'applied'
     END AS disposition,
+    r.invalid_recipient,
     e.linked_by,
     e.source,
     e.tag AS event_tag,
@@ -138,7 +145,7 @@ LEFT JOIN recipients r ON r.message_pk = e.message_pk AND r.recipient = e.recipi
 LEFT JOIN error_codes c ON c.code = e.error_code;
 
 CREATE VIEW support_extraneous AS
-SELECT * FROM support_events WHERE disposition = 'extraneous';
+SELECT * FROM support_events WHERE disposition = 'extraneous' AND invalid_recipient IS NOT NULL;
 
 CREATE VIEW support_unlinked AS
 SELECT * FROM support_events WHERE disposition = 'unlinked' AND linked_by IS NULL;
@@ -150,7 +157,7 @@ CREATE VIEW support_unreadable AS
 SELECT reason, deliveries, first_received_at, last_received_at, payload, sha256 FROM unreadable_callbacks;
 
 CREATE VIEW support_overdue AS
-SELECT * FROM support_recipients WHERE overdue;
+SELECT * FROM support_recipients WHERE overdue AND status IN ('pending', 'sending', 'sent');
 
 CREATE VIEW support_failures AS
 SELECT
@@ -160,9 +167,9 @@ SELECT
     c.category,
     c.billable,
     c.advice,
-    count(*) AS recipients
+    f.recipients
 FROM (
-    SELECT ${utc_day_of_occurred_at} AS day, error_code FROM recipients WHERE status = 'failed'
+    SELECT ${utc_day_of_occurred_at} AS day, error_code, count(*) AS recipients
+    FROM recipients WHERE status = 'failed' GROUP BY ${utc_day_of_occurred_at}, error_code
 ) f
-LEFT JOIN error_codes c ON c.code = f.error_code
-GROUP BY f.day, f.error_code, c.name, c.category, c.billable, c.advice;
+LEFT JOIN error_codes c ON c.code = f.error_code;
