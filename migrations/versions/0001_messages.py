@@ -96,6 +96,7 @@ def upgrade() -> None:
         comment="One outbound group message, 1 to 10 recipients.",
         if_not_exists=True,
     )
+    op.create_index("messages_created_at_index", "messages", ["created_at"], if_not_exists=True)
     op.create_index("messages_reference_index", "messages", ["reference"], if_not_exists=True)
     op.create_index("messages_send_status_tag_index", "messages", ["send_status", "tag"], if_not_exists=True)
     op.create_index("messages_sender_tag_index", "messages", ["sender", "tag"], if_not_exists=True)

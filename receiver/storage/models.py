@@ -46,6 +46,8 @@ class Message(Base):
         Index("messages_send_status_tag_index", "send_status", "tag"),
         # GET /messages?updatedSince=
         Index("messages_updated_at_index", "updated_at"),
+        # support_messages and support_recipients by day, and newest first
+        Index("messages_created_at_index", "created_at"),
         {"comment": "One outbound group message, 1 to 10 recipients."},
     )
 
