@@ -187,6 +187,7 @@ def upgrade() -> None:
     )
     op.create_index("message_ids_message_pk_index", "message_ids", ["message_pk"], if_not_exists=True)
 
+    op.create_index("message_ids_linked_at_index", "message_ids", ["linked_at"], if_not_exists=True)
     op.create_table(
         "recipients",
         sa.Column("message_pk", KEY, nullable=False, comment="The message; messages.pk."),

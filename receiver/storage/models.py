@@ -141,6 +141,8 @@ class MessageId(Base):
     )
     message_pk: Mapped[int | None] = mapped_column(
         Key, ForeignKey(Message.pk), comment="The message, set once and never changed; null until it is known."
+        # GET /messages?updatedSince=
+        Index("message_ids_linked_at_index", "linked_at"),
     )
     answered: Mapped[bool] = mapped_column(
         Boolean, comment="Whether Bandwidth's answer to our request named it (otherwise only events did)."
