@@ -228,5 +228,13 @@ def upgrade() -> None:
     op.create_index("recipients_updated_at_index", "recipients", ["updated_at"], if_not_exists=True)
 
 
+    op.create_index(
+        "recipients_failed_index",
+        "recipients",
+        ["occurred_at", "error_code"],
+        postgresql_where=sa.text("status = 'failed'"),
+        sqlite_where=sa.text("status = 'failed'"),
+        if_not_exists=True,
+    )
 def downgrade() -> None:
     """Keeps the tables; see above."""

@@ -99,10 +99,18 @@ class Recipient(Base):
     __table_args__ = (
         # GET /messages?to=, newest first, and support_recipients by number
         Index("recipients_recipient_message_pk_index", "recipient", "message_pk"),
-        # GET /messages?status=, ?complete=, and support_failures
+        # GET /messages?status= and ?complete=, and support_overdue
         Index("recipients_status_message_pk_index", "status", "message_pk"),
         # GET /messages?updatedSince=
         Index("recipients_updated_at_index", "updated_at"),
+        # support_failures, counted without a look at the table: few rows
+        Index(
+            "recipients_failed_index",
+            "occurred_at",
+            "error_code",
+            postgresql_where=text("status = 'failed'"),
+            sqlite_where=text("status = 'failed'"),
+        ),
         {"comment": "One number of a message, with its one truthful outcome."},
     )
 
