@@ -158,6 +158,7 @@ def upgrade() -> None:
     op.create_index(
         "events_message_pk_first_received_at_index", "events", ["message_pk", "first_received_at"], if_not_exists=True
     )
+    op.create_index("events_first_received_at_index", "events", ["first_received_at"], if_not_exists=True)
     op.create_index(
         "events_unlinked_index",
         "events",
@@ -185,9 +186,9 @@ def upgrade() -> None:
         comment="Every message id Bandwidth ever named, and the message it stands for once that is known.",
         if_not_exists=True,
     )
+    op.create_index("message_ids_linked_at_index", "message_ids", ["linked_at"], if_not_exists=True)
     op.create_index("message_ids_message_pk_index", "message_ids", ["message_pk"], if_not_exists=True)
 
-    op.create_index("message_ids_linked_at_index", "message_ids", ["linked_at"], if_not_exists=True)
     op.create_table(
         "recipients",
         sa.Column("message_pk", KEY, nullable=False, comment="The message; messages.pk."),
@@ -226,8 +227,6 @@ def upgrade() -> None:
     )
     op.create_index("recipients_status_message_pk_index", "recipients", ["status", "message_pk"], if_not_exists=True)
     op.create_index("recipients_updated_at_index", "recipients", ["updated_at"], if_not_exists=True)
-
-
     op.create_index(
         "recipients_failed_index",
         "recipients",
@@ -236,5 +235,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'failed'"),
         if_not_exists=True,
     )
+
+
 def downgrade() -> None:
     """Keeps the tables; see above."""

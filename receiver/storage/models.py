@@ -141,6 +141,8 @@ class MessageId(Base):
     __table_args__ = (
         # the ids of a message
         Index("message_ids_message_pk_index", "message_pk"),
+        # GET /messages?updatedSince=
+        Index("message_ids_linked_at_index", "linked_at"),
         {"comment": "Every message id Bandwidth ever named, and the message it stands for once that is known."},
     )
 
@@ -149,8 +151,6 @@ class MessageId(Base):
     )
     message_pk: Mapped[int | None] = mapped_column(
         Key, ForeignKey(Message.pk), comment="The message, set once and never changed; null until it is known."
-        # GET /messages?updatedSince=
-        Index("message_ids_linked_at_index", "linked_at"),
     )
     answered: Mapped[bool] = mapped_column(
         Boolean, comment="Whether Bandwidth's answer to our request named it (otherwise only events did)."
@@ -164,6 +164,8 @@ class StoredEvent(Base):
         UniqueConstraint("message_id", "recipient", "type", "error_code", name="events_identity_unique"),
         # GET /messages/{tag}/events, and support_events by tag
         Index("events_message_pk_first_received_at_index", "message_pk", "first_received_at"),
+        # support_events and support_extraneous by day, and newest first
+        Index("events_first_received_at_index", "first_received_at"),
         # support_unlinked and support_inbound: few rows, newest first
         Index(
             "events_unlinked_index",
