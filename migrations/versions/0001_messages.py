@@ -159,6 +159,7 @@ def upgrade() -> None:
         "events_message_pk_first_received_at_index", "events", ["message_pk", "first_received_at"], if_not_exists=True
     )
     op.create_index("events_first_received_at_index", "events", ["first_received_at"], if_not_exists=True)
+    op.create_index("events_recipient_index", "events", ["recipient"], if_not_exists=True)
     op.create_index(
         "events_unlinked_index",
         "events",

@@ -166,6 +166,8 @@ class StoredEvent(Base):
         Index("events_message_pk_first_received_at_index", "message_pk", "first_received_at"),
         # support_events and support_extraneous by day, and newest first
         Index("events_first_received_at_index", "first_received_at"),
+        # support_events, support_unlinked and support_inbound by number
+        Index("events_recipient_index", "recipient"),
         # support_unlinked and support_inbound: few rows, newest first
         Index(
             "events_unlinked_index",
