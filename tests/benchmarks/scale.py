@@ -4,8 +4,10 @@
 
 Two databases on one PostgreSQL, one with a short and one with a long history, are measured in turn, so that only their
 length can make a difference: the rate of ingest, aimed at 0.9 of the short one's at least, and the time of every query,
-aimed at twice the short one's at most. Speed is shown, never asserted. The cache is warm: both fit into the memory of
-the operating system, and everything is asked several times.
+aimed at twice the short one's at most. Speed is shown, never asserted.
+
+Events come about recent messages, so that rate counts; events about messages of all times show the worst that could
+be. The cache is warm: both databases fit into the memory of the operating system, and every query is asked often.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ INGEST_ROUNDS = 7
 EVENTS = {"recent messages": ingest.recent, "messages of all times": ingest.scattered}
 
 SERVER_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
-"""PostgreSQL's defaults are for the smallest machines; with these the long history is still six times the cache."""
+"""PostgreSQL's defaults are for the smallest machines; the long history is still several times as large as that."""
 
 BUILD = Path("build/bench")
 
