@@ -10,8 +10,9 @@ import io
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from flask import Flask, Response
@@ -20,6 +21,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
+from receiver.storage.recording import Tally
 from receiver.web import callbacks, problems
 from receiver.web.authentication import check_callback
 from receiver.web.services import Services
@@ -28,6 +30,10 @@ ORPHAN_SECONDS = 1
 """How often a worker looks whether its parent still lives."""
 
 JSON = [("content-type", "application/json")]
+
+
+Answered = tuple[asyncio.Future[Tally], Future[Tally], asyncio.TimerHandle]
+"""What waits for a tally in the loop, the tally, and what ends the wait."""
 
 
 class Front:
@@ -45,6 +51,8 @@ class Front:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._readers = threading.BoundedSemaphore(max(threads // 2, 1))
         self._loop: Any = None
+        self._answered: deque[Answered] = deque()
+        """What the committer has answered, and the loop has not passed on yet."""
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -65,15 +73,38 @@ class Front:
         """The callback route: what callbacks.receive() does, in the same order."""
         try:
             check_callback(self._services.settings, scope.headers.get("authorization") or "")
-            tally = self._services.committer.submit(await self._read(scope, protocol))
-            async with asyncio.timeout(WAIT_SECONDS):
-                answer = callbacks.answer(await asyncio.wrap_future(tally))
-        except TimeoutError:
-            _respond(protocol, problems.answer(StorageUnavailable(), "callback"))
+            body = await self._read(scope, protocol)
+            answer = callbacks.answer(await self._stored(self._services.committer.submit(body)))
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
             _respond(protocol, problems.answer(error, f"POST {callbacks.PATH}"))
         else:
             protocol.response_bytes(200, JSON, answer)
+
+    def _stored(self, tally: Future[Tally]) -> asyncio.Future[Tally]:
+        """The same, to be awaited. Raises StorageUnavailable when it takes longer than WAIT_SECONDS."""
+        waiting: asyncio.Future[Tally] = self._loop.create_future()
+        too_late = self._loop.call_later(WAIT_SECONDS, tally.cancel)
+        tally.add_done_callback(lambda _: self._queue((waiting, tally, too_late)))
+        return waiting
+
+    def _queue(self, answered: Answered) -> None:
+        self._answered.append(answered)
+        # The committer answers many at once; the loop is woken by the first of them only.
+        if len(self._answered) == 1:
+            self._loop.call_soon_threadsafe(self._pass_on)
+
+    def _pass_on(self) -> None:
+        while self._answered:
+            waiting, tally, too_late = self._answered.popleft()
+            too_late.cancel()
+            if waiting.cancelled():
+                continue
+            if tally.cancelled():
+                waiting.set_exception(StorageUnavailable())
+            elif error := tally.exception():
+                waiting.set_exception(error)
+            else:
+                waiting.set_result(tally.result())
 
     async def _read(self, scope: Any, protocol: Any) -> bytes:
         """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""
@@ -81,18 +112,21 @@ class Front:
         expected = _content_length(scope)
         if expected is not None and expected > longest:
             raise RequestEntityTooLarge
-        body = bytearray()
+        body = b""
         try:
             async with asyncio.timeout(self._body_seconds):
-                async for piece in protocol:
-                    body += piece
-                    if len(body) > longest:
-                        raise RequestEntityTooLarge
+                if expected is not None:
+                    body = await protocol()
+                else:
+                    async for piece in protocol:
+                        body += piece
+                        if len(body) > longest:
+                            raise RequestEntityTooLarge
         except TimeoutError as error:
             raise RequestTimeout("The body did not come in time.") from error
         if expected is not None and len(body) < expected:
             raise BadRequest("The body ended before its Content-Length.")
-        return bytes(body)
+        return body
 
     def _ask_flask(self, scope: Any, protocol: Any) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of Flask's answer."""
