@@ -40,8 +40,8 @@ def parse(body: bytes) -> list[Element]:
     try:
         return [_read(msgspec.json.decode(raw), _text_of(raw)) for raw in _ELEMENTS.decode(body)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # Not the documented array, or not quite JSON: the standard library's judgement is the one that counts.
-        return _parse_slowly(body)
+        # Not the documented array, or not quite JSON: the standard library has the last word.
+        return parse_by_standard_library(body)
 
 
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -52,7 +52,7 @@ def _text_of(raw: msgspec.Raw) -> str:
     return text if text.isascii() and "\x7f" not in text else _ascii(text)
 
 
-def _parse_slowly(body: bytes) -> list[Element]:
+def parse_by_standard_library(body: bytes) -> list[Element]:
     try:
         text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
