@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MARKS := .venv/.installed
 
-.PHONY: install demo test lint bench-scale clean
+.PHONY: install demo test lint bench bench-scale clean
 
 install: $(MARKS)
 
@@ -36,6 +36,9 @@ lint: $(MARKS)-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(MARKS)-bench
+	$(BIN)/python -m tests.benchmarks.bench
 
 bench-scale: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.scale
