@@ -165,6 +165,18 @@ def _raise_standings(dialect: str) -> Update:
         Recipient.standing < given.c.standing,
         given.c.invalid_recipient & ~Recipient.invalid_recipient,
     )
+    better = Recipient.standing < given.c.standing
+    improve = (
+        update(Recipient)
+        .where(_is_given(given), news)
+        .values({name: case((better, given.c[name]), else_=Recipient.__table__.c[name]) for name in OUTCOME})
+        .values(
+            invalid_recipient=or_(Recipient.invalid_recipient, given.c.invalid_recipient),
+            updated_at=given.c.updated_at,
+        )
+    )
+    if dialect == "sqlite":  # one writer at a time needs no locks
+        return improve
     locked = (
         select(Recipient.message_pk, Recipient.recipient)
         .join(given, _is_given(given))
@@ -173,16 +185,7 @@ def _raise_standings(dialect: str) -> Update:
         .with_for_update(of=Recipient)
         .cte("locked")
     )
-    better = Recipient.standing < given.c.standing
-    return (
-        update(Recipient)
-        .where(_is_given(locked), _is_given(given), news)
-        .values({name: case((better, given.c[name]), else_=Recipient.__table__.c[name]) for name in OUTCOME})
-        .values(
-            invalid_recipient=or_(Recipient.invalid_recipient, given.c.invalid_recipient),
-            updated_at=given.c.updated_at,
-        )
-    )
+    return improve.where(_is_given(locked))
 
 
 def _is_given(given: FromClause) -> ColumnElement[bool]:

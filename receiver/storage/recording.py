@@ -206,10 +206,10 @@ def _event_upsert(dialect: str) -> Any:
         literal_column(
             "(SELECT m.receipts FROM messages m WHERE m.pk = events.message_pk AND m.send_status = 'accepted')", Boolean
         ).label("receipts"),
-        # The tag of the message that its message id stands for.
+        # The tag of the message that its message id stands for; without the cast SQLite would read all of them.
         literal_column(
             "(SELECT m.tag FROM message_ids i JOIN messages m ON m.pk = i.message_pk"
-            " WHERE i.message_id = events.message_id)",
+            " WHERE i.message_id = CAST(events.message_id AS TEXT))",
             String,
         ).label("bound_tag"),
     )
