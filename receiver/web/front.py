@@ -71,19 +71,20 @@ class Front:
 
     async def _receive(self, scope: Any, protocol: Any) -> None:
         """The callback route: what callbacks.receive() does, in the same order."""
+        until = self._loop.time() + WAIT_SECONDS
         try:
             check_callback(self._services.settings, scope.headers.get("authorization") or "")
             body = await self._read(scope, protocol)
-            answer = callbacks.answer(await self._stored(self._services.committer.submit(body)))
+            answer = callbacks.answer(await self._stored(self._services.committer.submit(body), until))
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
             _respond(protocol, problems.answer(error, f"POST {callbacks.PATH}"))
         else:
             protocol.response_bytes(200, JSON, answer)
 
-    def _stored(self, tally: Future[Tally]) -> asyncio.Future[Tally]:
-        """The same, to be awaited. Raises StorageUnavailable when it takes longer than WAIT_SECONDS."""
+    def _stored(self, tally: Future[Tally], until: float) -> asyncio.Future[Tally]:
+        """The same, to be awaited. Raises StorageUnavailable at ``until``, in seconds of the loop's clock."""
         waiting: asyncio.Future[Tally] = self._loop.create_future()
-        too_late = self._loop.call_later(WAIT_SECONDS, tally.cancel)
+        too_late = self._loop.call_at(until, tally.cancel)
         tally.add_done_callback(lambda _: self._queue((waiting, tally, too_late)))
         return waiting
 
@@ -112,18 +113,21 @@ class Front:
         expected = _content_length(scope)
         if expected is not None and expected > longest:
             raise RequestEntityTooLarge
-        body = b""
+        pieces = []
+        size = 0
         try:
             async with asyncio.timeout(self._body_seconds):
                 if expected is not None:
-                    body = await protocol()
+                    pieces = [await protocol()]
                 else:
                     async for piece in protocol:
-                        body += piece
-                        if len(body) > longest:
+                        pieces.append(piece)
+                        size += len(piece)
+                        if size > longest:
                             raise RequestEntityTooLarge
         except TimeoutError as error:
             raise RequestTimeout("The body did not come in time.") from error
+        body = b"".join(pieces)
         if expected is not None and len(body) < expected:
             raise BadRequest("The body ended before its Content-Length.")
         return body
