@@ -135,22 +135,14 @@ def merge(
 
 def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> None:
     """Makes each recipient show the best of what is said now and was said before; nothing else is written."""
+    updated_at = instant(now)
     rows = []
     for (message_pk, recipient), said in sorted(statements.items()):
-        values = outcome_values(said[0] if len(said) == 1 else max(said, key=lambda each: standing(each.event)))
-        rows.append(
-            values
-            | {
-                "message_pk": message_pk,
-                "recipient": recipient,
-                "standing": octets(values["standing"]),
-                "occurred_at": instant(values["occurred_at"]),
-                "invalid_recipient": any(
-                    says_invalid_recipient(each.event.type, each.event.error_code) for each in said
-                ),
-                "updated_at": instant(now),
-            }
-        )
+        row = outcome_values(said[0] if len(said) == 1 else max(said, key=lambda each: standing(each.event)))
+        row["message_pk"], row["recipient"], row["updated_at"] = message_pk, recipient, updated_at
+        row["standing"], row["occurred_at"] = octets(row["standing"]), instant(row["occurred_at"])
+        row["invalid_recipient"] = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
+        rows.append(row)
     connection = session.connection()
     connection.execute(_raise_standings(connection.dialect.name), parameter(rows))
 
