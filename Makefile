@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MARKS := .venv/.installed
 
-.PHONY: install demo test lint bench bench-scale clean
+.PHONY: install demo test lint bench bench-scale torture clean
 
 install: $(MARKS)
 
@@ -42,6 +42,9 @@ bench: $(MARKS)-bench
 
 bench-scale: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.scale
+
+torture: $(MARKS)-test
+	$(BIN)/python -m tests.torture.torture
 
 clean:
 	rm -rf .venv build *.egg-info
