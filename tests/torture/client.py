@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, repeat
 from random import Random
 
 from tests.builders import CALLBACK_AUTH
@@ -19,6 +18,9 @@ from tests.torture.stream import Callback
 
 TIMEOUT = 10.0
 """Seconds Bandwidth waits for an answer."""
+
+AGAIN_SECONDS = 0.01
+"""Between two callbacks that come again when the stream has ended before the faults."""
 
 PATIENCE = 60.0
 """Seconds that the last deliveries may take; Bandwidth would go on for 24 hours."""
@@ -74,7 +76,7 @@ class Connection:
 class Bandwidth:
     """Posts every callback when it is due."""
 
-    def __init__(self, ports: Sequence[int], callbacks: Sequence[Callback], *, seed: int) -> None:
+    def __init__(self, ports: Sequence[int], callbacks: Sequence[Callback], chance: Random) -> None:
         self.deliveries = [Delivery(each) for each in callbacks]
         self.answers: Counter[str] = Counter()
         """How attempts ended, in words."""
@@ -82,7 +84,7 @@ class Bandwidth:
         """How many of the next attempts stop in the middle of the body."""
         self._padding = b""
         self._finishing = False
-        self._chance = Random(seed)
+        self._chance = chance
         self._connections = [Connection(port) for port in ports for _ in range(CONNECTIONS // len(ports))]
         self._free: asyncio.Queue[Connection]
 
@@ -94,10 +96,6 @@ class Bandwidth:
             yield
         finally:
             self._padding = b""
-
-    @property
-    def unacknowledged(self) -> int:
-        return sum(each.attempts > 0 and not each.acknowledged for each in self.deliveries)
 
     async def post_all(self) -> None:
         """Until it is told to finish; what is not acknowledged within PATIENCE then is left unacknowledged."""
@@ -119,14 +117,18 @@ class Bandwidth:
     async def _due(self) -> AsyncIterator[Delivery]:
         """Each in its time, and after the last one any of them again, until told to finish."""
         begun = time.monotonic()
-        again = (self._chance.choice(self.deliveries) for _ in repeat(None))
-        for delivery in chain(self.deliveries, again):
-            due = max(begun + delivery.callback.due, time.monotonic() + 0.01 * (delivery.attempts > 0))
-            while (left := due - time.monotonic()) > 0 and not self._finishing:
-                await asyncio.sleep(min(left, 0.1))
-            if self._finishing:
+        for delivery in self.deliveries:
+            if not await self._goes_on(begun + delivery.callback.due):
                 return
             yield delivery
+        while await self._goes_on(time.monotonic() + AGAIN_SECONDS):
+            yield self._chance.choice(self.deliveries)
+
+    async def _goes_on(self, until: float) -> bool:
+        """Waits until that time; whether something may be begun then."""
+        while (left := until - time.monotonic()) > 0 and not self._finishing:
+            await asyncio.sleep(min(left, 0.1))
+        return not self._finishing
 
     async def _deliver(self, delivery: Delivery) -> None:
         wanted = delivery.acknowledged + (2 if self._chance.random() < 0.05 else 1)
@@ -176,9 +178,12 @@ class Bandwidth:
             connection.close()
             await connection.open()
         delivery.possible += 1
-        status, _, said = await connection.exchange(_head(len(body), _AUTHORIZATION), body)
+        status, head, said = await connection.exchange(_head(len(body), _AUTHORIZATION), body)
         delivery.possible -= status in UNREAD
-        return status, str(status) if status == 200 else f"{status} {json.loads(said)['detail']}"
+        if 200 <= status < 300:
+            return status, str(status)
+        later = "" if b"retry-after:" in head else " (without Retry-After)"
+        return status, f"{status} {json.loads(said)['detail']}{later}"
 
 
 def _head(length: int, authorization: bytes = b"") -> bytes:

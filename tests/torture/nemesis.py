@@ -68,6 +68,7 @@ class Nemesis:
     def _is_stored(self, port: int) -> bool:
         """Whether a callback that nobody sent before is acknowledged."""
         probe = Delivery(make_probe(next(self._numbers)))
+        probe.attempts += 1
         self.probes.append(probe)
         try:
             answer = requests.post(

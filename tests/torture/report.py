@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from statistics import median
@@ -24,7 +25,7 @@ def sentence(injected: Injected) -> str:
 
 
 def show(results: Iterable[Result]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     for result in results:
         console.print(_faults(result), _figures(result))
         for finding in [*result.findings.lost[:SHOWN], *result.findings.wrong[:SHOWN]]:
@@ -55,13 +56,14 @@ def _figures(result: Result) -> Table:
 def figures(result: Result) -> Iterator[tuple[str, int | str]]:
     sent = result.deliveries
     yield "callbacks sent", len(sent)
-    yield "elements in them", sum(len(each.callback.told) for each in sent)
+    yield "events and other elements in them", sum(len(each.callback.told) for each in sent)
     yield "attempts", sum(each.attempts for each in sent)
-    for said, times in sorted(result.bandwidth.answers.items()):
+    for said, times in sorted(result.answers.items()):
         yield f"  ended: {said}", times
     yield "faults injected", len(result.injected)
-    yield "acknowledged callbacks", sum(each.acknowledged > 0 for each in sent)
-    yield "not acknowledged at the end", result.bandwidth.unacknowledged
+    yield "callbacks acknowledged", sum(each.acknowledged > 0 for each in sent)
+    yield "not acknowledged at the end", result.unacknowledged
+    yield "different ones stored", result.stored
     yield "lost", len(result.findings.lost)
     yield "wrong", len(result.findings.wrong)
     yield "tracebacks in the servers' logs", result.tracebacks

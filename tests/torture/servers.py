@@ -32,7 +32,7 @@ class Server:
 
     def start(self) -> None:
         """What an init system does at first, and when the server has ended."""
-        child, _ = self._stack.enter_context(serving(self._folder, self._environment, port=self.port))
+        child, self.api = self._stack.enter_context(serving(self._folder, self._environment, port=self.port))
         self.children.append(child)
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 from receiver.core.events import Event, Unreadable
 from tests.builders import NOON, make_element
 
-PER_MESSAGE = 14
+PER_MESSAGE = 10
 """Callbacks about one message, roughly: of 1 to 10 recipients, each with the events of one life."""
 
 LIVES = (

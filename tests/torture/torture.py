@@ -8,39 +8,32 @@ import logging
 import signal
 import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 
 from rich.console import Console
 from rich.progress import Progress
 
-from receiver.core import times
-from receiver.core.messages import Accepted
-from receiver.errors import StorageUnavailable
-from receiver.storage.database import Database, Session
-from receiver.storage.outbox import add_submitting, record_answer
-from tests.builders import make_message
+from receiver.storage.database import Database
 from tests.postgres import PostgresServer
-from tests.processes import environment, run, wait_for
+from tests.processes import environment, run
 from tests.torture import report
-from tests.torture.checking import Findings, check, read_stored
+from tests.torture.checking import Findings, Stored, check, read_stored
 from tests.torture.client import Bandwidth, Delivery
 from tests.torture.faults import Scene
 from tests.torture.nemesis import Injected, Nemesis
+from tests.torture.sending import record_late_answers, store_messages
 from tests.torture.servers import Server
 from tests.torture.storages import Postgres, Sqlite, Storage
 from tests.torture.stream import Sent, Stream
 
 ENGINES = ("postgresql", "sqlite")
 SERVERS = 2
-TOGETHER = 100
-"""Messages stored in one transaction before the start."""
 
 
 @dataclass(frozen=True)
@@ -53,105 +46,107 @@ class Plan:
     longest: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What was done on one engine, and what was found."""
 
     engine: str
     plan: Plan
+    messages: int
     injected: Sequence[Injected]
-    bandwidth: Bandwidth
+    answers: Counter[str]
+    """What the client heard."""
     deliveries: Sequence[Delivery]
-    """Those of the client and of the nemesis."""
+    """The callbacks that were posted at least once, by the client and by the nemesis."""
+    unacknowledged: int
+    """Of the client's, at the end."""
+    stored: int
+    """Different events and unreadable elements."""
     findings: Findings
     recomputed: str
     """What `receiver recompute --check` said last."""
     tracebacks: int
+    """In the servers' logs."""
 
     @property
     def is_good(self) -> bool:
         recovered = all(each.recovered_after is not None for each in self.injected)
-        complaints = self.findings.lost or self.findings.wrong or self.bandwidth.unacknowledged or self.tracebacks
-        return recovered and not complaints and self.recomputed.endswith(" 0 differences")
+        complaints = self.findings.lost or self.findings.wrong or self.unacknowledged or self.tracebacks
+        return recovered and not complaints and self.recomputed == f"{self.messages} messages, 0 differences"
 
 
 def torture(engine: str, plan: Plan, folder: Path, *, told: Callable[[Injected], None]) -> Result:
     """Everything on one engine; ``told`` hears of every fault."""
     stream = Stream(seed=plan.seed, per_second=plan.per_second, seconds=plan.seconds)
     with ExitStack() as stack:
-        storage = stack.enter_context(_storage(engine, folder, fsync=plan.longest > 5))
+        storage = stack.enter_context(_storage(engine, folder))
         database = stack.enter_context(Database(storage.url))
-        keys = _store_messages(database, stream.messages)
         settings = environment(storage.url)
         servers = [stack.enter_context(Server(folder, settings)) for _ in range(SERVERS)]
-        client = Bandwidth([each.port for each in servers], stream.callbacks, seed=plan.seed)
+        client = Bandwidth([each.port for each in servers], stream.callbacks, Random(plan.seed))
         nemesis = Nemesis(Scene(servers, client, storage, Random(plan.seed), plan.longest))
-        threads = stack.enter_context(ThreadPoolExecutor(2))
-        stack.callback(client.finish)
-        posting = threads.submit(asyncio.run, client.post_all())
-        answering = threads.submit(_record_answers, database, stream.messages, keys)
-        injected = []
-        for each in nemesis.torment(seconds=plan.seconds):
-            injected.append(each)
-            told(each)
-        client.finish()
-        answering.result()
-        posting.result()
-        deliveries = [*client.deliveries, *nemesis.probes]
-        findings = check(stream.messages, deliveries, read_stored(database))
-        recomputed = run("recompute", "--check", environment=settings, folder=folder).stdout.splitlines()[-1]
-        tracebacks = sum(child.output.count("Traceback") for server in servers for child in server.children)
-        return Result(engine, plan, injected, client, deliveries, findings, recomputed, tracebacks)
-
-
-@contextmanager
-def _storage(engine: str, folder: Path, *, fsync: bool) -> Iterator[Storage]:
-    if engine == "sqlite":
-        yield Sqlite(folder)
-        return
-    with PostgresServer(fsync=fsync) as server:
-        yield Postgres(server)
-
-
-def _store_messages(database: Database, messages: Sequence[Sent]) -> list[int]:
-    """As the application has them before Bandwidth is called; their keys."""
-    now = times.whole_millisecond(times.now())
-
-    def store(session: Session, sent: Sent) -> int:
-        deadline, overdue_at = now + timedelta(seconds=60), now + timedelta(hours=27)
-        message = make_message(*sent.to)
-        pk = add_submitting(session, message, tag=sent.tag, now=now, deadline=deadline, overdue_at=overdue_at)
-        if not sent.answered_at:
-            record_answer(session, pk, attempt=1, answer=Accepted(message_id=sent.message_id), now=now)
-        return pk
-
-    keys: list[int] = []
-    for start in range(0, len(messages), TOGETHER):
-        some = messages[start : start + TOGETHER]
-        keys += database.write(lambda session, some=some: [store(session, sent) for sent in some])
-    return keys
-
-
-def _record_answers(database: Database, messages: Sequence[Sent], keys: Sequence[int]) -> None:
-    """Bandwidth's answers, each in its time, whatever befalls the database meanwhile."""
-    begun = time.monotonic()
-    late = sorted(
-        (sent.answered_at, pk, sent.message_id) for sent, pk in zip(messages, keys, strict=True) if sent.answered_at
-    )
-    for due, pk, message_id in late:
-        time.sleep(max(begun + due - time.monotonic(), 0))
-        wait_for(
-            lambda pk=pk, message_id=message_id: _is_recorded(database, pk, message_id), "an answer to be recorded"
+        injected = _torment(database, stream, client, nemesis, plan.seconds, told)
+        deliveries = [each for each in (*client.deliveries, *nemesis.probes) if each.attempts]
+        stored = read_stored(database)
+        findings = check(stream.messages, deliveries, stored)
+        findings.wrong += _api_differences(servers, stream.messages[:: len(stream.messages) // 20 + 1], stored)
+        return Result(
+            engine=engine,
+            plan=plan,
+            messages=len(stream.messages),
+            injected=injected,
+            answers=client.answers,
+            deliveries=deliveries,
+            unacknowledged=sum(each.attempts > 0 and not each.acknowledged for each in client.deliveries),
+            stored=len(stored.events) + len(stored.unreadable),
+            findings=findings,
+            recomputed=run("recompute", "--check", environment=settings, folder=folder).stdout.splitlines()[-1],
+            tracebacks=sum(child.output.count("Traceback") for server in servers for child in server.children),
         )
 
 
-def _is_recorded(database: Database, pk: int, message_id: str) -> bool:
-    answer = Accepted(message_id=message_id)
-    try:
-        database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
-    except StorageUnavailable:
-        return False
-    return True
+def _torment(
+    database: Database,
+    stream: Stream,
+    client: Bandwidth,
+    nemesis: Nemesis,
+    seconds: float,
+    told: Callable[[Injected], None],
+) -> list[Injected]:
+    """Callbacks, late answers and faults, all at the same time; returns when the callbacks have settled."""
+    injected = []
+    keys = store_messages(database, stream.messages)
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            posting = threads.submit(asyncio.run, client.post_all())
+            answering = threads.submit(record_late_answers, database, stream.messages, keys)
+            for each in nemesis.torment(seconds=seconds):
+                injected.append(each)
+                told(each)
+        finally:
+            client.finish()
+        answering.result()
+        posting.result()
+    return injected
+
+
+def _api_differences(servers: Sequence[Server], messages: Sequence[Sent], stored: Stored) -> Iterator[str]:
+    """Every server says of these messages what the support views say."""
+    shown = {(row["tag"], row["recipient"]): (row["status"], row["error_code"]) for row in stored.recipients}
+    for server in servers:
+        for sent in messages:
+            for each in server.api.message(sent.tag)["recipients"]:
+                if (each["status"], each["errorCode"]) != shown[sent.tag, each["to"]]:
+                    yield f"port {server.port} shows {each} for {sent.tag}"
+
+
+@contextmanager
+def _storage(engine: str, folder: Path) -> Iterator[Storage]:
+    if engine == "sqlite":
+        yield Sqlite(folder)
+        return
+    with PostgresServer() as server:
+        yield Postgres(server)
 
 
 def main() -> None:

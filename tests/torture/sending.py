@@ -1,0 +1,56 @@
+"""The application's side: the messages that the events are about, and Bandwidth's answers, some of them late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+from receiver.core import times
+from receiver.core.messages import Accepted
+from receiver.errors import StorageUnavailable
+from receiver.storage.database import Database, Session
+from receiver.storage.outbox import add_submitting, record_answer
+from tests.builders import make_message
+from tests.processes import wait_for
+from tests.torture.stream import Sent
+
+TOGETHER = 100
+"""Messages in one transaction."""
+
+
+def store_messages(database: Database, messages: Sequence[Sent]) -> list[int]:
+    """As they are stored before Bandwidth is called, and most with its answer already; their keys."""
+    keys: list[int] = []
+    for start in range(0, len(messages), TOGETHER):
+        some = messages[start : start + TOGETHER]
+        keys += database.write(lambda session, some=some: [_store(session, sent) for sent in some])
+    return keys
+
+
+def _store(session: Session, sent: Sent) -> int:
+    now = times.whole_millisecond(times.now())
+    deadline, overdue_at = now + timedelta(seconds=60), now + timedelta(hours=27)
+    message = make_message(*sent.to)
+    pk = add_submitting(session, message, tag=sent.tag, now=now, deadline=deadline, overdue_at=overdue_at)
+    if not sent.answered_at:
+        record_answer(session, pk, attempt=1, answer=Accepted(message_id=sent.message_id), now=now)
+    return pk
+
+
+def record_late_answers(database: Database, messages: Sequence[Sent], keys: Sequence[int]) -> None:
+    """Each in its time, or as soon as the database takes it."""
+    begun = time.monotonic()
+    for sent, pk in sorted(zip(messages, keys, strict=True), key=lambda pair: pair[0].answered_at):
+        if sent.answered_at:
+            time.sleep(max(begun + sent.answered_at - time.monotonic(), 0))
+            wait_for(lambda sent=sent, pk=pk: is_recorded(database, sent, pk), "an answer to be recorded")
+
+
+def is_recorded(database: Database, sent: Sent, pk: int) -> bool:
+    answer = Accepted(message_id=sent.message_id)
+    try:
+        database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
+    except StorageUnavailable:
+        return False
+    return True
