@@ -128,7 +128,8 @@ def disk_filled(scene: Scene) -> str:
         scene.hold()
     finally:
         scene.storage.limit_files(scene.servers, "unlimited")
-    return f"at least {refused} callbacks refused{scene.storage.revive()}"
+        revived = scene.storage.revive()
+    return f"at least {refused} callbacks refused{revived}"
 
 
 def limit_files(processes: Sequence[psutil.Process], largest: str, account: struct_passwd | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from receiver.core import times
 from receiver.core.messages import Accepted
@@ -17,6 +18,10 @@ from tests.torture.stream import Sent
 
 TOGETHER = 100
 """Messages in one transaction."""
+
+
+LONGEST_FAULT = 180.0
+"""Seconds for which the database may be away: a fault that did not happen as it should is given up before."""
 
 
 def store_messages(database: Database, messages: Sequence[Sent]) -> list[int]:
@@ -44,7 +49,8 @@ def record_late_answers(database: Database, messages: Sequence[Sent], keys: Sequ
     for sent, pk in sorted(zip(messages, keys, strict=True), key=lambda pair: pair[0].answered_at):
         if sent.answered_at:
             time.sleep(max(begun + sent.answered_at - time.monotonic(), 0))
-            wait_for(lambda sent=sent, pk=pk: is_recorded(database, sent, pk), "an answer to be recorded")
+            recorded = partial(is_recorded, database, sent, pk)
+            wait_for(recorded, "an answer to be recorded", seconds=LONGEST_FAULT)
 
 
 def is_recorded(database: Database, sent: Sent, pk: int) -> bool:
