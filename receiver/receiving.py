@@ -8,11 +8,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Self
 
 from receiver.bandwidth import callbacks
@@ -45,20 +44,15 @@ class Waiting:
     elements: Sequence[Element]
     size: int
     """Bytes of its body."""
-    tally: Future[Tally] = field(default_factory=Future)
-    """Cancelled by whoever does not wait for it any longer."""
+    answer: Callable[[Tally | Exception], object]
+    """Is called once, by the committer's thread, and must neither wait nor fail."""
+    given_up: bool = False
+    """Set by whoever does not wait for the answer any longer."""
     fates: list[Fate] = field(default_factory=list)
     """Of the elements that are stored."""
 
     def portion(self, room: int) -> Sequence[Element]:
         return self.elements[len(self.fates) : len(self.fates) + room]
-
-    def answer(self, answer: Tally | Exception) -> None:
-        with suppress(InvalidStateError):  # nobody waits for it any longer
-            if isinstance(answer, Exception):
-                self.tally.set_exception(answer)
-            else:
-                self.tally.set_result(answer)
 
 
 class Committer:
@@ -76,13 +70,13 @@ class Committer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def submit(self, body: bytes) -> Future[Tally]:
-        """What will become of the callback's elements, known after the commit; or StorageUnavailable.
+    def submit(self, body: bytes, answer: Callable[[Tally | Exception], object]) -> Waiting:
+        """Takes a callback; ``answer`` hears what became of its elements, after the commit.
 
         Raises NotJSON when the body has no elements at all, and StorageUnavailable when too much waits already:
         Bandwidth sends it again for 24 hours after any answer but 2xx, so nothing is lost by saying so.
         """
-        callback = Waiting(callbacks.parse(body), len(body))
+        callback = Waiting(callbacks.parse(body), len(body), answer)
         with self._changed:
             if self._closing:
                 raise StorageUnavailable("The service is stopping; try again.")
@@ -95,16 +89,20 @@ class Committer:
                 self._thread.start()
             if len(self._waiting) >= self._wanted:
                 self._changed.notify()
-        return callback.tally
+        return callback
 
     def receive(self, body: bytes) -> Tally:
         """Like submit, and waits for it. Raises StorageUnavailable also when that takes longer than WAIT_SECONDS."""
-        tally = self.submit(body)
+        answers: SimpleQueue[Tally | Exception] = SimpleQueue()
+        callback = self.submit(body, answers.put)
         try:
-            return tally.result(WAIT_SECONDS)
-        except TimeoutError as error:
-            tally.cancel()
+            answer = answers.get(timeout=WAIT_SECONDS)
+        except Empty as error:
+            callback.given_up = True
             raise StorageUnavailable from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """Refuses what comes from now on, and returns when everything that was taken is answered."""
@@ -162,7 +160,7 @@ class Committer:
         while self._waiting and room > 0:
             callback = self._waiting.popleft()
             self._bytes -= callback.size
-            if not callback.tally.cancelled():
+            if not callback.given_up:
                 portion = callback.portion(room)
                 room -= max(len(portion), 1)
                 yield callback, portion

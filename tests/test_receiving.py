@@ -54,6 +54,20 @@ def fail(error: Exception) -> Callable[[], object]:
     return end
 
 
+def submit(committer: Committer, body: bytes) -> Future[Tally]:
+    """What the committer answers, when it does."""
+    future: Future[Tally] = Future()
+
+    def answer(answer: Tally | Exception) -> None:
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    committer.submit(body, answer)
+    return future
+
+
 @pytest.fixture
 def gate() -> Gate:
     return Gate()
@@ -63,7 +77,7 @@ def gate() -> Gate:
 def gated(gate: Gate) -> Iterator[Committer]:
     """A committer that is storing one callback, and can be told what becomes of everything else."""
     committer = Committer(gate)  # type: ignore[arg-type]
-    committer.submit(ONE)
+    submit(committer, ONE)
     assert gate.begun.acquire(timeout=30)
     yield committer
     for _ in range(10):
@@ -72,7 +86,7 @@ def gated(gate: Gate) -> Iterator[Committer]:
 
 
 def test_what_waits_together_is_stored_in_one_transaction_and_answered_after_it(gate: Gate, gated: Committer) -> None:
-    waiting = [gated.submit(ONE) for _ in range(5)]
+    waiting = [submit(gated, ONE) for _ in range(5)]
     gate.let(fates(1))
     assert gate.begun.acquire(timeout=30)
     assert not any(each.done() for each in waiting)
@@ -84,13 +98,13 @@ def test_what_waits_together_is_stored_in_one_transaction_and_answered_after_it(
 
 
 def test_who_comes_when_the_queue_is_full_is_refused_at_once(gate: Gate, gated: Committer) -> None:
-    waiting = [gated.submit(ONE) for _ in range(WAITING_CALLBACKS)]
+    waiting = [submit(gated, ONE) for _ in range(WAITING_CALLBACKS)]
     with pytest.raises(StorageUnavailable, match="Too many callbacks"):
-        gated.submit(ONE)
+        submit(gated, ONE)
     gate.let(fates(1))
     gate.let(fates(PORTION))
     waiting[0].result(30)
-    assert gated.submit(ONE)
+    assert submit(gated, ONE)
     gate.let(fates(PORTION))
 
 
@@ -98,10 +112,10 @@ def test_bodies_that_fill_the_queue_are_refused_though_they_are_few(
     gate: Gate, gated: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "WAITING_BYTES", 2 * len(ONE))
-    gated.submit(ONE)
-    gated.submit(ONE)
+    submit(gated, ONE)
+    submit(gated, ONE)
     with pytest.raises(StorageUnavailable, match="Too many callbacks"):
-        gated.submit(ONE)
+        submit(gated, ONE)
 
 
 def test_who_waited_long_enough_is_told_so_and_is_not_stored_any_more(
@@ -110,7 +124,7 @@ def test_who_waited_long_enough_is_told_so_and_is_not_stored_any_more(
     monkeypatch.setattr(receiving, "WAIT_SECONDS", 0.01)
     with pytest.raises(StorageUnavailable):
         gated.receive(ONE)
-    another = gated.submit(ONE)
+    another = submit(gated, ONE)
     gate.let(fates(1))
     assert gate.begun.acquire(timeout=30)
     gate.let(fates(1))
@@ -118,11 +132,11 @@ def test_who_waited_long_enough_is_told_so_and_is_not_stored_any_more(
 
 
 def test_a_stopping_committer_finishes_what_it_took_and_refuses_the_rest(gate: Gate, gated: Committer) -> None:
-    taken = [gated.submit(ONE) for _ in range(3)]
+    taken = [submit(gated, ONE) for _ in range(3)]
     with ThreadPoolExecutor() as pool:
         closing = pool.submit(gated.close)
         with pytest.raises(StorageUnavailable, match="stopping"):
-            taken.extend(gated.submit(ONE) for _ in range(WAITING_CALLBACKS))
+            taken.extend(submit(gated, ONE) for _ in range(WAITING_CALLBACKS))
         assert not closing.done()
         gate.let(fates(1))
         gate.let(fates(len(taken)))
@@ -131,7 +145,7 @@ def test_a_stopping_committer_finishes_what_it_took_and_refuses_the_rest(gate: G
 
 
 def test_a_database_that_does_not_answer_is_asked_once_for_all_who_wait(gate: Gate, gated: Committer) -> None:
-    waiting = [gated.submit(ONE) for _ in range(3)]
+    waiting = [submit(gated, ONE) for _ in range(3)]
     gate.let(fates(1))
     gate.let(fail(StorageUnavailable()))
     for each in waiting:
@@ -157,9 +171,9 @@ def test_what_cannot_be_stored_does_no_harm_to_its_neighbours(database: Database
     tag, _ = store_message(database, ALICE, BOB, CAROL)
     numbers = [ALICE, CAROL, BOB]
     with Committer(Fussy()) as committer:  # type: ignore[arg-type]
-        together = committer.submit(make_body(*(make_element("sent", number, tag=tag) for number in numbers)))
+        together = submit(committer, make_body(*(make_element("sent", number, tag=tag) for number in numbers)))
         alone: list[Future[Tally]] = [
-            committer.submit(make_body(make_element("delivered", number, tag=tag))) for number in numbers
+            submit(committer, make_body(make_element("delivered", number, tag=tag))) for number in numbers
         ]
     assert [isinstance(each.exception(30), type(error)) for each in (together, *alone)] == [True, False, True, False]
     assert {(row.recipient, row.type) for row in events(database)} == {
@@ -187,10 +201,11 @@ def test_everybody_hears_of_his_own_elements_whoever_they_were_stored_with(datab
     patient = Patient(database)
     with Committer(patient) as committer:  # type: ignore[arg-type]
         ours, foreign = make_element("sent", ALICE, tag=tag), make_element("sent", message_id="foreign")
-        first = committer.submit(ONE)
+        first = submit(committer, ONE)
         assert patient.begun.wait(30)
         waiting = [
-            committer.submit(make_body(*elements)) for elements in ([ours], [ours, foreign], [foreign, {"type": 7}], [])
+            submit(committer, make_body(*elements))
+            for elements in ([ours], [ours, foreign], [foreign, {"type": 7}], [])
         ]
         patient.free.set()
     assert patient.transactions == 2
@@ -220,7 +235,7 @@ def test_a_callback_of_several_portions_is_counted_as_one(database: Database) ->
 
 def test_a_body_that_is_not_json_waits_for_nothing(gated: Committer) -> None:
     with pytest.raises(NotJSON):
-        gated.submit(b"[")
+        submit(gated, b"[")
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -58,15 +58,13 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url, pool_size=10, max_overflow=0, pool_timeout=POOL_SECONDS)
         self._is_sqlite = is_sqlite(url)
+        if not self._is_sqlite:
+            event.listen(self.engine, "connect", _prepare_postgres)
+            event.listen(self.engine, "begin", _begin_postgres)
         # SQLite has one writer at a time; waiting here is fair, waiting in its busy loop is not.
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
         self._writing = self.engine.execution_options(writes=True)
-        self._reading = (
-            self.engine
-            if self._is_sqlite
-            else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        )
 
     def write(self, work: Callable[[Session], Result]) -> Result:
         """What ``work`` returns, after its transaction is durable. Tried again when it lost to another transaction.
@@ -91,7 +89,7 @@ class Database:
         Raises StorageUnavailable within 10 seconds when the database does not answer.
         """
         try:
-            with self._session(self._reading, until=time.monotonic() + GIVE_UP_SECONDS) as session:
+            with self._session(self.engine, until=time.monotonic() + GIVE_UP_SECONDS) as session:
                 yield session
         except SQLAlchemyError as error:
             raise _unavailable(error) from error
@@ -113,7 +111,7 @@ class Database:
             session = stack.enter_context(Session(connection, expire_on_commit=False))
             yield session
             session.commit()
-            connection.commit()  # where the transaction began before the session, it is the connection's
+            connection.commit()  # the transaction began before the session, and is the connection's
 
     def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:
         """A connection that works, and is watched for as long as the stack holds it."""
@@ -124,7 +122,7 @@ class Database:
                     driver: Any = connection.connection.driver_connection
                     this_attempt.enter_context(self._watchdog.watching(driver, until=until))
                 try:
-                    self._limit(connection)
+                    connection.begin()
                 except DBAPIError as error:
                     # While it was idle, somebody ended it; nothing was lost, and the next one will be new.
                     if error.connection_invalidated and attempts_left and time.monotonic() < until:
@@ -146,20 +144,31 @@ class Database:
         finally:
             self._writers_turn.release()
 
-    def _limit(self, connection: Connection) -> None:
-        # Per transaction and not per session: a pooler such as PgBouncer hands sessions round.
-        if not self._is_sqlite:
-            connection.execute(_SET_LOCAL, _LOCAL_SETTINGS)
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    connection.autocommit = True  # the driver must not begin transactions of its own
 
 
-_LOCAL_SETTINGS = {
-    "statement_timeout": f"{BUSY_SECONDS}s",
-    "lock_timeout": f"{BUSY_SECONDS}s",
-    # A few rows are looked up among very many, again and again: by their index, and planned once.
-    "random_page_cost": "1.1",
-    "plan_cache_mode": "force_generic_plan",
-}
-_SET_LOCAL = text("SELECT " + ", ".join(f"set_config('{name}', :{name}, true)" for name in _LOCAL_SETTINGS))
+def _begin_postgres(connection: Connection) -> None:
+    """Begins a transaction within its limits, in one journey to the server.
+
+    The limits are the transaction's and not the session's, because a pooler such as PgBouncer hands sessions round.
+    """
+    writes = connection.get_execution_options().get("writes", False)
+    begin = "BEGIN" if writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    connection.exec_driver_sql(f"{begin}; {_LIMITS}", execution_options={"no_parameters": True})
+
+
+_LIMITS = "; ".join(
+    f"SET LOCAL {name} = {value}"
+    for name, value in {
+        "statement_timeout": f"'{BUSY_SECONDS}s'",
+        "lock_timeout": f"'{BUSY_SECONDS}s'",
+        # A few rows are looked up among very many, again and again: by their index, and planned once.
+        "random_page_cost": "1.1",
+        "plan_cache_mode": "force_generic_plan",
+    }.items()
+)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -23,7 +23,7 @@ from receiver.core.status import (
     unsaid,
 )
 from receiver.storage.models import Message, Recipient, StoredEvent
-from receiver.storage.rows import instant, octets, parameter, rows_of
+from receiver.storage.rows import AnyColumn, instant, octets, parameter, rows_of
 
 RecipientKey = tuple[int, str]
 """(messages.pk, number)"""
@@ -63,7 +63,6 @@ def settle(session: Session, message_pks: Set[int], *, now: datetime, receipts: 
     rows = [{"pk": pk, "receipts": pk in receipts, "updated_at": instant(now)} for pk in sorted(message_pks)]
     connection = session.connection()
     dialect = connection.dialect.name
-    # Nearly always all of it is known, and then nothing is locked.
     unsettled = connection.execute(_lock_unsettled(dialect), parameter(rows)).all()
     if unsettled:
         locked = {row.pk for row in unsettled}
@@ -79,7 +78,8 @@ def _settled(dialect: str) -> FromClause:
 @cache
 def _lock_unsettled(dialect: str) -> Select[*tuple[Any, ...]]:
     given = _settled(dialect)
-    news = Message.send_status.in_(may_become(SendStatus.ACCEPTED)) | (given.c.receipts & ~Message.receipts)
+    unsettled = (Message.send_status == each for each in sorted(may_become(SendStatus.ACCEPTED)))
+    news = or_(*unsettled, given.c.receipts & ~Message.receipts)
     return (
         select(Message.pk, Message.send_status)
         .join(given, Message.pk == given.c.pk)
@@ -123,14 +123,29 @@ def merge(
     """
     accepted = accepted or {}
     receipts = {each.message_pk for each in linked if each.event.type in RECEIPT_TYPES}
-    settled = {pk for pk, receipts_on in accepted.items() if receipts_on or pk not in receipts}
-    settle(session, {each.message_pk for each in linked} - settled, now=now, receipts=receipts)
+    if not {each.message_pk for each in linked} <= accepted.keys():
+        settle(session, {each.message_pk for each in linked}, now=now, receipts=receipts)
+    elif news := [pk for pk in sorted(receipts) if not accepted[pk]]:
+        _turn_on_receipts(session, news, now=now)
     statements: dict[RecipientKey, list[Linked]] = {}
     for each in linked:
         if statement(each.event.type, each.event.error_code) is not None:
             statements.setdefault((each.message_pk, each.event.recipient), []).append(each)
     if statements:
         _improve(session, statements, now=now)
+
+
+def _turn_on_receipts(session: Session, message_pks: Sequence[int], *, now: datetime) -> None:
+    connection = session.connection()
+    rows = [{"pk": pk, "updated_at": instant(now)} for pk in message_pks]
+    connection.execute(_set_receipts(connection.dialect.name), parameter(rows))
+
+
+@cache
+def _set_receipts(dialect: str) -> Update:
+    given = rows_of(dialect, Message.pk, Message.updated_at)
+    change = update(Message).values(receipts=True, updated_at=given.c.updated_at)
+    return _in_order_of_locks(dialect, change, given, key=[Message.pk], news=~Message.receipts)
 
 
 def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> None:
@@ -149,7 +164,6 @@ def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked
 
 @cache
 def _raise_standings(dialect: str) -> Update:
-    """Locks the recipients about whom there is news, in the order of locks, and writes it."""
     given = rows_of(
         dialect, *(Recipient.__table__.c[name] for name in (*KEY, *OUTCOME, "invalid_recipient", "updated_at"))
     )
@@ -158,30 +172,32 @@ def _raise_standings(dialect: str) -> Update:
         given.c.invalid_recipient & ~Recipient.invalid_recipient,
     )
     better = Recipient.standing < given.c.standing
-    improve = (
+    change = (
         update(Recipient)
-        .where(_is_given(given), news)
         .values({name: case((better, given.c[name]), else_=Recipient.__table__.c[name]) for name in OUTCOME})
         .values(
             invalid_recipient=or_(Recipient.invalid_recipient, given.c.invalid_recipient),
             updated_at=given.c.updated_at,
         )
     )
+    return _in_order_of_locks(dialect, change, given, key=[Recipient.message_pk, Recipient.recipient], news=news)
+
+
+def _in_order_of_locks(
+    dialect: str, change: Update, given: FromClause, *, key: Sequence[AnyColumn], news: ColumnElement[bool]
+) -> Update:
+    """The change of the given rows for which there is news, which are locked before, sorted by their key."""
+
+    def matches(rows: FromClause) -> ColumnElement[bool]:
+        return and_(*(column == rows.c[column.name] for column in key))
+
+    change = change.where(matches(given), news)
     if dialect == "sqlite":  # one writer at a time needs no locks
-        return improve
-    locked = (
-        select(Recipient.message_pk, Recipient.recipient)
-        .join(given, _is_given(given))
-        .where(news)
-        .order_by(Recipient.message_pk, Recipient.recipient)
-        .with_for_update(of=Recipient)
-        .cte("locked")
-    )
-    return improve.where(_is_given(locked))
-
-
-def _is_given(given: FromClause) -> ColumnElement[bool]:
-    return and_(Recipient.message_pk == given.c.message_pk, Recipient.recipient == given.c.recipient)
+        return change
+    found = select(*key).join(given, matches(given)).where(news).order_by(*key)
+    # Not a full FOR UPDATE: another transaction's new event may refer to the message meanwhile.
+    locked = found.with_for_update(key_share=True, of=change.table).cte("locked")
+    return change.where(matches(locked))
 
 
 def outcome_values(winner: Linked | None, *, send_status: SendStatus = SendStatus.ACCEPTED) -> dict[str, Any]:

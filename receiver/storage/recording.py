@@ -217,7 +217,7 @@ def _event_upsert(dialect: str) -> Any:
 
 def _linked_rows(dialect: str) -> Select[Any]:
     given = rows_of(dialect, *(StoredEvent.__table__.c[name] for name in GIVEN), column("claim", String))
-    inbound = given.c.type.in_(INBOUND_TYPES)
+    inbound = or_(*(given.c.type == each for each in sorted(INBOUND_TYPES)))
     by_tag, by_id = Message.pk.is_not(None), MessageId.message_pk.is_not(None)
     linked = (
         select(

@@ -12,7 +12,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response
@@ -29,11 +30,10 @@ from receiver.web.services import Services
 ORPHAN_SECONDS = 1
 """How often a worker looks whether its parent still lives."""
 
+TICK = 0.002
+"""Seconds by which the loop's timers, which count whole milliseconds, may be early."""
+
 JSON = [("content-type", "application/json")]
-
-
-Answered = tuple[asyncio.Future[Tally], Future[Tally], asyncio.TimerHandle]
-"""What waits for a tally in the loop, the tally, and what ends the wait."""
 
 
 class Front:
@@ -51,7 +51,7 @@ class Front:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._readers = threading.BoundedSemaphore(max(threads // 2, 1))
         self._loop: Any = None
-        self._answered: deque[Answered] = deque()
+        self._answered: deque[tuple[asyncio.Future[Tally], Tally | Exception]] = deque()
         """What the committer has answered, and the loop has not passed on yet."""
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,38 +74,32 @@ class Front:
         until = self._loop.time() + WAIT_SECONDS
         try:
             check_callback(self._services.settings, scope.headers.get("authorization") or "")
-            body = await self._read(scope, protocol)
-            answer = callbacks.answer(await self._stored(self._services.committer.submit(body), until))
+            answer = callbacks.answer(await self._stored(await self._read(scope, protocol), until))
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
             _respond(protocol, problems.answer(error, f"POST {callbacks.PATH}"))
         else:
             protocol.response_bytes(200, JSON, answer)
 
-    def _stored(self, tally: Future[Tally], until: float) -> asyncio.Future[Tally]:
-        """The same, to be awaited. Raises StorageUnavailable at ``until``, in seconds of the loop's clock."""
-        waiting: asyncio.Future[Tally] = self._loop.create_future()
-        too_late = self._loop.call_at(until, tally.cancel)
-        tally.add_done_callback(lambda _: self._queue((waiting, tally, too_late)))
-        return waiting
-
-    def _queue(self, answered: Answered) -> None:
-        self._answered.append(answered)
-        # The committer answers many at once; the loop is woken by the first of them only.
-        if len(self._answered) == 1:
-            self._loop.call_soon_threadsafe(self._pass_on)
-
-    def _pass_on(self) -> None:
-        while self._answered:
-            waiting, tally, too_late = self._answered.popleft()
+    async def _stored(self, body: bytes, until: float) -> Tally:
+        """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
+        answer: asyncio.Future[Tally] = self._loop.create_future()
+        callback = self._services.committer.submit(body, partial(self._pass_on, answer))
+        too_late = self._loop.call_at(until, _set, answer, StorageUnavailable())
+        try:
+            return await answer
+        finally:
             too_late.cancel()
-            if waiting.cancelled():
-                continue
-            if tally.cancelled():
-                waiting.set_exception(StorageUnavailable())
-            elif error := tally.exception():
-                waiting.set_exception(error)
-            else:
-                waiting.set_result(tally.result())
+            callback.given_up = True
+
+    def _pass_on(self, waiting: asyncio.Future[Tally], answer: Tally | Exception) -> None:
+        """In the committer's thread, which answers many at once: the loop is woken by the first of them only."""
+        self._answered.append((waiting, answer))
+        if len(self._answered) == 1:
+            self._loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        while self._answered:
+            _set(*self._answered.popleft())
 
     async def _read(self, scope: Any, protocol: Any) -> bytes:
         """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""
@@ -113,21 +107,19 @@ class Front:
         expected = _content_length(scope)
         if expected is not None and expected > longest:
             raise RequestEntityTooLarge
-        pieces = []
-        size = 0
+        until = self._loop.time() + self._body_seconds
+        task: Any = asyncio.current_task()
+        # As asyncio.timeout() does it; that took a tenth of all Python time of a callback.
+        too_late = self._loop.call_at(until, task.cancel)
         try:
-            async with asyncio.timeout(self._body_seconds):
-                if expected is not None:
-                    pieces = [await protocol()]
-                else:
-                    async for piece in protocol:
-                        pieces.append(piece)
-                        size += len(piece)
-                        if size > longest:
-                            raise RequestEntityTooLarge
-        except TimeoutError as error:
+            body: bytes = await (_unmeasured(protocol, longest) if expected is None else protocol())
+        except asyncio.CancelledError as error:
+            if self._loop.time() < until - TICK:  # it was somebody else who cancelled it
+                raise
+            task.uncancel()
             raise RequestTimeout("The body did not come in time.") from error
-        body = b"".join(pieces)
+        finally:
+            too_late.cancel()
         if expected is not None and len(body) < expected:
             raise BadRequest("The body ended before its Content-Length.")
         return body
@@ -196,6 +188,25 @@ def _environ(scope: Any, body: io.RawIOBase) -> dict[str, Any]:
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     return environ
+
+
+def _set(waiting: asyncio.Future[Tally], answer: Tally | Exception) -> None:
+    if waiting.done():
+        return
+    if isinstance(answer, Exception):
+        waiting.set_exception(answer)
+    else:
+        waiting.set_result(answer)
+
+
+async def _unmeasured(protocol: Any, longest: int) -> bytes:
+    """A body that says nothing about its length."""
+    body = bytearray()
+    async for piece in protocol:
+        body += piece
+        if len(body) > longest:
+            raise RequestEntityTooLarge
+    return bytes(body)
 
 
 def _content_length(scope: Any) -> int | None:

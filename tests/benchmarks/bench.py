@@ -129,11 +129,11 @@ def _listening(server: psutil.Popen) -> list[psutil._common.pconn]:
 
 
 def cpu_seconds(root: psutil.Process) -> float:
-    """Of the process and all its children that live."""
+    """Of the process and all its children, those that ended included."""
     total = 0.0
     for process in [root, *root.children(recursive=True)]:
         try:
-            total += sum(process.cpu_times()[:2])
+            total += sum(process.cpu_times()[:4])
         except psutil.NoSuchProcess:
             continue
     return total
@@ -178,11 +178,10 @@ class Bench:
     def by_pgbench(self, store: Store, connections: int, folder: Path) -> Measurement:
         """The service's own statements for one event, without HTTP."""
         store.reset()
-        script = folder / "pgbench.sql"
         with Database(store.url) as database:
-            script.write_text(pgbench.capture(database))
-        name = store.url.rpartition("/")[2]
-        rate, mean = pgbench.run(self.server, name, script, clients=connections, seconds=round(self.seconds + WARM_UP))
+            script = pgbench.capture(database)
+        name, seconds = store.url.rpartition("/")[2], round(self.seconds + WARM_UP)
+        rate, mean = pgbench.run(self.server, name, script, folder=folder, clients=connections, seconds=seconds)
         return Measurement(name=report.PGBENCH, connections=connections, rate=rate, mean=mean)
 
     def on_sqlite(self, folder: Path) -> list[Measurement]:

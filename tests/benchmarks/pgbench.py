@@ -1,10 +1,13 @@
 """The service's own statements for one event, run by pgbench: what the database does without HTTP and without Python.
 
-They are captured from the program while it records one event, so they cannot drift from it.
+They are captured from the program while it records one event, so they cannot drift from it. What the program sets for
+each transaction as it begins it, in one journey to the server, pgbench gets for its sessions, at no cost to it.
 """
 
+import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,16 @@ CODE, EVENT_PK = 83719, 910_273_645
 """An error code and a key that occur nowhere else in the captured statements."""
 
 
-def capture(database: Database, number: int = 1234) -> str:
-    """A pgbench script of what the program executes for one new event about that message, which must exist."""
+@dataclass(frozen=True)
+class Script:
+    """What pgbench runs, and the settings it runs with, as libpq's PGOPTIONS has them."""
+
+    text: str
+    options: str
+
+
+def capture(database: Database, number: int = 1234) -> Script:
+    """What the program executes for one new event about that message, which must exist."""
     executed: list[tuple[str, dict[str, Any]]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: dict[str, Any], *_: Any) -> None:
@@ -45,7 +56,9 @@ def capture(database: Database, number: int = 1234) -> str:
         database.write(lambda session: record(session, elements, now=times.now()))
     finally:
         event.remove(database.engine, "before_cursor_execute", note)
-    return _script(executed, _sentinels(number))
+    (begin, _), *statements = executed
+    settings = re.findall(r"SET LOCAL (\w+) = '?([\w.]+)", begin)
+    return Script(_script(statements, _sentinels(number)), " ".join(f"-c {name}={value}" for name, value in settings))
 
 
 def _sentinels(number: int) -> dict[str, str]:
@@ -90,13 +103,23 @@ def _literal(value: str) -> str:
 
 
 def run(
-    server: PostgresServer, database: str, script: Path, *, clients: int, seconds: int | None = None, count: int = 1
+    server: PostgresServer,
+    database: str,
+    script: Script,
+    *,
+    folder: Path,
+    clients: int,
+    seconds: int | None = None,
+    count: int = 1,
 ) -> tuple[float, float]:
     """Transactions per second, and their mean latency in milliseconds; raises if any failed."""
+    file = folder / "pgbench.sql"
+    file.write_text(script.text)
     bound = ["-T", str(seconds)] if seconds else ["-t", str(count)]
     command = [server.binary("pgbench"), "-n", "-M", "prepared", "-j", str(min(2, clients)), "-c", str(clients), *bound]
     ended = subprocess.run(
-        [*command, "-f", script, server.url(database).replace("+psycopg", "")],
+        [*command, "-f", file, server.url(database).replace("+psycopg", "")],
+        env=os.environ | {"PGOPTIONS": script.options},
         capture_output=True,
         text=True,
         timeout=(seconds or 0) + 60,

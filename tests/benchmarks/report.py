@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,7 @@ def medians(found: Sequence[Measurement]) -> Medians:
 
 def show(found: Medians) -> None:
     """Both tables, to the terminal."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(_figures(found))
     table = Table("aim", "at least", "reached", title="Aims", title_justify="left")
     for aim, least, reached in aims(found):

@@ -68,12 +68,12 @@ def test_pgbench_runs_the_statements_that_store_one_event(postgres_server: Serve
     store = Store(postgres_server.create_database("for_pgbench"), plain=False)
     try:
         store.reset()
-        script = tmp_path / "pgbench.sql"
         with Database(store.url) as database:
-            script.write_text(pgbench.capture(database))
+            script = pgbench.capture(database)
+        assert "-c statement_timeout=5s" in script.options
         store.reset()
 
-        pgbench.run(postgres_server, "for_pgbench", script, clients=1, count=3)
+        pgbench.run(postgres_server, "for_pgbench", script, folder=tmp_path, clients=1, count=3)
 
         query = "SELECT count(*), count(e.message_pk), count(r.event_pk) FROM events e LEFT JOIN recipients r"
         (rows,) = postgres_server.execute(f"{query} ON r.event_pk = e.pk", "for_pgbench")
