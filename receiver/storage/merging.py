@@ -3,7 +3,7 @@
 Everything here runs inside one write transaction of the caller, and locks messages before recipients, each sorted.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -143,9 +143,9 @@ def _turn_on_receipts(session: Session, message_pks: Sequence[int], *, now: date
 
 @cache
 def _set_receipts(dialect: str) -> Update:
-    given = rows_of(dialect, Message.pk, Message.updated_at)
-    change = update(Message).values(receipts=True, updated_at=given.c.updated_at)
-    return _in_order_of_locks(dialect, change, given, key=[Message.pk], news=~Message.receipts)
+    key, news = [Message.pk], ~Message.receipts
+    given = _locked(dialect, rows_of(dialect, Message.pk, Message.updated_at), key=key, news=lambda _: news)
+    return update(Message).where(_matches(key, given), news).values(receipts=True, updated_at=given.c.updated_at)
 
 
 def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> None:
@@ -164,40 +164,40 @@ def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked
 
 @cache
 def _raise_standings(dialect: str) -> Update:
-    given = rows_of(
-        dialect, *(Recipient.__table__.c[name] for name in (*KEY, *OUTCOME, "invalid_recipient", "updated_at"))
-    )
-    news = or_(
-        Recipient.standing < given.c.standing,
-        given.c.invalid_recipient & ~Recipient.invalid_recipient,
-    )
+    key = [Recipient.message_pk, Recipient.recipient]
+    names = (*KEY, *OUTCOME, "invalid_recipient", "updated_at")
+    given = rows_of(dialect, *(Recipient.__table__.c[name] for name in names))
+    given = _locked(dialect, given, key=key, news=_is_news)
     better = Recipient.standing < given.c.standing
-    change = (
+    return (
         update(Recipient)
+        .where(_matches(key, given), _is_news(given))
         .values({name: case((better, given.c[name]), else_=Recipient.__table__.c[name]) for name in OUTCOME})
         .values(
             invalid_recipient=or_(Recipient.invalid_recipient, given.c.invalid_recipient),
             updated_at=given.c.updated_at,
         )
     )
-    return _in_order_of_locks(dialect, change, given, key=[Recipient.message_pk, Recipient.recipient], news=news)
 
 
-def _in_order_of_locks(
-    dialect: str, change: Update, given: FromClause, *, key: Sequence[AnyColumn], news: ColumnElement[bool]
-) -> Update:
-    """The change of the given rows for which there is news, which are locked before, sorted by their key."""
+def _is_news(given: FromClause) -> ColumnElement[bool]:
+    newly_invalid = given.c.invalid_recipient & ~Recipient.invalid_recipient
+    return or_(Recipient.standing < given.c.standing, newly_invalid)
 
-    def matches(rows: FromClause) -> ColumnElement[bool]:
-        return and_(*(column == rows.c[column.name] for column in key))
 
-    change = change.where(matches(given), news)
+def _locked(
+    dialect: str, given: FromClause, *, key: Sequence[AnyColumn], news: Callable[[FromClause], ColumnElement[bool]]
+) -> FromClause:
+    """Those given rows that are news to the stored rows of the same key, which are locked in the order of that key."""
     if dialect == "sqlite":  # one writer at a time needs no locks
-        return change
-    found = select(*key).join(given, matches(given)).where(news).order_by(*key)
+        return given
+    found = select(*given.c).join_from(given, key[0].table, _matches(key, given)).where(news(given)).order_by(*key)
     # Not a full FOR UPDATE: another transaction's new event may refer to the message meanwhile.
-    locked = found.with_for_update(key_share=True, of=change.table).cte("locked")
-    return change.where(matches(locked))
+    return found.with_for_update(key_share=True, of=key[0].table).cte("locked")
+
+
+def _matches(key: Sequence[AnyColumn], rows: FromClause) -> ColumnElement[bool]:
+    return and_(*(column == rows.c[column.name] for column in key))
 
 
 def outcome_values(winner: Linked | None, *, send_status: SendStatus = SendStatus.ACCEPTED) -> dict[str, Any]:
