@@ -28,7 +28,7 @@ PORTION = 1000
 portion that is stored is stored, the others have their turn in between, and Bandwidth's next try finds duplicates."""
 
 WAITING_CALLBACKS, WAITING_BYTES = 2000, 16 * 2**20
-"""How much may wait. What comes on top is told to come again at once: that is quicker than waiting in vain."""
+"""How much may wait for its answer. What comes on top is told to come again at once: that is quicker than in vain."""
 
 LINGER_SECONDS = 0.005
 """How long the committer waits for as many callbacks as it stored the last time; a single one never waits."""
@@ -61,7 +61,9 @@ class Committer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[Waiting] = deque()
-        self._bytes = 0
+        self._backlog: deque[Waiting] = deque()
+        """What the committer's thread has taken over, and nobody else touches."""
+        self._unanswered = self._bytes = 0
         self._wanted = 1
         """How many must wait before the committer is woken."""
         self._together = 1
@@ -80,9 +82,10 @@ class Committer:
         with self._changed:
             if self._closing:
                 raise StorageUnavailable("The service is stopping; try again.")
-            if len(self._waiting) >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
+            if self._unanswered >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
                 raise StorageUnavailable("Too many callbacks are waiting; try again.")
             self._waiting.append(callback)
+            self._unanswered += 1
             self._bytes += callback.size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
@@ -122,15 +125,15 @@ class Committer:
     def _run(self) -> None:
         while batch := self._next_batch():
             started = time.monotonic()
+            outcomes: Sequence[Fate | Exception]
             try:
                 outcomes = self._store([element for _, portion in batch for element in portion])
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-                for callback, _ in batch:
-                    callback.answer(error)
-                continue
+                outcomes = [error] * sum(len(portion) for _, portion in batch)
             remaining = iter(outcomes)
-            for callback, portion in batch:
-                self._stored(callback, list(islice(remaining, len(portion))))
+            done = [self._told(callback, list(islice(remaining, len(portion)))) for callback, portion in batch]
+            self._leave([callback for (callback, _), is_done in zip(batch, done, strict=True) if is_done])
+            self._backlog.extend(callback for (callback, _), is_done in zip(batch, done, strict=True) if not is_done)
             tally = Tally.of([outcome for outcome in outcomes if isinstance(outcome, Fate)])
             log.info(
                 "%d callbacks: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",
@@ -145,38 +148,44 @@ class Committer:
     def _next_batch(self) -> list[tuple[Waiting, Sequence[Element]]]:
         """Everything that waits, as far as one transaction takes it; waits for something. Empty: there is no more."""
         with self._changed:
-            self._wait_for(1, None)
-            # Who was answered just now may be about to send the next one; alone, the first would make all others wait.
-            self._wait_for(self._together, LINGER_SECONDS)
-            batch = list(self._take(PORTION))
-            self._together = len(batch)
-            return batch
+            if not self._backlog:
+                self._wait_for(1, None)
+                # Who was answered just now may be about to send the next; alone, the first would make all others wait.
+                self._wait_for(self._together, LINGER_SECONDS)
+            # All at once: whoever wants to add another meanwhile would have to wait for this thread.
+            self._backlog.extend(self._waiting)
+            self._waiting.clear()
+        batch = list(self._take(PORTION))
+        self._together = len(batch)
+        return batch
 
     def _wait_for(self, number: int, seconds: float | None) -> None:
         self._wanted = number
         self._changed.wait_for(lambda: len(self._waiting) >= number or self._closing, seconds)
 
     def _take(self, room: int) -> Iterator[tuple[Waiting, Sequence[Element]]]:
-        while self._waiting and room > 0:
-            callback = self._waiting.popleft()
-            self._bytes -= callback.size
-            if not callback.given_up:
-                portion = callback.portion(room)
-                room -= max(len(portion), 1)
-                yield callback, portion
+        while self._backlog and room > 0:
+            callback = self._backlog.popleft()
+            portion = () if callback.given_up else callback.portion(room)
+            room -= max(len(portion), 1)
+            yield callback, portion
 
-    def _stored(self, callback: Waiting, outcomes: Sequence[Fate | Exception]) -> None:
+    def _leave(self, callbacks: Sequence[Waiting]) -> None:
+        with self._changed:
+            self._unanswered -= len(callbacks)
+            self._bytes -= sum(callback.size for callback in callbacks)
+
+    def _told(self, callback: Waiting, outcomes: Sequence[Fate | Exception]) -> bool:
+        """Whether it is done with: answered, or nobody waits for that."""
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 callback.answer(outcome)
-                return
+                return True
             callback.fates.append(outcome)
-        if len(callback.fates) == len(callback.elements):
+        is_stored = len(callback.fates) == len(callback.elements)
+        if is_stored:
             callback.answer(Tally.of(callback.fates))
-            return
-        with self._changed:
-            self._waiting.append(callback)
-            self._bytes += callback.size
+        return is_stored or callback.given_up
 
     def _store(self, elements: Sequence[Element]) -> list[Fate | Exception]:
         """The fate of each element; for one that the database refuses, or that breaks the program, the error.

@@ -98,7 +98,7 @@ def test_what_waits_together_is_stored_in_one_transaction_and_answered_after_it(
 
 
 def test_who_comes_when_the_queue_is_full_is_refused_at_once(gate: Gate, gated: Committer) -> None:
-    waiting = [submit(gated, ONE) for _ in range(WAITING_CALLBACKS)]
+    waiting = [submit(gated, ONE) for _ in range(WAITING_CALLBACKS - 1)]
     with pytest.raises(StorageUnavailable, match="Too many callbacks"):
         submit(gated, ONE)
     gate.let(fates(1))
@@ -108,10 +108,22 @@ def test_who_comes_when_the_queue_is_full_is_refused_at_once(gate: Gate, gated: 
     gate.let(fates(PORTION))
 
 
+def test_a_callback_of_several_portions_lets_others_have_their_turn(gate: Gate, gated: Committer) -> None:
+    long = submit(gated, make_body(*[make_element("of-tomorrow", ALICE)] * (2 * PORTION + 1)))
+    short = submit(gated, ONE)
+    for number in (1, PORTION):
+        gate.let(fates(number))
+        assert gate.begun.acquire(timeout=30)
+    gate.let(fates(PORTION))
+
+    assert short.result(30) == Tally(recorded=1)
+    assert not long.done()
+
+
 def test_bodies_that_fill_the_queue_are_refused_though_they_are_few(
     gate: Gate, gated: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "WAITING_BYTES", 2 * len(ONE))
+    monkeypatch.setattr(receiving, "WAITING_BYTES", 3 * len(ONE))
     submit(gated, ONE)
     submit(gated, ONE)
     with pytest.raises(StorageUnavailable, match="Too many callbacks"):
