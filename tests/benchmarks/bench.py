@@ -47,18 +47,15 @@ class Contestant:
     command: Sequence[str]
     plain: bool = False
     """Whether it has the tables that people make, or the service's own."""
+    stores: bool = True
+    """If not, it only shows what a part of another one costs."""
 
 
-BIN = Path(sys.executable).parent
+WSGI = ["-m", "granian", "--interface", "wsgi", "--workers", "2", "--blocking-threads", "64", "--no-ws"]
 CONTESTANTS = (
     Contestant("receiver", ["-m", "receiver.cli", "serve", "--port", "{port}"]),
-    Contestant(
-        "receiver, Flask view",
-        [
-            *("-m", "granian", "--interface", "wsgi", "--factory", "--workers", "2", "--blocking-threads", "64"),
-            *("--no-ws", "--port", "{port}", "receiver.app:from_environment"),
-        ],
-    ),
+    Contestant("receiver, Flask view", [*WSGI, "--factory", "--port", "{port}", "receiver.app:from_environment"]),
+    Contestant("Flask, empty view", [*WSGI, "--port", "{port}", "tests.benchmarks.flask_empty:app"], stores=False),
     # 64 threads are for the connections; of the database there are 20, more than two cores can use.
     Contestant(
         "Flask + ORM",
@@ -149,27 +146,31 @@ class Bench:
         self.requests = [make_request(each) for each in self.events]
         self.identities = [identity_of(each) for each in self.events]
 
-    def over_http(self, name: str, store: Store, process: psutil.Process, port: int, connections: int) -> Measurement:
+    def over_http(
+        self, name: str, store: Store | None, process: psutil.Process, port: int, connections: int
+    ) -> Measurement:
         """One run; raises EventLost."""
-        store.reset()
+        if store:
+            store.reset()
         database = psutil.Process(self.server.pid)
         before = cpu_seconds(process), cpu_seconds(database)
         load = Load(port, self.requests)
         outcome = load.run(connections=connections, warm_up=WARM_UP, seconds=self.seconds)
         app, pg = cpu_seconds(process) - before[0], cpu_seconds(database) - before[1]
-        if wrong := problem((self.identities[place] for place in outcome.answered), store.count()):
+        answered = (self.identities[place] for place in outcome.answered)
+        if store and (wrong := problem(answered, store.count())):
             raise EventLost(f"{name}, {connections} connections: {wrong}")
         latencies = sorted(outcome.latencies)
-        answered = len(outcome.answered)
-        whole_cpu = outcome.cpu * answered / max(len(latencies), 1)  # that of the warm-up estimated
+        number = len(outcome.answered)
+        whole_cpu = outcome.cpu * number / max(len(latencies), 1)  # that of the warm-up estimated
         return Measurement(
             name=name,
             connections=connections,
             rate=len(latencies) / outcome.seconds,
             **{f"p{part}": latencies[len(latencies) * part // 100] / 1e6 for part in (50, 95, 99)},
             mean=sum(latencies) / len(latencies) / 1e6,
-            app_cpu=app / answered * 10_000,
-            database_cpu=pg / answered * 10_000,
+            app_cpu=app / number * 10_000,
+            database_cpu=pg / number * 10_000,
             load_share=whole_cpu / (app + pg + whole_cpu),
             refused=sum(outcome.refused.values()),
             dropped=outcome.dropped,
@@ -213,11 +214,12 @@ def measure(*, rounds: int, seconds: float) -> list[Measurement]:
     with ExitStack() as stack:
         server = stack.enter_context(PostgresServer(fsync=True))
         bench = Bench(seconds=seconds, server=server)
-        stores, servers = {}, {}
+        stores: dict[str, Store | None] = {}
+        servers = {}
         for place, each in enumerate(CONTESTANTS):
-            stores[each.name] = Store(server.create_database(f"bench{place}"), plain=each.plain)
-            log = FOLDER / f"{place}.log"
-            servers[each.name] = stack.enter_context(running(each, stores[each.name].url, log))
+            url = server.create_database(f"bench{place}")
+            stores[each.name] = Store(url, plain=each.plain) if each.stores else None
+            servers[each.name] = stack.enter_context(running(each, url, FOLDER / f"{place}.log"))
         own = Store(server.create_database("bench_pgbench"), plain=False)
         progress = stack.enter_context(Progress())
         task = progress.add_task("", total=rounds * (len(CONNECTIONS) * (len(CONTESTANTS) + 1) + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ Medians = dict[tuple[str, int], dict[str, float]]
 """By contestant and connections, the median of each figure over the rounds."""
 
 US, FLASK, ORM, ASYNC = "receiver", "receiver, Flask view", "Flask + ORM", "FastAPI + asyncpg"
+EMPTY = "Flask, empty view"
 PGBENCH, SQLITE, ONE_WRITER = "pgbench, single event", "receiver on SQLite", "one SQLite writer"
 
 
@@ -38,6 +40,9 @@ def show(found: Medians) -> None:
     for aim, least, reached in aims(found):
         met = reached >= least
         table.add_row(aim, f"{least:g}", f"[{'green' if met else 'red'}]{reached:.2f}[/]")
+    for connections in (32, 128):
+        limit = flask_limit(found, connections)
+        table.add_row(f"limit of any Flask view here, {connections} connections", "", f"{limit:.2f}", style="dim")
     console.print(table)
 
 
@@ -84,6 +89,15 @@ def aims(found: Medians) -> list[tuple[str, float, float]]:
         ),
         ("SQLite against one writer", 0.8, found[SQLITE, 32]["rate"] / found[ONE_WRITER, 1]["rate"]),
     ]
+
+
+def flask_limit(found: Medians, connections: int) -> float:
+    """How many times the ORM's rate a Flask view would reach that costs no more than an empty one, on all cores, with
+    the CPU time that the load generator and the database take for the service's."""
+    ours = found[FLASK, connections]
+    load = (ours["app_cpu"] + ours["database_cpu"]) * ours["load_share"] / (1 - ours["load_share"])
+    seconds = found[EMPTY, connections]["app_cpu"] + ours["database_cpu"] + load
+    return (os.cpu_count() or 1) * 10_000 / seconds / found[ORM, connections]["rate"]
 
 
 COLOURS = {US: "#1b6ca8", FLASK: "#6fb1e0", PGBENCH: "#444444", ASYNC: "#e0a030", ORM: "#c0504d"}
