@@ -151,6 +151,19 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path, sqlite_url: str) -> Non
     assert select(sqlite_url, "SELECT count(*) FROM events") == [(1,)]
 
 
+def test_a_process_that_dies_again_at_once_ends_the_service_so_that_somebody_notices(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    with serving(tmp_path, environment(sqlite_url)) as (child, _):
+        server = psutil.Process(child.process.pid)
+        (first,) = server.children()
+        first.kill()
+        successors = child.wait_until(lambda: [each for each in server.children() if each != first], "its successor")
+        successors[0].kill()
+        assert child.process.wait(30) == 1
+        assert not child.left_behind()
+
+
 # wsgi.py ---------------------------------------------------------------------------------------------------------
 
 
