@@ -10,7 +10,7 @@ from receiver.config import Settings, read_settings
 from receiver.errors import ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Gateway
-from receiver.storage.database import Database
+from receiver.storage.database import Database, is_sqlite
 from receiver.web import authentication, callbacks, health, messages, problems
 from receiver.web.front import Front
 from receiver.web.services import EXTENSION, Services
@@ -23,7 +23,16 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # a redirect would lose an event: Bandwidth follows none
     database = Database(settings.database_url)
-    app.extensions[EXTENSION] = Services(settings, database, gateway or make_gateway(settings), Committer(database))
+    # On PostgreSQL callbacks have a connection of their own, whatever the application asks at the same time; on SQLite
+    # there is one writer, and whoever wants to be it must wait in one queue.
+    committing = database if is_sqlite(settings.database_url) else Database(settings.database_url, connections=1)
+    app.extensions[EXTENSION] = Services(
+        settings=settings,
+        gateway=gateway or make_gateway(settings),
+        database=database,
+        committing=committing,
+        committer=Committer(committing),
+    )
     problems.register(app)
     for module in (callbacks, messages, health):
         app.register_blueprint(module.blueprint)

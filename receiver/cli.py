@@ -23,6 +23,7 @@ from receiver.app import make_front, make_gateway
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable
+from receiver.receiving import WAIT_SECONDS
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
@@ -95,7 +96,7 @@ def main(env_file: Path | None) -> None:
 )
 @click.option(
     "--body-seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, WAIT_SECONDS, min_open=True, max_open=True),
     default=5,
     show_default=True,
     help="How long a request's body is waited for.",

@@ -31,7 +31,7 @@ WAITING_CALLBACKS, WAITING_BYTES = 2000, 16 * 2**20
 """How much may wait for its answer. What comes on top is told to come again at once: that is quicker than in vain."""
 
 LINGER_SECONDS = 0.005
-"""How long the committer waits for as many callbacks as it stored the last time; a single one never waits."""
+"""How long the committer waits for as many callbacks as it stored the last time; after a single one it never waits."""
 
 WAIT_SECONDS = 8
 """How long a callback may wait for its commit; Bandwidth gives it 10 s in all."""
@@ -78,12 +78,10 @@ class Committer:
         Raises NotJSON when the body has no elements at all, and StorageUnavailable when too much waits already:
         Bandwidth sends it again for 24 hours after any answer but 2xx, so nothing is lost by saying so.
         """
+        self._demand_room(len(body))  # before the work of parsing it
         callback = Waiting(callbacks.parse(body), len(body), answer)
         with self._changed:
-            if self._closing:
-                raise StorageUnavailable("The service is stopping; try again.")
-            if self._unanswered >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
-                raise StorageUnavailable("Too many callbacks are waiting; try again.")
+            self._demand_room(len(body))
             self._waiting.append(callback)
             self._unanswered += 1
             self._bytes += callback.size
@@ -93,6 +91,12 @@ class Committer:
             if len(self._waiting) >= self._wanted:
                 self._changed.notify()
         return callback
+
+    def _demand_room(self, size: int) -> None:
+        if self._closing:
+            raise StorageUnavailable("The service is stopping; try again.")
+        if self._unanswered >= WAITING_CALLBACKS or self._bytes + size > WAITING_BYTES:
+            raise StorageUnavailable("Too many callbacks are waiting; try again.")
 
     def receive(self, body: bytes) -> Tally:
         """Like submit, and waits for it. Raises StorageUnavailable also when that takes longer than WAIT_SECONDS."""

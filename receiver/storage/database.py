@@ -26,6 +26,9 @@ BUSY_SECONDS = 5
 POOL_SECONDS, TURN_SECONDS = 2, 3
 """How long to wait for a free connection, and for this process's other writers to SQLite."""
 
+CONNECTIONS = 9
+"""At most at the same time; with the one that a process keeps for its callbacks they are ten."""
+
 GIVE_UP_SECONDS = 7
 """When a transaction is cut off although the server is silent; together with POOL_SECONDS less than 10."""
 
@@ -55,13 +58,13 @@ def make_engine(url: str, **options: Any) -> Engine:
 class Database:
     """One engine, and the two ways to use it. Safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url, pool_size=10, max_overflow=0, pool_timeout=POOL_SECONDS)
+    def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
+        self.engine = make_engine(url, pool_size=connections, max_overflow=0, pool_timeout=POOL_SECONDS)
         self._is_sqlite = is_sqlite(url)
         if not self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_postgres)
             event.listen(self.engine, "begin", _begin_postgres)
-        # SQLite has one writer at a time; waiting here is fair, waiting in its busy loop is not.
+        # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
         self._writing = self.engine.execution_options(writes=True)
@@ -164,6 +167,8 @@ _LIMITS = "; ".join(
     for name, value in {
         "statement_timeout": f"'{BUSY_SECONDS}s'",
         "lock_timeout": f"'{BUSY_SECONDS}s'",
+        # A process that was frozen, or whose host is gone, gives its locks back.
+        "idle_in_transaction_session_timeout": f"'{GIVE_UP_SECONDS}s'",
         # A few rows are looked up among very many, again and again: by their index, and planned once.
         "random_page_cost": "1.1",
         "plan_cache_mode": "force_generic_plan",

@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
@@ -88,6 +88,8 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
 
 def write_lapsed(session: Session, *, now: datetime) -> int:
     """Writes what is shown already: a message still submitting after its deadline is unknown. Returns how many."""
+    in_order = select(Message.pk).where(lapsed(now)).order_by(Message.pk)
+    session.execute(in_order.with_for_update(key_share=True))
     return _change(
         session,
         lapsed(now),

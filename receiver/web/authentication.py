@@ -63,14 +63,19 @@ def _check(access: Access) -> None:
     if access is Access.CALLBACK:
         check_callback(services().settings, request.headers.get("Authorization", ""))
     elif access is not Access.PUBLIC:
-        settings = services().settings
-        token = _credentials(request.headers.get("Authorization", ""), "bearer")
-        if _any_equal(token, (each.key for each in settings.api_keys)):
-            return
-        if not _any_equal(token, (each.key for each in settings.read_only_api_keys)):
+        granted = granted_access(services().settings, request.headers.get("Authorization", ""))
+        if granted is Access.PUBLIC:
             raise Unauthenticated(CHALLENGES[access])
-        if access is Access.WRITE:
+        if access is Access.WRITE and granted is not Access.WRITE:
             raise Forbidden
+
+
+def granted_access(settings: Settings, authorization: str) -> Access:
+    """What the API key in this Authorization header allows: to write, to read, or, if it is none, what is public."""
+    token = _credentials(authorization, "bearer")
+    if _any_equal(token, (each.key for each in settings.api_keys)):
+        return Access.WRITE
+    return Access.READ if _any_equal(token, (each.key for each in settings.read_only_api_keys)) else Access.PUBLIC
 
 
 def check_callback(settings: Settings, authorization: str) -> None:

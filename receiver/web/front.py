@@ -1,34 +1,37 @@
 """What the server calls: the callback route at once, and Flask, in a pool of threads, for everything else.
 
-Flask's own cost of a request is several times that of storing an event, so callbacks are answered before it. A callback
-that waits, for its body or for its commit, holds no thread here, only memory. The interface is RSGI, granian's own
-(github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md), which knows of awaiting a body piece by piece.
+Flask's own cost of a request is several times that of storing an event, so callbacks are answered before it. A request
+that waits for its body, and a callback that waits for its commit, hold no thread here, only memory. The interface is
+RSGI, granian's own (github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md), which knows of awaiting a body
+piece by piece.
 """
 
 import asyncio
 import io
 import os
 import signal
-import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from flask import Flask, Response
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, ServiceUnavailable
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage.recording import Tally
 from receiver.web import callbacks, problems
-from receiver.web.authentication import check_callback
+from receiver.web.authentication import Access, check_callback, granted_access
 from receiver.web.services import Services
 
 ORPHAN_SECONDS = 1
 """How often a worker looks whether its parent still lives."""
+
+LONG = 2**16
+"""Bytes. A body as long as that is parsed by a thread, because it would keep the loop from everybody else."""
 
 TICK = 0.002
 """Seconds by which the loop's timers, which count whole milliseconds, may be early."""
@@ -39,8 +42,8 @@ JSON = [("content-type", "application/json")]
 class Front:
     """The application as granian runs it; one in each worker process.
 
-    ``threads`` answer what is not a callback; half of them at most wait for bodies. A body that is not there after
-    ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
+    ``threads`` answer what is not a callback. A body that is not there after ``body_seconds`` is refused. ``parent`` is
+    the process that supervises this one.
     """
 
     def __init__(self, app: Flask, services: Services, *, threads: int, body_seconds: float, parent: int) -> None:
@@ -49,7 +52,6 @@ class Front:
         self._body_seconds = body_seconds
         self._parent = parent
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
-        self._readers = threading.BoundedSemaphore(max(threads // 2, 1))
         self._loop: Any = None
         self._answered: deque[tuple[asyncio.Future[Tally], Tally | Exception]] = deque()
         """What the committer has answered, and the loop has not passed on yet."""
@@ -66,8 +68,18 @@ class Front:
         if scope.path == callbacks.PATH and scope.method == "POST":
             await self._receive(scope, protocol)
         else:
-            status, headers, body = await self._loop.run_in_executor(self._threads, self._ask_flask, scope, protocol)
-            protocol.response_bytes(status, headers, body)
+            await self._pass_to_flask(scope, protocol)
+
+    async def _pass_to_flask(self, scope: Any, protocol: Any) -> None:
+        """Any other route. No thread waits for a body, and the body of a stranger is not waited for at all."""
+        try:
+            granted = granted_access(self._services.settings, scope.headers.get("authorization") or "")
+            body = b"" if granted is Access.PUBLIC else await self._read(scope, protocol)
+        except HTTPException as error:
+            _respond(protocol, problems.answer(error, scope.method))
+        else:
+            answer = await self._loop.run_in_executor(self._threads, self._ask_flask, scope, body)
+            protocol.response_bytes(*answer)
 
     async def _receive(self, scope: Any, protocol: Any) -> None:
         """The callback route: what callbacks.receive() does, in the same order."""
@@ -83,7 +95,8 @@ class Front:
     async def _stored(self, body: bytes, until: float) -> Tally:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
         answer: asyncio.Future[Tally] = self._loop.create_future()
-        callback = self._services.committer.submit(body, partial(self._pass_on, answer))
+        submit = partial(self._services.committer.submit, body, partial(self._pass_on, answer))
+        callback = submit() if len(body) < LONG else await self._loop.run_in_executor(self._threads, submit)
         too_late = self._loop.call_at(until, _set, answer, StorageUnavailable())
         try:
             return await answer
@@ -95,7 +108,8 @@ class Front:
         """In the committer's thread, which answers many at once: the loop is woken by the first of them only."""
         self._answered.append((waiting, answer))
         if len(self._answered) == 1:
-            self._loop.call_soon_threadsafe(self._hear)
+            with suppress(RuntimeError):  # the loop is closed; nobody waits any longer
+                self._loop.call_soon_threadsafe(self._hear)
 
     def _hear(self) -> None:
         while self._answered:
@@ -105,6 +119,8 @@ class Front:
         """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""
         longest = self._services.settings.max_body_bytes
         expected = _content_length(scope)
+        if expected is None and "transfer-encoding" not in scope.headers:
+            return b""  # RFC 9112, section 6.3
         if expected is not None and expected > longest:
             raise RequestEntityTooLarge
         until = self._loop.time() + self._body_seconds
@@ -124,19 +140,10 @@ class Front:
             raise BadRequest("The body ended before its Content-Length.")
         return body
 
-    def _ask_flask(self, scope: Any, protocol: Any) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _ask_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of Flask's answer."""
-        body = _Body(lambda: self._read_in_thread(scope, protocol))
         response = WerkzeugResponse.from_app(self._app, _environ(scope, body), buffered=True)
         return response.status_code, list(response.headers), response.get_data()
-
-    def _read_in_thread(self, scope: Any, protocol: Any) -> bytes:
-        if not self._readers.acquire(blocking=False):
-            raise ServiceUnavailable("Too many bodies are awaited; try again.")
-        try:
-            return asyncio.run_coroutine_threadsafe(self._read(scope, protocol), self._loop).result()
-        finally:
-            self._readers.release()
 
     def _end_with_parent(self) -> None:
         # granian's workers would serve on without anybody who could stop or replace them.
@@ -146,23 +153,7 @@ class Front:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-class _Body(io.RawIOBase):
-    """A body that is awaited when somebody first reads it: not before the caller has proved who it is."""
-
-    def __init__(self, read: Callable[[], bytes]) -> None:
-        self._read = read
-        self._content: io.BytesIO | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._content is None:
-            self._content = io.BytesIO(self._read())
-        return self._content.readinto(buffer)
-
-
-def _environ(scope: Any, body: io.RawIOBase) -> dict[str, Any]:
+def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     """The request as WSGI has it (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ = {
@@ -176,7 +167,7 @@ def _environ(scope: Any, body: io.RawIOBase) -> dict[str, Any]:
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": body,
+        "wsgi.input": io.BytesIO(body),
         "wsgi.input_terminated": True,
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,

@@ -13,16 +13,19 @@ from receiver.storage.database import Database
 EXTENSION = "receiver"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     settings: Settings
-    database: Database
     gateway: Gateway
+    database: Database
+    committing: Database
+    """The committer's; the same one or another."""
     committer: Committer
 
     def close(self) -> None:
         """Finishes what was taken, and gives everything back."""
         self.committer.close()
+        self.committing.close()
         self.database.close()
 
 

@@ -56,7 +56,7 @@ CONTESTANTS = (
     Contestant("receiver", ["-m", "receiver.cli", "serve", "--port", "{port}"]),
     Contestant("receiver, Flask view", [*WSGI, "--factory", "--port", "{port}", "receiver.app:from_environment"]),
     Contestant("Flask, empty view", [*WSGI, "--port", "{port}", "tests.benchmarks.flask_empty:app"], stores=False),
-    # 64 threads are for the connections; of the database there are 20, more than two cores can use.
+    # 64 threads are for the connections; each process has 20 to the database, more than two cores can use.
     Contestant(
         "Flask + ORM",
         [
@@ -92,8 +92,8 @@ class Measurement:
     database_cpu: float | None = None
     load_share: float | None = None
     """Of all CPU time of the run, what the load generator took."""
-    refused: int = 0
-    dropped: int = 0
+    not_stored: int = 0
+    """Requests, those of the warm-up included, that were not answered 2xx."""
 
 
 class EventLost(Exception):
@@ -162,18 +162,17 @@ class Bench:
             raise EventLost(f"{name}, {connections} connections: {wrong}")
         latencies = sorted(outcome.latencies)
         number = len(outcome.answered)
-        whole_cpu = outcome.cpu * number / max(len(latencies), 1)  # that of the warm-up estimated
+        whole_cpu = outcome.cpu * number / max(outcome.measured, 1)  # that of the warm-up estimated
         return Measurement(
             name=name,
             connections=connections,
-            rate=len(latencies) / outcome.seconds,
+            rate=outcome.measured / outcome.seconds,
             **{f"p{part}": latencies[len(latencies) * part // 100] / 1e6 for part in (50, 95, 99)},
             mean=sum(latencies) / len(latencies) / 1e6,
             app_cpu=app / number * 10_000,
             database_cpu=pg / number * 10_000,
             load_share=whole_cpu / (app + pg + whole_cpu),
-            refused=sum(outcome.refused.values()),
-            dropped=outcome.dropped,
+            not_stored=sum(outcome.refused.values()) + outcome.dropped + outcome.unanswered,
         )
 
     def by_pgbench(self, store: Store, connections: int, folder: Path) -> Measurement:
@@ -181,8 +180,11 @@ class Bench:
         store.reset()
         with Database(store.url) as database:
             script = pgbench.capture(database)
-        name, seconds = store.url.rpartition("/")[2], round(self.seconds + WARM_UP)
-        rate, mean = pgbench.run(self.server, name, script, folder=folder, clients=connections, seconds=seconds)
+        name = store.url.rpartition("/")[2]
+        for seconds in (WARM_UP, self.seconds):
+            rate, mean = pgbench.run(
+                self.server, name, script, folder=folder, clients=connections, seconds=max(1, round(seconds))
+            )
         return Measurement(name=report.PGBENCH, connections=connections, rate=rate, mean=mean)
 
     def on_sqlite(self, folder: Path) -> list[Measurement]:
@@ -192,7 +194,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=folder) as files:
             alone = Store(f"sqlite:///{files}/alone.sqlite3", plain=False)
             alone.reset()
-            rate = one_writer.rate(f"{files}/alone.sqlite3", rows, seconds=self.seconds)
+            rate = one_writer.rate(f"{files}/alone.sqlite3", rows, warm_up=WARM_UP, seconds=self.seconds)
             found.append(Measurement(name=report.ONE_WRITER, connections=1, rate=rate))
             store = Store(f"sqlite:///{files}/served.sqlite3", plain=False)
             with running(CONTESTANTS[0], store.url, folder / "sqlite.log") as (process, port):

@@ -22,8 +22,13 @@ class Outcome:
     """Answers that are not 2xx, by status; they are no throughput."""
     dropped: int = 0
     """Connections that ended before the answer, and were opened anew."""
+    unanswered: int = 0
+    """Requests that had no answer when the grace time was over."""
+    measured: int = 0
+    """2xx answers within the measured time."""
     latencies: list[int] = field(default_factory=list)
-    """Nanoseconds from a request to the end of its 2xx answer."""
+    """Nanoseconds from a request to the end of its 2xx answer, of all requests that were sent or answered within the
+    measured time, however late the answer came."""
     seconds: float = 0.0
     cpu: float = 0.0
     """CPU seconds of this process in the measured time."""
@@ -34,6 +39,7 @@ class _Connection:
     socket: socket.socket
     place: int = -1
     started: int = 0
+    measured: bool = False
     received: bytes = b""
 
 
@@ -74,6 +80,7 @@ class Load:
         self._outcome.cpu = time.process_time() - cpu
         self._next = len(self._requests)
         self._until(time.perf_counter() + GRACE)
+        self._outcome.unanswered = self._in_flight
         for key in list(self._selector.get_map().values()):
             key.data.socket.close()
         self._selector.close()
@@ -97,7 +104,7 @@ class Load:
             return
         connection.place, self._next = self._next, self._next + 1
         connection.received = b""
-        connection.started = time.perf_counter_ns()
+        connection.started, connection.measured = time.perf_counter_ns(), self._measuring
         self._in_flight += 1
         request = self._requests[connection.place]
         try:
@@ -121,7 +128,8 @@ class Load:
         self._in_flight -= 1
         if 200 <= status < 300:
             self._outcome.answered.append(connection.place)
-            if self._measuring:
+            self._outcome.measured += self._measuring
+            if self._measuring or connection.measured:
                 self._outcome.latencies.append(time.perf_counter_ns() - connection.started)
         else:
             self._outcome.refused[status] += 1

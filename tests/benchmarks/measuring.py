@@ -89,7 +89,7 @@ def _statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if "set_config" not in statement:
+        if not statement.startswith("BEGIN"):
             seen.append((statement, parameters))
 
     event.listen(database.engine, "before_cursor_execute", note)

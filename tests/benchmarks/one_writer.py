@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 INSERT = """
@@ -15,17 +15,23 @@ ON CONFLICT DO UPDATE SET deliveries = deliveries + 1 RETURNING message_pk
 UPDATE = "UPDATE recipients SET status = :type, updated_at = :time WHERE message_pk = :pk AND recipient = :recipient"
 
 
-def rate(path: str, events: Sequence[dict[str, object]], *, seconds: float) -> float:
-    """Events per second that one thread stores, without HTTP."""
+def rate(path: str, events: Iterable[dict[str, object]], *, warm_up: float, seconds: float) -> float:
+    """Events per second that one thread stores, without HTTP, after the seconds of the warm-up."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        begun, stored = time.perf_counter(), 0
-        while time.perf_counter() - begun < seconds and stored < len(events):
-            row = events[stored]
-            connection.execute("BEGIN IMMEDIATE")
-            (pk,) = connection.execute(INSERT, row).fetchone()
-            connection.execute(UPDATE, row | {"pk": pk})
-            connection.execute("COMMIT")
-            stored += 1
-        return stored / (time.perf_counter() - begun)
+        rows = iter(events)
+        _store(connection, rows, warm_up)
+        begun = time.perf_counter()
+        return _store(connection, rows, seconds) / (time.perf_counter() - begun)
+
+
+def _store(connection: sqlite3.Connection, rows: Iterator[dict[str, object]], seconds: float) -> int:
+    end, stored = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end and (row := next(rows, None)):
+        connection.execute("BEGIN IMMEDIATE")
+        (pk,) = connection.execute(INSERT, row).fetchone()
+        connection.execute(UPDATE, row | {"pk": pk})
+        connection.execute("COMMIT")
+        stored += 1
+    return stored

@@ -50,7 +50,8 @@ def _figures(found: Medians) -> Table:
     table = Table(title="Events stored over HTTP, medians", title_justify="left")
     for heading in ("connections", "contestant"):
         table.add_column(heading)
-    for heading in ("events/s", "x ORM", "x pgbench", "p50 ms", "p95", "p99", "CPU s app", "database", "load"):
+    numbers = ("events/s", "x ORM", "x pgbench", "p50 ms", "p95", "p99", "CPU s app", "database", "load", "not 2xx")
+    for heading in numbers:
         table.add_column(heading, justify="right")
     for connections in sorted({key[1] for key in found if key[0] == ORM}):
         orm, single = found[ORM, connections]["rate"], found[PGBENCH, connections]["rate"]
@@ -67,7 +68,8 @@ def _figures(found: Medians) -> Table:
 def _rest(figures: dict[str, float]) -> list[str]:
     times = [f"{figures[name]:.1f}" if name in figures else "" for name in ("p50", "p95", "p99")]
     cpu = [f"{figures[name]:.2f}" if name in figures else "" for name in ("app_cpu", "database_cpu")]
-    return [*times, *cpu, f"{figures['load_share']:.0%}" if "load_share" in figures else ""]
+    load = [f"{figures['load_share']:.0%}", f"{figures['not_stored']:.0f}"] if "load_share" in figures else ["", ""]
+    return [*times, *cpu, *load]
 
 
 def aims(found: Medians) -> list[tuple[str, float, float]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from receiver.storage.database import Database
-from tests.benchmarks import one_writer, pgbench
+from tests.benchmarks import load, one_writer, pgbench
 from tests.benchmarks.bench import _as_row
 from tests.benchmarks.load import Load
 from tests.benchmarks.workload import Store, identity_of, make_events, make_one, make_request, problem
@@ -52,7 +52,17 @@ def test_only_what_was_answered_2xx_counts_as_answered_and_every_request_is_sent
     assert outcome.answered == [0, 3, 6]
     assert outcome.refused == Counter({503: 3})
     assert outcome.dropped == 3
-    assert len(outcome.latencies) == 3
+    assert outcome.measured == len(outcome.latencies) == 3
+
+
+def test_a_request_that_is_never_answered_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "GRACE", 0.2)
+    requests = [make_request(each) for each in make_events(9)]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        outcome = Load(silent.getsockname()[1], requests).run(connections=2, warm_up=0, seconds=0.1)
+
+    assert outcome.unanswered == 2
+    assert outcome.answered == []
 
 
 def test_an_event_that_was_answered_and_is_not_stored_or_stored_twice_is_a_problem() -> None:
@@ -87,6 +97,6 @@ def test_the_one_writer_on_sqlite_stores_what_it_counts(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'one.sqlite3'}", plain=False)
     store.reset()
     rows = [_as_row(make_one(0, position)) for position in range(3)]
-    assert one_writer.rate(str(tmp_path / "one.sqlite3"), rows, seconds=5) > 0
+    assert one_writer.rate(str(tmp_path / "one.sqlite3"), rows, warm_up=0, seconds=5) > 0
     assert set(store.count().values()) == {1}
     assert len(store.count()) == 3

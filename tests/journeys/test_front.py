@@ -8,8 +8,8 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,6 +122,13 @@ def test_who_may_not_send_so_much_is_told_before_he_sends_any_of_it(
     assert status_of(connect(api, request)) == status
 
 
+def test_a_body_with_two_lengths_is_not_longer_than_the_longer_of_them(server: tuple[Child, Api]) -> None:
+    _, api = server
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (LONGEST + 1, b" " * (LONGEST + 1))
+    request = head(CALLBACKS, "Content-Length: 5", "Transfer-Encoding: chunked") + chunked
+    assert status_of(connect(api, request)) in (400, 413)
+
+
 @pytest.mark.parametrize("coding", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 def test_callbacks_that_stall_are_given_up_and_stop_nobody(server: tuple[Child, Api], coding: str) -> None:
     _, api = server
@@ -134,15 +141,24 @@ def test_callbacks_that_stall_are_given_up_and_stop_nobody(server: tuple[Child, 
         assert {status_of(each) for each in stalled} == {408}
 
 
-def test_stalled_requests_of_the_application_take_half_of_the_threads_at_most(server: tuple[Child, Api]) -> None:
+def test_requests_of_the_application_that_stall_are_given_up_and_take_no_thread(server: tuple[Child, Api]) -> None:
+    """Of which there are four."""
     _, api = server
     request = head("/messages", "Content-Length: 1000", authorization=f"Bearer {API_KEY}") + b"{"
     with ExitStack() as stack:
         stalled = [stack.enter_context(connect(api, request)) for _ in range(20)]
         assert api.is_ready()
         assert api.callback(make_element("sent", BOB)).status_code == 200
-        statuses = [status_of(each) for each in stalled]
-    assert set(statuses) == {408, 503}
+        assert {status_of(each) for each in stalled} == {408}
+
+
+def test_many_requests_at_once_are_all_answered(server: tuple[Child, Api]) -> None:
+    """Many more than there are threads; the message is wrong, so that nothing is sent."""
+    _, api = server
+    request = head("/messages", "Content-Length: 2", authorization=f"Bearer {API_KEY}") + b"{}"
+    with ExitStack() as stack:
+        asked = [stack.enter_context(connect(api, request)) for _ in range(64)]
+        assert {status_of(each) for each in asked} == {422}
 
 
 def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(server: tuple[Child, Api]) -> None:
@@ -165,32 +181,42 @@ def test_other_requests_reach_flask_as_they_were_sent(server: tuple[Child, Api])
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_a_full_queue_is_answered_at_once_and_a_sigterm_finishes_what_was_taken(
-    tmp_path: Path, postgres_url: str
-) -> None:
-    """Somebody holds the row that the first callback needs; the others wait behind it."""
+@contextmanager
+def held_up(url: str, api: Api) -> Iterator[None]:
+    """Somebody holds the row that every further event of this body needs; what comes now waits behind it."""
+    assert api.callback(make_element("sent", ALICE)).status_code == 200
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as holder:
+        holder.execute(sqlalchemy.text("SELECT 1 FROM events FOR UPDATE"))
+        yield
+
+
+def test_what_is_too_much_to_wait_is_told_so_at_once(tmp_path: Path, postgres_url: str) -> None:
+    """Of five callbacks of 4,000,000 bytes four may wait."""
+    body = make_body(make_element("sent", ALICE)).ljust(4_000_000)
+    with serving(tmp_path, environment(postgres_url), "--workers", "1") as (_, api), ThreadPoolExecutor(5) as pool:
+        with held_up(postgres_url, api):
+            asked = [pool.submit(api.call, "POST", CALLBACKS, data=body, auth=CALLBACK_AUTH) for _ in range(5)]
+            refused = next(as_completed(asked)).result()
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert sorted(each.result().status_code for each in asked) == [200] * 4 + [503]
+
+
+def test_a_sigterm_finishes_what_was_taken(tmp_path: Path, postgres_url: str) -> None:
     body = make_body(make_element("sent", ALICE))
-    given = environment(postgres_url)
-    engine = sqlalchemy.create_engine(postgres_url, poolclass=sqlalchemy.NullPool)
-    with serving(tmp_path, given, "--workers", "1") as (child, api), ThreadPoolExecutor(50) as pool:
-        assert api.callback(make_element("sent", ALICE)).status_code == 200
-        with engine.connect() as holder:
-            holder.execute(sqlalchemy.text("SELECT 1 FROM events FOR UPDATE"))
-            taken = [pool.submit(_post, api, body) for _ in range(50)]
+    request = head(CALLBACKS, f"Content-Length: {len(body)}") + body
+    with serving(tmp_path, environment(postgres_url), "--workers", "1") as (child, api), ExitStack() as stack:
+        with held_up(postgres_url, api):
+            taken = [stack.enter_context(connect(api, request)) for _ in range(50)]
             wait_for(lambda: select(postgres_url, WAITING_FOR_LOCKS), "the committer to wait")
+            assert api.is_ready()  # what was sent before has arrived by now
             child.process.send_signal(signal.SIGTERM)
-        assert [each.result() for each in taken] == [200] * 50
+        assert [status_of(each) for each in taken] == [200] * 50
         assert child.process.wait(30) == 0
     assert select(postgres_url, "SELECT deliveries FROM events") == [(51,)]
 
 
 WAITING_FOR_LOCKS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-def _post(api: Api, body: bytes) -> int:
-    with closing(connect(api)) as connection:
-        connection.sendall(head(CALLBACKS, f"Content-Length: {len(body)}") + body)
-        return status_of(connection)
 
 
 def test_processes_whose_parent_was_killed_end_by_themselves(tmp_path: Path, postgres_url: str) -> None:

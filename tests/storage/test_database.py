@@ -144,6 +144,21 @@ def test_a_write_waits_five_seconds_for_a_lock(postgres: Database) -> None:
     deliver(postgres, make_event())
 
 
+def test_the_locks_of_a_transaction_that_falls_silent_are_given_back(postgres: Database) -> None:
+    """As that of a frozen process does, which cannot end it itself."""
+    store_message(postgres)
+    silent = postgres.engine.execution_options(writes=True).connect()
+    try:
+        silent.execute(text("SELECT 1 FROM recipients FOR UPDATE"))
+        with pytest.raises(StorageUnavailable):
+            deliver(postgres, make_event())
+        deliver(postgres, make_event())  # which waits five seconds at most
+    finally:
+        silent.invalidate()
+        silent.close()
+    assert len(events(postgres)) == 1
+
+
 def test_nothing_is_set_for_the_session(postgres: Database) -> None:
     """A pooler such as PgBouncer hands sessions round."""
     query = "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'override') AND name NOT LIKE 'lc_%'"

@@ -3,12 +3,15 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from receiver.core.events import INBOUND_TYPES
+from receiver.storage.database import CONNECTIONS
 from receiver.storage.migrations import upgrade
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element
 from tests.postgres import PostgresServer
@@ -248,3 +251,10 @@ def test_a_database_that_freezes_is_not_waited_for_longer_than_bandwidth_waits()
 
             assert answered
             assert is_problem(answer.result(), 503)
+
+
+def test_callbacks_have_a_connection_of_their_own_however_much_is_asked_at_the_same_time(postgres_url: str) -> None:
+    with Service(postgres_url) as service, ExitStack() as asked:
+        for _ in range(CONNECTIONS):
+            asked.enter_context(service.database.read()).execute(text("SELECT 1"))
+        assert service.callback(DELIVERED).status_code == 200
