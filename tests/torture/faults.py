@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Fault = Callable[["Scene"], str]
 
 STALLED = 24
-"""Bodies that stop half-way at the same time; the server has threads for fewer."""
+"""Bodies that stop half-way at the same time."""
 
 LARGEST_FILE = 64 * 1024
 """Bytes of a file that can still be written when the disk is full."""
