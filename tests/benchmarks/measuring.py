@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import event
 
 from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database
-from tests.benchmarks.queries import Ask
+from tests.benchmarks.queries import MOST, Ask
 from tests.postgres import Server
 
 ROUNDS, ROUNDS_IF_SLOW, SLOW_MS = 21, 3, 500.0
 """More than ten: from then on psycopg has prepared a statement, and PostgreSQL may use one plan for all its values."""
+
+
+ATTEMPTS = 3
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,35 @@ class Timing:
 def timings(
     subjects: Sequence[tuple[Database, Mapping[str, Ask]]], *, advance: Callable[[], object]
 ) -> list[dict[str, Timing]]:
-    """All queries of all subjects in turn, again and again: what disturbs the machine disturbs all alike."""
+    """All queries of all subjects in turn, again and again: what disturbs the machine disturbs all alike.
+
+    All are asked for as many rows as all of them have, so that only the way to the rows can differ.
+    """
     taken: list[dict[str, list[Timing]]] = [{name: [] for name in queries} for _, queries in subjects]
+    found = {name: min(queries[name](database, MOST) for database, queries in subjects) for name in taken[0]}
     for number in range(ROUNDS):
         for name in subjects[0][1]:
             for (database, queries), runs in zip(subjects, taken, strict=True):
                 if number < ROUNDS_IF_SLOW or _median(runs[name]).ms < SLOW_MS:
-                    runs[name].append(_run(database, queries[name]))
+                    runs[name].append(unless_interrupted(partial(_run, database, queries[name], found[name] or MOST)))
         advance()
     return [{name: _median(runs) for name, runs in by_name.items()} for by_name in taken]
 
 
-def _run(database: Database, ask: Ask) -> Timing:
-    started, rows = time.perf_counter(), 0
-    with suppress(StorageUnavailable):  # the database ended it after BUSY_SECONDS
-        rows = ask(database)
+def unless_interrupted(measure: Callable[[], Result]) -> Result:
+    """What it returns. Measures again if the database did not answer: a machine that stood still tells nothing."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            return measure()
+        except StorageUnavailable:
+            if not attempts_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _run(database: Database, ask: Ask, most: int) -> Timing:
+    started = time.perf_counter()
+    rows = ask(database, most)
     return Timing((time.perf_counter() - started) * 1000, rows)
 
 
@@ -72,41 +91,34 @@ class Plan:
 
 
 def explain(database: Database, ask: Ask) -> list[Plan]:
-    """One plan per statement of the query."""
-    with _statements(database) as statements, suppress(StorageUnavailable):
-        ask(database)
-    plans = []
-    with database.engine.connect() as connection:
-        for statement, parameters in statements:
+    """One plan per statement of the query, made where the statement is executed: under the same settings."""
+    plans: list[Plan] = []
+
+    def note(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT") and "set_config" not in statement:
             rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", parameters)
             plans.append(Plan("\n".join([statement, *(f"    {line}" for (line,) in rows)])))
-    return plans
-
-
-@contextmanager
-def _statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """What is executed meanwhile, with its parameters."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
-            seen.append((statement, parameters))
 
     event.listen(database.engine, "before_cursor_execute", note)
     try:
-        yield seen
+        ask(database, MOST)
     finally:
         event.remove(database.engine, "before_cursor_execute", note)
+    return plans
 
 
 def table_sizes(server: Server, database: str) -> dict[str, dict[str, int]]:
-    """By table: its rows, and all its bytes on disk, indexes and long values included."""
-    tables = server.execute("SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables", database)
+    """By table: its rows, all its bytes on disk, indexes and long values included, and those of its indexes."""
+    sizes = "SELECT relname, pg_total_relation_size(relid), pg_indexes_size(relid) FROM pg_stat_user_tables"
     return {
-        table: {"rows": server.execute(f"SELECT count(*) FROM {table}", database)[0][0], "bytes": size}
-        for table, size in tables
+        table: {"rows": _count(server, database, table), "bytes": size, "index_bytes": index_size}
+        for table, size, index_size in server.execute(f"{sizes} ORDER BY 2 DESC", database)
         if table in ("messages", "recipients", "message_ids", "events")
     }
+
+
+def _count(server: Server, database: str, table: str) -> int:
+    return int(server.execute(f"SELECT count(*) FROM {table}", database)[0][0])
 
 
 def index_sizes(server: Server, database: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Does a long history make the service slow? Prints a table; writes build/bench/scale.json and build/bench/explain.txt.
+"""Does a long history make the service slow? Prints tables; writes scale.json, scale.png, explain.txt to build/bench.
 
     python -m tests.benchmarks.scale [--messages 1000000]
 
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from receiver.core import times
 from receiver.storage.database import Database
 from receiver.storage.migrations import upgrade
-from tests.benchmarks import ingest, tables
+from tests.benchmarks import chart, ingest, tables
 from tests.benchmarks.filling import fill
 from tests.benchmarks.history import History
-from tests.benchmarks.measuring import ROUNDS, Plan, explain, index_scans, index_sizes, table_sizes, timings
+from tests.benchmarks.measuring import (
+    ROUNDS,
+    Plan,
+    explain,
+    index_scans,
+    index_sizes,
+    table_sizes,
+    timings,
+    unless_interrupted,
+)
 from tests.benchmarks.queries import Ask, queries
 from tests.postgres import PostgresServer, Server
 
@@ -130,12 +140,15 @@ def _rates(short: Subject, long: Subject, progress: Progress) -> dict[str, dict[
     for _ in range(INGEST_ROUNDS):
         for kind, make in EVENTS.items():
             for each in (short, long):
-                events = make(each.database, each.history)
-                taken[kind][each.name].append(ingest.events_per_second(each.database, events))
+                taken[kind][each.name].append(unless_interrupted(partial(_rate, each, make)))
                 progress.advance(task)
     return {
         kind: {name: statistics.median(rates) for name, rates in by_name.items()} for kind, by_name in taken.items()
     }
+
+
+def _rate(subject: Subject, make: ingest.Make) -> float:
+    return ingest.events_per_second(subject.database, make(subject.database, subject.history))
 
 
 def _write(result: Mapping[str, Any], plans: Mapping[str, Sequence[Plan]]) -> None:
@@ -143,6 +156,7 @@ def _write(result: Mapping[str, Any], plans: Mapping[str, Sequence[Plan]]) -> No
     (BUILD / "scale.json").write_text(json.dumps(result, indent=2))
     texts = ["\n".join([f"== {name}", *(plan.text for plan in found)]) for name, found in plans.items()]
     (BUILD / "explain.txt").write_text("\n\n".join(texts))
+    chart.draw(result, BUILD / "scale.png")
 
 
 def _show(result: Mapping[str, Any]) -> None:
