@@ -158,8 +158,8 @@ def _begin_postgres(connection: Connection) -> None:
     The limits are the transaction's and not the session's, because a pooler such as PgBouncer hands sessions round.
     """
     writes = connection.get_execution_options().get("writes", False)
-    begin = "BEGIN" if writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    connection.exec_driver_sql(f"{begin}; {_LIMITS}", execution_options={"no_parameters": True})
+    begin = _BEGIN_WRITING if writes else _BEGIN_READING
+    connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
 
 
 _LIMITS = "; ".join(
@@ -169,10 +169,15 @@ _LIMITS = "; ".join(
         "lock_timeout": f"'{BUSY_SECONDS}s'",
         # A process that was frozen, or whose host is gone, gives its locks back.
         "idle_in_transaction_session_timeout": f"'{GIVE_UP_SECONDS}s'",
-        # A few rows are looked up among very many, again and again: by their index, and planned once.
+        # A few rows are looked up among very many, by their index.
         "random_page_cost": "1.1",
-        "plan_cache_mode": "force_generic_plan",
     }.items()
+)
+# What is written is looked up again and again, so it is planned once; what is read is planned as its values demand,
+# because a status may be that of nearly all recipients or of none.
+_BEGIN_WRITING = f"BEGIN; {_LIMITS}; SET LOCAL plan_cache_mode = force_generic_plan"
+_BEGIN_READING = (
+    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LIMITS}; SET LOCAL plan_cache_mode = force_custom_plan"
 )
 
 
