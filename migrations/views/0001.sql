@@ -94,7 +94,7 @@ SELECT
         FALSE
     ) AS overdue,
     m.overdue_at,
-    m.created_at,
+    r.created_at,
     r.occurred_at,
     r.updated_at
 FROM recipients r
@@ -175,5 +175,6 @@ SELECT
 FROM (
     SELECT ${utc_day_of_occurred_at} AS day, error_code, count(*) AS recipients
     FROM recipients WHERE status = 'failed' GROUP BY ${utc_day_of_occurred_at}, error_code
+    ORDER BY day DESC, error_code DESC -- as an index has them, so that the last days can be counted alone
 ) f
 LEFT JOIN error_codes c ON c.code = f.error_code;

@@ -20,14 +20,6 @@ def new_tag(created_at: datetime) -> str:
     return _encode(_milliseconds(created_at) << RANDOM_BITS | secrets.randbits(RANDOM_BITS))
 
 
-def bound(instant: datetime) -> str:
-    """The lowest tag of a message created at or after that instant: ``tag >= bound(t)`` says ``created_at >= t``.
-
-    Exact for whole milliseconds, and messages are created at whole milliseconds.
-    """
-    return _encode(_milliseconds(instant + timedelta(microseconds=999)) << RANDOM_BITS)
-
-
 def is_tag(text: str) -> bool:
     """Whether ``text`` has the shape of a tag; only a look-up tells whether it is one of ours."""
     return _SHAPE.fullmatch(text) is not None

@@ -40,14 +40,14 @@ class Message(Base):
     __table_args__ = (
         # GET /messages?reference=, and support_messages by reference
         Index("messages_reference_index", "reference"),
-        # GET /messages?from=, newest first
-        Index("messages_sender_tag_index", "sender", "tag"),
+        # GET /messages, ?since= and ?until=, newest first; support_messages by day, and newest first
+        Index("messages_created_at_index", "created_at"),
+        # GET /messages?from= and support_messages by sender, newest first
+        Index("messages_sender_created_at_index", "sender", "created_at"),
         # GET /messages?sendStatus=, newest first
-        Index("messages_send_status_tag_index", "send_status", "tag"),
+        Index("messages_send_status_created_at_index", "send_status", "created_at"),
         # GET /messages?updatedSince=
         Index("messages_updated_at_index", "updated_at"),
-        # support_messages and support_recipients by day, and newest first
-        Index("messages_created_at_index", "created_at"),
         {"comment": "One outbound group message, 1 to 10 recipients."},
     )
 
@@ -97,20 +97,29 @@ class Message(Base):
 class Recipient(Base):
     __tablename__ = "recipients"
     __table_args__ = (
-        # GET /messages?to=, newest first, and support_recipients by number
-        Index("recipients_recipient_message_pk_index", "recipient", "message_pk"),
-        # GET /messages?status= and ?complete=, and support_overdue
-        Index("recipients_status_message_pk_index", "status", "message_pk"),
+        # GET /messages?to= and support_recipients by number, newest first
+        Index("recipients_recipient_created_at_index", "recipient", "created_at"),
+        # GET /messages?status=, newest first; but delivered, which nearly all are
+        Index(
+            "recipients_status_created_at_index",
+            "status",
+            "created_at",
+            postgresql_where=text("status <> 'delivered'"),
+            sqlite_where=text("status <> 'delivered'"),
+        ),
+        # GET /messages?complete=false, and support_overdue by number, by day, and newest first: few rows
+        Index(
+            "recipients_open_index",
+            "created_at",
+            "recipient",
+            postgresql_where=text("status IN ('pending', 'sending', 'sent')"),
+            sqlite_where=text("status IN ('pending', 'sending', 'sent')"),
+        ),
+        # support_recipients by day, and newest first; GET /messages?status=delivered
+        Index("recipients_created_at_index", "created_at"),
         # GET /messages?updatedSince=
         Index("recipients_updated_at_index", "updated_at"),
-        # support_failures, counted without a look at the table: few rows
-        Index(
-            "recipients_failed_index",
-            "occurred_at",
-            "error_code",
-            postgresql_where=text("status = 'failed'"),
-            sqlite_where=text("status = 'failed'"),
-        ),
+        # recipients_failed_index, which serves support_failures, is in the migration alone: it is on an expression
         {"comment": "One number of a message, with its one truthful outcome."},
     )
 
@@ -133,6 +142,7 @@ class Recipient(Base):
     invalid_recipient: Mapped[bool] = mapped_column(
         Boolean, comment="Whether any failure said that this number cannot receive."
     )
+    created_at: Mapped[datetime] = mapped_column(Instant, comment="That of its message, so that an index sorts by it.")
     updated_at: Mapped[datetime] = mapped_column(Instant, comment="When this row last changed.")
 
 
@@ -166,12 +176,13 @@ class StoredEvent(Base):
         Index("events_message_pk_first_received_at_index", "message_pk", "first_received_at"),
         # support_events and support_extraneous by day, and newest first
         Index("events_first_received_at_index", "first_received_at"),
-        # support_events, support_unlinked and support_inbound by number
-        Index("events_recipient_index", "recipient"),
-        # support_unlinked and support_inbound: few rows, newest first
+        # support_events and support_extraneous by number, newest first
+        Index("events_recipient_first_received_at_index", "recipient", "first_received_at"),
+        # support_unlinked and support_inbound by number, by day, and newest first: few rows
         Index(
             "events_unlinked_index",
             "first_received_at",
+            "recipient",
             postgresql_where=text("linked_by IS NULL"),
             sqlite_where=text("linked_by IS NULL"),
         ),
@@ -203,7 +214,11 @@ class StoredEvent(Base):
 
 class UnreadableCallback(Base):
     __tablename__ = "unreadable_callbacks"
-    __table_args__ = ({"comment": "Elements of callbacks that are no events we can understand, kept raw."},)
+    __table_args__ = (
+        # support_unreadable by day, and newest first
+        Index("unreadable_callbacks_first_received_at_index", "first_received_at"),
+        {"comment": "Elements of callbacks that are no events we can understand, kept raw."},
+    )
 
     pk: Mapped[int] = mapped_column(Key, primary_key=True, comment="Our key; not shown outside.")
     sha256: Mapped[str] = mapped_column(String(64), unique=True, comment="Of the payload, hexadecimal.")

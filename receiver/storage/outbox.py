@@ -54,6 +54,7 @@ def add_submitting(
             status=unsaid(SendStatus.SUBMITTING),
             standing=NO_STANDING,
             invalid_recipient=False,
+            created_at=now,
             updated_at=now,
         )
         for position, number in enumerate(message.to)

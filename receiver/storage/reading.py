@@ -1,17 +1,21 @@
 """Finds messages and their events. Every function reads; none changes anything."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, or_, select, union_all
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import ColumnElement, CompoundSelect, Select, String, and_, exists, literal, or_, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
-from receiver.core import tags
 from receiver.core.send_status import SendStatus
 from receiver.core.status import TERMINAL, RecipientStatus
 from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
+
+OPEN = set(RecipientStatus) - TERMINAL
+
+OfRecipient = Callable[[type[Recipient]], ColumnElement[bool]]
+"""What is to be true of a recipient."""
 
 WHOLE = (selectinload(Message.recipients), selectinload(Message.message_ids))
 """Loads with a message all that its outcome depends on."""
@@ -47,21 +51,19 @@ def message_tagged(session: Session, tag: str) -> Message | None:
 
 def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: datetime) -> Sequence[Message]:
     """Newest first, at most ``limit``; each with its recipients and its message ids."""
-    conditions = list(_conditions(wanted, now=now))
-    if wanted.updated_since is None:
-        return _newest(session, conditions, limit=limit)
+    since = wanted.updated_since
+    if since is None:
+        return _load(session, _found(wanted, now=now), limit=limit)
     # What was created since then has changed since then; only if that does not fill the page, the older is looked at.
-    created_since = tags.bound(wanted.updated_since)
-    created = _newest(session, [*conditions, Message.tag >= created_since], limit=limit)
-    changed = [Message.tag < created_since, _changed_since(wanted.updated_since, now=now)]
-    return [*created, *_newest(session, [*conditions, *changed], limit=limit - len(created))]
+    younger = replace(wanted, since=max(since, wanted.since or since))
+    created = _load(session, _found(younger, now=now), limit=limit)
+    older = replace(wanted, until=min(since, wanted.until or since))
+    changed = _found(older, now=now).where(_changed_since(since, now=now))
+    return [*created, *_load(session, changed, limit=limit - len(created))]
 
 
-def _newest(session: Session, conditions: Sequence[ColumnElement[bool]], *, limit: int) -> Sequence[Message]:
-    if limit == 0:
-        return []
-    query = select(Message).where(*conditions).order_by(Message.tag.desc()).limit(limit)
-    return session.scalars(query.options(*WHOLE)).all()
+def _load(session: Session, found: Select[Any], *, limit: int) -> Sequence[Message]:
+    return session.scalars(found.limit(limit).options(*WHOLE)).all() if limit else []
 
 
 def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
@@ -73,8 +75,48 @@ def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
     ).all()
 
 
+def _found(wanted: MessageFilter, *, now: datetime) -> Select[Any]:
+    """All but ``updated_since``. Newest first, by the index of what is asked for: of a recipient, if that is asked."""
+    is_wanted, rest = _first_of_recipients(wanted)
+    query, created_at = select(Message).where(*_conditions(rest, now=now)), Message.created_at
+    if is_wanted is not None:
+        one, earlier = aliased(Recipient), aliased(Recipient)
+        # Each message once: by the first of its recipients of whom it is true. All share a time, which the index has.
+        is_earlier = and_(
+            earlier.created_at == one.created_at,
+            earlier.message_pk == one.message_pk,
+            earlier.position < one.position,
+            is_wanted(earlier),
+        )
+        query = query.join(one, one.message_pk == Message.pk).where(is_wanted(one), ~exists().where(is_earlier))
+        created_at = one.created_at
+    return query.where(*_created(wanted, created_at)).order_by(created_at.desc(), Message.tag.desc())
+
+
+def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, MessageFilter]:
+    """What is asked of a recipient, the rarest if it is several things, in words of its index; and what is left."""
+    if (to := wanted.to) is not None:
+        return lambda recipient: recipient.recipient == to, replace(wanted, to=None)
+    if wanted.complete is False:
+        return lambda recipient: recipient.status.in_(_spelled(OPEN)), replace(wanted, complete=None)
+    if (status := wanted.status) is not None:
+        return lambda recipient: _shows_status(recipient, status), replace(wanted, status=None)
+    return None, wanted
+
+
+def _shows_status(recipient: type[Recipient], status: RecipientStatus) -> ColumnElement[bool]:
+    """In words of the index of all but the delivered, who are nearly all."""
+    shows, delivered = recipient.status == status, _spelled({RecipientStatus.DELIVERED})
+    return shows if status is RecipientStatus.DELIVERED else and_(shows, recipient.status != delivered[0])
+
+
+def _spelled(statuses: Iterable[RecipientStatus]) -> list[ColumnElement[str]]:
+    """Not as parameters: with those SQLite would not know that a partial index serves."""
+    return [literal(each.value, String, literal_execute=True) for each in sorted(statuses)]
+
+
 def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnElement[bool]]:
-    """All but ``updated_since``."""
+    """All but ``updated_since`` and when it was created."""
     if wanted.reference is not None:
         yield Message.reference == wanted.reference
     if wanted.message_id is not None:
@@ -88,13 +130,18 @@ def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnEleme
     if wanted.status is not None:
         yield _has(Recipient, Recipient.status == wanted.status)
     if wanted.complete is not None:
-        open_recipient = _has(Recipient, Recipient.status.in_(set(RecipientStatus) - TERMINAL))
+        open_recipient = _has(Recipient, Recipient.status.in_(OPEN))
         yield ~open_recipient if wanted.complete else open_recipient
+
+
+def _created(wanted: MessageFilter, created_at: InstrumentedAttribute[datetime]) -> Iterable[ColumnElement[bool]]:
+    """When the message was created, in words of the index that is read."""
     if wanted.since is not None:
-        yield Message.tag >= tags.bound(wanted.since)
+        yield created_at >= wanted.since
     if wanted.until is not None:
-        yield Message.tag < tags.bound(wanted.until)
+        yield created_at < wanted.until
     if wanted.after_tag is not None:
+        yield created_at <= select(Message.created_at).where(Message.tag == wanted.after_tag).scalar_subquery()
         yield Message.tag < wanted.after_tag
 
 

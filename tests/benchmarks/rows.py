@@ -71,6 +71,7 @@ def recipient_row(
         "description": winner.description if winner else None,
         "occurred_at": winner.occurred_at if winner else None,
         "invalid_recipient": outcome.invalid_recipient,
+        "created_at": created_at,
         "updated_at": winner.occurred_at + LATENCY if winner and winner.occurred_at else created_at + LATENCY,
     }
 

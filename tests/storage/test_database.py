@@ -197,7 +197,7 @@ def test_what_reads_cannot_write(postgres: Database, statement: str) -> None:
 
 def insert_recipient(session: Session, **changes: Any) -> None:
     row: dict[str, Any] = {"message_pk": 1, "recipient": ALICE, "position": 0, "status": "pending", "standing": b""}
-    row |= {"invalid_recipient": False, "updated_at": NOON, "description": SECRET}
+    row |= {"invalid_recipient": False, "created_at": NOON, "updated_at": NOON, "description": SECRET}
     session.execute(insert(Recipient).values(row | changes))
 
 

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Inspector, inspect, text
@@ -11,6 +13,8 @@ from receiver.storage import migrations
 from receiver.storage.database import Database
 from receiver.storage.models import Base
 from tests.storage.stored import change, columns, view
+
+ROOT = Path(__file__).parents[2]
 
 NAMES = r"(?P<table>\w+?)_(?:(?P<columns>\w+)_)?(?P<kind>primary_key|foreign_key|unique|index|check)"
 
@@ -71,6 +75,15 @@ def test_every_constraint_and_every_index_is_named_after_what_it_is(inspector: I
                 assert name is not None
                 assert name.startswith(f"{table}_")
                 assert found["kind"] == kind
+
+
+@pytest.mark.parametrize("path", ["receiver/storage/models.py", "migrations/versions/0001_messages.py"])
+def test_every_index_says_above_it_which_query_it_serves(path: str) -> None:
+    lines = [line.strip() for line in (ROOT / path).read_text(encoding="utf-8").splitlines()]
+    above = [before for before, line in pairwise(lines) if re.match(r"index\(", line, re.IGNORECASE)]
+
+    assert len(above) > 15
+    assert [line for line in above if not re.match(r"# .*(GET /|support_|ids of a message)", line)] == []
 
 
 def test_postgresql_itself_named_none(postgres: Database) -> None:
