@@ -145,6 +145,13 @@ def test_only_a_failure_says_that_the_number_cannot_receive(event_type: str) -> 
     assert fold([event(event_type, 4404)]).invalid_recipient == failure
 
 
+@pytest.mark.parametrize("code", sorted(INVALID_RECIPIENT_CODES))
+@pytest.mark.parametrize("other", STATEMENT_TYPES)
+def test_an_invalid_recipient_has_failed_whatever_else_is_said(code: int, other: str) -> None:
+    """The view support_extraneous relies on it."""
+    assert fold([event("message-failed", code), event(other, 9999)]).status is FAILED
+
+
 def test_a_recipient_stays_invalid_when_another_failure_wins() -> None:
     earlier = datetime(2024, 1, 1, tzinfo=UTC)
     events = [event("message-failed", 4432, occurred_at=earlier), event("message-failed", 4404)]
