@@ -30,7 +30,7 @@ _chance = random.Random(2)
 
 def recent(database: Database, history: History) -> list[Event]:
     """As in reality, where Bandwidth gives up after a day: two events for each recipient of messages just sent."""
-    sent = database.write(lambda session: [_send(session, history.different_numbers) for _ in range(EVENTS // 6)])
+    sent = [database.write(lambda session: _send(session, history.different_numbers)) for _ in range(EVENTS // 6)]
     return [
         _news(kind, tag, one_id, number)
         for kind in ("sending", "delivered")
