@@ -130,3 +130,8 @@ def index_sizes(server: Server, database: str) -> dict[str, int]:
 def index_scans(server: Server, database: str) -> dict[str, int]:
     """How often each index was used since the statistics were reset."""
     return dict(server.execute("SELECT indexrelname, idx_scan FROM pg_stat_user_indexes", database))
+
+
+def log_position(server: Server) -> int:
+    """Bytes that PostgreSQL has written to its write-ahead log so far, for all databases."""
+    return int(server.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")[0][0])

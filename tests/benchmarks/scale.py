@@ -38,6 +38,7 @@ from tests.benchmarks.measuring import (
     explain,
     index_scans,
     index_sizes,
+    log_position,
     table_sizes,
     timings,
     unless_interrupted,
@@ -104,11 +105,11 @@ def _measure(
     asked = timings([(each.database, each.queries) for each in (short, long)], advance=lambda: progress.advance(task))
     plans = {name: explain(long.database, ask) for name, ask in long.queries.items()}
     scans_of_queries = index_scans(server, name)
-    rates = _rates(short, long, progress)
+    ingested = _ingest(server, short, long, progress)
     scans = index_scans(server, name)
     result = {
         "messages": {each.name: each.history.messages for each in (short, long)},
-        "ingest": rates,
+        "ingest": ingested,
         "queries": {
             query: {
                 **{
@@ -133,22 +134,30 @@ def _measure(
     return result, plans
 
 
-def _rates(short: Subject, long: Subject, progress: Progress) -> dict[str, dict[str, float]]:
-    """Median events per second by kind and history; the rounds of both take turns."""
+def _ingest(
+    server: Server, short: Subject, long: Subject, progress: Progress
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Medians by kind and history; the rounds of both take turns."""
     task = progress.add_task("store events", total=INGEST_ROUNDS * len(EVENTS) * 2)
-    taken: dict[str, dict[str, list[float]]] = {kind: {short.name: [], long.name: []} for kind in EVENTS}
+    taken: dict[str, dict[str, list[dict[str, float]]]] = {kind: {short.name: [], long.name: []} for kind in EVENTS}
     for _ in range(INGEST_ROUNDS):
         for kind, make in EVENTS.items():
             for each in (short, long):
-                taken[kind][each.name].append(unless_interrupted(partial(_rate, each, make)))
+                taken[kind][each.name].append(unless_interrupted(partial(_store, server, each, make)))
                 progress.advance(task)
     return {
-        kind: {name: statistics.median(rates) for name, rates in by_name.items()} for kind, by_name in taken.items()
+        kind: {
+            name: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for name, runs in each.items()
+        }
+        for kind, each in taken.items()
     }
 
 
-def _rate(subject: Subject, make: ingest.Make) -> float:
-    return ingest.events_per_second(subject.database, make(subject.database, subject.history))
+def _store(server: Server, subject: Subject, make: ingest.Make) -> dict[str, float]:
+    """Events per second, and bytes of PostgreSQL's log per event: a page's first change after a checkpoint logs all."""
+    events, logged = make(subject.database, subject.history), log_position(server)
+    rate = ingest.events_per_second(subject.database, events)
+    return {"rate": rate, "log": (log_position(server) - logged) / len(events)}
 
 
 def _write(result: Mapping[str, Any], plans: Mapping[str, Sequence[Plan]]) -> None:
