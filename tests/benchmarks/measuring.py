@@ -15,6 +15,7 @@ from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database
 from tests.benchmarks.queries import MOST, Ask
 from tests.postgres import Server
+from tests.processes import wait_for
 
 ROUNDS, ROUNDS_IF_SLOW, SLOW_MS = 21, 3, 500.0
 """More than ten: from then on psycopg has prepared a statement, and PostgreSQL may use one plan for all its values."""
@@ -127,9 +128,13 @@ def index_sizes(server: Server, database: str) -> dict[str, int]:
     return dict(server.execute(sizes, database))
 
 
-def index_scans(server: Server, database: str) -> dict[str, int]:
-    """How often each index was used since the statistics were reset."""
-    return dict(server.execute("SELECT indexrelname, idx_scan FROM pg_stat_user_indexes", database))
+def index_scans(server: Server, database: Database) -> dict[str, int]:
+    """How often each index was used since the statistics were reset; a connection has told all when it has ended."""
+    database.engine.dispose()
+    name = database.engine.url.database
+    others = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
+    wait_for(lambda: not server.execute(others), "the end of the connections whose use of indexes is counted")
+    return dict(server.execute("SELECT indexrelname, idx_scan FROM pg_stat_user_indexes", str(name)))
 
 
 def log_position(server: Server) -> int:

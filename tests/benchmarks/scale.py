@@ -104,9 +104,9 @@ def _measure(
     task = progress.add_task("ask the queries", total=ROUNDS)
     asked = timings([(each.database, each.queries) for each in (short, long)], advance=lambda: progress.advance(task))
     plans = {name: explain(long.database, ask) for name, ask in long.queries.items()}
-    scans_of_queries = index_scans(server, name)
+    scans_of_queries = index_scans(server, long.database)
     ingested = _ingest(server, short, long, progress)
-    scans = index_scans(server, name)
+    scans = index_scans(server, long.database)
     result = {
         "messages": {each.name: each.history.messages for each in (short, long)},
         "ingest": ingested,
