@@ -1,8 +1,9 @@
 """Stores what Bandwidth said: each event once, linked to its message, its statement merged into its recipient.
 
 Everything here runs inside one write transaction of the caller. Rows are locked in one order everywhere: message ids,
-events, messages, recipients, each sorted; so two transactions that meet wait for each other and never deadlock. Every
-statement takes all rows of its kind at once, so its cost is shared by whatever is stored together.
+events, messages, recipients, each sorted; so two transactions that meet wait for each other and never deadlock. (Events
+that waited for their message id are changed by whoever holds the lock on that id.) A statement takes all rows of its
+kind at once, so its cost is shared by whatever is stored together.
 """
 
 from collections import Counter
@@ -93,26 +94,34 @@ def _record_events(
     session: Session, gathered: Mapping[Identity, Gathered], *, now: datetime, source: str
 ) -> dict[Identity, Row[Any]]:
     in_order = [gathered[identity] for identity in sorted(gathered)]
-    # Nearly always all message ids are known, and the tag with which an event is stored is all there is to it.
     rows = [_row(each, now, source) for each in in_order]
     waiting: list[Linked] = []
+    # Nearly always all message ids are known, and the tag with which an event is stored is all there is to it.
     stored = {} if any(len(each.tags) > 1 for each in in_order) else _upsert_events(session, rows)
     if stored:
         _report_clashes(session, gathered, stored)
     else:
-        ours = messages_tagged(session, (tag for each in in_order for tag in each.tags))
-        claims = [next((tag for tag in each.tags if tag in ours), None) for each in in_order]
-        outbound = [
-            (each.event.message_id, ours[tag] if tag else None)
-            for each, tag in zip(in_order, claims, strict=True)
-            if not each.event.is_inbound
-        ]
-        waiting = bind(session, outbound, answered=False, now=now)
-        rows = [row | {"claim": tag} for row, tag in zip(rows, claims, strict=True)]
+        waiting = _claim(session, in_order, rows, now=now)
         stored = _upsert_events(session, rows, anyway=True)
     linked = [_linked(each.event, row) for each in in_order if (row := stored[each.event.identity]).message_pk]
     merge(session, waiting + linked, accepted=_accepted(stored.values()), now=now)
     return stored
+
+
+def _claim(
+    session: Session, in_order: Sequence[Gathered], rows: Sequence[dict[str, Any]], *, now: datetime
+) -> list[Linked]:
+    """Locks every message id and makes it stand for the message whose tag it came with; writes into each row which tag
+    that is. Returns the events that waited to learn it."""
+    ours = messages_tagged(session, (tag for each in in_order for tag in each.tags))
+    for each, row in zip(in_order, rows, strict=True):
+        row["claim"] = next((tag for tag in each.tags if tag in ours), None)
+    outbound = [
+        (each.event.message_id, ours.get(row["claim"]))
+        for each, row in zip(in_order, rows, strict=True)
+        if not each.event.is_inbound
+    ]
+    return bind(session, outbound, answered=False, now=now)
 
 
 def _accepted(stored: Iterable[Row[Any]]) -> dict[int, bool]:
