@@ -114,7 +114,7 @@ def seed_rows(*, plain: bool, messages: int = MESSAGES) -> Rows:
             found["message_ids"].append({"message_id": message_id, **linked})
         for position in range(RECIPIENTS):
             row = {"message_pk": pk, "recipient": recipient_of(number, position), **waiting}
-            unsaid = {"position": position, "standing": b"", "invalid_recipient": False}
+            unsaid = {"position": position, "standing": b"", "invalid_recipient": False, "created_at": WHEN}
             found["recipients"].append(row if plain else row | unsaid)
     return found
 
