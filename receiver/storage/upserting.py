@@ -1,0 +1,146 @@
+"""The statement that stores events: each once, linked to the message of its tag or else of its message id."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    bindparam,
+    case,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.orm import Session
+
+from receiver.core.events import INBOUND_TYPES, Gathered, Identity
+from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG
+from receiver.storage.models import Message, MessageId, StoredEvent
+from receiver.storage.rows import insert_from, instant, parameter, rows_of
+
+
+def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
+    """The row of a new event; ``claim`` is the tag of the message that it is to be linked to."""
+    event = gathered.event
+    # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
+    received_at = instant(now + timedelta(microseconds=gathered.place))
+    return {
+        "message_id": event.message_id,
+        "recipient": event.recipient,
+        "type": event.type,
+        "error_code": event.error_code,
+        "claim": event.tag,
+        "tag": event.tag,
+        "description": event.description,
+        "occurred_at": instant(event.occurred_at),
+        "first_received_at": received_at,
+        "last_received_at": received_at,
+        "deliveries": gathered.deliveries,
+        "source": source,
+        "payload": event.payload,
+    }
+
+
+def upsert_events(
+    session: Session, rows: Sequence[Mapping[str, Any]], *, anyway: bool = False
+) -> dict[Identity, Row[Any]]:
+    """Stores the events and links each to the message that has the tag ``claim``, or else to that of its message id.
+
+    Unless ``anyway``, nothing is stored if any message id stands for no message: its row must be locked before.
+    """
+    connection = session.connection()
+    upsert = _event_upsert(connection.dialect.name)
+    stored = connection.execute(upsert, parameter(rows) | {"anyway": anyway}) if rows else ()
+    return {(row.message_id, row.recipient, row.type, row.error_code): row for row in stored}
+
+
+@cache
+def _event_upsert(dialect: str) -> Any:
+    """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first."""
+    insert = insert_from(dialect, StoredEvent, _linked_rows(dialect))
+    new = insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
+        set_={
+            "deliveries": StoredEvent.deliveries + new.deliveries,
+            "last_received_at": _pick(new.last_received_at > StoredEvent.last_received_at, new, "last_received_at"),
+            "occurred_at": _pick(
+                or_(StoredEvent.occurred_at.is_(None), new.occurred_at < StoredEvent.occurred_at), new, "occurred_at"
+            ),
+            "message_pk": func.coalesce(StoredEvent.message_pk, new.message_pk),
+            "linked_by": func.coalesce(StoredEvent.linked_by, new.linked_by),
+        },
+    ).returning(
+        StoredEvent.pk,
+        StoredEvent.message_id,
+        StoredEvent.recipient,
+        StoredEvent.type,
+        StoredEvent.error_code,
+        StoredEvent.message_pk,
+        StoredEvent.occurred_at,
+        StoredEvent.description,
+        StoredEvent.deliveries,
+        # Whether receipts are on; null unless the message is accepted. (On SQLite, SQLAlchemy takes the tables' names
+        # out of all that is returned, so these two are written as text.)
+        literal_column(
+            "(SELECT m.receipts FROM messages m WHERE m.pk = events.message_pk AND m.send_status = 'accepted')", Boolean
+        ).label("receipts"),
+        # The tag of the message that its message id stands for; without the cast SQLite would read all of them.
+        literal_column(
+            "(SELECT m.tag FROM message_ids i JOIN messages m ON m.pk = i.message_pk"
+            " WHERE i.message_id = CAST(events.message_id AS TEXT))",
+            String,
+        ).label("bound_tag"),
+    )
+
+
+def _linked_rows(dialect: str) -> Select[Any]:
+    given = rows_of(dialect, *(StoredEvent.__table__.c[name] for name in GIVEN), column("claim", String))
+    inbound = or_(*(given.c.type == each for each in sorted(INBOUND_TYPES)))
+    by_tag, by_id = Message.pk.is_not(None), MessageId.message_pk.is_not(None)
+    linked = (
+        select(
+            *(given.c[name] for name in GIVEN),
+            func.coalesce(Message.pk, MessageId.message_pk).label("message_pk"),
+            case((by_tag, LINKED_BY_TAG), (by_id, LINKED_BY_MESSAGE_ID)).label("linked_by"),
+            func.min(case((or_(by_id, inbound), 1), else_=0)).over().label("all_known"),
+        )
+        .select_from(given)
+        .outerjoin(Message, (Message.tag == given.c.claim) & ~inbound)
+        .outerjoin(MessageId, (MessageId.message_id == given.c.message_id) & ~inbound)
+        .subquery("linked")
+    )
+    return (
+        select(*(linked.c[name] for name in (*GIVEN, "message_pk", "linked_by")))
+        .where(or_(linked.c.all_known == 1, bindparam("anyway", type_=Boolean)))
+        .order_by(linked.c.message_id, linked.c.recipient, linked.c.type, linked.c.error_code)  # the order of locks
+    )
+
+
+GIVEN = (
+    "message_id",
+    "recipient",
+    "type",
+    "error_code",
+    "tag",
+    "description",
+    "occurred_at",
+    "first_received_at",
+    "last_received_at",
+    "deliveries",
+    "source",
+    "payload",
+)
+"""The columns of an event that do not depend on what is stored already."""
+
+
+def _pick(is_newer: ColumnElement[bool], new: Any, column: str) -> Any:
+    return case((is_newer, new[column]), else_=getattr(StoredEvent, column))
