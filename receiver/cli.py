@@ -96,7 +96,7 @@ def main(env_file: Path | None) -> None:
 )
 @click.option(
     "--body-seconds",
-    type=click.FloatRange(0, WAIT_SECONDS, min_open=True, max_open=True),
+    type=click.IntRange(1, WAIT_SECONDS - 1),
     default=5,
     show_default=True,
     help="How long a request's body is waited for.",
@@ -116,7 +116,7 @@ def serve(
     threads: int,
     connections: int,
     idle_seconds: int,
-    body_seconds: float,
+    body_seconds: int,
     stop_seconds: int,
 ) -> None:
     """Run the service: the callback endpoint and the API."""

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PORTION = 1000
 """Elements per transaction. Every callback that was ever seen holds one element; of one that holds very many, a
-portion that is stored is stored, the others have their turn in between, and Bandwidth's next try finds duplicates."""
+portion that is stored is stored, and the others have their turn in between. Some ten thousand fit into WAIT_SECONDS."""
 
 WAITING_CALLBACKS, WAITING_BYTES = 2000, 16 * 2**20
 """How much may wait for its answer. What comes on top is told to come again at once: that is quicker than in vain."""
@@ -41,13 +41,11 @@ WAIT_SECONDS = 8
 class Waiting:
     """A callback of which not everything is stored yet."""
 
-    elements: Sequence[Element]
     size: int
     """Bytes of its body."""
     answer: Callable[[Tally | Exception], object]
     """Is called once, by the committer's thread, and must neither wait nor fail."""
-    given_up: bool = False
-    """Set by whoever does not wait for the answer any longer."""
+    elements: Sequence[Element] = ()
     fates: list[Fate] = field(default_factory=list)
     """Of the elements that are stored."""
 
@@ -72,40 +70,44 @@ class Committer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def submit(self, body: bytes, answer: Callable[[Tally | Exception], object]) -> Waiting:
+    def submit(self, body: bytes, answer: Callable[[Tally | Exception], object]) -> None:
         """Takes a callback; ``answer`` hears what became of its elements, after the commit.
 
         Raises NotJSON when the body has no elements at all, and StorageUnavailable when too much waits already:
         Bandwidth sends it again for 24 hours after any answer but 2xx, so nothing is lost by saying so.
         """
-        self._demand_room(len(body))  # before the work of parsing it
-        callback = Waiting(callbacks.parse(body), len(body), answer)
+        callback = Waiting(len(body), answer)
         with self._changed:
-            self._demand_room(len(body))
-            self._waiting.append(callback)
+            if self._unanswered >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
+                raise StorageUnavailable("Too many callbacks are waiting; try again.")
             self._unanswered += 1
             self._bytes += callback.size
+        try:
+            callback.elements = callbacks.parse(body)
+            self._add(callback)
+        except Exception:
+            self._leave([callback])
+            raise
+
+    def _add(self, callback: Waiting) -> None:
+        with self._changed:
+            if self._closing:
+                raise StorageUnavailable("The service is stopping; try again.")
+            self._waiting.append(callback)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
                 self._thread.start()
             if len(self._waiting) >= self._wanted:
                 self._changed.notify()
-        return callback
-
-    def _demand_room(self, size: int) -> None:
-        if self._closing:
-            raise StorageUnavailable("The service is stopping; try again.")
-        if self._unanswered >= WAITING_CALLBACKS or self._bytes + size > WAITING_BYTES:
-            raise StorageUnavailable("Too many callbacks are waiting; try again.")
 
     def receive(self, body: bytes) -> Tally:
-        """Like submit, and waits for it. Raises StorageUnavailable also when that takes longer than WAIT_SECONDS."""
+        """Like submit, and waits for it. Raises StorageUnavailable also when that takes longer than WAIT_SECONDS; its
+        events are stored all the same, as soon as they can be, and those that come again are duplicates."""
         answers: SimpleQueue[Tally | Exception] = SimpleQueue()
-        callback = self.submit(body, answers.put)
+        self.submit(body, answers.put)
         try:
             answer = answers.get(timeout=WAIT_SECONDS)
         except Empty as error:
-            callback.given_up = True
             raise StorageUnavailable from error
         if isinstance(answer, Exception):
             raise answer
@@ -170,7 +172,7 @@ class Committer:
     def _take(self, room: int) -> Iterator[tuple[Waiting, Sequence[Element]]]:
         while self._backlog and room > 0:
             callback = self._backlog.popleft()
-            portion = () if callback.given_up else callback.portion(room)
+            portion = callback.portion(room)
             room -= max(len(portion), 1)
             yield callback, portion
 
@@ -180,7 +182,7 @@ class Committer:
             self._bytes -= sum(callback.size for callback in callbacks)
 
     def _told(self, callback: Waiting, outcomes: Sequence[Fate | Exception]) -> bool:
-        """Whether it is done with: answered, or nobody waits for that."""
+        """Whether it has its answer now."""
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 callback.answer(outcome)
@@ -189,7 +191,7 @@ class Committer:
         is_stored = len(callback.fates) == len(callback.elements)
         if is_stored:
             callback.answer(Tally.of(callback.fates))
-        return is_stored or callback.given_up
+        return is_stored
 
     def _store(self, elements: Sequence[Element]) -> list[Fate | Exception]:
         """The fate of each element; for one that the database refuses, or that breaks the program, the error.

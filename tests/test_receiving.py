@@ -130,7 +130,7 @@ def test_bodies_that_fill_the_queue_are_refused_though_they_are_few(
         submit(gated, ONE)
 
 
-def test_who_waited_long_enough_is_told_so_and_is_not_stored_any_more(
+def test_who_waited_long_enough_is_told_so_and_is_stored_all_the_same(
     gate: Gate, gated: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "WAIT_SECONDS", 0.01)
@@ -139,8 +139,15 @@ def test_who_waited_long_enough_is_told_so_and_is_not_stored_any_more(
     another = submit(gated, ONE)
     gate.let(fates(1))
     assert gate.begun.acquire(timeout=30)
-    gate.let(fates(1))
+    gate.let(fates(2))
     assert another.result(30) == Tally(recorded=1)
+
+
+def test_what_is_no_callback_gives_its_room_back(gated: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "WAITING_CALLBACKS", 2)
+    for _ in range(3):
+        with pytest.raises(NotJSON):
+            gated.submit(b"[", print)
 
 
 def test_a_stopping_committer_finishes_what_it_took_and_refuses_the_rest(gate: Gate, gated: Committer) -> None:
@@ -267,3 +274,17 @@ def test_nothing_is_answered_200_that_went_into_a_file_nobody_can_find(sqlite_ur
 
     with Database(sqlite_url) as another, Committer(another) as committer:
         assert committer.receive(body).duplicates == 1
+
+
+def test_a_file_that_was_away_for_a_while_comes_back_with_all_that_was_answered(sqlite_url: str) -> None:
+    """Nobody may make another one in its place meanwhile: SQLite would throw away the log that lies beside it."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with Database(sqlite_url) as database, Committer(database) as committer:
+        committer.receive(make_body(make_element(message_id="before")))
+        away = path.rename(path.with_suffix(".away"))
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable):
+                committer.receive(make_body(make_element(message_id="meanwhile")))
+        away.rename(path)
+        committer.receive(make_body(make_element(message_id="after")))
+        assert {row.message_id for row in events(database)} == {"before", "after"}

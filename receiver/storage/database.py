@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
@@ -36,6 +37,9 @@ ATTEMPTS = 3
 """How often a transaction is tried that the database ended for the sake of another."""
 
 _CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected (PostgreSQL, "Error Codes")
+_READ_ONLY = "25006"
+"""read_only_sql_transaction: the server was a standby or short of space when the session began, and a new session may
+be a better one."""
 
 Result = TypeVar("Result")
 
@@ -61,7 +65,9 @@ class Database:
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         self.engine = make_engine(url, pool_size=connections, max_overflow=0, pool_timeout=POOL_SECONDS)
         self._is_sqlite = is_sqlite(url)
-        if not self._is_sqlite:
+        if self._is_sqlite:
+            event.listen(self.engine, "do_connect", _open_only)
+        else:
             event.listen(self.engine, "connect", _prepare_postgres)
             event.listen(self.engine, "begin", _begin_postgres)
         # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
@@ -112,7 +118,12 @@ class Database:
         with ExitStack() as stack:
             connection = self._connection(engine, stack, until=until)
             session = stack.enter_context(Session(connection, expire_on_commit=False))
-            yield session
+            try:
+                yield session
+            except DBAPIError as error:
+                if _sqlstate(error) == _READ_ONLY:
+                    connection.invalidate()
+                raise
             session.commit()
             connection.commit()  # the transaction began before the session, and is the connection's
 
@@ -181,6 +192,13 @@ _BEGIN_READING = (
 )
 
 
+def _open_only(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+    """Only a migration creates a file. A new one in the place of one that was moved away for a while would make SQLite
+    throw away what is in the log beside it, and with it events that were answered 200."""
+    arguments[0] = f"file:{quote(arguments[0])}?mode=rw"
+    options["uri"] = True
+
+
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     record.info["path"] = connection.execute("PRAGMA database_list").fetchone()[2]
     record.info["file"] = _file_at(record.info["path"])
@@ -215,7 +233,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _lost_to_another(error: SQLAlchemyError) -> bool:
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS
+    return isinstance(error, DBAPIError) and _sqlstate(error) in _CONFLICTS
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def _unavailable(error: SQLAlchemyError) -> StorageUnavailable:

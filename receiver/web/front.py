@@ -11,12 +11,14 @@ import io
 import os
 import signal
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from flask import Flask, Response
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is documented there
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -31,10 +33,13 @@ ORPHAN_SECONDS = 1
 """How often a worker looks whether its parent still lives."""
 
 LONG = 2**16
-"""Bytes. A body as long as that is parsed by a thread, because it would keep the loop from everybody else."""
+"""Bytes. A body as long as that is parsed by a thread, because it would keep the loop from everybody else; and only one
+at a time, because its elements can take up a hundred times as much memory."""
 
 TICK = 0.002
 """Seconds by which the loop's timers, which count whole milliseconds, may be early."""
+
+CUT_SHORT = "The body ended before its end."
 
 JSON = [("content-type", "application/json")]
 
@@ -52,6 +57,7 @@ class Front:
         self._body_seconds = body_seconds
         self._parent = parent
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._loop: Any = None
         self._answered: deque[tuple[asyncio.Future[Tally], Tally | Exception]] = deque()
         """What the committer has answered, and the loop has not passed on yet."""
@@ -62,6 +68,7 @@ class Front:
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         self._threads.shutdown()
+        self._parsers.shutdown()
         self._services.close()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -95,14 +102,21 @@ class Front:
     async def _stored(self, body: bytes, until: float) -> Tally:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
         answer: asyncio.Future[Tally] = self._loop.create_future()
-        submit = partial(self._services.committer.submit, body, partial(self._pass_on, answer))
-        callback = submit() if len(body) < LONG else await self._loop.run_in_executor(self._threads, submit)
         too_late = self._loop.call_at(until, _set, answer, StorageUnavailable())
         try:
+            if len(body) < LONG:
+                self._services.committer.submit(body, partial(self._pass_on, answer))
+            else:
+                self._parsers.submit(self._submit, body, partial(self._pass_on, answer))
             return await answer
         finally:
             too_late.cancel()
-            callback.given_up = True
+
+    def _submit(self, body: bytes, answer: Callable[[Tally | Exception], None]) -> None:
+        try:
+            self._services.committer.submit(body, answer)
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+            answer(error)
 
     def _pass_on(self, waiting: asyncio.Future[Tally], answer: Tally | Exception) -> None:
         """In the committer's thread, which answers many at once: the loop is woken by the first of them only."""
@@ -134,10 +148,12 @@ class Front:
                 raise
             task.uncancel()
             raise RequestTimeout("The body did not come in time.") from error
+        except ProtocolClosed as error:
+            raise BadRequest(CUT_SHORT) from error
         finally:
             too_late.cancel()
         if expected is not None and len(body) < expected:
-            raise BadRequest("The body ended before its Content-Length.")
+            raise BadRequest(CUT_SHORT)
         return body
 
     def _ask_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -24,7 +24,7 @@ from tests.samples import callbacks
 from tests.web.service import CALLBACKS, Service
 
 BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
-BODY_SECONDS = 1.0
+BODY_SECONDS = 1
 LONGEST = 20_000
 
 ELEMENT = make_element("delivered", ALICE)
@@ -161,14 +161,40 @@ def test_many_requests_at_once_are_all_answered(server: tuple[Child, Api]) -> No
         assert {status_of(each) for each in asked} == {422}
 
 
-def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(server: tuple[Child, Api]) -> None:
+@pytest.mark.parametrize(("path", "authorization"), [(CALLBACKS, BASIC), ("/messages", f"Bearer {API_KEY}")])
+@pytest.mark.parametrize("leaves", [True, False], ids=["the sender leaves", "the sender waits for the answer"])
+def test_a_body_that_ends_too_early_is_not_taken_for_a_whole_one(
+    server: tuple[Child, Api], path: str, authorization: str, *, leaves: bool
+) -> None:
     child, api = server
     body = make_body(make_element("sent", ALICE, message_id="cut short"))
-    connect(api, head(CALLBACKS, f"Content-Length: {len(body) + 100}") + body).close()
+    sender = connect(api, head(path, f"Content-Length: {len(body) + 100}", authorization=authorization) + body)
+    if leaves:
+        sender.close()
+    else:
+        sender.shutdown(socket.SHUT_WR)
+        assert status_of(sender) == 400
     assert api.callback(make_element("sent", BOB)).status_code == 200
 
     url = child.environment["DATABASE_URL"]
     assert select(url, "SELECT count(*) FROM events WHERE message_id = 'cut short'") == [(0,)]
+    assert "Traceback" not in child.output
+
+
+def test_while_a_very_long_callback_is_parsed_all_others_are_answered(tmp_path: Path, sqlite_url: str) -> None:
+    body = b"[" + b"1," * 300_000 + b"1]"
+    with serving(tmp_path, environment(sqlite_url)) as (_, api), ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        long = pool.submit(api.call, "POST", CALLBACKS, data=body, auth=CALLBACK_AUTH)
+        answered = 0
+        while not long.done():
+            asked = time.monotonic()
+            assert api.is_ready()
+            assert time.monotonic() - asked < 2
+            answered += 1
+        assert time.monotonic() - begun < 10
+        assert answered > 2
+        assert long.result().status_code in (200, 503)
 
 
 def test_other_requests_reach_flask_as_they_were_sent(server: tuple[Child, Api]) -> None:

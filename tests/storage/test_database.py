@@ -7,6 +7,7 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import insert, text
 
@@ -142,6 +143,26 @@ def test_a_write_waits_five_seconds_for_a_lock(postgres: Database) -> None:
 
     assert events(postgres) == []
     deliver(postgres, make_event())
+
+
+def test_a_server_that_was_read_only_for_a_while_is_written_to_again(postgres: Database) -> None:
+    """As a standby is that becomes the primary, or a server whose disk was full."""
+    name = postgres.engine.url.database
+    settings = f'ALTER DATABASE "{name}"'
+    with psycopg.connect(_libpq_url(postgres), autocommit=True) as owner:
+        owner.execute(f"{settings} SET default_transaction_read_only = on".encode())
+        postgres.engine.dispose()
+        with pytest.raises(StorageUnavailable):
+            deliver(postgres, make_event())
+    with psycopg.connect(_libpq_url(postgres), autocommit=True) as owner:
+        owner.execute(b"SET default_transaction_read_only = off")
+        owner.execute(f"{settings} RESET default_transaction_read_only".encode())
+
+    deliver(postgres, make_event())
+
+
+def _libpq_url(database: Database) -> str:
+    return database.engine.url.render_as_string(hide_password=False).replace("+psycopg", "", 1)
 
 
 def test_the_locks_of_a_transaction_that_falls_silent_are_given_back(postgres: Database) -> None:
