@@ -33,7 +33,9 @@ class SqliteDatabases:
     @contextlib.contextmanager
     def new(self, folder: Path, template: str | None) -> Iterator[str]:
         path = folder / "receiver.sqlite3"
-        if template is not None:
+        if template is None:
+            path.touch()
+        else:
             shutil.copyfile(template, path)
         yield f"sqlite:///{path}"
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -195,6 +196,11 @@ _BEGIN_READING = (
 def _open_only(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
     """Only a migration creates a file. A new one in the place of one that was moved away for a while would make SQLite
     throw away what is in the log beside it, and with it events that were answered 200."""
+    path = Path(arguments[0])
+    if path.parent.exists() and not path.exists():
+        reason = "there is no such file; run `receiver migrate`, or put it back"
+        log.error("database: %s", reason)
+        raise StorageUnavailable(f"The database is not there: {reason}.", reason=reason)
     arguments[0] = f"file:{quote(arguments[0])}?mode=rw"
     options["uri"] = True
 
