@@ -108,6 +108,7 @@ def main(env_file: Path | None) -> None:
     show_default=True,
     help="How long a stop waits for requests that are being answered.",
 )
+@click.option("--access-log", is_flag=True, help="Write a line for every request; that costs throughput.")
 @said_in_one_sentence
 def serve(
     host: str,
@@ -118,6 +119,7 @@ def serve(
     idle_seconds: int,
     body_seconds: int,
     stop_seconds: int,
+    access_log: bool,
 ) -> None:
     """Run the service: the callback endpoint and the API."""
     settings = config.read_settings(serving=True)
@@ -142,7 +144,7 @@ def serve(
         backpressure=connections,
         respawn_failed_workers=True,
         workers_kill_timeout=stop_seconds,
-        log_access=False,
+        log_access=access_log,
     )
     try:
         load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())

@@ -139,6 +139,15 @@ def test_a_sigterm_while_the_service_starts_ends_it_too(tmp_path: Path, sqlite_u
         assert not child.left_behind()
 
 
+@pytest.mark.parametrize("option", [[], ["--access-log"]])
+def test_requests_are_logged_only_if_that_is_asked_for(tmp_path: Path, sqlite_url: str, option: list[str]) -> None:
+    with serving(tmp_path, environment(sqlite_url), *option) as (child, api):
+        assert api.get("/messages", to="+19195550101") == {"messages": [], "nextCursor": None}
+        assert child.end(grace=SECONDS) == 0
+        assert ('"GET /messages HTTP/1.1" 200' in child.output) == bool(option)
+        assert "9195550101" not in child.output
+
+
 def test_a_process_that_dies_is_replaced(tmp_path: Path, sqlite_url: str) -> None:
     with serving(tmp_path, environment(sqlite_url)) as (child, api):
         (worker,) = psutil.Process(child.process.pid).children()
