@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PORTION = 1000
 """Elements per transaction. Every callback that was ever seen holds one element; of one that holds very many, a
-portion that is stored is stored, and the others have their turn in between. Some ten thousand fit into WAIT_SECONDS."""
+portion that is stored is stored, and the others have their turn in between. Tens of thousands fit into WAIT_SECONDS."""
 
 WAITING_CALLBACKS, WAITING_BYTES = 2000, 16 * 2**20
 """How much may wait for its answer. What comes on top is told to come again at once: that is quicker than in vain."""

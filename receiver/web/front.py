@@ -60,7 +60,8 @@ class Front:
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._loop: Any = None
         self._answered: deque[tuple[asyncio.Future[Tally], Tally | Exception]] = deque()
-        """What the committer has answered, and the loop has not passed on yet."""
+        """What was answered, and the loop has not passed on yet."""
+        self._is_woken = False
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -119,13 +120,15 @@ class Front:
             answer(error)
 
     def _pass_on(self, waiting: asyncio.Future[Tally], answer: Tally | Exception) -> None:
-        """In the committer's thread, which answers many at once: the loop is woken by the first of them only."""
+        """In another thread. The committer answers many at once: the loop is woken by the first of them only."""
         self._answered.append((waiting, answer))
-        if len(self._answered) == 1:
+        if not self._is_woken:
+            self._is_woken = True
             with suppress(RuntimeError):  # the loop is closed; nobody waits any longer
                 self._loop.call_soon_threadsafe(self._hear)
 
     def _hear(self) -> None:
+        self._is_woken = False  # before anything is taken: whoever adds to it later, wakes the loop again
         while self._answered:
             _set(*self._answered.popleft())
 

@@ -17,6 +17,7 @@ import requests
 import sqlalchemy
 
 from receiver.storage.migrations import upgrade
+from receiver.web.front import LONG
 from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, make_body, make_element
 from tests.journeys.conftest import select
 from tests.processes import Api, Child, environment, serving, wait_for
@@ -25,7 +26,7 @@ from tests.web.service import CALLBACKS, Service
 
 BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
 BODY_SECONDS = 1
-LONGEST = 20_000
+LONGEST = 2 * LONG
 
 ELEMENT = make_element("delivered", ALICE)
 ODD_BODIES = {
@@ -195,6 +196,19 @@ def test_while_a_very_long_callback_is_parsed_all_others_are_answered(tmp_path: 
         assert time.monotonic() - begun < 10
         assert answered > 2
         assert long.result().status_code in (200, 503)
+
+
+def test_everybody_is_answered_whichever_thread_has_the_answer(server: tuple[Child, Api]) -> None:
+    """Bodies of LONG bytes are judged by a thread of their own, all others by the committer's."""
+    _, api = server
+    bodies = [b"{" * LONG, make_body(make_element("sent", ALICE))] * 4
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        statuses = list(pool.map(lambda body: {_post(api, body) for _ in range(50)}, bodies))
+    assert statuses == [{400}, {200}] * 4
+
+
+def _post(api: Api, body: bytes) -> int:
+    return status_of(connect(api, head(CALLBACKS, f"Content-Length: {len(body)}") + body))
 
 
 def test_other_requests_reach_flask_as_they_were_sent(server: tuple[Child, Api]) -> None:
