@@ -1,25 +1,20 @@
 """The command `receiver`."""
 
 import logging
-import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
 import click
 from dotenv import load_dotenv
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server import Server
 from rich.console import Console
 from rich.progress import Progress
 
-from receiver import config, demo, recomputing, reporting, sending, terminal
-from receiver.app import make_front, make_gateway
+from receiver import config, demo, recomputing, reporting, sending, serving, terminal
+from receiver.app import make_gateway
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable
@@ -110,17 +105,7 @@ def main(env_file: Path | None) -> None:
 )
 @click.option("--access-log", is_flag=True, help="Write a line for every request; that costs throughput.")
 @said_in_one_sentence
-def serve(
-    host: str,
-    port: int,
-    workers: int | None,
-    threads: int,
-    connections: int,
-    idle_seconds: int,
-    body_seconds: int,
-    stop_seconds: int,
-    access_log: bool,
-) -> None:
+def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     """Run the service: the callback endpoint and the API."""
     settings = config.read_settings(serving=True)
     if is_sqlite(settings.database_url):
@@ -130,27 +115,9 @@ def serve(
     with Database(settings.database_url) as database:
         _demand_schema(database)
         sending.lapse(database)
-    address = _free_address(host, port)
+    address = serving.free_address(host, port)
     _print_settings(settings)
-    server = Server(
-        "receiver.app:make_front",
-        address=address,
-        port=port,
-        interface=Interfaces.RSGI,
-        workers=workers or 2,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=idle_seconds * 1000),
-        websockets=False,
-        backpressure=connections,
-        respawn_failed_workers=True,
-        workers_kill_timeout=stop_seconds,
-        log_access=access_log,
-    )
-    try:
-        load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())
-        server.serve(target_loader=load, wrap_loader=False)  # type: ignore[arg-type]  # no callable, but has __rsgi__
-    except RuntimeError as error:  # with a backtrace of Rust code below its first line
-        _end(f"Cannot listen on {host}:{port}: {str(error).partition(chr(10))[0]}", EXIT_WRONG)
+    serving.run(address, port, workers=workers or 2, **options)
 
 
 @main.command()
@@ -267,19 +234,6 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
 def run_demo() -> None:
     """Show the whole loop on this machine: simulator, server, a group message, its events, the answers."""
     demo.run(out)
-
-
-def _free_address(host: str, port: int) -> str:
-    """The IP address of ``host``, if nobody listens on that port there: the server itself would share it silently."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except OSError as error:
-        _end(f"Cannot listen on {host}:{port}: {error.strerror or error}", EXIT_WRONG)
-    return str(address[0])
 
 
 def _print_settings(settings: config.Settings) -> None:

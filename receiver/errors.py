@@ -28,6 +28,10 @@ class NotJSON(ReceiverError):
     """The body is not a JSON array or object."""
 
 
+class CannotListen(ReceiverError):
+    """The address cannot be listened on."""
+
+
 class StorageUnavailable(ReceiverError):
     """The database did not answer; try again."""
 
