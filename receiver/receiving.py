@@ -137,9 +137,11 @@ class Committer:
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
                 outcomes = [error] * sum(len(portion) for _, portion in batch)
             remaining = iter(outcomes)
-            done = [self._told(callback, list(islice(remaining, len(portion)))) for callback, portion in batch]
-            self._leave([callback for (callback, _), is_done in zip(batch, done, strict=True) if is_done])
-            self._backlog.extend(callback for (callback, _), is_done in zip(batch, done, strict=True) if not is_done)
+            answered: list[Waiting] = []
+            for callback, portion in batch:
+                is_answered = self._told(callback, list(islice(remaining, len(portion))))
+                (answered if is_answered else self._backlog).append(callback)
+            self._leave(answered)
             tally = Tally.of([outcome for outcome in outcomes if isinstance(outcome, Fate)])
             log.info(
                 "%d callbacks: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",

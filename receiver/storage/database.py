@@ -165,16 +165,16 @@ def _prepare_postgres(connection: Any, _record: Any) -> None:
 
 
 def _begin_postgres(connection: Connection) -> None:
-    """Begins a transaction within its limits, in one journey to the server.
+    """Begins a transaction with its settings, in one journey to the server.
 
-    The limits are the transaction's and not the session's, because a pooler such as PgBouncer hands sessions round.
+    They are the transaction's and not the session's, because a pooler such as PgBouncer hands sessions round.
     """
     writes = connection.get_execution_options().get("writes", False)
     begin = _BEGIN_WRITING if writes else _BEGIN_READING
     connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
 
 
-_LIMITS = "; ".join(
+_SETTINGS = "; ".join(
     f"SET LOCAL {name} = {value}"
     for name, value in {
         "statement_timeout": f"'{BUSY_SECONDS}s'",
@@ -187,9 +187,9 @@ _LIMITS = "; ".join(
 )
 # What is written is looked up again and again, so it is planned once; what is read is planned as its values demand,
 # because a status may be that of nearly all recipients or of none.
-_BEGIN_WRITING = f"BEGIN; {_LIMITS}; SET LOCAL plan_cache_mode = force_generic_plan"
+_BEGIN_WRITING = f"BEGIN; {_SETTINGS}; SET LOCAL plan_cache_mode = force_generic_plan"
 _BEGIN_READING = (
-    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LIMITS}; SET LOCAL plan_cache_mode = force_custom_plan"
+    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_SETTINGS}; SET LOCAL plan_cache_mode = force_custom_plan"
 )
 
 

@@ -3,7 +3,7 @@
 Everything here runs inside one write transaction of the caller, and locks messages before recipients, each sorted.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -23,7 +23,7 @@ from receiver.core.status import (
     unsaid,
 )
 from receiver.storage.models import Message, Recipient, StoredEvent
-from receiver.storage.rows import AnyColumn, instant, octets, parameter, rows_of
+from receiver.storage.rows import AnyColumn, instant, is_one_of, octets, parameter, rows_of
 
 RecipientKey = tuple[int, str]
 """(messages.pk, number)"""
@@ -58,8 +58,6 @@ def to_event(row: StoredEvent) -> Event:
 
 def settle(session: Session, message_pks: Set[int], *, now: datetime, receipts: Set[int] = frozenset()) -> None:
     """Bandwidth has these messages, whatever was thought of them before; for those in ``receipts``, receipts are on."""
-    if not message_pks:
-        return
     rows = [{"pk": pk, "receipts": pk in receipts, "updated_at": instant(now)} for pk in sorted(message_pks)]
     connection = session.connection()
     dialect = connection.dialect.name
@@ -78,8 +76,8 @@ def _settled(dialect: str) -> FromClause:
 @cache
 def _lock_unsettled(dialect: str) -> Select[*tuple[Any, ...]]:
     given = _settled(dialect)
-    unsettled = (Message.send_status == each for each in sorted(may_become(SendStatus.ACCEPTED)))
-    news = or_(*unsettled, given.c.receipts & ~Message.receipts)
+    unsettled = is_one_of(Message.send_status, may_become(SendStatus.ACCEPTED))
+    news = or_(unsettled, given.c.receipts & ~Message.receipts)
     return (
         select(Message.pk, Message.send_status)
         .join(given, Message.pk == given.c.pk)
@@ -122,9 +120,10 @@ def merge(
     ``accepted`` are messages of which it is known that they are accepted, and whether their receipts are on.
     """
     accepted = accepted or {}
+    message_pks = {each.message_pk for each in linked}
     receipts = {each.message_pk for each in linked if each.event.type in RECEIPT_TYPES}
-    if not {each.message_pk for each in linked} <= accepted.keys():
-        settle(session, {each.message_pk for each in linked}, now=now, receipts=receipts)
+    if not message_pks <= accepted.keys():
+        settle(session, message_pks, now=now, receipts=receipts)
     elif news := [pk for pk in sorted(receipts) if not accepted[pk]]:
         _turn_on_receipts(session, news, now=now)
     statements: dict[RecipientKey, list[Linked]] = {}
@@ -144,7 +143,7 @@ def _turn_on_receipts(session: Session, message_pks: Sequence[int], *, now: date
 @cache
 def _set_receipts(dialect: str) -> Update:
     key, news = [Message.pk], ~Message.receipts
-    given = _locked(dialect, rows_of(dialect, Message.pk, Message.updated_at), key=key, news=lambda _: news)
+    given = _locked(dialect, rows_of(dialect, Message.pk, Message.updated_at), key=key, news=news)
     return update(Message).where(_matches(key, given), news).values(receipts=True, updated_at=given.c.updated_at)
 
 
@@ -167,7 +166,7 @@ def _raise_standings(dialect: str) -> Update:
     key = [Recipient.message_pk, Recipient.recipient]
     names = (*KEY, *OUTCOME, "invalid_recipient", "updated_at")
     given = rows_of(dialect, *(Recipient.__table__.c[name] for name in names))
-    given = _locked(dialect, given, key=key, news=_is_news)
+    given = _locked(dialect, given, key=key, news=_is_news(given))
     better = Recipient.standing < given.c.standing
     return (
         update(Recipient)
@@ -185,13 +184,11 @@ def _is_news(given: FromClause) -> ColumnElement[bool]:
     return or_(Recipient.standing < given.c.standing, newly_invalid)
 
 
-def _locked(
-    dialect: str, given: FromClause, *, key: Sequence[AnyColumn], news: Callable[[FromClause], ColumnElement[bool]]
-) -> FromClause:
+def _locked(dialect: str, given: FromClause, *, key: Sequence[AnyColumn], news: ColumnElement[bool]) -> FromClause:
     """Those given rows that are news to the stored rows of the same key, which are locked in the order of that key."""
     if dialect == "sqlite":  # one writer at a time needs no locks
         return given
-    found = select(*given.c).join_from(given, key[0].table, _matches(key, given)).where(news(given)).order_by(*key)
+    found = select(*given.c).join_from(given, key[0].table, _matches(key, given)).where(news).order_by(*key)
     # Not a full FOR UPDATE: another transaction's new event may refer to the message meanwhile.
     return found.with_for_update(key_share=True, of=key[0].table).cte("locked")
 

@@ -98,7 +98,7 @@ def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, Mes
     if (to := wanted.to) is not None:
         return lambda recipient: recipient.recipient == to, replace(wanted, to=None)
     if wanted.complete is False:
-        return lambda recipient: recipient.status.in_(_spelled(OPEN)), replace(wanted, complete=None)
+        return lambda recipient: recipient.status.in_(map(_spelled, sorted(OPEN))), replace(wanted, complete=None)
     if (status := wanted.status) is not None:
         return lambda recipient: _shows_status(recipient, status), replace(wanted, status=None)
     return None, wanted
@@ -106,13 +106,13 @@ def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, Mes
 
 def _shows_status(recipient: type[Recipient], status: RecipientStatus) -> ColumnElement[bool]:
     """In words of the index of all but the delivered, who are nearly all."""
-    shows, delivered = recipient.status == status, _spelled({RecipientStatus.DELIVERED})
-    return shows if status is RecipientStatus.DELIVERED else and_(shows, recipient.status != delivered[0])
+    shows, delivered = recipient.status == status, RecipientStatus.DELIVERED
+    return shows if status is delivered else and_(shows, recipient.status != _spelled(delivered))
 
 
-def _spelled(statuses: Iterable[RecipientStatus]) -> list[ColumnElement[str]]:
-    """Not as parameters: with those SQLite would not know that a partial index serves."""
-    return [literal(each.value, String, literal_execute=True) for each in sorted(statuses)]
+def _spelled(status: RecipientStatus) -> ColumnElement[str]:
+    """Not as a parameter: with that SQLite would not know that a partial index serves."""
+    return literal(status.value, String, literal_execute=True)
 
 
 def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnElement[bool]]:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from receiver.core.events import INBOUND_TYPES, Gathered, Identity
 from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG
 from receiver.storage.models import Message, MessageId, StoredEvent
-from receiver.storage.rows import insert_from, instant, parameter, rows_of
+from receiver.storage.rows import insert_from, instant, is_one_of, parameter, rows_of
 
 
 def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _event_upsert(dialect: str) -> Any:
 
 def _linked_rows(dialect: str) -> Select[Any]:
     given = rows_of(dialect, *(StoredEvent.__table__.c[name] for name in GIVEN), column("claim", String))
-    inbound = or_(*(given.c.type == each for each in sorted(INBOUND_TYPES)))
+    inbound = is_one_of(given.c.type, INBOUND_TYPES)
     by_tag, by_id = Message.pk.is_not(None), MessageId.message_pk.is_not(None)
     linked = (
         select(

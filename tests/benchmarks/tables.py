@@ -34,7 +34,7 @@ def rate_ratio(kind: Mapping[str, Any]) -> float:
 def of_ingest(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     """The log is where the time goes if events are about messages of all times: each changes pages of its own."""
     columns = ("short: events/s", "long: events/s", "ratio", f">= {LEAST_RATE}", "short: log bytes/event", "long")
-    table = _table("Ingest", "events about", *columns)
+    table = new_table("Ingest", "events about", *columns)
     for kind, each in kinds.items():
         ratio, reached = rate_ratio(each), _verdict(rate_ratio(each) >= LEAST_RATE)
         rates, logs = [[f"{each[name][key]:,.0f}" for name in ("short", "long")] for key in ("rate", "log")]
@@ -45,7 +45,9 @@ def of_ingest(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
 def of_queries(queries: Mapping[str, Mapping[str, Any]]) -> Table:
     within = sum(time_ratio(each) <= MOST_TIME for each in queries.values())
     title = f"Queries, medians: {within} of {len(queries)} within {MOST_TIME:g} times"
-    table = _table(title, "query", "short: ms", "long: ms", "ratio", f"<= {MOST_TIME:g}", "rows", "pages, read whole")
+    table = new_table(
+        title, "query", "short: ms", "long: ms", "ratio", f"<= {MOST_TIME:g}", "rows", "pages, read whole"
+    )
     for name, each in queries.items():
         ratio = time_ratio(each)
         numbers = [f"{each['short']['ms']:.2f}", f"{each['long']['ms']:.2f}", f"{ratio:.2f}"]
@@ -58,7 +60,7 @@ def of_queries(queries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def of_tables(tables: Mapping[str, Mapping[str, int]]) -> Table:
     """What an event costs is its own row, and its share of everything else that is stored about its message."""
-    table = _table("On disk, long history", "table", "rows", "MB", "bytes/row", "of them indexes")
+    table = new_table("On disk, long history", "table", "rows", "MB", "bytes/row", "of them indexes")
     for name, each in tables.items():
         per_row, of_indexes = each["bytes"] / each["rows"], each["index_bytes"] / each["rows"]
         table.add_row(name, f"{each['rows']:,}", _megabytes(each["bytes"]), f"{per_row:.0f}", f"{of_indexes:.0f}")
@@ -69,7 +71,7 @@ def of_tables(tables: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def of_indexes(indexes: Mapping[str, Mapping[str, int]]) -> Table:
-    table = _table("Indexes of the long history", "index", "MB", "scans by queries", "scans by ingest")
+    table = new_table("Indexes of the long history", "index", "MB", "scans by queries", "scans by ingest")
     for name, each in indexes.items():
         unused = not each["queries"] and not each["ingest"]
         table.add_row(
@@ -78,7 +80,8 @@ def of_indexes(indexes: Mapping[str, Mapping[str, int]]) -> Table:
     return table
 
 
-def _table(title: str, first: str, *others: str) -> Table:
+def new_table(title: str, first: str, *others: str) -> Table:
+    """An empty one; all columns but the first are of numbers."""
     table = Table(title=title, title_justify="left")
     table.add_column(first)
     for name in others:

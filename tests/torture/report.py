@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.tables import new_table
+
 if TYPE_CHECKING:
     from tests.torture.nemesis import Injected
     from tests.torture.torture import Result
@@ -33,7 +35,7 @@ def show(results: Iterable[Result]) -> None:
 
 
 def _faults(result: Result) -> Table:
-    table = _table(
+    table = new_table(
         f"{result.engine}: faults, seed {result.plan.seed}", "fault", "times", "recovered, median s", "longest"
     )
     by_name: defaultdict[str, list[float | None]] = defaultdict(list)
@@ -47,7 +49,7 @@ def _faults(result: Result) -> Table:
 
 
 def _figures(result: Result) -> Table:
-    table = _table(f"{result.engine}: figures", "what", "number")
+    table = new_table(f"{result.engine}: figures", "what", "number")
     for what, number in figures(result):
         table.add_row(what, number if isinstance(number, str) else f"{number:,}")
     return table
@@ -68,11 +70,3 @@ def figures(result: Result) -> Iterator[tuple[str, int | str]]:
     yield "wrong", len(result.findings.wrong)
     yield "tracebacks in the servers' logs", result.tracebacks
     yield "receiver recompute --check", result.recomputed
-
-
-def _table(title: str, first: str, *numbers: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    for each in numbers:
-        table.add_column(each, justify="right")
-    return table
