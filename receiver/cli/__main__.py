@@ -1,0 +1,5 @@
+"""`python -m receiver.cli` is `receiver`."""
+
+from receiver.cli import main
+
+main()

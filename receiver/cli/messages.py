@@ -1,0 +1,51 @@
+"""Commands about one message: send it, and see what became of it."""
+
+import sys
+from typing import Any
+
+import click
+
+from receiver import config, reporting, sending, terminal
+from receiver.app import make_gateway
+from receiver.cli.base import EXIT_UNKNOWN, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence
+from receiver.core import times
+from receiver.core.send_status import SendStatus
+from receiver.storage.database import Database
+from receiver.web.requests import read_message
+
+
+@main.command()
+@click.option("--to", multiple=True, required=True, help="A recipient's number; repeat it for a group.")
+@click.option("--from", "sender", help="The sender; BANDWIDTH_FROM unless given.")
+@click.option("--text")
+@click.option("--media", multiple=True, help="URL of a picture; may be repeated.")
+@click.option("--application-id", help="BANDWIDTH_APPLICATION_ID unless given.")
+@click.option("--priority")
+@click.option("--expiration", help="RFC 3339 time after which Bandwidth must not send it.")
+@click.option("--reference", help="Your own identifier of the message.")
+@said_in_one_sentence
+def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fields: Any) -> None:
+    """Send one group message. Exits 1 if it was refused and 3 if nobody can say whether it was sent."""
+    settings = config.read_settings(sending=True)
+    fields["applicationId"] = fields.pop("application_id")
+    message = read_message({"to": list(to), "from": sender, "media": list(media), **fields}, settings)
+    with Database(settings.database_url) as database:
+        demand_schema(database)
+        sent = sending.send(database, make_gateway(settings), message, overdue_after=settings.overdue_after)
+    if sent.stored is None:
+        end(f"{sent.tag}: nobody can say whether this was sent; do not send it again.", EXIT_UNKNOWN)
+    report = reporting.report(sent.stored, now=times.now())
+    terminal.show_message(out, report)
+    if report.send_status is not SendStatus.ACCEPTED:
+        sys.exit(EXIT_WRONG if report.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)
+
+
+@main.command()
+@click.argument("tag")
+@said_in_one_sentence
+def show(tag: str) -> None:
+    """What became of a message: each recipient's outcome, and the timeline of events behind it."""
+    with Database(config.read_settings().database_url) as database:
+        demand_schema(database)
+        terminal.show_message(out, reporting.message(database, tag))
+        terminal.show_events(out, reporting.events(database, tag))

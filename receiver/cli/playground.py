@@ -1,0 +1,50 @@
+"""Commands to try the service without Bandwidth: the simulator, and the demo."""
+
+import signal
+from typing import Any
+
+import click
+
+from receiver import demo, terminal
+from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, end, main, out, said_in_one_sentence
+from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=PORT, default=8090, show_default=True, help="0 takes a free one.")
+@click.option("--callback-url", help="Where to post events, for example http://127.0.0.1:8080/callbacks/bandwidth.")
+@click.option("--callback-user", help="The user of CALLBACK_CREDENTIALS.")
+@click.option("--callback-password", help="The password of CALLBACK_CREDENTIALS.")
+@click.option("--day", default=60.0, show_default=True, help="Seconds that stand for the 24 hours of redelivery.")
+@click.option("--seed", type=int, help="Makes the timing repeatable.")
+@click.option("--unordered", is_flag=True, help="Post a recipient's events side by side, in any order.")
+@click.option("--request", type=click.Choice([each.value for each in RequestFate]), default="accept", show_default=True)
+@click.option(
+    "--callbacks", type=click.Choice([each.value for each in CallbackShape]), default="normal", show_default=True
+)
+@said_in_one_sentence
+def simulate(request: str, callbacks: str, **options: Any) -> None:
+    """Run a Bandwidth on this machine; recipients' numbers choose their fate (see the README)."""
+    switches = Switches(request=RequestFate(request), callbacks=CallbackShape(callbacks))
+    try:
+        simulator = Simulator(SimulatorOptions(switches=switches, **options))
+    except ValueError as error:
+        end(f"The options are wrong: {error}.", EXIT_USAGE)
+    try:
+        simulator.start()
+    except OSError as error:
+        end(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    with simulator:
+        fates = [(each.number, each.meaning) for each in MAGIC_NUMBERS]
+        terminal.show_rows(out, ("recipient", terminal.SENTENCES), fates)
+        out.print(f"BANDWIDTH_API_URL={simulator.url}", markup=False)
+        simulator.serve_forever()
+
+
+@main.command(name="demo")
+@said_in_one_sentence
+def run_demo() -> None:
+    """Show the whole loop on this machine: simulator, server, a group message, its events, the answers."""
+    demo.run(out)

@@ -1,0 +1,105 @@
+"""Commands of the operator: run the service, migrate, look at the settings, fold again."""
+
+import sys
+from typing import Any
+
+import click
+from rich.progress import Progress
+
+from receiver import config, recomputing, sending, serving
+from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, demand_schema, end, err, main, out, said_in_one_sentence
+from receiver.receiving import WAIT_SECONDS
+from receiver.storage import migrations
+from receiver.storage.database import Database, is_sqlite
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; 2 on PostgreSQL unless given, always 1 on SQLite.")
+@click.option(
+    "--threads", type=click.IntRange(2), default=32, show_default=True, help="Of each process, for all but callbacks."
+)
+@click.option(
+    "--connections", type=click.IntRange(1), default=1000, show_default=True, help="Of each process; others must wait."
+)
+@click.option(
+    "--idle-seconds",
+    type=click.IntRange(1),
+    default=75,
+    show_default=True,
+    help="How long a connection is kept without a request.",
+)
+@click.option(
+    "--body-seconds",
+    type=click.IntRange(1, WAIT_SECONDS - 1),
+    default=5,
+    show_default=True,
+    help="How long a request's body is waited for.",
+)
+@click.option(
+    "--stop-seconds",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How long a stop waits for requests that are being answered.",
+)
+@click.option("--access-log", is_flag=True, help="Write a line for every request; that costs throughput.")
+@said_in_one_sentence
+def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
+    """Run the service: the callback endpoint and the API."""
+    settings = config.read_settings(serving=True)
+    if is_sqlite(settings.database_url):
+        if workers not in (None, 1):
+            end("On SQLite there is one process, because there is one writer: leave --workers out.", EXIT_USAGE)
+        workers = 1
+    with Database(settings.database_url) as database:
+        demand_schema(database)
+        sending.lapse(database)
+    address = serving.free_address(host, port)
+    _print_settings(settings)
+    serving.run(address, port, workers=workers or 2, **options)
+
+
+@main.command()
+@click.option("--to", "revision", default="head", show_default=True, help="The revision to migrate to.")
+@click.option("--down", is_flag=True, help="Migrate down to that revision instead of up. No row is lost.")
+@said_in_one_sentence
+def migrate(revision: str, down: bool) -> None:
+    """Bring the database to the schema of this version."""
+    url = config.read_settings().database_url
+    (migrations.downgrade if down else migrations.upgrade)(url, revision)
+    out.print("The database is migrated.")
+
+
+@main.command(name="config")
+@said_in_one_sentence
+def show_config() -> None:
+    """Print the running configuration, without secrets."""
+    _print_settings(config.read_settings())
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if anything stored differs from its events.")
+@click.option("--after", "after_tag", default="", help="Resume after this tag.")
+@said_in_one_sentence
+def recompute(check: bool, after_tag: str) -> None:
+    """Fold the stored events of every message again, and repair what differs."""
+    messages = differences = 0
+    with Database(config.read_settings().database_url) as database, Progress(console=err) as progress:
+        demand_schema(database)
+        task = progress.add_task("messages", total=None)
+        for batch in recomputing.recompute(database, check=check, after_tag=after_tag):
+            messages += batch.messages
+            differences += len(batch.differences)
+            progress.update(task, advance=batch.messages, description=f"to resume: --after {batch.last_tag}")
+            for each in batch.differences:
+                out.print(f"{each.tag} {each.recipient or ''} {each.stored} -> {each.folded}", markup=False)
+    out.print(f"{messages} messages, {differences} differences{'' if check else ' repaired'}")
+    if check and differences:
+        sys.exit(EXIT_WRONG)
+
+
+def _print_settings(settings: config.Settings) -> None:
+    for name, value in config.describe(settings).items():
+        out.print(f"{name}={value}", markup=False, soft_wrap=True)
