@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from receiver.core.segments import units
 from receiver.simulator.clock import written
 from receiver.simulator.validation import MessageRequest
 
@@ -107,9 +108,6 @@ def new_id(at: datetime) -> str:
 
 
 def segments(request: MessageRequest) -> int:
-    """An MMS is one segment; an SMS is split beyond 160 GSM-7 (here: ASCII) or 70 other characters."""
-    text = request.text or ""
-    if request.media or len(request.to) > 1:
-        return 1
-    whole, part = (160, 153) if text.isascii() else (70, 67)
-    return 1 if len(text) <= whole else -(-len(text) // part)
+    """Of each recipient; units over recipients, because an MMS, as every group message is, has one segment."""
+    recipients = len(request.to)
+    return units(recipients=recipients, text=request.text, media=bool(request.media)) // recipients

@@ -119,7 +119,7 @@ def test_a_repeated_number_is_one_recipient(send: Send, simulator: Simulator) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "segments"), [("a" * 160, 1), ("a" * 161, 2), ("a" * 307, 3), ("é" * 70, 1), ("é" * 71, 2)]
+    ("text", "segments"), [("a" * 160, 1), ("a" * 161, 2), ("a" * 307, 3), ("é" * 160, 1), ("ç" * 70, 1), ("ç" * 71, 2)]
 )
 def test_an_sms_counts_its_segments(send: Send, text: str, segments: int) -> None:
     assert send(to=ALICE, text=text).json()["segmentCount"] == segments
