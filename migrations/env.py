@@ -8,8 +8,9 @@ from sqlalchemy import Connection, inspect
 from receiver.bandwidth.error_codes import ERROR_CODES
 from receiver.config import DEFAULT_DATABASE_URL
 from receiver.storage.migrations import migrating
-from receiver.storage.models import Base, ErrorCodeRow
+from receiver.storage.models import ErrorCodeRow
 from receiver.storage.rows import insert_rows, parameter
+from receiver.storage.sending_models import METADATA
 
 
 def write_error_codes(connection: Connection) -> None:
@@ -38,7 +39,7 @@ def run() -> None:
     with migrating(url) as connection:
         context.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=METADATA,
             render_as_batch=connection.dialect.name == "sqlite",
             compare_server_default=True,
             include_object=is_compared,

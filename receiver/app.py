@@ -9,9 +9,9 @@ from receiver.bandwidth.client import BandwidthGateway
 from receiver.config import Settings, read_settings
 from receiver.errors import ConfigurationError
 from receiver.receiving import Committer
-from receiver.sending import Gateway
+from receiver.sending import Gateway, Sending
 from receiver.storage.database import Database, is_sqlite
-from receiver.web import authentication, callbacks, health, messages, problems
+from receiver.web import authentication, callbacks, health, messages, problems, queue, submissions
 from receiver.web.front import Front
 from receiver.web.services import EXTENSION, Services
 
@@ -28,16 +28,26 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     committing = database if is_sqlite(settings.database_url) else Database(settings.database_url, connections=1)
     app.extensions[EXTENSION] = Services(
         settings=settings,
-        gateway=gateway or make_gateway(settings),
+        sending=make_sending(settings, database, gateway),
         database=database,
         committing=committing,
         committer=Committer(committing),
     )
     problems.register(app)
-    for module in (callbacks, messages, health):
+    for module in (callbacks, submissions, messages, queue, health):
         app.register_blueprint(module.blueprint)
     authentication.declared_access(app)  # raises if a view declares none
     return app
+
+
+def make_sending(settings: Settings, database: Database, gateway: Gateway | None = None) -> Sending:
+    """What sends messages. ``settings`` must have been read for sending."""
+    return Sending(
+        database=database,
+        gateway=gateway or make_gateway(settings),
+        rates=settings.rates,
+        overdue_after=settings.overdue_after,
+    )
 
 
 def make_gateway(settings: Settings) -> BandwidthGateway:
@@ -60,10 +70,15 @@ def make_front(*, threads: int, body_seconds: float, parent: int) -> Front:
 
 def from_environment() -> Flask:
     """The application as the environment configures it; ends the process with every problem of the settings."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("receiver").setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it quotes malformed answers, with a traceback
+    log_to_stderr()
     try:
         return create_app(read_settings(serving=True))
     except ConfigurationError as error:
         sys.exit(f"The settings are wrong:\n{error}")
+
+
+def log_to_stderr() -> None:
+    """How a process logs that runs on and on."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("receiver").setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it quotes malformed answers, with a traceback

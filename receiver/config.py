@@ -16,11 +16,13 @@ from marshmallow import ValidationError
 from marshmallow.validate import Range
 
 from receiver.core import numbers
+from receiver.core.pace import Rates
 from receiver.errors import ConfigurationError
 
 Item = TypeVar("Item")
 
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
+MIN_RATE, MAX_RATE = 0.01, 10_000
 DEFAULT_API_URL = "https://messaging.bandwidth.com/api/v2"
 
 
@@ -55,6 +57,10 @@ class Settings:
     """Seconds."""
     bandwidth_read_timeout: float
     """Seconds."""
+    bandwidth_rate: float | None
+    """Recipients x segments per second; None is no limit."""
+    bandwidth_sender_rate: float | None
+    """The same, of each sender."""
     callback_credentials: tuple[Credential, ...]
     allow_unauthenticated_callbacks: bool
     api_keys: tuple[ApiKey, ...]
@@ -65,6 +71,10 @@ class Settings:
     @property
     def overdue_after(self) -> timedelta:
         return timedelta(hours=self.overdue_after_hours)
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(account=self.bandwidth_rate, sender=self.bandwidth_sender_rate)
 
 
 VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
@@ -87,6 +97,8 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         bandwidth_api_url=(_text(env, "BANDWIDTH_API_URL", check=_check_url) or DEFAULT_API_URL).rstrip("/"),
         bandwidth_connect_timeout=_number(env, "BANDWIDTH_CONNECT_TIMEOUT", default=5, highest=600),
         bandwidth_read_timeout=_number(env, "BANDWIDTH_READ_TIMEOUT", default=25, highest=600),
+        bandwidth_rate=_rate(env, "BANDWIDTH_RATE"),
+        bandwidth_sender_rate=_rate(env, "BANDWIDTH_SENDER_RATE"),
         callback_credentials=_several(env, "CALLBACK_CREDENTIALS", _credential),
         allow_unauthenticated_callbacks=_given("ALLOW_UNAUTHENTICATED_CALLBACKS")
         and env.bool("ALLOW_UNAUTHENTICATED_CALLBACKS"),
@@ -157,6 +169,10 @@ def _given(name: str) -> bool:
 def _number(env: Env, name: str, *, default: float, highest: float) -> float:
     within = Range(min=0, min_inclusive=False, max=highest)
     return env.float(name, validate=within) if _given(name) else default
+
+
+def _rate(env: Env, name: str) -> float | None:
+    return env.float(name, validate=Range(min=MIN_RATE, max=MAX_RATE)) if _given(name) else None
 
 
 def _several(env: Env, name: str, read: Callable[[str, int], Item]) -> tuple[Item, ...]:

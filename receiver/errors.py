@@ -67,3 +67,25 @@ class MessageNotFound(ReceiverError):
     def __init__(self, tag: str) -> None:
         super().__init__()
         self.tag = tag
+
+
+class KeyReused(ReceiverError):
+    """This Idempotency-Key came with another request before; take a new one."""
+
+
+class NotQueued(ReceiverError):
+    """Only a queued message can be cancelled."""
+
+    def __init__(self, tag: str, send_status: str) -> None:
+        super().__init__(f"Only a queued message can be cancelled; this one is {send_status}.")
+        self.tag = tag
+        self.send_status = send_status
+
+
+class TooFast(ReceiverError):
+    """BANDWIDTH_RATE is used up, or Bandwidth asked to slow down. Nothing was stored or sent; send it later."""
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+        """Seconds until then."""

@@ -40,6 +40,14 @@ class RecipientReport:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What Bandwidth found wrong with one field."""
+
+    field_name: str
+    description: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReport:
     """What Bandwidth, or the way to it, said against the message."""
@@ -48,6 +56,7 @@ class ErrorReport:
     """Bandwidth's HTTP status; None when there was no answer."""
     type: str | None
     description: str | None
+    field_errors: list[FieldError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +198,12 @@ def _recipient_report(
 def _error_report(row: Message) -> ErrorReport | None:
     if row.error_status is None and row.error_type is None and row.error_description is None:
         return None
-    return ErrorReport(status=row.error_status, type=row.error_type, description=row.error_description)
+    return ErrorReport(
+        status=row.error_status,
+        type=row.error_type,
+        description=row.error_description,
+        field_errors=[FieldError(*each) for each in json.loads(row.error_fields or "[]")],
+    )
 
 
 def _summary(recipients: Sequence[RecipientReport]) -> dict[str, int]:

@@ -1,31 +1,48 @@
-"""Sends a message: stored with its tag first, then Bandwidth is called, then the answer is stored.
+"""Sends messages: stored with their tag first, then Bandwidth is called, then the answer is stored.
 
-No database connection is held during the call. Past the first commit nothing is ever sent again by itself: Bandwidth
-has no idempotency key.
+No database connection is held during the call. Past the commit of ``submitting`` nothing is sent again unless it is
+known not to have been sent: Bandwidth has no idempotency key.
 """
 
 import logging
+import math
+import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol, TypeVar
 
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage, Unknown
+from receiver.core.messages import Answer, IdempotencyKey, OutboundMessage, Refused, Unknown
+from receiver.core.pace import Rates
+from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable, shown
 from receiver.core.tags import new_tag
-from receiver.errors import StorageUnavailable, place
+from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast, place
+from receiver.storage import idempotency, outbox, pacing, queue
 from receiver.storage.database import Database, Session
+from receiver.storage.idempotency import KeysTaken
 from receiver.storage.models import Message
-from receiver.storage.outbox import add_submitting, record_answer, write_lapsed
-from receiver.storage.reading import message_tagged
+from receiver.storage.outbox import Attempt
+from receiver.storage.reading import message_tagged, whole_message
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
 """How long, and how often, storing Bandwidth's answer is tried: a database that restarts is back by then."""
 
 SLACK_SECONDS = 30
 """How long after every call and its storing have ended a message without an answer counts as unknown."""
+
+PATIENCE = timedelta(seconds=2)
+"""How long a message that is sent at once waits for its turn; its caller, and a thread, wait with it."""
+
+QUEUE_SECONDS = 10
+"""After a 429 that names no time; by then a full queue has made room for a group of ten at the default rate of one
+message a second (Bandwidth, "Rate limits")."""
 
 
 class Gateway(Protocol):
@@ -39,53 +56,216 @@ class Gateway(Protocol):
         """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """How a request to send ended."""
+    """What became of a request to send."""
 
     tag: str
-    answer: Answer
-    """What Bandwidth, or the way to it, said."""
     stored: Message | None
-    """The message with that answer; None if it could not be stored, and the message shows as unknown meanwhile."""
+    """The message as it is now; None if the answer could not be stored, and it shows as unknown meanwhile."""
+    retry_after: int | None = None
+    """Seconds after which a refusal may pass."""
 
 
-def send(database: Database, gateway: Gateway, message: OutboundMessage, *, overdue_after: timedelta) -> Submission:
-    """Sends one message, once. Raises StorageUnavailable before anything was sent, never after."""
-    now = times.whole_millisecond(times.now())
-    tag = new_tag(now)
-    deadline = now + timedelta(seconds=gateway.timeout + RECORD_SECONDS + SLACK_SECONDS)
-    message_pk = database.write(
-        lambda session: add_submitting(
-            session, message, tag=tag, now=now, deadline=deadline, overdue_at=now + overdue_after
-        )
-    )
-    try:
-        answer = gateway.create_message(message, tag=tag)
-    except Exception as error:  # noqa: BLE001 - a bug, but its caller must be told the tag: the message may be out
-        log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
-        answer = Unknown(type="internal-error", description="The call to Bandwidth ended in an error of this program.")
-    return Submission(tag, answer, _store_answer(database, message_pk, tag, answer))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Sends at once or queues; shared by any number of threads."""
 
+    database: Database
+    gateway: Gateway
+    rates: Rates
+    overdue_after: timedelta
 
-def lapse(database: Database) -> int:
-    """Writes as unknown what was submitting when its process died. Returns how many."""
-    return database.write(lambda session: write_lapsed(session, now=times.now()))
+    def send(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
+        """Sends one message, once, and waits for Bandwidth's answer.
 
+        Raises StorageUnavailable and TooFast before anything was stored or sent, never after.
+        """
 
-def _store_answer(database: Database, message_pk: int, tag: str, answer: Answer) -> Message | None:
-    """The message with the answer; None if it could not be stored. Never raises: its caller must tell the tag."""
+        def begin(session: Session) -> tuple[str, int]:
+            now = times.whole_millisecond(times.now())
+            tag = new_tag(now)
+            pk = outbox.add_submitting(session, message, tag=tag, attempt=self.attempt(now))
+            if key is not None:
+                idempotency.add_keys(session, [(key, pk)], now=now)
+            return tag, pk
 
-    def work(session: Session) -> Message | None:
-        record_answer(session, message_pk, attempt=1, answer=answer, now=times.now())
-        return message_tagged(session, tag)
-
-    give_up = time.monotonic() + RECORD_SECONDS
-    while True:
         try:
-            return database.write(work)
-        except Exception as error:  # noqa: BLE001
-            if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
-                log.error("message %s: its answer is not stored: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
-                return None
-        time.sleep(RECORD_PAUSE)
+            tag, pk = self._in_turn(message, begin)
+        except KeysTaken:
+            return self._of_the_other(key, at_once=True)
+        return self._carry_out(message, tag, pk, attempt=1)
+
+    def queue(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
+        """Leaves a message to the workers. Raises StorageUnavailable."""
+        try:
+            (tag,) = self.database.write(lambda session: _add_queued(session, [(message, key)]))
+        except KeysTaken:
+            return self._of_the_other(key, at_once=False)
+        return Submission(tag=tag, stored=self._stored(tag))
+
+    def queue_all(self, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey]]) -> int:
+        """Leaves to the workers whatever of this has not been left to them before; returns how many that is."""
+        while True:
+            with self.database.read() as session:
+                known = idempotency.rows_of_keys(session, [key for _, key in wanted], now=times.now())
+            new = [(message, key) for message, key in wanted if key.place not in known]
+            try:
+                self.database.write(partial(_add_queued, wanted=new))
+            except KeysTaken:  # somebody is doing the same at the same time
+                continue
+            return len(new)
+
+    def repeat(self, key: IdempotencyKey, *, at_once: bool) -> Submission | None:
+        """What became of the request that came with this key; None if there was none.
+
+        What is known not to have been sent is sent again, with its tag: ``at_once``, or by the workers. Raises
+        KeyReused when that was a request for something else.
+        """
+        with self.database.read() as session:
+            found = idempotency.rows_of_keys(session, [key], now=times.now()).get(key.place)
+            stored = whole_message(session, found.message_pk) if found else None
+        if found is None or stored is None:
+            return None
+        if found.sha256 != key.sha256:
+            raise KeyReused
+        if not _is_to_be_sent_again(stored):
+            return Submission(tag=stored.tag, stored=stored)
+        return self._again(stored) if at_once else self._queue_again(stored)
+
+    def cancel(self, tag: str) -> Message:
+        """Withdraws a message that is still queued, or was withdrawn before. Raises MessageNotFound, NotQueued."""
+        now = times.now()
+
+        def work(session: Session) -> tuple[Message | None, bool]:
+            found = message_tagged(session, tag)
+            cancelled = found is not None and queue.cancel(session, found.pk, now=now)
+            session.expire_all()
+            return message_tagged(session, tag), cancelled
+
+        stored, cancelled = self.database.write(work)
+        if stored is None:
+            raise MessageNotFound(tag)
+        if not cancelled and stored.refused_because != RefusedBecause.CANCELLED:
+            raise NotQueued(tag, shown(SendStatus(stored.send_status), deadline=stored.deadline, now=now))
+        return stored
+
+    def attempt(self, now: datetime, *, wait: float = 0) -> Attempt:
+        """A request to Bandwidth that begins now, or after at most ``wait`` seconds."""
+        seconds = wait + self.gateway.timeout + RECORD_SECONDS + SLACK_SECONDS
+        return Attempt(at=now, deadline=now + timedelta(seconds=seconds), overdue_at=now + self.overdue_after)
+
+    def call(self, message: OutboundMessage, *, tag: str) -> Answer:
+        """Bandwidth's answer; never raises, because whoever asked must be told the tag: the message may be out.
+
+        What has expired is not sent.
+        """
+        if message.expiration is not None and message.expiration <= times.now():
+            return Refused(because=RefusedBecause.EXPIRED)
+        try:
+            return self.gateway.create_message(message, tag=tag)
+        except Exception as error:  # noqa: BLE001 - a bug
+            log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+            description = "The call to Bandwidth ended in an error of this program."
+            return Unknown(type="internal-error", description=description)
+
+    def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
+        """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
+
+        def stored(session: Session) -> Result:
+            if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
+                pacing.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
+            return work(session)
+
+        give_up = time.monotonic() + RECORD_SECONDS
+        while True:
+            try:
+                return self.database.write(stored)
+            except Exception as error:  # noqa: BLE001
+                if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
+                    log.error("message %s: its answer is not stored: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+                    return None
+            time.sleep(RECORD_PAUSE)
+
+    def _in_turn(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
+        """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
+
+        def take(session: Session) -> tuple[pacing.Turn, Result | None]:
+            turn = pacing.take_turn(session, self.rates, sender=message.sender, units=message.units, patience=PATIENCE)
+            goes_now = turn.is_taken and turn.wait <= timedelta(0)
+            return turn, begin(session) if goes_now else None
+
+        turn, begun = self.database.write(take)
+        if not turn.is_taken:
+            raise TooFast(retry_after=math.ceil(turn.wait.total_seconds()))
+        if begun is None:
+            time.sleep(turn.wait.total_seconds())
+            return self.database.write(begin)
+        return begun
+
+    def _carry_out(self, message: OutboundMessage, tag: str, pk: int, *, attempt: int) -> Submission:
+        """Calls Bandwidth for a message that is submitting, and stores the answer."""
+        answer = self.call(message, tag=tag)
+
+        def work(session: Session) -> Message | None:
+            outbox.record_answer(session, pk, attempt=attempt, answer=answer, now=times.now())
+            return message_tagged(session, tag)
+
+        retry_after = answer.retry_after if isinstance(answer, Refused) else None
+        return Submission(tag=tag, stored=self.store_answer(tag, answer, work), retry_after=retry_after)
+
+    def _again(self, stored: Message) -> Submission:
+        """Another attempt of a refused message, unless another request is quicker."""
+        message = outbox.outbound(stored)
+
+        def begin(session: Session) -> bool:
+            now = times.now()
+            then = self.attempt(now)
+            return outbox.begin_again(session, stored.pk, attempt=stored.attempt, then=then, now=now)
+
+        if not self._in_turn(message, begin):
+            return Submission(tag=stored.tag, stored=self._stored(stored.tag))
+        return self._carry_out(message, stored.tag, stored.pk, attempt=stored.attempt + 1)
+
+    def _queue_again(self, stored: Message) -> Submission:
+        now = times.now()
+        self.database.write(
+            lambda session: outbox.begin_again(session, stored.pk, attempt=stored.attempt, then=None, now=now)
+        )
+        return Submission(tag=stored.tag, stored=self._stored(stored.tag))
+
+    def _of_the_other(self, key: IdempotencyKey | None, *, at_once: bool) -> Submission:
+        """The same key came twice at the same time, and the other request was stored first."""
+        other = self.repeat(key, at_once=at_once) if key else None
+        if other is None:  # it is gone again: that takes a key of seven days ago
+            raise StorageUnavailable
+        return other
+
+    def _stored(self, tag: str) -> Message | None:
+        with self.database.read() as session:
+            return message_tagged(session, tag)
+
+
+def tidy(database: Database) -> int:
+    """Writes as unknown what was submitting when its process died, and forgets keys that have expired. Returns how many
+    messages that were."""
+    now = times.now()
+    database.write(lambda session: idempotency.forget_keys(session, now=now))
+    return database.write(lambda session: outbox.write_lapsed(session, now=now))
+
+
+def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey | None]]) -> list[str]:
+    """Stores messages for the workers, with the keys they came with; returns their tags."""
+    now = times.whole_millisecond(times.now())
+    tags = [new_tag(now) for _ in wanted]
+    pks = outbox.add_queued(session, [(tag, message) for tag, (message, _) in zip(tags, wanted, strict=True)], now=now)
+    keys = [(key, pk) for (_, key), pk in zip(wanted, pks, strict=True) if key is not None]
+    if keys:
+        idempotency.add_keys(session, keys, now=now)
+    return tags
+
+
+def _is_to_be_sent_again(stored: Message) -> bool:
+    if stored.send_status != SendStatus.REFUSED or stored.refused_because is None:
+        return False
+    return is_repeatable(RefusedBecause(stored.refused_because), status=stored.error_status)

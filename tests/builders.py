@@ -7,10 +7,12 @@ from typing import Any
 from receiver.config import ApiKey, Credential, Settings
 from receiver.core import times
 from receiver.core.events import Event
-from receiver.core.messages import Accepted, Answer, OutboundMessage
+from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage
+from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
+from receiver.sending import Gateway, Sending
 from receiver.storage.database import Database
-from receiver.storage.outbox import add_submitting, record_answer
+from receiver.storage.outbox import Attempt, add_submitting, record_answer
 
 ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"
 SENDER = "+19195550100"
@@ -40,6 +42,8 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "allow_unauthenticated_callbacks": False,
         "api_keys": (ApiKey("app", API_KEY),),
         "read_only_api_keys": (ApiKey("support", READ_ONLY_KEY),),
+        "bandwidth_rate": None,
+        "bandwidth_sender_rate": None,
         "overdue_after_hours": 27.0,
         "max_body_bytes": 4_194_304,
     }
@@ -84,14 +88,26 @@ def store_message(database: Database, *to: str, answer: Answer | None = ACCEPTED
     """A message in the database, answered unless ``answer`` is None; returns its tag and key."""
     now = times.whole_millisecond(times.now())
     tag = new_tag(now)
-    deadline, overdue_at = now + timedelta(seconds=60), now + timedelta(hours=27)
+    attempt = Attempt(at=now, deadline=now + timedelta(seconds=60), overdue_at=now + timedelta(hours=27))
     message = make_message(*to, **changes)
-    pk = database.write(
-        lambda session: add_submitting(session, message, tag=tag, now=now, deadline=deadline, overdue_at=overdue_at)
-    )
+    pk = database.write(lambda session: add_submitting(session, message, tag=tag, attempt=attempt))
     if answer is not None:
         database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
     return tag, pk
+
+
+def make_sending(database: Database, gateway: Gateway | None = None, **rates: float) -> Sending:
+    """What sends, at these rates."""
+    return Sending(
+        database=database,
+        gateway=gateway or FakeGateway(),
+        rates=Rates(**rates),
+        overdue_after=timedelta(hours=27),
+    )
+
+
+def make_key(key: str = "once", *, sha256: str = "0" * 64, expires_at: datetime | None = None) -> IdempotencyKey:
+    return IdempotencyKey(api_key="app", key=key, sha256=sha256, expires_at=expires_at)
 
 
 class FakeGateway:

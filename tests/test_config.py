@@ -44,7 +44,7 @@ def test_the_settings_are_those_of_the_contract() -> None:
     assert set(VARIABLES) == {
         *("DATABASE_URL", "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"),
         *("BANDWIDTH_APPLICATION_ID", "BANDWIDTH_FROM", "BANDWIDTH_API_URL"),
-        *("BANDWIDTH_CONNECT_TIMEOUT", "BANDWIDTH_READ_TIMEOUT"),
+        *("BANDWIDTH_CONNECT_TIMEOUT", "BANDWIDTH_READ_TIMEOUT", "BANDWIDTH_RATE", "BANDWIDTH_SENDER_RATE"),
         *("CALLBACK_CREDENTIALS", "API_KEYS", "READ_ONLY_API_KEYS", "ALLOW_UNAUTHENTICATED_CALLBACKS"),
         *("OVERDUE_AFTER_HOURS", "MAX_BODY_BYTES"),
     }
@@ -67,6 +67,8 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         "bandwidth_api_url": "https://messaging.bandwidth.com/api/v2",
         "bandwidth_connect_timeout": 5.0,
         "bandwidth_read_timeout": 25.0,
+        "bandwidth_rate": None,
+        "bandwidth_sender_rate": None,
         "callback_credentials": (),
         "allow_unauthenticated_callbacks": False,
         "api_keys": (),

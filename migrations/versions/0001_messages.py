@@ -47,15 +47,15 @@ def upgrade() -> None:
         "messages",
         column("pk", KEY, "Our key of the message; not shown outside."),
         column("tag", bytewise(40), "Our identifier, sent to Bandwidth and echoed in every event."),
-        column(
-            "reference", sa.String(length=255), "The application's own identifier; need not be unique.", nullable=True
-        ),
+        column("reference", bytewise(255), "The application's own identifier; need not be unique.", nullable=True),
         column("application_id", sa.String(length=255), "Bandwidth's applicationId."),
         column("sender", bytewise(64), "from: an E.164 number, a short code or an alphanumeric id."),
         column("text", sa.Text(), "The message's text.", nullable=True),
         column("media", sa.Text(), "JSON array of media URLs; [] when there are none."),
         column("priority", sa.String(length=16), "default or high, if asked for.", nullable=True),
+        column("urgency", sa.SmallInteger(), "0 for the priority high, else 1: the queue's order."),
         column("expiration", INSTANT, "Bandwidth must not send it after this.", nullable=True),
+        column("units", sa.Integer(), "Recipients x segments, counted by us: what it takes of the pace."),
         column(
             "receipts",
             sa.Boolean(),
@@ -76,7 +76,25 @@ def upgrade() -> None:
         column("error_status", sa.Integer(), "HTTP status of Bandwidth's refusal, if it answered.", nullable=True),
         column("error_type", sa.String(length=128), "Bandwidth's word for the error.", nullable=True),
         column("error_description", sa.Text(), "Bandwidth's sentence about the error.", nullable=True),
+        column(
+            "error_fields",
+            sa.Text(),
+            "JSON array of Bandwidth's fieldErrors, each [field, sentence]; null when there are none.",
+            nullable=True,
+        ),
         column("attempt", sa.Integer(), "How often a request to Bandwidth was begun."),
+        column(
+            "failures",
+            sa.Integer(),
+            "How many of those are known not to have sent it, and were tried again; a 429 does not count.",
+        ),
+        column(
+            "claimable_at",
+            INSTANT,
+            "While queued, when a worker may claim it: at once, after a pause, or when the lease of the worker that"
+            " has it ends.",
+            nullable=True,
+        ),
         column("deadline", INSTANT, "When a message that is still submitting counts as unknown.", nullable=True),
         column("created_at", INSTANT, "When the application asked for it."),
         column("submitted_at", INSTANT, "When the last request went out.", nullable=True),
@@ -97,6 +115,52 @@ def upgrade() -> None:
     index("messages_send_status_created_at_index", "messages", ["send_status", "created_at"])
     # GET /messages?updatedSince=
     index("messages_updated_at_index", "messages", ["updated_at"])
+    # what workers claim, in this order; what nobody may claim yet is passed over without a look at the table
+    index("messages_queue_index", "messages", ["urgency", "pk", "claimable_at"], where="send_status = 'queued'")
+
+    op.create_table(
+        "idempotency_keys",
+        column("api_key", bytewise(255), "Name of the caller's API key; empty for the commands."),
+        column("key", bytewise(255), "The caller's Idempotency-Key."),
+        column("sha256", sa.String(length=64), "Of the request's canonical JSON, hexadecimal."),
+        column("message_pk", KEY, "The message it made; messages.pk."),
+        column("expires_at", INSTANT, "When the key may be used anew; null is never.", nullable=True),
+        sa.ForeignKeyConstraint(["message_pk"], ["messages.pk"], name="idempotency_keys_message_pk_foreign_key"),
+        sa.PrimaryKeyConstraint("api_key", "key", name="idempotency_keys_primary_key"),
+        comment="Which request of a caller made which message, so that its repeat makes no other.",
+        if_not_exists=True,
+    )
+    # what workers forget
+    index("idempotency_keys_expires_at_index", "idempotency_keys", ["expires_at"])
+    # the keys of a message
+    index("idempotency_keys_message_pk_index", "idempotency_keys", ["message_pk"])
+
+    op.create_table(
+        "lanes",
+        column("sender", bytewise(64), "The sender; empty for the account."),
+        column("next_at", INSTANT, "When it is free for the next message."),
+        column(
+            "deferred_to",
+            INSTANT,
+            "Until when queued messages have been put back because of this sender's rate.",
+            nullable=True,
+        ),
+        column(
+            "paused_until",
+            INSTANT,
+            "Of the account: until when nothing is sent, because Bandwidth answered 429.",
+            nullable=True,
+        ),
+        column(
+            "pause_seconds",
+            sa.Float(),
+            "How long that pause was meant to be; the next is twice as long if it follows at once.",
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("sender", name="lanes_primary_key"),
+        comment="What shares a rate of sending: the account, and each sender number.",
+        if_not_exists=True,
+    )
 
     op.create_table(
         "unreadable_callbacks",

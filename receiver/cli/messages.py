@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from receiver import config, reporting, sending, terminal
-from receiver.app import make_gateway
+from receiver import config, reporting, terminal
+from receiver.app import make_sending
 from receiver.cli.base import EXIT_UNKNOWN, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence
 from receiver.core import times
 from receiver.core.send_status import SendStatus
@@ -31,7 +31,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
     message = read_message({"to": list(to), "from": sender, "media": list(media), **fields}, settings)
     with Database(settings.database_url) as database:
         demand_schema(database)
-        sent = sending.send(database, make_gateway(settings), message, overdue_after=settings.overdue_after)
+        sent = make_sending(settings, database).send(message)
     if sent.stored is None:
         end(f"{sent.tag}: nobody can say whether this was sent; do not send it again.", EXIT_UNKNOWN)
     report = reporting.report(sent.stored, now=times.now())
@@ -49,3 +49,15 @@ def show(tag: str) -> None:
         demand_schema(database)
         terminal.show_message(out, reporting.message(database, tag))
         terminal.show_events(out, reporting.events(database, tag))
+
+
+@main.command()
+@click.argument("tag")
+@said_in_one_sentence
+def cancel(tag: str) -> None:
+    """Withdraw a message that is still queued. Exits 1 if it is not, because it may have been sent."""
+    settings = config.read_settings(sending=True)
+    with Database(settings.database_url) as database:
+        demand_schema(database)
+        cancelled = make_sending(settings, database).cancel(tag)
+    terminal.show_message(out, reporting.report(cancelled, now=times.now()))

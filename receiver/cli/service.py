@@ -1,5 +1,6 @@
 """Commands of the operator: run the service, migrate, look at the settings, fold again."""
 
+import signal
 import sys
 from typing import Any
 
@@ -7,10 +8,12 @@ import click
 from rich.progress import Progress
 
 from receiver import config, recomputing, sending, serving
+from receiver.app import log_to_stderr, make_sending
 from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, demand_schema, end, err, main, out, said_in_one_sentence
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
+from receiver.working import Worker
 
 
 @main.command()
@@ -55,10 +58,35 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
         workers = 1
     with Database(settings.database_url) as database:
         demand_schema(database)
-        sending.lapse(database)
+        sending.tidy(database)
     address = serving.free_address(host, port)
     _print_settings(settings)
     serving.run(address, port, workers=workers or 2, **options)
+
+
+@main.command()
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests to Bandwidth at a time."
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="After how many failures a message is refused; they take at least two hours. A 429 does not count.",
+)
+@said_in_one_sentence
+def worker(threads: int, attempts: int) -> None:
+    """Send what is queued. Any number of workers may run, on any number of hosts."""
+    settings = config.read_settings(sending=True)
+    log_to_stderr()
+    with Database(settings.database_url) as database:
+        demand_schema(database)
+        _print_settings(settings)
+        running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: running.stop())
+        running.run()
 
 
 @main.command()

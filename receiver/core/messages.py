@@ -1,9 +1,13 @@
 """A message to send, and the three kinds of answer that a request to Bandwidth can end in."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from receiver.core.send_status import RefusedBecause
+from receiver.core.segments import units
+from receiver.core.send_status import RefusedBecause, is_repeatable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,11 @@ class OutboundMessage:
     """Aware, UTC."""
     reference: str | None = None
     """The application's own word for the message; never sent to Bandwidth."""
+
+    @property
+    def units(self) -> int:
+        """What it takes of the pace: recipients x segments."""
+        return units(recipients=len(self.to), text=self.text, media=bool(self.media))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +56,10 @@ class Refused:
     retry_after: int | None = None
     """Seconds, from Bandwidth's own Retry-After."""
 
+    @property
+    def is_repeatable(self) -> bool:
+        return is_repeatable(self.because, status=self.status)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
@@ -58,3 +71,29 @@ class Unknown:
 
 
 Answer = Accepted | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """The caller's promise that two requests are one (draft-ietf-httpapi-idempotency-key-header)."""
+
+    api_key: str
+    """The name of the API key that it belongs to; empty for the commands of this program."""
+    key: str
+    """1 to 255 characters."""
+    sha256: str
+    """The fingerprint of what is to be sent."""
+    expires_at: datetime | None
+    """When it may be used anew; None is never."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What makes it unique."""
+        return (self.api_key, self.key)
+
+
+def fingerprint(asked: Any) -> str:
+    """SHA-256, hexadecimal, of a request's JSON: the same for every order of its fields, with or without nulls."""
+    if isinstance(asked, dict):
+        asked = {name: value for name, value in asked.items() if value is not None}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 The line is the commit of ``submitting``. Past it Bandwidth may have the message, so only Bandwidth's own
 answer, a failure to connect, or an event decides what became of it; Bandwidth has no idempotency key, hence
-nothing past the line is ever sent again by itself.
+nothing past the line is ever sent again by itself, unless it is known not to have been sent.
 """
 
 from datetime import datetime
@@ -34,10 +34,23 @@ TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {
     SendStatus.QUEUED: frozenset({SendStatus.SUBMITTING, SendStatus.REFUSED, SendStatus.ACCEPTED}),
     SendStatus.SUBMITTING: frozenset({SendStatus.QUEUED, SendStatus.ACCEPTED, SendStatus.REFUSED, SendStatus.UNKNOWN}),
     SendStatus.UNKNOWN: frozenset({SendStatus.ACCEPTED, SendStatus.REFUSED}),
-    SendStatus.REFUSED: frozenset({SendStatus.ACCEPTED}),
+    # Back again only if is_repeatable(), and only because the application asked for it again.
+    SendStatus.REFUSED: frozenset({SendStatus.ACCEPTED, SendStatus.QUEUED, SendStatus.SUBMITTING}),
     SendStatus.ACCEPTED: frozenset(),
 }
 """``accepted`` is absorbing; an event that proves acceptance corrects every other state."""
+
+NEITHER_SENT_NOR_BILLED = 500
+"""Bandwidth's own error, if it comes in its documented shape ("HTTP errors when sending messages")."""
+
+
+def is_repeatable(because: RefusedBecause, *, status: int | None) -> bool:
+    """Whether a refused message is known not to have been sent and might be taken the next time.
+
+    ``status`` is Bandwidth's HTTP status; None when there was no answer.
+    """
+    passing = (RefusedBecause.RATE_LIMITED, RefusedBecause.UNREACHABLE)
+    return because in passing or (because is RefusedBecause.BANDWIDTH and status == NEITHER_SENT_NOR_BILLED)
 
 
 def may_become(target: SendStatus) -> frozenset[SendStatus]:

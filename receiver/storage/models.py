@@ -48,6 +48,15 @@ class Message(Base):
         Index("messages_send_status_created_at_index", "send_status", "created_at"),
         # GET /messages?updatedSince=
         Index("messages_updated_at_index", "updated_at"),
+        # what workers claim, in this order; what nobody may claim yet is passed over without a look at the table
+        Index(
+            "messages_queue_index",
+            "urgency",
+            "pk",
+            "claimable_at",
+            postgresql_where=text("send_status = 'queued'"),
+            sqlite_where=text("send_status = 'queued'"),
+        ),
         {"comment": "One outbound group message, 1 to 10 recipients."},
     )
 
@@ -56,7 +65,7 @@ class Message(Base):
         bytewise(40), unique=True, comment="Our identifier, sent to Bandwidth and echoed in every event."
     )
     reference: Mapped[str | None] = mapped_column(
-        String(255), comment="The application's own identifier; need not be unique."
+        bytewise(255), comment="The application's own identifier; need not be unique."
     )
     application_id: Mapped[str] = mapped_column(String(255), comment="Bandwidth's applicationId.")
     sender: Mapped[str] = mapped_column(
@@ -65,7 +74,9 @@ class Message(Base):
     text: Mapped[str | None] = mapped_column(Text, comment="The message's text.")
     media: Mapped[str] = mapped_column(Text, comment="JSON array of media URLs; [] when there are none.")
     priority: Mapped[str | None] = mapped_column(String(16), comment="default or high, if asked for.")
+    urgency: Mapped[int] = mapped_column(SmallInteger, comment="0 for the priority high, else 1: the queue's order.")
     expiration: Mapped[datetime | None] = mapped_column(Instant, comment="Bandwidth must not send it after this.")
+    units: Mapped[int] = mapped_column(comment="Recipients x segments, counted by us: what it takes of the pace.")
     receipts: Mapped[bool] = mapped_column(
         Boolean, comment="Whether an event said that delivery receipts are on; then delivered is the carrier's word."
     )
@@ -79,7 +90,18 @@ class Message(Base):
     error_status: Mapped[int | None] = mapped_column(comment="HTTP status of Bandwidth's refusal, if it answered.")
     error_type: Mapped[str | None] = mapped_column(String(128), comment="Bandwidth's word for the error.")
     error_description: Mapped[str | None] = mapped_column(Text, comment="Bandwidth's sentence about the error.")
+    error_fields: Mapped[str | None] = mapped_column(
+        Text, comment="JSON array of Bandwidth's fieldErrors, each [field, sentence]; null when there are none."
+    )
     attempt: Mapped[int] = mapped_column(comment="How often a request to Bandwidth was begun.")
+    failures: Mapped[int] = mapped_column(
+        comment="How many of those are known not to have sent it, and were tried again; a 429 does not count."
+    )
+    claimable_at: Mapped[datetime | None] = mapped_column(
+        Instant,
+        comment="While queued, when a worker may claim it: at once, after a pause, or when the lease of the worker that"
+        " has it ends.",
+    )
     deadline: Mapped[datetime | None] = mapped_column(
         Instant, comment="When a message that is still submitting counts as unknown."
     )

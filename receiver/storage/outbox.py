@@ -1,9 +1,11 @@
-"""Messages on their way to Bandwidth: written before the call, completed with its answer.
+"""Messages on their way to Bandwidth: stored before the call, completed with its answer.
 
-Every function runs inside one write transaction of the caller.
+Every function runs inside one write transaction of the caller. Lanes are locked before messages (see pacing.py).
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -19,14 +21,44 @@ from receiver.storage.models import Message, Recipient
 from receiver.storage.reading import lapsed
 
 
-def add_submitting(
-    session: Session, message: OutboundMessage, *, tag: str, now: datetime, deadline: datetime, overdue_at: datetime
-) -> int:
-    """Stores the message and its recipients as about to be sent; returns its key.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to Bandwidth, about to be made."""
 
-    ``deadline`` is when it counts as unknown if no answer was stored by then.
-    """
-    row = Message(
+    at: datetime
+    deadline: datetime
+    """When the message counts as unknown if no answer was stored by then."""
+    overdue_at: datetime
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "send_status": SendStatus.SUBMITTING,
+            "submitted_at": self.at,
+            "deadline": self.deadline,
+            "overdue_at": self.overdue_at,
+            "claimable_at": None,
+            "updated_at": self.at,
+        }
+
+
+NO_ERROR = dict.fromkeys(("refused_because", "error_status", "error_type", "error_description", "error_fields"))
+
+
+def add_submitting(session: Session, message: OutboundMessage, *, tag: str, attempt: Attempt) -> int:
+    """Stores a message that is about to be sent, and its recipients; returns its key."""
+    row = _row(message, tag=tag, now=attempt.at)
+    for name, value in (attempt.columns() | {"attempt": 1}).items():
+        setattr(row, name, value)
+    return _add(session, [(row, message)])[0]
+
+
+def add_queued(session: Session, messages: Sequence[tuple[str, OutboundMessage]], *, now: datetime) -> list[int]:
+    """Stores messages, each with its tag, that wait for a worker; returns their keys."""
+    return _add(session, [(_row(message, tag=tag, now=now), message) for tag, message in messages])
+
+
+def _row(message: OutboundMessage, *, tag: str, now: datetime) -> Message:
+    return Message(
         tag=tag,
         reference=message.reference,
         application_id=message.application_id,
@@ -34,32 +66,65 @@ def add_submitting(
         text=message.text,
         media=json.dumps(message.media),
         priority=message.priority,
+        urgency=0 if message.priority == "high" else 1,
         expiration=message.expiration,
+        units=message.units,
         receipts=False,
-        send_status=SendStatus.SUBMITTING,
-        attempt=1,
+        send_status=SendStatus.QUEUED,
+        attempt=0,
+        failures=0,
+        claimable_at=now,
         created_at=now,
-        submitted_at=now,
-        deadline=deadline,
-        overdue_at=overdue_at,
         updated_at=now,
     )
-    session.add(row)
+
+
+def _add(session: Session, rows: Sequence[tuple[Message, OutboundMessage]]) -> list[int]:
+    session.add_all(row for row, _ in rows)
     session.flush()
     session.add_all(
         Recipient(
             message_pk=row.pk,
             recipient=number,
             position=position,
-            status=unsaid(SendStatus.SUBMITTING),
+            status=unsaid(SendStatus(row.send_status)),
             standing=NO_STANDING,
             invalid_recipient=False,
-            created_at=now,
-            updated_at=now,
+            created_at=row.created_at,
+            updated_at=row.created_at,
         )
+        for row, message in rows
         for position, number in enumerate(message.to)
     )
-    return row.pk
+    return [row.pk for row, _ in rows]
+
+
+def outbound(row: Message) -> OutboundMessage:
+    """The message as it was asked for; its recipients must be loaded."""
+    return OutboundMessage(
+        to=tuple(each.recipient for each in row.recipients),
+        sender=row.sender,
+        application_id=row.application_id,
+        text=row.text,
+        media=tuple(json.loads(row.media)),
+        priority=row.priority,
+        expiration=row.expiration,
+        reference=row.reference,
+    )
+
+
+def begin_again(session: Session, message_pk: int, *, attempt: int, then: Attempt | None, now: datetime) -> bool:
+    """Makes a refused message submitting, or queued if there is no attempt yet; ``attempt`` was its last one.
+
+    False if somebody else was quicker. Only for what is known not to have been sent.
+    """
+    this = (Message.pk == message_pk) & (Message.attempt == attempt) & (Message.send_status == SendStatus.REFUSED)
+    queued = {"send_status": SendStatus.QUEUED, "failures": 0, "claimable_at": now, "updated_at": now}
+    columns = queued if then is None else then.columns() | {"attempt": attempt + 1}
+    begun = change(session, this, **NO_ERROR | columns)
+    if begun:
+        _show_unsaid(session, message_pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
+    return bool(begun)
 
 
 def record_answer(session: Session, message_pk: int, *, attempt: int, answer: Answer, now: datetime) -> None:
@@ -70,28 +135,34 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
         if answer.message_id is not None:
             waiting = bind(session, [(answer.message_id, message_pk)], answered=True, now=now)
         settle(session, {message_pk}, now=now)
-        _change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
+        change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
         merge(session, waiting, now=now)
         return
-    _change(
-        session,
-        this_attempt,
-        error_status=answer.status,
-        error_type=answer.type,
-        error_description=answer.description,
-        updated_at=now,
-    )
+    change(session, this_attempt, **error_columns(answer), updated_at=now)
     if isinstance(answer, Refused):
-        _refuse(session, message_pk, this_attempt, because=answer.because, now=now)
+        refuse(session, message_pk, this_attempt, because=answer.because, now=now)
     else:
-        _change(session, this_attempt & _may_become(SendStatus.UNKNOWN), send_status=SendStatus.UNKNOWN)
+        change(session, this_attempt & _may_become(SendStatus.UNKNOWN), send_status=SendStatus.UNKNOWN)
+
+
+def error_columns(answer: Answer) -> dict[str, Any]:
+    """What Bandwidth, or the way to it, said against the message."""
+    if isinstance(answer, Accepted):
+        return {}
+    fields = answer.field_errors if isinstance(answer, Refused) else ()
+    return {
+        "error_status": answer.status,
+        "error_type": answer.type,
+        "error_description": answer.description,
+        "error_fields": json.dumps(fields) if fields else None,
+    }
 
 
 def write_lapsed(session: Session, *, now: datetime) -> int:
     """Writes what is shown already: a message still submitting after its deadline is unknown. Returns how many."""
     in_order = select(Message.pk).where(lapsed(now)).order_by(Message.pk)
     session.execute(in_order.with_for_update(key_share=True))
-    return _change(
+    return change(
         session,
         lapsed(now),
         send_status=SendStatus.UNKNOWN,
@@ -99,27 +170,37 @@ def write_lapsed(session: Session, *, now: datetime) -> int:
     )
 
 
-def _refuse(
-    session: Session, message_pk: int, this_attempt: ColumnElement[bool], *, because: RefusedBecause, now: datetime
-) -> None:
-    refused = _change(
+def refuse(
+    session: Session, message_pk: int, which: ColumnElement[bool], *, because: RefusedBecause, now: datetime
+) -> bool:
+    """Refuses that message if ``which`` is true of it and its state allows it; False if not."""
+    refused = change(
         session,
-        this_attempt & _may_become(SendStatus.REFUSED),
+        which & _may_become(SendStatus.REFUSED),
         send_status=SendStatus.REFUSED,
         refused_because=because,
+        claimable_at=None,
+        updated_at=now,
     )
     if refused:
-        session.execute(
-            update(Recipient)
-            .where(Recipient.message_pk == message_pk, Recipient.status == unsaid(SendStatus.SUBMITTING))
-            .values(status=unsaid(SendStatus.REFUSED), updated_at=now)
-        )
+        _show_unsaid(session, message_pk, before=SendStatus.SUBMITTING, after=SendStatus.REFUSED, now=now)
+    return bool(refused)
+
+
+def _show_unsaid(session: Session, message_pk: int, *, before: SendStatus, after: SendStatus, now: datetime) -> None:
+    """Makes the recipients nothing was said about show what that means now."""
+    session.execute(
+        update(Recipient)
+        .where(Recipient.message_pk == message_pk, Recipient.status == unsaid(before))
+        .values(status=unsaid(after), updated_at=now)
+    )
 
 
 def _may_become(target: SendStatus) -> ColumnElement[bool]:
     return Message.send_status.in_(may_become(target))
 
 
-def _change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
+def change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
+    """Changes the messages of which that is true; returns how many."""
     result = session.execute(update(Message).where(which).values(**values))
     return cast("CursorResult[Any]", result).rowcount

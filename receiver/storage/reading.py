@@ -49,6 +49,11 @@ def message_tagged(session: Session, tag: str) -> Message | None:
     return session.scalars(select(Message).where(Message.tag == tag).options(*WHOLE)).one_or_none()
 
 
+def whole_message(session: Session, message_pk: int) -> Message | None:
+    """Like message_tagged, by our key."""
+    return session.get(Message, message_pk, options=WHOLE)
+
+
 def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: datetime) -> Sequence[Message]:
     """Newest first, at most ``limit``; each with its recipients and its message ids."""
     since = wanted.updated_since

@@ -22,12 +22,20 @@ class RecipientSchema(Schema):
     updated_at = Instant(data_key="updatedAt")
 
 
+class FieldErrorSchema(Schema):
+    """What Bandwidth found wrong with one field, in its own form."""
+
+    field_name = fields.String(data_key="fieldName")
+    description = fields.String()
+
+
 class ErrorSchema(Schema):
     """What Bandwidth, or the way to it, said against a message."""
 
     status = fields.Integer()
     type = fields.String()
     description = fields.String()
+    field_errors = fields.List(fields.Nested(FieldErrorSchema), data_key="fieldErrors")
 
 
 class MessageSchema(Schema):
@@ -70,3 +78,22 @@ class EventSchema(Schema):
     disposition = fields.Enum(Disposition, by_value=True)
     linked_by = fields.String(data_key="linkedBy")
     source = fields.String()
+
+
+class PaceSchema(Schema):
+    """How quickly messages go out, in recipients x segments per second."""
+
+    rate = fields.Float()
+    sender_rate = fields.Float(data_key="senderRate")
+    last_minute = fields.Float(data_key="lastMinute")
+    paused_until = Instant(data_key="pausedUntil")
+
+
+class QueueSchema(Schema):
+    """How sending is going."""
+
+    queued = fields.Integer()
+    oldest_queued_at = Instant(data_key="oldestQueuedAt")
+    oldest_queued_seconds = fields.Float(data_key="oldestQueuedSeconds")
+    unknown_ = fields.Integer(data_key="unknown", attribute="unknown")  # a schema has another unknown of its own
+    pace = fields.Nested(PaceSchema)

@@ -78,6 +78,13 @@ def granted_access(settings: Settings, authorization: str) -> Access:
     return Access.READ if _any_equal(token, (each.key for each in settings.read_only_api_keys)) else Access.PUBLIC
 
 
+def caller() -> str:
+    """The name of the API key that may write and that this request came with."""
+    token = _credentials(request.headers.get("Authorization", ""), "bearer")
+    matching = [each.name for each in services().settings.api_keys if _any_equal(token, [each.key])]
+    return matching[0]
+
+
 def check_callback(settings: Settings, authorization: str) -> None:
     """Raises Unauthenticated unless this Authorization header holds the callback credentials."""
     if settings.allow_unauthenticated_callbacks and not settings.callback_credentials:

@@ -8,7 +8,17 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from receiver.errors import InvalidFields, MessageNotFound, NotJSON, SchemaOutdated, StorageUnavailable, place
+from receiver.errors import (
+    InvalidFields,
+    KeyReused,
+    MessageNotFound,
+    NotJSON,
+    NotQueued,
+    SchemaOutdated,
+    StorageUnavailable,
+    TooFast,
+    place,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +62,14 @@ def answer(error: Exception, route: str) -> Response:
             return problem(422, f"Wrong: {', '.join(sorted(error.errors))}.", errors=error.errors)
         case NotJSON():
             return problem(400, str(error))
+        case KeyReused():
+            return problem(422, str(error), errors={"Idempotency-Key": ["Came with another body before."]})
         case MessageNotFound():
             return problem(404, str(error))
+        case NotQueued():
+            return problem(409, str(error), tag=error.tag, sendStatus=error.send_status)
+        case TooFast():
+            return problem(429, str(error), headers={"Retry-After": str(error.retry_after)})
         case StorageUnavailable():
             return problem(503, str(error), headers={"Retry-After": RETRY_SECONDS})
         case SchemaOutdated():

@@ -7,7 +7,7 @@ from flask import current_app
 
 from receiver.config import Settings
 from receiver.receiving import Committer
-from receiver.sending import Gateway
+from receiver.sending import Sending
 from receiver.storage.database import Database
 
 EXTENSION = "receiver"
@@ -16,7 +16,7 @@ EXTENSION = "receiver"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     settings: Settings
-    gateway: Gateway
+    sending: Sending
     database: Database
     committing: Database
     """The committer's; the same one or another."""

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver.core.send_status import TRANSITIONS, RefusedBecause, SendStatus, may_become, shown
+from receiver.core.send_status import TRANSITIONS, RefusedBecause, SendStatus, is_repeatable, may_become, shown
 from tests.core.strategies import MICROSECOND
 
 QUEUED, SUBMITTING, ACCEPTED, REFUSED, UNKNOWN = (
@@ -66,22 +66,34 @@ def test_an_event_makes_a_message_accepted_whatever_was_thought_of_it(state: Sen
     assert state in may_become(ACCEPTED)
 
 
-@pytest.mark.parametrize("state", [UNKNOWN, REFUSED, ACCEPTED])
-def test_what_may_have_been_sent_or_has_ended_is_never_sent_again(state: SendStatus) -> None:
-    assert reachable(state).isdisjoint({QUEUED, SUBMITTING})
+@pytest.mark.parametrize("state", [UNKNOWN, ACCEPTED])
+def test_what_may_have_been_sent_is_never_sent_again(state: SendStatus) -> None:
+    assert TRANSITIONS[state].isdisjoint({QUEUED, SUBMITTING})
 
 
-def test_a_refused_message_can_only_turn_out_accepted() -> None:
-    assert TRANSITIONS[REFUSED] == {ACCEPTED}
-
-
-def test_only_what_is_being_submitted_can_become_unknown_or_return_to_the_queue() -> None:
+def test_only_what_is_being_submitted_can_become_unknown() -> None:
     assert may_become(UNKNOWN) == {SUBMITTING}
-    assert may_become(QUEUED) == {SUBMITTING}
 
 
-def test_only_what_is_queued_is_submitted() -> None:
-    assert may_become(SUBMITTING) == {QUEUED}
+def test_only_what_is_known_not_to_have_been_sent_is_sent_again() -> None:
+    assert may_become(QUEUED) == {SUBMITTING, REFUSED}
+    assert may_become(SUBMITTING) == {QUEUED, REFUSED}
+
+
+@pytest.mark.parametrize(
+    ("because", "status", "expected"),
+    [
+        (RefusedBecause.RATE_LIMITED, 429, True),
+        (RefusedBecause.UNREACHABLE, None, True),
+        (RefusedBecause.BANDWIDTH, 500, True),
+        *[(RefusedBecause.BANDWIDTH, status, False) for status in (400, 401, 403, 404, 415, None)],
+        *[(because, None, False) for because in ("expired", "cancelled", "operator")],
+    ],
+)
+def test_a_refusal_may_pass_if_it_was_not_about_the_message(
+    because: RefusedBecause, status: int | None, *, expected: bool
+) -> None:
+    assert is_repeatable(RefusedBecause(because), status=status) is expected
 
 
 def test_no_state_changes_into_itself() -> None:

@@ -12,7 +12,7 @@ from receiver.core.messages import Accepted, Answer
 from receiver.core.tags import new_tag
 from receiver.storage.database import Database, Session
 from receiver.storage.models import Message, MessageId, Recipient, StoredEvent, UnreadableCallback
-from receiver.storage.outbox import add_submitting, record_answer
+from receiver.storage.outbox import Attempt, add_submitting, record_answer
 from receiver.storage.recording import Tally, record
 from tests.builders import make_message
 
@@ -55,14 +55,8 @@ def submitting(
     now = times.now()
     created_at = times.whole_millisecond(created_at or now)
     tag = new_tag(created_at)
-    pk = add_submitting(
-        session,
-        make_message(*to, **changes),
-        tag=tag,
-        now=created_at,
-        deadline=now + deadline_in,
-        overdue_at=now + overdue_in,
-    )
+    attempt = Attempt(at=created_at, deadline=now + deadline_in, overdue_at=now + overdue_in)
+    pk = add_submitting(session, make_message(*to, **changes), tag=tag, attempt=attempt)
     return tag, pk
 
 

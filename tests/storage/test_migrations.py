@@ -13,11 +13,11 @@ from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
-from receiver.storage import migrations
+from receiver.storage import migrations, pacing
 from receiver.storage.database import Database, make_engine
 from receiver.storage.migrations import SchemaState
 from receiver.storage.models import Base
-from tests.builders import ALICE, BOB, CAROL, make_event, store_message
+from tests.builders import ALICE, BOB, CAROL, make_event, make_key, make_message, make_sending, store_message
 from tests.postgres import free_port
 from tests.storage.locks import locked
 from tests.storage.stored import change, deliver, view
@@ -41,6 +41,8 @@ def fill(url: str) -> None:
             *(make_event(message_id="foreign"), make_event("received", message_id="inbound")),
             Unreadable(payload="[]", reason="No object."),
         )
+        make_sending(database, account=1.0).queue(make_message(), key=make_key())
+        database.write(lambda session: pacing.pause(session, retry_after=None, jitter=0.5))
 
 
 def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:

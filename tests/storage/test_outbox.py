@@ -12,7 +12,7 @@ from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database
-from receiver.storage.outbox import add_submitting, write_lapsed
+from receiver.storage.outbox import Attempt, add_submitting, write_lapsed
 from receiver.storage.reading import MessageFilter
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.storage.agreement import assert_views_agree
@@ -210,7 +210,7 @@ class TestPastTheDeadline:
         accepted, accepted_pk = submit(database, ALICE, deadline_in=-MINUTE)
         answer(database, accepted_pk, ACCEPTED)
 
-        assert (sending.lapse(database), sending.lapse(database)) == (1, 0)
+        assert (sending.tidy(database), sending.tidy(database)) == (1, 0)
 
         stored = {row["tag"]: row["send_status"] for row in view(database, "messages")}
         assert stored == {late: "unknown", in_time: "submitting", refused: "refused", accepted: "accepted"}
@@ -225,7 +225,7 @@ class TestPastTheDeadline:
     ) -> None:
         tag, pk = submit(database, ALICE, deadline_in=-MINUTE)
         if written:
-            sending.lapse(database)
+            sending.tidy(database)
 
         answer(database, pk, reply)
 
@@ -265,10 +265,9 @@ def test_a_recipient_is_overdue_until_it_is_terminal(
 def test_two_messages_never_share_a_tag(database: Database) -> None:
     tag, pk = submit(database, ALICE)
     now = times.now()
+    attempt = Attempt(at=now, deadline=now, overdue_at=now)
     with pytest.raises(StorageUnavailable):
-        database.write(
-            lambda session: add_submitting(session, make_message(BOB), tag=tag, now=now, deadline=now, overdue_at=now)
-        )
+        database.write(lambda session: add_submitting(session, make_message(BOB), tag=tag, attempt=attempt))
 
     assert list(recipients(database, pk)) == [ALICE]
     assert len(view(database, "messages")) == 1

@@ -153,7 +153,7 @@ def test_a_message_that_is_shown_as_unknown_changed_at_its_deadline(database: Da
     for _ in range(2):
         assert reporting.message(database, tag).updated_at == deadline
         assert_changed(database, tag, deadline)
-        sending.lapse(database)
+        sending.tidy(database)
 
 
 def test_creation_counts(database: Database, message: tuple[str, int]) -> None:

@@ -11,7 +11,7 @@ from receiver.core import times
 from receiver.core.messages import Accepted
 from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database, Session
-from receiver.storage.outbox import add_submitting, record_answer
+from receiver.storage.outbox import Attempt, add_submitting, record_answer
 from tests.builders import make_message
 from tests.processes import wait_for
 from tests.torture.stream import Sent
@@ -35,9 +35,8 @@ def store_messages(database: Database, messages: Sequence[Sent]) -> list[int]:
 
 def _store(session: Session, sent: Sent) -> int:
     now = times.whole_millisecond(times.now())
-    deadline, overdue_at = now + timedelta(seconds=60), now + timedelta(hours=27)
-    message = make_message(*sent.to)
-    pk = add_submitting(session, message, tag=sent.tag, now=now, deadline=deadline, overdue_at=overdue_at)
+    attempt = Attempt(at=now, deadline=now + timedelta(seconds=60), overdue_at=now + timedelta(hours=27))
+    pk = add_submitting(session, make_message(*sent.to), tag=sent.tag, attempt=attempt)
     if not sent.answered_at:
         record_answer(session, pk, attempt=1, answer=Accepted(message_id=sent.message_id), now=now)
     return pk

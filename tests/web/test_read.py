@@ -105,8 +105,8 @@ def test_the_error_of_a_message_is_bandwidths(service: Service, answer: Any, bec
 
     shown = service.message(service.gateway.sent[0][1])
 
-    assert (shown["refusedBecause"], shown["error"]) == (because, error)
-    assert error is None or list(shown["error"]) == ["status", "type", "description"]
+    assert (shown["refusedBecause"], shown["error"]) == (because, error and error | {"fieldErrors": []})
+    assert error is None or list(shown["error"]) == ["status", "type", "description", "fieldErrors"]
 
 
 def test_each_recipient_shows_its_own_outcome_and_the_summary_counts_them(service: Service) -> None:

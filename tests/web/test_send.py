@@ -100,7 +100,8 @@ def test_a_refusal_is_a_problem_and_nobody_was_sent_anything(service: Service, r
     shown = service.message(problem["tag"])
     assert (shown["sendStatus"], shown["refusedBecause"]) == ("refused", refusal.because)
     said = {"status": refusal.status, "type": refusal.type, "description": refusal.description}
-    assert shown["error"] == (said if any(said.values()) else None)
+    fields = [{"fieldName": name, "description": words} for name, words in refusal.field_errors]
+    assert shown["error"] == (said | {"fieldErrors": fields} if any(said.values()) else None)
     assert [each["status"] for each in shown["recipients"]] == ["not_sent", "not_sent"]
     assert (shown["complete"], shown["summary"]["not_sent"], shown["messageId"]) == (True, 2, None)
 
@@ -117,7 +118,7 @@ def test_an_unknown_outcome_is_a_gateway_time_out_and_stays_open(service: Servic
     shown = service.message(problem["tag"])
     assert (shown["sendStatus"], shown["refusedBecause"], shown["complete"]) == ("unknown", None, False)
     said = {"status": unknown.status, "type": unknown.type, "description": unknown.description}
-    assert shown["error"] == (said if any(said.values()) else None)
+    assert shown["error"] == (said | {"fieldErrors": []} if any(said.values()) else None)
     assert service.statuses(problem["tag"]) == {ALICE: "pending"}
     assert len(service.gateway.sent) == 1
 
@@ -205,7 +206,9 @@ def test_an_event_that_comes_after_the_answer_corrects_it(service: Service, answ
     shown = service.message(tag)
     assert (shown["sendStatus"], shown["refusedBecause"]) == ("accepted", None)
     assert shown["error"] == (
-        {"status": 429, "type": BUSY.type, "description": BUSY.description} if answer == BUSY else None
+        {"status": 429, "type": BUSY.type, "description": BUSY.description, "fieldErrors": []}
+        if answer == BUSY
+        else None
     )
     assert service.statuses(tag) == {ALICE: "delivered", BOB: "pending"}
 

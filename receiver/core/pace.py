@@ -1,0 +1,82 @@
+"""The pace: when the next message may go out, and how long to hold back after Bandwidth asked for it.
+
+Bandwidth limits an account by messages per second, counts a group once per recipient and segment, queues what exceeds
+the limit for 15 minutes, and answers 429 when that queue is full (Bandwidth, "Rate limits"). A *unit* is one recipient
+times one segment. A *lane* is what shares a rate: the account, or one sender number.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+BURST = timedelta(seconds=0.5)
+"""How much of an idle time a lane may make up for: enough that nobody who wakes up late costs the rate anything. With
+PATIENCE it makes one second, the most that ever goes out at once."""
+
+PATIENCE = timedelta(seconds=0.5)
+"""How far ahead a worker takes its turn. What has a turn later than that leaves its place to others."""
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
+"""After a 429 that names no time; Bandwidth names none either, but advises to double it."""
+
+FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=2), timedelta(minutes=10)
+"""Between two attempts to send one message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Units per second; None is no limit."""
+
+    account: float | None = None
+    sender: float | None = None
+    """Of each sender number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """What shares a rate."""
+
+    rate: float
+    """Units per second."""
+    next_at: datetime
+    """When it is free for the next message; long past when it has been idle."""
+
+    def turn(self, now: datetime) -> datetime:
+        """When the next message may go; at most BURST before ``now``."""
+        return max(self.next_at, now - BURST)
+
+    def taken(self, now: datetime, *, units: int) -> datetime:
+        """When the lane is free again, once that turn is taken."""
+        return self.turn(now) + self.lasts(units)
+
+    def lasts(self, units: int) -> timedelta:
+        return timedelta(seconds=units / self.rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Bandwidth has asked to slow down."""
+
+    until: datetime
+    length: timedelta
+    """Without the jitter; the next one, if it follows at once, is twice as long."""
+
+
+def next_pause(last: Pause | None, *, now: datetime, retry_after: int | None, jitter: float) -> Pause:
+    """The pause after a 429 at ``now``: as long as Bandwidth says (in seconds), else doubling, up to LONGEST_PAUSE.
+
+    ``jitter`` is a random number from 0 to 1. Whatever was on its way when the pause began adds nothing to it.
+    """
+    if retry_after is not None:
+        asked = Pause(until=now + timedelta(seconds=retry_after), length=FIRST_PAUSE)
+        return last if last and last.until > asked.until else asked
+    if last and now < last.until:
+        return last
+    follows = last is not None and now - last.until <= last.length
+    length = min(2 * last.length, LONGEST_PAUSE) if last and follows else FIRST_PAUSE
+    return Pause(until=now + length * (0.75 + jitter / 2), length=length)
+
+
+def backoff(failures: int, *, jitter: float) -> timedelta:
+    """How long a message waits for its next attempt after so many that failed. ``jitter`` is from 0 to 1."""
+    doublings: int = 2 ** min(failures - 1, 20)
+    return min(FIRST_BACKOFF * doublings, LONGEST_BACKOFF) * (0.75 + jitter / 2)

@@ -1,0 +1,116 @@
+"""Lanes: what shares a rate of sending, kept in the database because every worker and every server keeps to it.
+
+Every function runs inside one write transaction of the caller, and locks lanes before messages, the account's first.
+The clock is the database's, so hosts may disagree about the time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from receiver.core import pace, times
+from receiver.core.pace import Lane, Pause, Rates
+from receiver.storage.rows import insert_rows, instant, parameter
+from receiver.storage.sending_models import LaneRow
+
+ACCOUNT = ""
+"""The account's lane; every other has the name of its sender."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """When a message may go."""
+
+    wait: timedelta
+    """How long until then; zero or less is now."""
+    is_taken: bool
+    """Whether the turn is the message's, once this is committed. If not, somebody else may go first."""
+    is_senders: bool = False
+    """Whether it is the sender's rate that makes it wait."""
+
+
+def take_turn(session: Session, rates: Rates, *, sender: str, units: int, patience: timedelta) -> Turn:
+    """Takes the next turn of the account and of the sender, unless it is further ahead than ``patience``."""
+    limits = _limits(rates, sender)
+    rows = _locked(session, limits) if limits else _found(session, [ACCOUNT])
+    until = rows[ACCOUNT].paused_until if ACCOUNT in rows else None
+    if until is None and not limits:
+        return Turn(wait=timedelta(0), is_taken=True)
+    now = _now(session)
+    lanes = {name: Lane(rate=rate, next_at=rows[name].next_at) for name, rate in limits.items()}
+    turns = {name: lane.turn(now) for name, lane in lanes.items()}
+    at = max([until or now, *turns.values()])
+    if at - now > patience:
+        return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at)
+    for name, lane in lanes.items():
+        rows[name].next_at = lane.taken(now, units=units)
+    session.flush()
+    return Turn(wait=at - now, is_taken=True)
+
+
+def defer(session: Session, rates: Rates, *, sender: str, units: int) -> timedelta:
+    """How long a queued message of this sender is to be put back. Each is put back behind the one before, so that a
+    long queue of one sender is gone through once, and not again for every turn."""
+    limits = _limits(rates, sender)
+    row, now = _locked(session, limits)[sender], _now(session)
+    lane = Lane(rate=limits[sender], next_at=row.next_at)
+    back_at = max(lane.next_at, row.deferred_to or now, now)
+    row.deferred_to = back_at + lane.lasts(units)
+    session.flush()
+    return back_at - now
+
+
+def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
+    """Makes everybody wait, because Bandwidth answered 429; ``retry_after`` is in seconds, ``jitter`` from 0 to 1."""
+    row, last = _locked(session, ())[ACCOUNT], None
+    if row.paused_until is not None and row.pause_seconds is not None:
+        last = Pause(until=row.paused_until, length=timedelta(seconds=row.pause_seconds))
+    following = pace.next_pause(last, now=_now(session), retry_after=retry_after, jitter=jitter)
+    row.paused_until, row.pause_seconds = following.until, following.length.total_seconds()
+    session.flush()
+
+
+def paused_until(session: Session) -> datetime | None:
+    """Until when nothing is sent; None if nothing holds it up. Reads."""
+    rows = _found(session, [ACCOUNT])
+    until = rows[ACCOUNT].paused_until if ACCOUNT in rows else None
+    return until if until is not None and until > _now(session) else None
+
+
+def _limits(rates: Rates, sender: str) -> dict[str, float]:
+    limits = {ACCOUNT: rates.account, sender: rates.sender}
+    return {name: rate for name, rate in limits.items() if rate is not None}
+
+
+def _locked(session: Session, names: Iterable[str]) -> dict[str, LaneRow]:
+    """The lanes of these names and the account's, all of them there and locked."""
+    wanted = sorted({ACCOUNT, *names})
+    rows = _found(session, wanted, lock=True)
+    if len(rows) < len(wanted):
+        _add(session, wanted)
+        rows = _found(session, wanted, lock=True)
+    return rows
+
+
+def _found(session: Session, names: Sequence[str], *, lock: bool = False) -> dict[str, LaneRow]:
+    query = select(LaneRow).where(LaneRow.sender.in_(names)).order_by(LaneRow.sender)
+    return {row.sender: row for row in session.scalars(query.with_for_update() if lock else query)}
+
+
+def _add(session: Session, names: Sequence[str]) -> None:
+    connection = session.connection()
+    now = _now(session)
+    insert = insert_rows(connection.dialect.name, LaneRow).on_conflict_do_nothing()
+    rest = dict.fromkeys(("deferred_to", "paused_until", "pause_seconds"))
+    connection.execute(insert, parameter({"sender": name, "next_at": instant(now)} | rest for name in names))
+
+
+def _now(session: Session) -> datetime:
+    """Not the transaction's time, which stands still while it waits for a lock."""
+    if session.connection().dialect.name == "sqlite":
+        return times.now()
+    now: datetime = session.scalar(select(func.clock_timestamp())) or times.now()
+    return now

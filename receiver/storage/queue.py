@@ -1,0 +1,130 @@
+"""The queue: the messages that are queued, claimed by workers in the order of urgency, then age.
+
+A claim is a lease: ``claimable_at`` moves to its end, so that what an ended worker has claimed is claimed again. The
+same value is the fence. Whoever has claimed a message may only change it while it still stands, so of two workers that
+both believe to have it one has it. Every function but the last runs inside one write transaction of the caller.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session, selectinload
+
+from receiver.core.messages import OutboundMessage, Refused
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.storage.models import Message
+from receiver.storage.outbox import NO_ERROR, Attempt, change, error_columns, outbound, refuse
+from receiver.storage.reading import lapsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A queued message that a worker may submit until somebody else claims it."""
+
+    pk: int
+    tag: str
+    message: OutboundMessage
+    attempt: int
+    """How many requests to Bandwidth were begun so far."""
+    failures: int
+    """How many of them are known not to have sent it; those answered 429 are not counted."""
+    until: datetime
+    """The end of the lease."""
+
+    @property
+    def still(self) -> ColumnElement[bool]:
+        """Whether nobody has claimed, cancelled or sent it since."""
+        queued = (Message.pk == self.pk) & (Message.send_status == SendStatus.QUEUED)
+        return queued & (Message.claimable_at == self.until)
+
+
+def claim(session: Session, *, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
+    """Claims the first messages of the queue; what another worker is claiming at this moment is passed over."""
+    rows = session.scalars(
+        select(Message)
+        .where(Message.send_status == SendStatus.QUEUED, Message.claimable_at <= now)
+        .order_by(Message.urgency, Message.pk)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+        .options(selectinload(Message.recipients))
+    ).all()
+    until = now + lease
+    if rows:
+        session.execute(update(Message).where(Message.pk.in_([row.pk for row in rows])).values(claimable_at=until))
+    return [
+        Claimed(
+            pk=row.pk,
+            tag=row.tag,
+            message=outbound(row),
+            attempt=row.attempt,
+            failures=row.failures,
+            until=until,
+        )
+        for row in rows
+    ]
+
+
+def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
+    """Makes a claimed message submitting; False if it is not claimed any longer."""
+    columns = NO_ERROR | attempt.columns()
+    return bool(change(session, claimed.still, **columns, attempt=claimed.attempt + 1))
+
+
+def expire(session: Session, claimed: Claimed, *, now: datetime) -> None:
+    """Refuses a claimed message whose expiration has passed."""
+    refuse(session, claimed.pk, claimed.still, because=RefusedBecause.EXPIRED, now=now)
+
+
+def give_back(session: Session, claimed: Iterable[Claimed], *, claimable_at: datetime) -> None:
+    """Leaves messages to whoever claims them next, from that time on."""
+    for each in claimed:
+        change(session, each.still, claimable_at=claimable_at)
+
+
+def put_back(
+    session: Session, claimed: Claimed, answer: Refused, *, failures: int, claimable_at: datetime, now: datetime
+) -> bool:
+    """Queues again what was submitted and is known not to have been sent; False if it is not submitting any longer."""
+    this_attempt = (Message.pk == claimed.pk) & (Message.attempt == claimed.attempt + 1)
+    return bool(
+        change(
+            session,
+            this_attempt & (Message.send_status == SendStatus.SUBMITTING),
+            **error_columns(answer),
+            send_status=SendStatus.QUEUED,
+            failures=failures,
+            claimable_at=claimable_at,
+            updated_at=now,
+        )
+    )
+
+
+def cancel(session: Session, message_pk: int, *, now: datetime) -> bool:
+    """Refuses a message that is still queued, whoever has claimed it; False if it is not queued."""
+    queued = (Message.pk == message_pk) & (Message.send_status == SendStatus.QUEUED)
+    return refuse(session, message_pk, queued, because=RefusedBecause.CANCELLED, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits, what nobody knows of, and what went out lately."""
+
+    queued: int
+    oldest_queued_at: datetime | None
+    unknown: int
+    units: int
+    """Submitted since a given time: recipients x segments."""
+
+
+def backlog(session: Session, *, now: datetime, since: datetime) -> Backlog:
+    """Reads; ``since`` is from when on submitted units are counted."""
+    is_queued = Message.send_status == SendStatus.QUEUED
+    queued, oldest = session.execute(select(func.count(), func.min(Message.created_at)).where(is_queued)).one()
+    unknown: Sequence[ColumnElement[bool]] = (Message.send_status == SendStatus.UNKNOWN, lapsed(now))
+    counts = [session.scalar(select(func.count()).select_from(Message).where(each)) or 0 for each in unknown]
+    # Whatever was submitted since then was changed since then, which an index knows.
+    lately = (Message.updated_at >= since, Message.submitted_at >= since)
+    units = session.scalar(select(func.coalesce(func.sum(Message.units), 0)).where(*lately))
+    return Backlog(queued=queued, oldest_queued_at=oldest, unknown=sum(counts), units=int(units or 0))

@@ -1,0 +1,143 @@
+"""The API of the application: send a message, at once or later, and withdraw one."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request, url_for
+from werkzeug.http import parse_list_header
+
+from receiver import reporting
+from receiver.core import times
+from receiver.core.messages import IdempotencyKey, fingerprint
+from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus
+from receiver.errors import FieldErrors, InvalidFields
+from receiver.reporting import MessageReport
+from receiver.sending import QUEUE_SECONDS, Submission
+from receiver.web.answers import MessageSchema
+from receiver.web.authentication import Access, caller, requires
+from receiver.web.bodies import read_json
+from receiver.web.messages import known_shape
+from receiver.web.problems import problem
+from receiver.web.requests import read_message
+from receiver.web.services import services
+
+blueprint = Blueprint("submissions", __name__)
+
+KEY, MAX_KEY = "Idempotency-Key", 255
+KEY_KEPT = timedelta(days=7)
+
+AGAIN_SECONDS = 1
+"""When to ask again for what is being sent at this moment."""
+
+
+@blueprint.post("/messages")
+@requires(Access.WRITE)
+def create() -> Response:
+    asked = read_json()
+    sending, at_once = services().sending, not _prefers_async(request.headers.get("Prefer", ""))
+    key = _idempotency_key(asked)
+    submission = sending.repeat(key, at_once=at_once) if key else None
+    if submission is None:  # only now is it checked: by its repeat an expiration may have passed
+        message = read_message(asked, services().settings)
+        submission = sending.send(message, key=key) if at_once else sending.queue(message, key=key)
+    answer = _answer(submission)
+    if not at_once and answer.status_code == 202:
+        answer.headers["Preference-Applied"] = "respond-async"
+    return answer
+
+
+@blueprint.delete("/messages/<tag>")
+@requires(Access.WRITE)
+def cancel(tag: str) -> Response:
+    cancelled = services().sending.cancel(known_shape(tag))
+    return jsonify(MessageSchema().dump(reporting.report(cancelled, now=times.now())))
+
+
+def _prefers_async(prefer: str) -> bool:
+    """RFC 7240, section 4.1: tokens separated by commas, each perhaps with parameters."""
+    return any(each.partition(";")[0].strip().lower() == "respond-async" for each in parse_list_header(prefer))
+
+
+def _idempotency_key(asked: Any) -> IdempotencyKey | None:
+    given = request.headers.get(KEY)
+    if given is None:
+        return None
+    expires_at = times.now() + KEY_KEPT
+    return IdempotencyKey(api_key=caller(), key=_read_key(given), sha256=fingerprint(asked), expires_at=expires_at)
+
+
+_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+
+
+def _read_key(given: str) -> str:
+    """The draft has it in quotes (a string of RFC 8941, section 3.3.3); most of those who use one leave them out."""
+    quoted = _QUOTED.fullmatch(given)
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else given
+    if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()) or (given[0] == '"' and not quoted):
+        raise InvalidFields({KEY: [f"Must be 1 to {MAX_KEY} printable ASCII characters."]})
+    return key
+
+
+def _answer(submission: Submission) -> Response:
+    """The answer by what became of the request; whatever it is, the tag and the present state are in it."""
+    if submission.stored is None:
+        return _unknown(submission.tag, "Bandwidth's answer could not be stored.")
+    message = reporting.report(submission.stored, now=times.now())
+    match message.send_status:
+        case SendStatus.ACCEPTED | SendStatus.QUEUED:
+            answer = jsonify(MessageSchema().dump(message))
+            answer.status_code = 202
+            answer.headers["Location"] = url_for("messages.show", tag=message.tag)
+            return answer
+        case SendStatus.SUBMITTING:
+            detail = "The first request with this key is still being answered; repeat it, or ask for its tag."
+            return problem(409, detail, headers=_after(AGAIN_SECONDS), **_state(message))
+        case SendStatus.UNKNOWN:
+            return _unknown(message.tag, _said(message))
+    return _refused(message, submission.retry_after)
+
+
+def _unknown(tag: str, said: str) -> Response:
+    detail = f"Nobody can say whether this was sent: do not send it again, ask for its tag. {said}"
+    return problem(504, detail.strip(), tag=tag, sendStatus=SendStatus.UNKNOWN)
+
+
+def _refused(message: MessageReport, retry_after: int | None) -> Response:
+    state, detail = _state(message), f"This was not sent. {_said(message)}".strip()
+    match message.refused_because:
+        case RefusedBecause.RATE_LIMITED:
+            return problem(429, detail, headers=_after(QUEUE_SECONDS if retry_after is None else retry_after), **state)
+        case RefusedBecause.UNREACHABLE:
+            return problem(503, detail, **state)
+        case RefusedBecause.EXPIRED:
+            return problem(422, detail, errors={"expiration": ["Has passed."]}, **state)
+        case RefusedBecause.CANCELLED | RefusedBecause.OPERATOR:
+            return problem(409, f"{detail} It will not be: {message.refused_because}.", **state)
+    status = message.error.status if message.error else None
+    if status == 400:
+        return problem(422, detail, errors=_field_errors(message), **state)
+    return problem(503 if status == NEITHER_SENT_NOR_BILLED else 502, detail, **state)
+
+
+def _state(message: MessageReport) -> dict[str, Any]:
+    return {"tag": message.tag, "sendStatus": message.send_status}
+
+
+def _after(seconds: int) -> dict[str, str]:
+    return {"Retry-After": str(seconds)}
+
+
+def _field_errors(message: MessageReport) -> FieldErrors:
+    """Bandwidth's field errors; its fields and ours have the same names."""
+    errors: FieldErrors = {}
+    for each in message.error.field_errors if message.error else ():
+        errors.setdefault(each.field_name, []).append(each.description)
+    return errors
+
+
+def _said(message: MessageReport) -> str:
+    error = message.error
+    if error is None or not (error.type or error.description):
+        return ""
+    return f"Bandwidth: {error.description or error.type}" if error.status else error.description or ""

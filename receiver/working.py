@@ -1,0 +1,193 @@
+"""The worker: sends what is queued, at the pace of the account, and tries again what is known not to have been sent.
+
+Any number of workers, on any number of hosts, share the queue. Three commits make one message: the claim of a batch,
+``submitting``, and the answer. A worker that is killed before the second leaves the message to others once its lease is
+over; after it, nobody knows whether the message is out, so it becomes unknown.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from receiver.core import times
+from receiver.core.messages import Answer, Refused
+from receiver.core.pace import PATIENCE, backoff
+from receiver.core.send_status import RefusedBecause
+from receiver.errors import place
+from receiver.sending import Sending, tidy
+from receiver.storage import outbox, pacing, queue
+from receiver.storage.database import Session
+from receiver.storage.queue import Claimed
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=30)
+"""How long a claimed message is left to the worker that claimed it."""
+
+POLL_SECONDS, TIDY_SECONDS = 0.5, 10
+"""How often an empty queue is looked at; how often what was left behind by others is put in order."""
+
+AFTER_ERROR_SECONDS = 1
+
+FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
+"""Seconds between two attempts of a worker while Bandwidth cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What became of the attempt to begin with a message."""
+
+    submitted: bool = False
+    """It is submitting. If not, and nothing else is said, it is somebody else's, or has ended."""
+    turn_in: float | None = None
+    """It has its turn, in so many seconds."""
+    hold: float | None = None
+    """It has no turn, and no other message has one, for so many seconds."""
+
+
+class Worker:
+    """Keeps ``threads`` requests to Bandwidth under way while there is something to send.
+
+    A message whose ``attempts`` failed is refused; 429 does not count. Some more threads prepare the next requests and
+    store the answers of the last, so that none of those under way waits for the database.
+    """
+
+    def __init__(self, sending: Sending, *, threads: int, attempts: int, lease: timedelta = LEASE) -> None:
+        self._sending = sending
+        self._attempts = attempts
+        self._lease = lease
+        self._batch = threads
+        self._under_way = threading.Semaphore(threads)
+        self._stopping = threading.Event()
+        self._claiming = threading.Lock()
+        self._claimed: deque[Claimed] = deque()
+        self._held_until = 0.0
+        self._outage = 0.0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            for number in range(threads + max(2, threads // 4))
+        ]
+
+    def run(self) -> None:
+        """Works until stop() is called, and returns when every request under way is answered and stored."""
+        for thread in self._threads:
+            thread.start()
+        while not self._stopping.is_set():
+            self._safely(lambda: tidy(self._sending.database))
+            self._stopping.wait(TIDY_SECONDS)
+        for thread in self._threads:
+            thread.join()
+        self._safely(self._give_back_all)
+
+    def stop(self) -> None:
+        """May be called by a signal handler."""
+        self._stopping.set()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._safely(self._send_next)
+
+    def _safely(self, work: Callable[[], object]) -> None:
+        """What one message, or a database that does not answer, does to a worker: nothing but a pause."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001
+            log.error("the worker goes on after %s in %s", type(error).__name__, place(error))  # noqa: TRY400
+            self._stopping.wait(AFTER_ERROR_SECONDS)
+
+    def _send_next(self) -> None:
+        claimed = self._next()
+        if claimed is not None and self._begin(claimed):
+            with self._under_way:
+                answer = self._sending.call(claimed.message, tag=claimed.tag)
+            self._store(claimed, answer)
+            self._mind_outage(answer)
+
+    def _next(self) -> Claimed | None:
+        """A claimed message; None after a while if there is none, or nothing may be sent."""
+        with self._claiming:
+            held = self._held_until - time.monotonic()
+            if held > 0:
+                self._give_back_all()
+                self._stopping.wait(held)
+            elif not self._claimed:
+                self._claimed.extend(self._sending.database.write(self._claim))
+                if not self._claimed:
+                    self._stopping.wait(POLL_SECONDS)
+            return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
+
+    def _claim(self, session: Session) -> list[Claimed]:
+        return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch)
+
+    def _begin(self, claimed: Claimed) -> bool:
+        """Whether the message is submitting now, and is to be sent."""
+        write = self._sending.database.write
+        start = write(lambda session: self._start(session, claimed))
+        if start.turn_in is not None:
+            if self._stopping.wait(start.turn_in):
+                write(lambda session: queue.give_back(session, [claimed], claimable_at=times.now()))
+                return False
+            start = write(lambda session: self._submit(session, claimed))
+        if start.hold is not None:
+            self._hold(start.hold)
+        return start.submitted
+
+    def _start(self, session: Session, claimed: Claimed) -> _Start:
+        message, rates = claimed.message, self._sending.rates
+        if message.expiration is not None and message.expiration <= times.now():
+            queue.expire(session, claimed, now=times.now())
+            return _Start()
+        turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units, patience=PATIENCE)
+        if turn.is_taken and turn.wait <= timedelta(0):
+            return self._submit(session, claimed)
+        if turn.is_taken:
+            return _Start(turn_in=turn.wait.total_seconds())
+        wait = timedelta(0)
+        if turn.is_senders:
+            wait = pacing.defer(session, rates, sender=message.sender, units=message.units)
+        queue.give_back(session, [claimed], claimable_at=times.now() + wait)
+        return _Start(hold=None if turn.is_senders else (turn.wait - PATIENCE).total_seconds())
+
+    def _submit(self, session: Session, claimed: Claimed) -> _Start:
+        attempt = self._sending.attempt(times.now(), wait=self._sending.gateway.timeout)
+        return _Start(submitted=queue.submit(session, claimed, attempt))
+
+    def _store(self, claimed: Claimed, answer: Answer) -> None:
+        def work(session: Session) -> None:
+            if not (isinstance(answer, Refused) and self._put_back(session, claimed, answer)):
+                now = times.now()
+                outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=answer, now=now)
+
+        self._sending.store_answer(claimed.tag, answer, work)
+
+    def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> bool:
+        """Whether there is to be another attempt."""
+        is_limit = answer.because is RefusedBecause.RATE_LIMITED
+        failures = claimed.failures + (0 if is_limit else 1)
+        if not answer.is_repeatable or failures >= self._attempts:
+            return False
+        now = times.now()
+        wait = timedelta(0) if is_limit else backoff(failures, jitter=random.random())  # noqa: S311
+        return queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
+
+    def _mind_outage(self, answer: Answer) -> None:
+        """One message after another would use up its attempts while Bandwidth cannot be reached at all."""
+        if not (isinstance(answer, Refused) and answer.because is RefusedBecause.UNREACHABLE):
+            self._outage = 0.0
+        elif time.monotonic() >= self._held_until:
+            self._outage = min(2 * self._outage or FIRST_OUTAGE, LONGEST_OUTAGE)
+            self._hold(self._outage * random.uniform(0.75, 1.25))  # noqa: S311
+
+    def _hold(self, seconds: float) -> None:
+        self._held_until = max(self._held_until, time.monotonic() + min(seconds, LONGEST_OUTAGE))
+
+    def _give_back_all(self) -> None:
+        claimed, self._claimed = self._claimed, deque()
+        if claimed:
+            now = times.now()
+            self._sending.database.write(lambda session: queue.give_back(session, claimed, claimable_at=now))
