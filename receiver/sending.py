@@ -37,8 +37,8 @@ RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
 SLACK_SECONDS = 30
 """How long after every call and its storing have ended a message without an answer counts as unknown."""
 
-PATIENCE = timedelta(seconds=2)
-"""How long a message that is sent at once waits for its turn; its caller, and a thread, wait with it."""
+TURN_SECONDS = 2
+"""How long a message that is sent at once asks for a turn; its caller, and a thread, wait with it."""
 
 QUEUE_SECONDS = 10
 """After a 429 that names no time; by then a full queue has made room for a group of ten at the default rate of one
@@ -191,17 +191,21 @@ class Sending:
         """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
 
         def take(session: Session) -> tuple[pacing.Turn, Result | None]:
-            turn = pacing.take_turn(session, self.rates, sender=message.sender, units=message.units, patience=PATIENCE)
+            turn = pacing.take_turn(session, self.rates, sender=message.sender, units=message.units)
             goes_now = turn.is_taken and turn.wait <= timedelta(0)
             return turn, begin(session) if goes_now else None
 
-        turn, begun = self.database.write(take)
-        if not turn.is_taken:
-            raise TooFast(retry_after=math.ceil(turn.wait.total_seconds()))
-        if begun is None:
-            time.sleep(turn.wait.total_seconds())
-            return self.database.write(begin)
-        return begun
+        give_up = time.monotonic() + TURN_SECONDS
+        while True:
+            turn, begun = self.database.write(take)
+            if begun is not None:
+                return begun
+            wait = turn.wait.total_seconds() if turn.is_taken else turn.ask_again_in
+            if not turn.is_taken and time.monotonic() + wait > give_up:
+                raise TooFast(retry_after=math.ceil(turn.wait.total_seconds()))
+            time.sleep(wait)
+            if turn.is_taken:
+                return self.database.write(begin)
 
     def _carry_out(self, message: OutboundMessage, tag: str, pk: int, *, attempt: int) -> Submission:
         """Calls Bandwidth for a message that is submitting, and stores the answer."""

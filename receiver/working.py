@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from receiver.core import times
 from receiver.core.messages import Answer, Refused
-from receiver.core.pace import PATIENCE, backoff
+from receiver.core.pace import backoff
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import place
 from receiver.sending import Sending, tidy
@@ -142,7 +142,7 @@ class Worker:
         if message.expiration is not None and message.expiration <= times.now():
             queue.expire(session, claimed, now=times.now())
             return _Start()
-        turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units, patience=PATIENCE)
+        turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units)
         if turn.is_taken and turn.wait <= timedelta(0):
             return self._submit(session, claimed)
         if turn.is_taken:
@@ -151,7 +151,7 @@ class Worker:
         if turn.is_senders:
             wait = pacing.defer(session, rates, sender=message.sender, units=message.units)
         queue.give_back(session, [claimed], claimable_at=times.now() + wait)
-        return _Start(hold=None if turn.is_senders else (turn.wait - PATIENCE).total_seconds())
+        return _Start(hold=None if turn.is_senders else turn.ask_again_in)
 
     def _submit(self, session: Session, claimed: Claimed) -> _Start:
         attempt = self._sending.attempt(times.now(), wait=self._sending.gateway.timeout)

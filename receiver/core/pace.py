@@ -13,7 +13,7 @@ BURST = timedelta(seconds=0.5)
 PATIENCE it makes one second, the most that ever goes out at once."""
 
 PATIENCE = timedelta(seconds=0.5)
-"""How far ahead a worker takes its turn. What has a turn later than that leaves its place to others."""
+"""How far ahead a turn is taken. What would have to wait for longer leaves its place to others, and asks again."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
 """After a 429 that names no time; Bandwidth names none either, but advises to double it."""

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from receiver.core import pace, times
-from receiver.core.pace import Lane, Pause, Rates
+from receiver.core.pace import PATIENCE, Lane, Pause, Rates
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.sending_models import LaneRow
 
@@ -31,9 +31,14 @@ class Turn:
     is_senders: bool = False
     """Whether it is the sender's rate that makes it wait."""
 
+    @property
+    def ask_again_in(self) -> float:
+        """Seconds until the turn can be taken, if nobody else takes it."""
+        return (self.wait - PATIENCE).total_seconds()
 
-def take_turn(session: Session, rates: Rates, *, sender: str, units: int, patience: timedelta) -> Turn:
-    """Takes the next turn of the account and of the sender, unless it is further ahead than ``patience``."""
+
+def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Turn:
+    """Takes the next turn of the account and of the sender, unless it is further ahead than PATIENCE."""
     limits = _limits(rates, sender)
     rows = _locked(session, limits) if limits else _found(session, [ACCOUNT])
     until = rows[ACCOUNT].paused_until if ACCOUNT in rows else None
@@ -43,7 +48,7 @@ def take_turn(session: Session, rates: Rates, *, sender: str, units: int, patien
     lanes = {name: Lane(rate=rate, next_at=rows[name].next_at) for name, rate in limits.items()}
     turns = {name: lane.turn(now) for name, lane in lanes.items()}
     at = max([until or now, *turns.values()])
-    if at - now > patience:
+    if at - now > PATIENCE:
         return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at)
     for name, lane in lanes.items():
         rows[name].next_at = lane.taken(now, units=units)
