@@ -217,21 +217,32 @@ class SimulatorProcess:
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v2"
 
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One of its own paths; what it answers."""
+        url = f"http://127.0.0.1:{self.port}/simulator/{path}"
+        answer = requests.request(method, url, json=body, timeout=PATIENCE)
+        assert answer.ok, answer.text
+        return answer.json()
+
     def switch(self, **switches: Any) -> None:
-        """Sets these switches, and the others back."""
-        answer = requests.put(f"http://127.0.0.1:{self.port}/simulator/switches", json=switches, timeout=PATIENCE)
-        assert answer.status_code == 200, answer.text
+        """Sets these switches, and the others back; requests that are held go on."""
+        self.call("PUT", "switches", switches)
+
+    def wait_held(self, count: int = 1) -> None:
+        """Waits until that many requests to send are held by an accident."""
+        wait_for(lambda: len(self.call("GET", "held")["held"]) >= count, f"{count} held requests")
+
+    def release(self, do: str | None = None) -> None:
+        """Lets held requests go on; or ends their connections: `close` or `reset`."""
+        self.call("POST", "release", {"do": do} if do else {})
 
     def receive(self, *, sender: str, to: list[str], text: str) -> str:
         """Somebody writes to us; the id of that message."""
-        body = {"from": sender, "to": to, "text": text}
-        answer = requests.post(f"http://127.0.0.1:{self.port}/simulator/inbound", json=body, timeout=PATIENCE)
-        return str(answer.json()["id"])
+        return str(self.call("POST", "inbound", {"from": sender, "to": to, "text": text})["id"])
 
     def messages(self) -> list[Any]:
         """The messages it accepted, oldest first."""
-        answer = requests.get(f"http://127.0.0.1:{self.port}/simulator/messages", timeout=PATIENCE)
-        found: list[Any] = answer.json()["messages"]
+        found: list[Any] = self.call("GET", "messages")["messages"]
         return found
 
     def accepted(self, tag: str) -> list[Any]:

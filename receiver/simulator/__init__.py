@@ -2,21 +2,26 @@
 
 It answers the create-message request with Bandwidth's own checks and errors and makes the callbacks about it. The
 number of a recipient chooses what becomes of that recipient (fates.py); switches choose what becomes of a request
-and how callbacks look (options.py).
+and how callbacks look (switches.py).
 """
 
+from receiver.simulator.accidents import Accident, Action, Point
 from receiver.simulator.fates import MAGIC_NUMBERS, MagicNumber
 from receiver.simulator.messages import Attempt, Callback, Message
-from receiver.simulator.options import CallbackShape, RequestFate, SimulatorOptions, Switches
+from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
+from receiver.simulator.switches import CallbackShape, RequestFate, Switches
 
 __all__ = [
     "MAGIC_NUMBERS",
+    "Accident",
+    "Action",
     "Attempt",
     "Callback",
     "CallbackShape",
     "MagicNumber",
     "Message",
+    "Point",
     "RequestFate",
     "Simulator",
     "SimulatorOptions",

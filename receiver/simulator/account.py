@@ -1,7 +1,6 @@
 """The account at Bandwidth that the simulator stands for."""
 
 import hmac
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -11,8 +10,10 @@ from receiver.simulator.callbacks import Chain, callback, inbound_event, plan
 from receiver.simulator.clock import now
 from receiver.simulator.delivery import Delivery
 from receiver.simulator.messages import Message, new_id
-from receiver.simulator.options import CallbackShape, SimulatorOptions, Switches
+from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.refusals import unauthorized
+from receiver.simulator.switchboard import Switchboard
+from receiver.simulator.switches import CallbackShape
 from receiver.simulator.validation import MessageRequest
 
 MOST_REMEMBERED = 10_000  # messages
@@ -21,12 +22,11 @@ APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"
 
 
 class Account:
-    """Credentials, switches, accepted messages and the callbacks about them."""
+    """Credentials, the switchboard, accepted messages and the callbacks about them."""
 
     def __init__(self, options: SimulatorOptions) -> None:
-        self.switches: Switches = options.switches
+        self.switchboard = Switchboard(options.switches)
         self.messages: deque[Message] = deque(maxlen=MOST_REMEMBERED)
-        self.stopping = threading.Event()
         self._options = options
         self._random = Random(options.seed)  # noqa: S311 - it draws delays, nothing that must not be guessed
         self.delivery = Delivery(options, random=self._random)
@@ -35,7 +35,7 @@ class Account:
         self.delivery.start()
 
     def stop(self) -> None:
-        self.stopping.set()
+        self.switchboard.stop()
         self.delivery.stop()
 
     def check(self, *, account_id: str, username: str, password: str) -> None:

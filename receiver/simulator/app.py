@@ -1,15 +1,14 @@
 """The HTTP side: Bandwidth's endpoint, and the simulator's own under /simulator."""
 
 import json
-import socket
 from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from receiver.simulator.accidents import Action
 from receiver.simulator.account import Account
 from receiver.simulator.messages import Message
-from receiver.simulator.options import RequestFate, Switches
 from receiver.simulator.refusals import (
     Refusal,
     chosen,
@@ -18,6 +17,8 @@ from receiver.simulator.refusals import (
     unauthorized,
     unsupported_type,
 )
+from receiver.simulator.server import SWITCHES
+from receiver.simulator.switches import RequestFate, Switches
 from receiver.simulator.validation import read
 
 BASES = ("/api/v2", "/v2", "")
@@ -28,15 +29,13 @@ def create_app(account: Account) -> Flask:
     app = Flask("receiver.simulator")
 
     def send(account_id: str) -> Response:
-        switches = account.switches
+        switches: Switches = request.environ[SWITCHES]
         if refusal := chosen(switches.request, path=request.path):
             raise refusal
-        if switches.request is RequestFate.DROP_BEFORE:
-            return _hang_up()
         message = _accept(account, account_id, switches)
-        if switches.request is RequestFate.SLOW:
-            account.stopping.wait(switches.slow_seconds)
-        return _answer(message, switches.request)
+        if switches.request is RequestFate.NONSENSE:
+            return Response("<accepted/>", 202, content_type="application/json")
+        return _json(message.answer(), status=202)
 
     for base in BASES:
         path = f"{base}/users/<account_id>/messages"
@@ -60,27 +59,6 @@ def _accept(account: Account, account_id: str, switches: Switches) -> Message:
     return account.accept(checked, headers=headers, received=json.loads(raw), shape=switches.callbacks)
 
 
-def _answer(message: Message, fate: RequestFate) -> Response:
-    body = json.dumps(message.answer()).encode()
-    match fate:
-        case RequestFate.DROP_AFTER:
-            return _hang_up()
-        case RequestFate.NONSENSE:
-            return Response("<accepted/>", 202, content_type="application/json")
-        case RequestFate.CUT_OFF:
-            cut_off = Response(body[: len(body) // 2], 202, content_type="application/json")
-            cut_off.headers |= {"Content-Length": str(len(body)), "Connection": "close"}
-            return cut_off
-    return Response(body, 202, content_type="application/json")
-
-
-def _hang_up() -> Response:
-    """Closes the connection, so that the answer returned here reaches nobody."""
-    connection: socket.socket = request.environ["werkzeug.socket"]
-    connection.shutdown(socket.SHUT_RDWR)
-    return Response(status=500)
-
-
 def _refused(refusal: Refusal) -> Response:
     return Response(refusal.body, refusal.status, refusal.headers, content_type=refusal.content_type)
 
@@ -97,11 +75,11 @@ def _add_own(app: Flask, account: Account) -> None:
     """The simulator's own endpoints; they ask for no credentials."""
 
     def show_switches() -> Response:
-        return _json(account.switches.to_json())
+        return _json(account.switchboard.switches.to_json())
 
     def set_switches() -> Response:
         try:
-            account.switches = Switches.from_json(_object())
+            account.switchboard.switches = Switches.from_json(_object())
         except ValueError as error:
             return _json({"error": str(error)}, status=400)
         return show_switches()
@@ -115,6 +93,18 @@ def _add_own(app: Flask, account: Account) -> None:
         except ValueError as error:
             return _json({"error": str(error)}, status=400)
 
+    def show_held() -> Response:
+        return _json({"held": account.switchboard.held})
+
+    def release() -> Response:
+        """Takes ``{}``, or ``{"do": "close"}`` or ``"reset"`` to end the connections."""
+        try:
+            return _json({"released": account.switchboard.release(_ending(_object()))})
+        except ValueError as error:
+            return _json({"error": str(error)}, status=400)
+
+    app.add_url_rule("/simulator/held", view_func=show_held, methods=["GET"])
+    app.add_url_rule("/simulator/release", view_func=release, methods=["POST"])
     app.add_url_rule("/simulator/switches", view_func=show_switches, methods=["GET"])
     app.add_url_rule("/simulator/switches", view_func=set_switches, methods=["PUT"])
     app.add_url_rule("/simulator/messages", view_func=show_messages, methods=["GET"])
@@ -130,6 +120,14 @@ def _object() -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError("the body is a JSON object")  # noqa: TRY004 - answered like every other fault of the body
     return body
+
+
+def _ending(body: dict[str, Any]) -> Action | None:
+    if not body:
+        return None
+    if body.keys() != {"do"} or body["do"] not in (Action.CLOSE, Action.RESET):
+        raise ValueError('the body is {}, {"do": "close"} or {"do": "reset"}')
+    return Action(body["do"])
 
 
 def _inbound(body: dict[str, Any]) -> dict[str, Any]:

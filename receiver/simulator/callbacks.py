@@ -13,7 +13,7 @@ from itertools import zip_longest
 from receiver.simulator.clock import now, written
 from receiver.simulator.fates import Fate, Step, fate_of
 from receiver.simulator.messages import Callback, Event, Message, new_id
-from receiver.simulator.options import CallbackShape
+from receiver.simulator.switches import CallbackShape
 
 UNKNOWN = Step(type="message-teleported", description="Message teleported to handset")
 """A type that Bandwidth has not invented yet."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from receiver.simulator.clock import now
-from receiver.simulator.options import RequestFate
+from receiver.simulator.switches import RequestFate
 
 
 class Refusal(Exception):

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
+from receiver.simulator.accidents import Action, Point
 from receiver.simulator.account import Account
 from receiver.simulator.app import create_app
 from receiver.simulator.messages import Message
-from receiver.simulator.options import SimulatorOptions, Switches, check_url
+from receiver.simulator.options import SimulatorOptions, check_url
 from receiver.simulator.server import Server
+from receiver.simulator.switches import Switches
 
 
 class Simulator:
@@ -27,7 +29,9 @@ class Simulator:
     def start(self) -> None:
         """Listens from now on; raises OSError if the port is taken."""
         if self._server is None:
-            self._server = Server(self._options.host, self._options.port, create_app(self._account))
+            self._server = Server(
+                self._options.host, self._options.port, create_app(self._account), self._account.switchboard
+            )
             self._account.start()
             self._server.start()
 
@@ -76,11 +80,20 @@ class Simulator:
     @property
     def switches(self) -> Switches:
         """What goes wrong from now on."""
-        return self._account.switches
+        return self._account.switchboard.switches
 
     @switches.setter
     def switches(self, switches: Switches) -> None:
-        self._account.switches = switches
+        self._account.switchboard.switches = switches
+
+    @property
+    def held(self) -> tuple[Point, ...]:
+        """Where requests to send are held by an accident, the longest held first."""
+        return self._account.switchboard.held
+
+    def release(self, do: Action | None = None) -> int:
+        """Lets all held requests go on, or closes or resets their connections; how many there were."""
+        return self._account.switchboard.release(do)
 
     @property
     def messages(self) -> tuple[Message, ...]:

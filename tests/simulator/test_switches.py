@@ -1,7 +1,6 @@
 """Switches choose the fate of a request, in process and over HTTP."""
 
 import json
-import socket
 import time
 
 import pytest
@@ -9,7 +8,8 @@ import requests
 
 from receiver.simulator import CallbackShape, RequestFate, Simulator, Switches
 from tests.simulator.callback_receiver import CallbackReceiver
-from tests.simulator.conftest import ALICE, MESSAGE, Send, Start, post
+from tests.simulator.conftest import ALICE, Send, Start, post
+from tests.simulator.wire import connection, exchanged, request_bytes
 
 
 @pytest.mark.parametrize(
@@ -144,16 +144,19 @@ def test_cut_off_ends_in_the_middle_of_the_body(simulator: Simulator) -> None:
 
 def test_every_fate_of_a_request_can_be_set_and_unset_over_http(simulator: Simulator) -> None:
     url = f"{simulator.root}/simulator/switches"
+    defaults = {"request": "accept", "accident": None, "times": None, "callbacks": "normal", "slowSeconds": 30.0}
     for fate in RequestFate:
-        body = {"request": fate.value, "callbacks": "batched", "slowSeconds": 1.5}
-        assert requests.put(url, json=body, timeout=10).json() == body
-        assert requests.get(url, timeout=10).json() == body
-        assert simulator.switches == Switches(request=fate, callbacks=CallbackShape.BATCHED, slow_seconds=1.5)
-    assert requests.put(url, json={}, timeout=10).json() == {
-        "request": "accept",
-        "callbacks": "normal",
-        "slowSeconds": 30.0,
-    }
+        body = {"request": fate.value, "callbacks": "batched", "slowSeconds": 1.5, "times": 3}
+        assert requests.put(url, json=body, timeout=10).json() == defaults | body
+        assert requests.get(url, timeout=10).json() == defaults | body
+        assert simulator.switches == Switches(request=fate, callbacks=CallbackShape.BATCHED, slow_seconds=1.5, times=3)
+    assert requests.put(url, json={}, timeout=10).json() == defaults
+
+
+def test_a_fate_can_be_that_of_the_next_requests_only(send: Send, simulator: Simulator) -> None:
+    simulator.switches = Switches(request=RequestFate.SERVER_ERROR, times=2)
+
+    assert [send().status_code for _ in range(4)] == [500, 500, 202, 202]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,11 @@ def test_every_fate_of_a_request_can_be_set_and_unset_over_http(simulator: Simul
         ('{"request": "explode"}', "request is one of accept, 400, "),
         ('{"callbacks": "sideways"}', "callbacks is one of normal, "),
         ('{"slowSeconds": "long"}', "slowSeconds is a number from 0 to 3600"),
+        ('{"times": 0}', "times is null or an integer from 1"),
+        ('{"accident": "close"}', "accident is null or {"),
+        ('{"accident": {"at": "home", "do": "close"}}', "at is one of connected, "),
+        ('{"accident": {"at": "accepted", "do": "sing"}}', "do is one of close, reset, hold"),
+        ('{"request": "slow", "accident": {"at": "accepted", "do": "hold"}}', "slow is an accident itself"),
         ('{"speed": 1}', "no such switch: speed"),
         ("[]", "the body is a JSON object"),
         ("{", "Expecting property name"),
@@ -179,24 +187,3 @@ def test_switches_may_be_on_from_the_start(start: Start) -> None:
     simulator = start(switches=Switches(request=RequestFate.SERVER_ERROR))
 
     assert post(simulator, to=ALICE).status_code == 500
-
-
-def connection(simulator: Simulator) -> socket.socket:
-    host, port = simulator.root.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=10)
-
-
-def request_bytes() -> bytes:
-    body = json.dumps(MESSAGE).encode()
-    return (
-        b"POST /api/v2/users/9900000/messages HTTP/1.1\r\nHost: localhost\r\n"
-        b"Authorization: Basic dXNlcjpwYXNzd29yZA==\r\nContent-Type: application/json\r\n"
-        b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
-    )
-
-
-def exchanged(simulator: Simulator) -> bytes:
-    """Everything the simulator sends until it closes the connection."""
-    with connection(simulator) as client:
-        client.sendall(request_bytes())
-        return b"".join(iter(lambda: client.recv(65536), b""))
