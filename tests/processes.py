@@ -5,6 +5,7 @@ Every child leads a process group of its own: what it leaves behind can be seen,
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -212,15 +213,19 @@ class SimulatorProcess:
 
     child: Child
     port: int
+    record: Path
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def api_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/v2"
+        return f"{self.root}/api/v2"
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One of its own paths; what it answers."""
-        url = f"http://127.0.0.1:{self.port}/simulator/{path}"
-        answer = requests.request(method, url, json=body, timeout=PATIENCE)
+        answer = requests.request(method, f"{self.root}/simulator/{path}", json=body, timeout=PATIENCE)
         assert answer.ok, answer.text
         return answer.json()
 
@@ -244,6 +249,10 @@ class SimulatorProcess:
         """The messages it accepted, oldest first."""
         found: list[Any] = self.call("GET", "messages")["messages"]
         return found
+
+    def recorded(self) -> list[Any]:
+        """Every message that it, or another before it on that port, has ever accepted; also when it has ended."""
+        return [json.loads(line) for line in self.record.read_text().splitlines()]
 
     def accepted(self, tag: str) -> list[Any]:
         """Its record of the message with that tag: empty, or one entry, or more if it was sent more than once."""
@@ -270,10 +279,11 @@ def simulating(
     user, password = CALLBACK_AUTH
     callback = ["--callback-url", callback_url] if callback_url else []
     credentials = ["--callback-user", user, "--callback-password", password]
-    arguments = ["simulate", "--port", str(port), *callback, *credentials, *options]
+    record = folder / f"accepted-{port}.jsonl"
+    arguments = ["simulate", "--port", str(port), "--record", str(record), *callback, *credentials, *options]
     with Child(*arguments, environment=dict(os.environ), folder=folder) as child:
         child.wait_until(lambda: "BANDWIDTH_API_URL=" in child.output, "the simulator's address")
-        yield SimulatorProcess(child, port)
+        yield SimulatorProcess(child, port, record)
 
 
 @contextmanager

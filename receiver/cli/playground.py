@@ -1,6 +1,7 @@
 """Commands to try the service without Bandwidth: the simulator, and the demo."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,11 @@ from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simula
 @click.option("--callback-password", help="The password of CALLBACK_CREDENTIALS.")
 @click.option("--day", default=60.0, show_default=True, help="Seconds that stand for the 24 hours of redelivery.")
 @click.option("--seed", type=int, help="Makes the timing repeatable.")
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that gets a JSON line for every accepted message, before its answer.",
+)
 @click.option("--unordered", is_flag=True, help="Post a recipient's events side by side, in any order.")
 @click.option("--request", type=click.Choice([each.value for each in RequestFate]), default="accept", show_default=True)
 @click.option(
@@ -31,6 +37,8 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
         simulator = Simulator(SimulatorOptions(switches=switches, **options))
     except ValueError as error:
         end(f"The options are wrong: {error}.", EXIT_USAGE)
+    except OSError as error:
+        end(f"The record cannot be written: {error.strerror or error}", EXIT_WRONG)
     try:
         simulator.start()
     except OSError as error:

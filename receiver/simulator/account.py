@@ -11,6 +11,7 @@ from receiver.simulator.clock import now
 from receiver.simulator.delivery import Delivery
 from receiver.simulator.messages import Message, new_id
 from receiver.simulator.options import SimulatorOptions
+from receiver.simulator.record import Record
 from receiver.simulator.refusals import unauthorized
 from receiver.simulator.switchboard import Switchboard
 from receiver.simulator.switches import CallbackShape
@@ -29,6 +30,7 @@ class Account:
         self.messages: deque[Message] = deque(maxlen=MOST_REMEMBERED)
         self._options = options
         self._random = Random(options.seed)  # noqa: S311 - it draws delays, nothing that must not be guessed
+        self._record = Record(options.record) if options.record else None
         self.delivery = Delivery(options, random=self._random)
 
     def start(self) -> None:
@@ -37,6 +39,8 @@ class Account:
     def stop(self) -> None:
         self.switchboard.stop()
         self.delivery.stop()
+        if self._record:
+            self._record.close()
 
     def check(self, *, account_id: str, username: str, password: str) -> None:
         """Raises Refusal 401 unless these are the account's own."""
@@ -59,6 +63,8 @@ class Account:
         first, then = self._arranged(planned.before_answer), self._arranged(planned.after)
         message.callbacks.extend(each for chain in first + then for each in chain)
         self.messages.append(message)
+        if self._record:
+            self._record.add(message)
         for chain in first:
             self.delivery.submit(chain)
         for chain in first:

@@ -4,7 +4,6 @@ Bandwidth, "Callbacks" guide: a callback is a JSON array; each event is about on
 top-level `to`; `message` repeats the whole group and is the same in all its events.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,10 +88,7 @@ def _chains(timelines: Sequence[list[_Moment]], shape: CallbackShape) -> list[Ch
 
 
 def callback(events: Sequence[Event], *, delay: float, shape: CallbackShape) -> Callback:
-    body = events[0] if shape is CallbackShape.BARE_OBJECT else list(events)
-    # a lone surrogate becomes \udXXX, which inside a JSON string is its escape
-    raw = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    return Callback(events=tuple(events), body=raw, delay=delay)
+    return Callback(events=tuple(events), bare=shape is CallbackShape.BARE_OBJECT, delay=delay)
 
 
 def outbound_event(message: Message, *, recipient: str, step: Step, at: datetime, shape: CallbackShape) -> Event:

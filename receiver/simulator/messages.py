@@ -1,11 +1,12 @@
 """What the simulator remembers: messages it has accepted, and the callbacks it makes about them."""
 
+import json
 import secrets
-import string
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from receiver.core.segments import units
@@ -14,8 +15,6 @@ from receiver.simulator.validation import MessageRequest
 
 Event = dict[str, Any]
 """One element of a callback, as JSON."""
-
-_ALPHABET = string.ascii_lowercase + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,8 @@ class Callback:
     """One body that is posted until it is acknowledged or the day is over."""
 
     events: tuple[Event, ...]
-    body: bytes
+    bare: bool = False
+    """Posted without the array around it."""
     delay: float
     """Seconds to wait before the first attempt."""
     attempts: list[Attempt] = field(default_factory=list)
@@ -49,6 +49,11 @@ class Callback:
     given_up: bool = False
     attempted: threading.Event = field(default_factory=threading.Event, repr=False)
     """Set after the first attempt, or when there will be none."""
+
+    @property
+    def body(self) -> bytes:
+        written = json.dumps(self.events[0] if self.bare else self.events, ensure_ascii=False)
+        return written.encode("utf-8", "backslashreplace")  # inside a JSON string \\udXXX is a lone surrogate's escape
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,12 +70,19 @@ class Message:
 
     id: str
     time: datetime
+    accepted_at: float = field(default_factory=monotonic)
+    """When it was accepted, on the clock that all processes of this machine share and nobody sets."""
     request: MessageRequest
     headers: Mapping[str, str]
     """Of the request that sent it, without Authorization."""
     received: Any
     """The JSON of that request."""
     callbacks: list[Callback] = field(default_factory=list)
+
+    @property
+    def units(self) -> int:
+        """What it counts for: every recipient, as many times as there are segments."""
+        return len(self.request.to) * segments(self.request)
 
     def answer(self) -> dict[str, Any]:
         """The body of the 202. Bandwidth, "Create message" reference; what was not sent is not echoed."""
@@ -96,6 +108,7 @@ class Message:
         return {
             "id": self.id,
             "receivedAt": written(self.time),
+            "units": self.units,
             "headers": dict(self.headers),
             "request": self.received,
             "callbacks": [callback.to_json() for callback in self.callbacks],
@@ -104,7 +117,7 @@ class Message:
 
 def new_id(at: datetime) -> str:
     """29 characters that begin with epoch milliseconds, as in ``1589228074636lm4k2je7j7jklbn2``."""
-    return f"{int(at.timestamp() * 1000):013d}" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+    return f"{int(at.timestamp() * 1000):013d}" + secrets.token_hex(8)
 
 
 def segments(request: MessageRequest) -> int:

@@ -1,6 +1,7 @@
 """What the simulator is told at its start: where it listens, where callbacks go, and how it keeps time."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from receiver.simulator.switches import Switches
@@ -24,6 +25,9 @@ class SimulatorOptions:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     """What a client must present; each one that is None may be anything but empty."""
+
+    record: Path | None = None
+    """A file that gets a JSON line for every accepted message."""
 
     callback_timeout: float = 10.0
     """How long one callback request may take. Bandwidth, "Callbacks" guide: 10 seconds."""

@@ -5,10 +5,11 @@ import socket
 from typing import Any
 
 from receiver.simulator import Simulator
+from tests.processes import SimulatorProcess
 from tests.simulator.conftest import MESSAGE
 
 
-def connection(simulator: Simulator) -> socket.socket:
+def connection(simulator: Simulator | SimulatorProcess) -> socket.socket:
     host, port = simulator.root.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=10)
 

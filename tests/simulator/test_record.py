@@ -1,0 +1,58 @@
+"""The record of what was accepted: complete, and there however the simulator ends."""
+
+import json
+import time
+from pathlib import Path
+
+from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
+from tests.processes import invoke, simulating
+from tests.simulator.conftest import ALICE, BOB, MESSAGE, Start, post
+from tests.simulator.wire import connection, request_bytes
+
+
+def test_every_accepted_message_is_a_line_and_no_other(start: Start, tmp_path: Path) -> None:
+    before = time.monotonic()
+    simulator = start(record=tmp_path / "accepted")
+    answer = post(simulator).json()
+    post(simulator, to="+invalid")
+    simulator.switches = Switches(request=RequestFate.SERVER_ERROR)
+    post(simulator)
+
+    (line,) = map(json.loads, (tmp_path / "accepted").read_text().splitlines())
+
+    assert before < line.pop("monotonic") < time.monotonic()
+    assert line == {
+        "id": answer["id"],
+        "tag": "test message",
+        "to": [ALICE, BOB],
+        "from": MESSAGE["from"],
+        "units": 2,
+        "acceptedAt": answer["time"],
+    }
+
+
+def test_it_goes_on_where_another_ended(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Simulator(SimulatorOptions(record=tmp_path / "accepted")) as simulator:
+            post(simulator)
+
+    assert len((tmp_path / "accepted").read_text().splitlines()) == 2
+
+
+def test_it_holds_what_was_accepted_before_a_byte_of_the_answer(tmp_path: Path) -> None:
+    with simulating(tmp_path) as running:
+        running.switch(accident={"at": "accepted", "do": "hold"})
+        with connection(running) as client:
+            client.sendall(request_bytes(tag="unanswered"))
+            running.wait_held()
+            running.child.kill()
+            assert client.recv(1) == b""
+
+    assert [line["tag"] for line in running.recorded()] == ["unanswered"]
+
+
+def test_a_record_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    result = invoke("simulate", "--port", "0", "--record", str(tmp_path / "nowhere" / "accepted"), environment={})
+
+    assert result.exit_code == 1
+    assert "The record cannot be written: No such file or directory" in result.output
