@@ -10,7 +10,7 @@ from receiver.simulator.fates import MAGIC_NUMBERS, MagicNumber
 from receiver.simulator.messages import Attempt, Callback, Message
 from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
-from receiver.simulator.switches import CallbackShape, RequestFate, Switches
+from receiver.simulator.switches import CallbackShape, RequestFate, SearchShape, Switches
 
 __all__ = [
     "MAGIC_NUMBERS",
@@ -23,6 +23,7 @@ __all__ = [
     "Message",
     "Point",
     "RequestFate",
+    "SearchShape",
     "Simulator",
     "SimulatorOptions",
     "Switches",

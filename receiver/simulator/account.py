@@ -11,10 +11,10 @@ from receiver.simulator.clock import now
 from receiver.simulator.delivery import Delivery
 from receiver.simulator.messages import Message, new_id
 from receiver.simulator.options import SimulatorOptions
+from receiver.simulator.quota import Quota
 from receiver.simulator.record import Record
-from receiver.simulator.refusals import unauthorized
 from receiver.simulator.switchboard import Switchboard
-from receiver.simulator.switches import CallbackShape
+from receiver.simulator.switches import CallbackShape, Switches
 from receiver.simulator.validation import MessageRequest
 
 MOST_REMEMBERED = 10_000  # messages
@@ -30,6 +30,7 @@ class Account:
         self.messages: deque[Message] = deque(maxlen=MOST_REMEMBERED)
         self._options = options
         self._random = Random(options.seed)  # noqa: S311 - it draws delays, nothing that must not be guessed
+        self.quota = Quota(most=options.searches, seconds=options.search_seconds)
         self._record = Record(options.record) if options.record else None
         self.delivery = Delivery(options, random=self._random)
 
@@ -39,27 +40,36 @@ class Account:
     def stop(self) -> None:
         self.switchboard.stop()
         self.delivery.stop()
+
+    def close(self) -> None:
+        """Once no request is under way."""
         if self._record:
             self._record.close()
 
-    def check(self, *, account_id: str, username: str, password: str) -> None:
-        """Raises Refusal 401 unless these are the account's own."""
+    def admits(self, *, account_id: str, username: str, password: str) -> bool:
+        """Whether these are the account's own."""
         options = self._options
         pairs = (
             (account_id, options.account_id),
             (username, options.username),
             (password, options.password),
         )
-        if not all(_same(given, expected) for given, expected in pairs):
-            raise unauthorized()
+        return all(_same(given, expected) for given, expected in pairs)
 
     def accept(
-        self, request: MessageRequest, *, headers: Mapping[str, str], received: Any, shape: CallbackShape
+        self, request: MessageRequest, *, headers: Mapping[str, str], received: Any, switches: Switches
     ) -> Message:
         """Accepts a message; returns when the callbacks that precede the answer have been attempted."""
         at = now()
-        message = Message(id=new_id(at), time=at, request=request, headers=headers, received=received)
-        planned = plan(message, shape=shape, gap=self._gap)
+        message = Message(
+            id=new_id(at),
+            time=at,
+            request=request,
+            headers=headers,
+            received=received,
+            index_seconds=switches.index_seconds,
+        )
+        planned = plan(message, shape=switches.callbacks, gap=self._gap)
         first, then = self._arranged(planned.before_answer), self._arranged(planned.after)
         message.callbacks.extend(each for chain in first + then for each in chain)
         self.messages.append(message)

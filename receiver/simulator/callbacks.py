@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 from receiver.simulator.clock import now, written
 from receiver.simulator.fates import Fate, Step, fate_of
-from receiver.simulator.messages import Callback, Event, Message, new_id
+from receiver.simulator.messages import Callback, Event, Happening, Message, new_id
 from receiver.simulator.switches import CallbackShape
 
 UNKNOWN = Step(type="message-teleported", description="Message teleported to handset")
@@ -46,25 +46,35 @@ def plan(message: Message, *, shape: CallbackShape, gap: Gap) -> Plan:
     late: list[list[_Moment]] = []
     for recipient in message.request.to:
         fate = fate_of(recipient)
-        moments = _moments(message, recipient=recipient, fate=fate, shape=shape, gap=gap)
+        message.timelines[recipient] = _timeline(message, recipient, fate=fate, gap=gap)
+        moments = _moments(message, recipient, message.timelines[recipient], shape=shape)
         (early if fate.before_answer else late).extend([moments] * fate.copies)
         if shape is CallbackShape.UNKNOWN_TYPE:
-            unknown = Fate(steps=(UNKNOWN,))
-            late.append(_moments(message, recipient=recipient, fate=unknown, shape=shape, gap=gap))
+            unknown = _timeline(message, recipient, fate=Fate(steps=(UNKNOWN,)), gap=gap)
+            late.append(_moments(message, recipient, unknown, shape=shape))
     if shape is CallbackShape.BATCHED:
         early, late = [_together(early)], [_together(late)]
     return Plan(before_answer=_chains(early, shape), after=_chains(late, shape))
 
 
-def _moments(message: Message, *, recipient: str, fate: Fate, shape: CallbackShape, gap: Gap) -> list[_Moment]:
-    moments: list[_Moment] = []
-    at = message.time
+def _timeline(message: Message, recipient: str, *, fate: Fate, gap: Gap) -> tuple[Happening, ...]:
+    happenings: list[Happening] = []
+    at, before = message.goes_out(recipient), message.time
     for step in fate.steps:
-        delay = 0.0 if fate.before_answer and not moments else gap()
-        at += timedelta(seconds=delay)
-        event = outbound_event(message, recipient=recipient, step=step, at=at, shape=shape)
-        moments.append(_Moment(delay=delay, events=(event,)))
-    return moments
+        at += timedelta(seconds=0.0 if fate.before_answer and not happenings else gap())
+        happenings.append(Happening(step=step, at=at, delay=(at - before).total_seconds()))
+        before = at
+    return tuple(happenings)
+
+
+def _moments(message: Message, recipient: str, timeline: Sequence[Happening], *, shape: CallbackShape) -> list[_Moment]:
+    return [
+        _Moment(
+            delay=happening.delay,
+            events=(outbound_event(message, recipient=recipient, step=happening.step, at=happening.at, shape=shape),),
+        )
+        for happening in timeline
+    ]
 
 
 def _together(timelines: Sequence[list[_Moment]]) -> list[_Moment]:

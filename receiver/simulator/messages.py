@@ -5,12 +5,13 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from receiver.core.segments import units
 from receiver.simulator.clock import written
+from receiver.simulator.fates import Step
 from receiver.simulator.validation import MessageRequest
 
 Event = dict[str, Any]
@@ -33,6 +34,16 @@ class Attempt:
 
     def to_json(self) -> dict[str, Any]:
         return {"at": written(self.at), "status": self.status, "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """A step in the life of a recipient, and when it comes."""
+
+    step: Step
+    at: datetime
+    delay: float
+    """Seconds since the one before, or since the message was accepted."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -77,7 +88,18 @@ class Message:
     """Of the request that sent it, without Authorization."""
     received: Any
     """The JSON of that request."""
+    index_seconds: float | None = 0.0
+    """How soon GET /messages knows of it; None: never."""
     callbacks: list[Callback] = field(default_factory=list)
+    timelines: dict[str, tuple[Happening, ...]] = field(default_factory=dict)
+    """What happens to each recipient."""
+
+    def is_indexed(self, at: datetime) -> bool:
+        return self.index_seconds is not None and at >= self.time + timedelta(seconds=self.index_seconds)
+
+    def goes_out(self, recipient: str) -> datetime:
+        """When it leaves Bandwidth for that recipient."""
+        return self.time
 
     @property
     def units(self) -> int:

@@ -29,6 +29,10 @@ class SimulatorOptions:
     record: Path | None = None
     """A file that gets a JSON line for every accepted message."""
 
+    searches: int = 3500
+    search_seconds: float = 300.0
+    """How often GET /messages may be asked in how many seconds. Bandwidth, "List messages" reference."""
+
     callback_timeout: float = 10.0
     """How long one callback request may take. Bandwidth, "Callbacks" guide: 10 seconds."""
     day: float = 60.0
@@ -50,8 +54,9 @@ class SimulatorOptions:
             raise ValueError("callback_user and callback_password are given together or not at all")
         if not 0 <= self.pace[0] <= self.pace[1]:
             raise ValueError("pace is the shortest and the longest gap, in seconds")
-        if self.day <= 0 or self.callback_timeout <= 0 or self.workers < 1:
-            raise ValueError("day, callback_timeout and workers are positive")
+        positive = ("day", "callback_timeout", "workers", "searches", "search_seconds")
+        if any(getattr(self, name) <= 0 for name in positive):
+            raise ValueError(f"{', '.join(positive)} are positive")
 
 
 def check_url(url: str) -> None:

@@ -40,9 +40,21 @@ def request_validation(field_errors: Sequence[tuple[str, str]] = ()) -> Refusal:
     return Refusal(400, body)
 
 
-def unauthorized() -> Refusal:
+def bad_request(description: str) -> Refusal:
+    """400 of GET /messages. Bandwidth's own descriptions are not published."""
+    return Refusal(400, {"type": "bad-request", "description": description})
+
+
+def asked_too_often(*, retry_after: int) -> Refusal:
+    """429 of GET /messages; with underscores where that of POST has hyphens. Bandwidth, "List messages" reference."""
+    description = "Rate limit exceeded. Wait for Retry-After time before sending another request."
+    body = {"type": "rate_limit_exceeded", "description": description}
+    return Refusal(429, body, headers={"Retry-After": str(retry_after)})
+
+
+def unauthorized(description: str = "Authentication Failed") -> Refusal:
     """401, also for an account number that does not go with the credentials."""
-    return Refusal(401, {"type": "unauthorized", "description": "Authentication Failed"})
+    return Refusal(401, {"type": "unauthorized", "description": description})
 
 
 def not_found(path: str) -> Refusal:

@@ -40,6 +40,7 @@ class Simulator:
         if self._server is not None and not self._stopped.is_set():
             self._account.stop()
             self._server.stop()
+            self._account.close()
         self._stopped.set()
 
     def serve_forever(self) -> None:

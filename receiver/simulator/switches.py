@@ -52,6 +52,14 @@ class CallbackShape(StrEnum):
     NO_RECIPIENT = "no-recipient"  # without the top-level `to`, as in the examples of 2019
 
 
+class SearchShape(StrEnum):
+    """How GET /messages answers."""
+
+    NORMAL = "normal"  # an object with a row for every recipient
+    ARRAY = "array"  # an array around that object
+    ONE_ROW = "one-row"  # a row for the whole group, which names its first recipient
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
     """What goes wrong from now on. Whatever is wrong with it is a ValueError with a sentence for who set it."""
@@ -61,6 +69,9 @@ class Switches:
     times: int | None = None
     """To how many requests to send ``request`` and ``accident`` apply; None: to all."""
     callbacks: CallbackShape = CallbackShape.NORMAL
+    search: SearchShape = SearchShape.NORMAL
+    index_seconds: float | None = 0.0
+    """How soon GET /messages knows of a message that is accepted from now on; None: never."""
     slow_seconds: float = 30.0
     """How long `slow` keeps a client waiting."""
 
@@ -109,6 +120,10 @@ def _seconds(name: str, value: object) -> float:
     return float(value)
 
 
+def _seconds_or_never(name: str, value: object) -> float | None:
+    return None if value is None else _seconds(name, value)
+
+
 def _count(name: str, value: object) -> int | None:
     if value is None:
         return None
@@ -130,5 +145,7 @@ SWITCHES = {
     "accident": _Switch("accident", _accident),
     "times": _Switch("times", _count),
     "callbacks": _Switch("callbacks", partial(_member, CallbackShape)),
+    "search": _Switch("search", partial(_member, SearchShape)),
+    "indexSeconds": _Switch("index_seconds", _seconds_or_never),
     "slowSeconds": _Switch("slow_seconds", _seconds),
 }

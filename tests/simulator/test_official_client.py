@@ -20,7 +20,7 @@ from bandwidth.models.message_request import MessageRequest
 
 from receiver.simulator import RequestFate, Simulator, Switches
 from tests.simulator.callback_receiver import CallbackReceiver
-from tests.simulator.conftest import ALICE, BOB, MESSAGE
+from tests.simulator.conftest import ALICE, BOB, MESSAGE, Start
 
 Create = Callable[..., Message]
 
@@ -124,6 +124,36 @@ def test_a_404_raises_its_exception_although_its_shape_is_another(create: Create
         create()
 
     assert raised.value.data is None
+
+
+def test_it_lists_messages(create: Create, simulator: Simulator) -> None:
+    sent = create()
+    api = messages_api(simulator)
+
+    page = api.list_messages("9900000", message_id=sent.id, source_tn=MESSAGE["from"], limit=1, limit_total_count=True)
+
+    assert page.page_info is not None
+    assert page.messages is not None
+    assert page.total_count == 2
+    assert page.messages[0].destination_tn == ALICE
+    assert page.messages[0].additional_properties == page.page_info.additional_properties == {}
+    token = page.page_info.next_page_token
+    (second,) = api.list_messages("9900000", message_id=sent.id, limit=1, page_token=token).messages or []
+    assert second.destination_tn == BOB
+
+
+def test_it_reads_why_messages_are_not_listed(start: Start) -> None:
+    with pytest.raises(UnauthorizedException) as raised:
+        messages_api(start(username="another")).list_messages("9900000", limit=1)
+
+    assert set(error_of(raised.value)) == {"type", "description"}
+
+
+def test_it_asks_again_when_it_was_told_to(start: Start) -> None:
+    """Its HTTP library waits for as long as Retry-After says."""
+    api = messages_api(start(searches=1, search_seconds=1.0))
+
+    assert [api.list_messages("9900000", limit=1).total_count for _ in range(2)] == [0, 0]
 
 
 def error_of(exception: ApiException) -> Any:
