@@ -250,6 +250,11 @@ class SimulatorProcess:
         found: list[Any] = self.call("GET", "messages")["messages"]
         return found
 
+    def answers(self) -> dict[str, int]:
+        """How many requests to send it answered with which status."""
+        found: dict[str, int] = self.call("GET", "counts")["answers"]
+        return found
+
     def recorded(self) -> list[Any]:
         """Every message that it, or another before it on that port, has ever accepted; also when it has ended."""
         return [json.loads(line) for line in self.record.read_text().splitlines()]

@@ -25,6 +25,8 @@ from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simula
     help="A file that gets a JSON line for every accepted message, before its answer.",
 )
 @click.option("--unordered", is_flag=True, help="Post a recipient's events side by side, in any order.")
+@click.option("--rate", type=float, help="Messages per second; what exceeds it is queued. No limit unless given.")
+@click.option("--queue-seconds", default=900.0, show_default=True, help="How long the queue is; then 429.")
 @click.option("--searches", default=3500, show_default=True, help="How often GET /messages may be asked ...")
 @click.option("--search-seconds", default=300.0, show_default=True, help="... in how many seconds.")
 @click.option("--request", type=click.Choice([each.value for each in RequestFate]), default="accept", show_default=True)

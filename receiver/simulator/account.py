@@ -1,7 +1,8 @@
 """The account at Bandwidth that the simulator stands for."""
 
 import hmac
-from collections import deque
+import threading
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from receiver.simulator.clock import now
 from receiver.simulator.delivery import Delivery
 from receiver.simulator.messages import Message, new_id
 from receiver.simulator.options import SimulatorOptions
+from receiver.simulator.queue import Queue
 from receiver.simulator.quota import Quota
 from receiver.simulator.record import Record
 from receiver.simulator.switchboard import Switchboard
@@ -28,8 +30,12 @@ class Account:
     def __init__(self, options: SimulatorOptions) -> None:
         self.switchboard = Switchboard(options.switches)
         self.messages: deque[Message] = deque(maxlen=MOST_REMEMBERED)
+        self.answers: Counter[int] = Counter()
+        """How many requests to send were answered with which status."""
+        self._counting = threading.Lock()
         self._options = options
         self._random = Random(options.seed)  # noqa: S311 - it draws delays, nothing that must not be guessed
+        self.queue = Queue(rate=options.rate, seconds=options.queue_seconds)
         self.quota = Quota(most=options.searches, seconds=options.search_seconds)
         self._record = Record(options.record) if options.record else None
         self.delivery = Delivery(options, random=self._random)
@@ -56,10 +62,19 @@ class Account:
         )
         return all(_same(given, expected) for given, expected in pairs)
 
+    def count(self, status: int) -> None:
+        """Counts an answer to a request to send."""
+        with self._counting:
+            self.answers[status] += 1
+
     def accept(
         self, request: MessageRequest, *, headers: Mapping[str, str], received: Any, switches: Switches
     ) -> Message:
-        """Accepts a message; returns when the callbacks that precede the answer have been attempted."""
+        """Accepts a message; returns when the callbacks that precede the answer have been attempted.
+
+        Raises Refusal 429 if it does not fit into the queue.
+        """
+        turn = self.queue.admit(request.units, retry_after=switches.retry_after)
         at = now()
         message = Message(
             id=new_id(at),
@@ -67,6 +82,7 @@ class Account:
             request=request,
             headers=headers,
             received=received,
+            turn=turn,
             index_seconds=switches.index_seconds,
         )
         planned = plan(message, shape=switches.callbacks, gap=self._gap)

@@ -30,7 +30,7 @@ def create_app(account: Account) -> Flask:
 
     def send(account_id: str) -> Response:
         switches: Switches = request.environ[SWITCHES]
-        if refusal := chosen(switches.request, path=request.path):
+        if refusal := chosen(switches, path=request.path):
             raise refusal
         message = _accept(account, account_id, switches)
         if switches.request is RequestFate.NONSENSE:
@@ -44,11 +44,17 @@ def create_app(account: Account) -> Flask:
         query, url = request.args.to_dict(), request.base_url
         return as_json(search(account.messages, query, shape=shape, account_id=account_id, url=url))
 
+    def count(response: Response) -> Response:
+        if request.environ[SWITCHES]:
+            account.count(response.status_code)
+        return response
+
     for base in BASES:
         path = f"{base}/users/<account_id>/messages"
         app.add_url_rule(path, f"send {base}", send, methods=["POST"])
         app.add_url_rule(path, f"find {base}", find, methods=["GET"])
     add_own(app, account)
+    app.after_request(count)
     app.register_error_handler(Refusal, _refused)
     app.register_error_handler(HTTPException, _unroutable)
     return app

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from receiver.core.segments import units
 from receiver.simulator.clock import written
 from receiver.simulator.fates import Step
+from receiver.simulator.queue import Turn
 from receiver.simulator.validation import MessageRequest
 
 Event = dict[str, Any]
@@ -88,6 +88,8 @@ class Message:
     """Of the request that sent it, without Authorization."""
     received: Any
     """The JSON of that request."""
+    turn: Turn = Turn()  # noqa: RUF009 - it is frozen
+    """When the account's rate lets it go out."""
     index_seconds: float | None = 0.0
     """How soon GET /messages knows of it; None: never."""
     callbacks: list[Callback] = field(default_factory=list)
@@ -98,13 +100,10 @@ class Message:
         return self.index_seconds is not None and at >= self.time + timedelta(seconds=self.index_seconds)
 
     def goes_out(self, recipient: str) -> datetime:
-        """When it leaves Bandwidth for that recipient."""
-        return self.time
-
-    @property
-    def units(self) -> int:
-        """What it counts for: every recipient, as many times as there are segments."""
-        return len(self.request.to) * segments(self.request)
+        """When it leaves Bandwidth for that recipient: one after the other, as fast as the rate allows."""
+        turn, position = self.turn, self.request.to.index(recipient)
+        seconds = turn.starts + (turn.ends - turn.starts) * position / len(self.request.to)
+        return self.time + timedelta(seconds=seconds)
 
     def answer(self) -> dict[str, Any]:
         """The body of the 202. Bandwidth, "Create message" reference; what was not sent is not echoed."""
@@ -120,7 +119,7 @@ class Message:
             "owner": self.request.sender,
             "applicationId": self.request.application_id,
             "time": written(self.time),
-            "segmentCount": segments(self.request),
+            "segmentCount": self.request.segments,
             "direction": "out",
             "to": list(self.request.to),
             "from": self.request.sender,
@@ -130,7 +129,7 @@ class Message:
         return {
             "id": self.id,
             "receivedAt": written(self.time),
-            "units": self.units,
+            "units": self.request.units,
             "headers": dict(self.headers),
             "request": self.received,
             "callbacks": [callback.to_json() for callback in self.callbacks],
@@ -140,9 +139,3 @@ class Message:
 def new_id(at: datetime) -> str:
     """29 characters that begin with epoch milliseconds, as in ``1589228074636lm4k2je7j7jklbn2``."""
     return f"{int(at.timestamp() * 1000):013d}" + secrets.token_hex(8)
-
-
-def segments(request: MessageRequest) -> int:
-    """Of each recipient; units over recipients, because an MMS, as every group message is, has one segment."""
-    recipients = len(request.to)
-    return units(recipients=recipients, text=request.text, media=bool(request.media)) // recipients

@@ -29,6 +29,10 @@ class SimulatorOptions:
     record: Path | None = None
     """A file that gets a JSON line for every accepted message."""
 
+    rate: float | None = None
+    """Messages per second that the account may send; None: as many as it likes."""
+    queue_seconds: float = 900.0
+    """How long the last message of a full queue waits. Bandwidth, "Rate limits" guide: 15 minutes."""
     searches: int = 3500
     search_seconds: float = 300.0
     """How often GET /messages may be asked in how many seconds. Bandwidth, "List messages" reference."""
@@ -54,6 +58,8 @@ class SimulatorOptions:
             raise ValueError("callback_user and callback_password are given together or not at all")
         if not 0 <= self.pace[0] <= self.pace[1]:
             raise ValueError("pace is the shortest and the longest gap, in seconds")
+        if self.queue_seconds < 0 or (self.rate is not None and self.rate <= 0):
+            raise ValueError("rate is positive, and queue_seconds is not negative")
         positive = ("day", "callback_timeout", "workers", "searches", "search_seconds")
         if any(getattr(self, name) <= 0 for name in positive):
             raise ValueError(f"{', '.join(positive)} are positive")

@@ -30,6 +30,9 @@ def add_own(app: Flask, account: Account) -> None:
         except ValueError as error:
             return as_json({"error": str(error)}, status=400)
 
+    def show_counts() -> Response:
+        return as_json({"answers": account.answers, "waiting": account.queue.waiting})
+
     def show_held() -> Response:
         return as_json({"held": account.switchboard.held})
 
@@ -40,6 +43,7 @@ def add_own(app: Flask, account: Account) -> None:
         except ValueError as error:
             return as_json({"error": str(error)}, status=400)
 
+    app.add_url_rule("/simulator/counts", view_func=show_counts, methods=["GET"])
     app.add_url_rule("/simulator/held", view_func=show_held, methods=["GET"])
     app.add_url_rule("/simulator/release", view_func=release, methods=["POST"])
     app.add_url_rule("/simulator/switches", view_func=show_switches, methods=["GET"])

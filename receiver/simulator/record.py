@@ -20,7 +20,7 @@ class Record:
             "tag": request.tag,
             "to": request.to,
             "from": request.sender,
-            "units": message.units,
+            "units": request.units,
             "acceptedAt": written(message.time),
             "monotonic": message.accepted_at,
         }

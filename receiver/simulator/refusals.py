@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from receiver.simulator.clock import now
-from receiver.simulator.switches import RequestFate
+from receiver.simulator.switches import RequestFate, Switches
 
 
 class Refusal(Exception):
@@ -45,6 +45,18 @@ def bad_request(description: str) -> Refusal:
     return Refusal(400, {"type": "bad-request", "description": description})
 
 
+def queue_full(*, rate: float = 1.0, seconds: float = 900.0, retry_after: int | None = None) -> Refusal:
+    """429 of POST. Bandwidth, "Rate limits" guide; Retry-After is not documented there."""
+    description = (
+        "The SMS queue for your account is full and cannot accept more messages right now. "
+        f"Your allowed rate is {rate * 60:g} messages per minute. "
+        f"The capacity of this queue is {rate * seconds:g} messages ({seconds / 60:g} minutes). "
+        "Reduce your message sending rate, or contact support to increase your allowed rate."
+    )
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Refusal(429, {"type": "max-message-queue-size-exceeded", "description": description}, headers=headers)
+
+
 def asked_too_often(*, retry_after: int) -> Refusal:
     """429 of GET /messages; with underscores where that of POST has hyphens. Bandwidth, "List messages" reference."""
     description = "Rate limit exceeded. Wait for Retry-After time before sending another request."
@@ -79,9 +91,9 @@ def unsupported_type(content_type: str) -> Refusal:
     return Refusal(415, {"type": "unsupported-content-type", "description": description})
 
 
-def chosen(fate: RequestFate, *, path: str) -> Refusal | None:
+def chosen(switches: Switches, *, path: str) -> Refusal | None:
     """The refusal that the switch asks for, whatever the request; None if it is to be read at all."""
-    match fate:
+    match switches.request:
         case RequestFate.BAD_REQUEST:
             wrong = "'+invalid' must be replaced with a valid E164 formatted telephone number"
             return request_validation([("to", wrong)])
@@ -94,7 +106,7 @@ def chosen(fate: RequestFate, *, path: str) -> Refusal | None:
         case RequestFate.UNSUPPORTED_TYPE:
             return unsupported_type("text/plain;charset=UTF-8")
         case RequestFate.QUEUE_FULL:
-            return Refusal(429, QUEUE_FULL)
+            return queue_full(retry_after=switches.retry_after)
         case RequestFate.SERVER_ERROR:
             return Refusal(500, SERVER_ERROR)
         case RequestFate.BAD_GATEWAY:
@@ -104,15 +116,6 @@ def chosen(fate: RequestFate, *, path: str) -> Refusal | None:
     return None
 
 
-# Bandwidth, "Rate limits" guide; the figures are those of an account that may send one message per second.
-QUEUE_FULL = {
-    "type": "max-message-queue-size-exceeded",
-    "description": (
-        "The SMS queue for your account is full and cannot accept more messages right now. "
-        "Your allowed rate is 60 messages per minute. The capacity of this queue is 900 messages (15 minutes). "
-        "Reduce your message sending rate, or contact support to increase your allowed rate."
-    ),
-}
 SERVER_ERROR = {
     "type": "internal-server-error",
     "description": "Internal server error. No further information available",

@@ -71,7 +71,7 @@ def _row(message: Message, recipient: str, *, at: datetime, account_id: str) -> 
         "messageStatus": status,
         "messageDirection": "OUTBOUND",
         "messageType": "mms" if multimedia else "sms",
-        "segmentCount": message.summary()["segmentCount"],
+        "segmentCount": request.segments,
         "errorCode": error_code,
         "receiveTime": written(message.time),
         "messageLength": len(request.text or ""),

@@ -68,6 +68,8 @@ class Switches:
     accident: Accident | None = None
     times: int | None = None
     """To how many requests to send ``request`` and ``accident`` apply; None: to all."""
+    retry_after: int | None = None
+    """What a 429 says in Retry-After; None: it has none, as Bandwidth documents none."""
     callbacks: CallbackShape = CallbackShape.NORMAL
     search: SearchShape = SearchShape.NORMAL
     index_seconds: float | None = 0.0
@@ -144,6 +146,7 @@ SWITCHES = {
     "request": _Switch("request", partial(_member, RequestFate)),
     "accident": _Switch("accident", _accident),
     "times": _Switch("times", _count),
+    "retryAfter": _Switch("retry_after", _count),
     "callbacks": _Switch("callbacks", partial(_member, CallbackShape)),
     "search": _Switch("search", partial(_member, SearchShape)),
     "indexSeconds": _Switch("index_seconds", _seconds_or_never),

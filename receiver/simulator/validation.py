@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from receiver.core.segments import units
 from receiver.simulator.refusals import request_validation
 
 MOST_RECIPIENTS = 10
@@ -38,6 +39,15 @@ class MessageRequest:
     priority: str
     expiration: str | None
     """As it was written."""
+
+    @property
+    def units(self) -> int:
+        """How many messages the account's rate counts: one for each segment to each recipient."""
+        return units(recipients=len(self.to), text=self.text, media=bool(self.media))
+
+    @property
+    def segments(self) -> int:
+        return self.units // len(self.to)
 
 
 def read(raw: bytes) -> MessageRequest:

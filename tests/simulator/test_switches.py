@@ -145,7 +145,7 @@ def test_cut_off_ends_in_the_middle_of_the_body(simulator: Simulator) -> None:
 def test_every_fate_of_a_request_can_be_set_and_unset_over_http(simulator: Simulator) -> None:
     url = f"{simulator.root}/simulator/switches"
     defaults = {"request": "accept", "accident": None, "times": None, "callbacks": "normal", "slowSeconds": 30.0}
-    defaults |= {"search": "normal", "indexSeconds": 0.0}
+    defaults |= {"search": "normal", "indexSeconds": 0.0, "retryAfter": None}
     for fate in RequestFate:
         body = {"request": fate.value, "callbacks": "batched", "slowSeconds": 1.5, "times": 3}
         assert requests.put(url, json=body, timeout=10).json() == defaults | body
