@@ -31,7 +31,7 @@ def add_own(app: Flask, account: Account) -> None:
             return as_json({"error": str(error)}, status=400)
 
     def show_counts() -> Response:
-        return as_json({"answers": account.answers, "waiting": account.queue.waiting})
+        return as_json({"answers": dict(account.answers), "waiting": account.queue.waiting})
 
     def show_held() -> Response:
         return as_json({"held": account.switchboard.held})
