@@ -9,7 +9,8 @@ from receiver.core.events import Unreadable
 from receiver.core.messages import Unknown
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
-from receiver.simulator import MAGIC_NUMBERS
+from receiver.simulator import MAGIC_NUMBERS, Point
+from receiver.simulator.switches import SWITCHES
 from receiver.storage.database import Database
 from receiver.storage.recording import record
 from tests import readme
@@ -73,6 +74,8 @@ def test_every_query_of_the_readme_answers_its_question(filled: tuple[Database, 
         ("disposition", [disposition.value for disposition in Disposition]),
         ("send status", [status.value for status in SendStatus]),
         ("Number", [each.number for each in MAGIC_NUMBERS]),
+        ("Switch", list(SWITCHES)),
+        ("Point", [point.value for point in Point]),
     ],
 )
 def test_every_table_of_the_readme_is_complete(header: str, names: list[str]) -> None:

@@ -146,9 +146,9 @@ SWITCHES = {
     "request": _Switch("request", partial(_member, RequestFate)),
     "accident": _Switch("accident", _accident),
     "times": _Switch("times", _count),
+    "slowSeconds": _Switch("slow_seconds", _seconds),
     "retryAfter": _Switch("retry_after", _count),
     "callbacks": _Switch("callbacks", partial(_member, CallbackShape)),
     "search": _Switch("search", partial(_member, SearchShape)),
     "indexSeconds": _Switch("index_seconds", _seconds_or_never),
-    "slowSeconds": _Switch("slow_seconds", _seconds),
 }
