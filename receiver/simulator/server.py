@@ -4,7 +4,7 @@ import logging
 import socket
 import threading
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from typing import Any
 
 from werkzeug.sansio.utils import get_content_length
@@ -51,15 +51,21 @@ class _Handler(WSGIRequestHandler):
         self._write(response)
 
     def _read(self, environ: dict[str, Any]) -> bytes:
-        length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
-        half: bytes = self.rfile.read((length or 0) // 2)
+        length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")) or 0
+        half: bytes = self.rfile.read(length // 2)
         self._reach(Point.HALF_READ)
         if environ.get("wsgi.input_terminated"):  # it comes in chunks
-            return bytes(environ["wsgi.input"].read())
-        rest: bytes = self.rfile.read((length or 0) - len(half))
-        if len(half) + len(rest) < (length or 0):
+            return self._read_chunks(environ["wsgi.input"])
+        body: bytes = half + self.rfile.read(length - len(half))
+        if len(body) < length:
             raise ConnectionResetError("the client left in the middle of its request")
-        return half + rest
+        return body
+
+    def _read_chunks(self, chunks: RawIOBase) -> bytes:
+        try:
+            return chunks.read() or b""
+        except OSError as error:  # where a chunk should begin, there is none
+            raise ConnectionResetError("the chunks of the request cannot be told apart") from error
 
     def _write(self, response: Response) -> None:
         """In one piece: every piece costs the client a wait of its own."""

@@ -9,6 +9,7 @@ import requests
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
 from tests.simulator.callback_receiver import CallbackReceiver, Reply
 from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, post
+from tests.simulator.wire import connection
 
 
 def test_it_remembers_what_it_accepted_and_what_became_of_the_callbacks(
@@ -73,6 +74,22 @@ def test_a_chunked_request_is_read(simulator: Simulator) -> None:
     )
 
     assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", b"Content-Length: 10\r\n\r\nhalf"],
+    ids=["chunks", "half"],
+)
+def test_a_request_that_does_not_end_is_no_incident(
+    simulator: Simulator, capfd: pytest.CaptureFixture[str], head: bytes
+) -> None:
+    with connection(simulator) as client:
+        client.sendall(b"POST /api/v2/users/9900000/messages HTTP/1.1\r\nHost: localhost\r\n" + head)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+
+    assert capfd.readouterr().err == ""
 
 
 def test_many_clients_at_once_are_each_answered(start: Start, receiver: CallbackReceiver) -> None:
