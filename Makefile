@@ -39,6 +39,7 @@ lint: $(MARKS)-lint
 
 bench: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tests.benchmarks.sending
 
 bench-scale: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.scale

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
@@ -134,8 +134,11 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
         waiting: list[Linked] = []
         if answer.message_id is not None:
             waiting = bind(session, [(answer.message_id, message_pk)], answered=True, now=now)
-        settle(session, {message_pk}, now=now)
-        change(session, Message.pk == message_pk, segment_count=answer.segment_count, updated_at=now)
+        columns = {"segment_count": answer.segment_count, "updated_at": now}
+        submitting = Message.send_status == SendStatus.SUBMITTING
+        if not change(session, this_attempt & submitting, send_status=SendStatus.ACCEPTED, **columns):
+            settle(session, {message_pk}, now=now)
+            change(session, Message.pk == message_pk, **columns)
         merge(session, waiting, now=now)
         return
     change(session, this_attempt, **error_columns(answer), updated_at=now)
@@ -202,5 +205,4 @@ def _may_become(target: SendStatus) -> ColumnElement[bool]:
 
 def change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
     """Changes the messages of which that is true; returns how many."""
-    result = session.execute(update(Message).where(which).values(**values))
-    return cast("CursorResult[Any]", result).rowcount
+    return session.connection().execute(update(Message).where(which).values(**values)).rowcount

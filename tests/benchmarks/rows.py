@@ -39,7 +39,10 @@ def message_row(
         "send_status": send_status,
         "refused_because": "bandwidth" if refused else None,
         "error_status": 400 if refused else None,
+        "urgency": 1,
+        "units": 3,
         "attempt": 1,
+        "failures": 0,
         "deadline": created_at + timedelta(hours=2),  # far enough that one under way does not lapse meanwhile
         "created_at": created_at,
         "submitted_at": created_at,

@@ -102,7 +102,15 @@ def seed_rows(*, plain: bool, messages: int = MESSAGES) -> Rows:
     """The rows of the messages, by table, parents first."""
     found: Rows = {"messages": [], "recipients": []} if plain else {"messages": [], "message_ids": [], "recipients": []}
     ours = {"application_id": "app", "sender": SENDER, "text": "Lunch.", "media": "[]", "receipts": False}
-    ours |= {"send_status": "accepted", "attempt": 1, "created_at": WHEN, "updated_at": WHEN}
+    ours |= {
+        "send_status": "accepted",
+        "urgency": 1,
+        "units": RECIPIENTS,
+        "attempt": 1,
+        "failures": 0,
+        "created_at": WHEN,
+        "updated_at": WHEN,
+    }
     waiting: dict[str, object] = {"status": "pending", "updated_at": WHEN}
     for number in range(messages):
         pk, tag, message_id = PK + number, tag_of(number), message_id_of(number)
@@ -140,7 +148,7 @@ class Store:
             self._fill_file(self._file)
             return
         with psycopg.connect(self.libpq_url, autocommit=True) as connection:
-            connection.execute(f"TRUNCATE {', '.join(['events', *self._rows])} RESTART IDENTITY".encode())
+            connection.execute(f"TRUNCATE {', '.join(['events', *self._rows])} RESTART IDENTITY CASCADE".encode())
             for table, rows in self._rows.items():
                 columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
                 copy = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
