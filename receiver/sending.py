@@ -98,11 +98,16 @@ class Sending:
 
     def queue(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
         """Leaves a message to the workers. Raises StorageUnavailable."""
+
+        def work(session: Session) -> Submission:
+            (tag,) = _add_queued(session, [(message, key)])
+            # In this transaction: whoever cannot read what was stored would believe that it was not.
+            return Submission(tag=tag, stored=message_tagged(session, tag))
+
         try:
-            (tag,) = self.database.write(lambda session: _add_queued(session, [(message, key)]))
+            return self.database.write(work)
         except KeysTaken:
             return self._of_the_other(key, at_once=False)
-        return Submission(tag=tag, stored=self._stored(tag))
 
     def queue_all(self, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey]]) -> int:
         """Leaves to the workers whatever of this has not been left to them before; returns how many that is."""

@@ -18,7 +18,7 @@ from receiver.core import times
 from receiver.core.messages import Answer, Refused
 from receiver.core.pace import backoff
 from receiver.core.send_status import RefusedBecause
-from receiver.errors import place
+from receiver.errors import StorageUnavailable, place
 from receiver.sending import Sending, tidy
 from receiver.storage import outbox, pacing, queue
 from receiver.storage.database import Session
@@ -36,6 +36,14 @@ AFTER_ERROR_SECONDS = 1
 
 FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
 """Seconds between two attempts of a worker while Bandwidth cannot be reached."""
+
+
+NOT_CALLED = Refused(
+    because=RefusedBecause.UNREACHABLE,
+    type="database-unavailable",
+    description="The database did not answer, so Bandwidth was not called.",
+)
+"""Whether the commit of ``submitting`` was done, a lost connection does not tell; that nothing was sent is certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,14 @@ class Worker:
 
     def _send_next(self) -> None:
         claimed = self._next()
-        if claimed is not None and self._begin(claimed):
+        if claimed is None:
+            return
+        try:
+            begun = self._begin(claimed)
+        except StorageUnavailable:
+            self._store(claimed, NOT_CALLED)
+            raise
+        if begun:
             with self._under_way:
                 answer = self._sending.call(claimed.message, tag=claimed.tag)
             self._store(claimed, answer)
