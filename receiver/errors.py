@@ -89,3 +89,7 @@ class TooFast(ReceiverError):
         super().__init__()
         self.retry_after = retry_after
         """Seconds until then."""
+
+
+class NotResolvable(ReceiverError):
+    """There is nothing about this message that a person could decide."""

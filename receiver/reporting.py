@@ -20,8 +20,9 @@ from receiver.core.status import (
 )
 from receiver.errors import MessageNotFound
 from receiver.storage.database import Database
-from receiver.storage.models import Message, Recipient, StoredEvent
+from receiver.storage.models import Message, Recipient, Resolution, StoredEvent
 from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_page
+from receiver.storage.resolutions import resolutions_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,15 @@ def events(database: Database, tag: str) -> list[EventReport]:
         rows = events_of(session, stored.pk)
     recipients = {each.recipient: each for each in stored.recipients}
     return [_event_report(row, recipients.get(row.recipient)) for row in rows]
+
+
+def resolutions(database: Database, tag: str) -> Sequence[Resolution]:
+    """What people decided about the message, oldest first. Raises MessageNotFound."""
+    with database.read() as session:
+        stored = message_tagged(session, tag)
+        if stored is None:
+            raise MessageNotFound(tag)
+        return resolutions_of(session, stored.pk)
 
 
 def report(row: Message, *, now: datetime) -> MessageReport:

@@ -11,6 +11,7 @@ from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.reporting import EventReport, MessageReport, RecipientReport
+from receiver.storage.models import Resolution
 
 COLOURS: dict[str, str] = {
     RecipientStatus.DELIVERED: "green",
@@ -50,6 +51,16 @@ def show_message(console: Console, message: MessageReport) -> None:
         if fact:
             console.print(Text(f"{name:>16}  ", style="bold").append_text(_text(fact)))
     console.print(_recipients(message.recipients))
+
+
+def show_resolutions(console: Console, resolutions: Sequence[Resolution]) -> None:
+    """What people decided about the message; nothing if nobody had to."""
+    table = _table("decided", "send status", "by", "reason", title="Resolutions")
+    for each in resolutions:
+        decided = f"{each.resolved_at:%Y-%m-%d %H:%M:%S} UTC"
+        table.add_row(decided, _coloured(each.send_status), _text(each.resolved_by), _text(each.reason))
+    if resolutions:
+        console.print(table)
 
 
 def show_events(console: Console, events: Sequence[EventReport]) -> None:

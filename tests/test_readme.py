@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from receiver import resolving
 from receiver.cli import main
 from receiver.core import times
 from receiver.core.events import Unreadable
@@ -17,6 +18,8 @@ from tests import readme
 from tests.builders import ALICE, make_event, store_message
 
 INVALID = "+12005564404"
+TWICE = ("14762070468292kw2fuqty55yp2b2", "1795300147488bssu9wfcphe9qiaz")
+"""The message ids of a message that was sent twice."""
 
 EXPECTED_ROWS = {
     "FROM support_recipients WHERE tag": [(ALICE, "delivered"), (INVALID, "failed")],
@@ -27,6 +30,8 @@ EXPECTED_ROWS = {
     "FROM support_failures": [(4404, "rejected-forbidden-to-number", 1)],
     "FROM support_overdue": [("+19195550199",)],
     "WHERE send_status = 'unknown'": [("timed-out",)],
+    "FROM support_resolutions": [("refused", "Nobody got it.", "jane")],
+    "WHERE sent_twice": [("twice-1", " ".join(TWICE))],
     "FROM support_extraneous": [(1,)],
 }
 """For each query, by a part of it: the values each of its rows must hold, in the order of the rows."""
@@ -39,12 +44,16 @@ def filled(database_url: str) -> tuple[Database, str]:
         tag, _ = store_message(database, ALICE, INVALID, reference="lunch-1")
         store_message(database, "+19195550198", answer=Unknown(type="timed-out", description="Too slow."))
         store_message(database, "+19195550199", answer=None)
+        undecided, _ = store_message(database, "+19195550197", answer=Unknown())
+        resolving.resolve(database, undecided, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
+        twice, _ = store_message(database, "+19195550196", answer=Unknown(), reference="twice-1")
         events = [
             make_event("failed", INVALID, error_code=4404),
             make_event("delivered", INVALID),
             make_event("delivered", ALICE),
             make_event("delivered", ALICE, message_id="of-nobody"),
             make_event("received", ALICE, message_id="inbound"),
+            *(make_event("unheard-of", message_id=each, tag=twice) for each in TWICE),
             Unreadable(payload="42", reason="The element is not an object."),
         ]
         database.write(lambda session: record(session, events, now=times.now()))

@@ -274,6 +274,24 @@ def upgrade() -> None:
         # support_failures, counted without a look at the table; SQLAlchemy reads no expression from an index of SQLite
         index("recipients_failed_index", "recipients", ["occurred_at", "error_code"], where=is_failed)
 
+    op.create_table(
+        "resolutions",
+        column("pk", KEY, "Our key; not shown outside."),
+        column("message_pk", KEY, "The message; messages.pk."),
+        column("send_status", sa.String(length=16), "What was decided: accepted or refused."),
+        column("reason", sa.Text(), "Why, in that person's words."),
+        column("resolved_by", sa.String(length=255), "Who decided."),
+        column("resolved_at", INSTANT, "When."),
+        sa.ForeignKeyConstraint(["message_pk"], ["messages.pk"], name="resolutions_message_pk_foreign_key"),
+        sa.PrimaryKeyConstraint("pk", name="resolutions_primary_key"),
+        comment="What a person decided about a message of which nobody knew whether it was sent.",
+        if_not_exists=True,
+    )
+    # receiver show, and support_resolutions by tag
+    index("resolutions_message_pk_index", "resolutions", ["message_pk"])
+    # support_resolutions by day, and newest first
+    index("resolutions_resolved_at_index", "resolutions", ["resolved_at"])
+
 
 def downgrade() -> None:
     """Keeps the tables; see above."""

@@ -178,3 +178,8 @@ FROM (
     ORDER BY day DESC, error_code DESC -- as an index has them, so that the last days can be counted alone
 ) f
 LEFT JOIN error_codes c ON c.code = f.error_code;
+
+CREATE VIEW support_resolutions AS
+SELECT m.tag, m.reference, d.send_status, d.reason, d.resolved_by, d.resolved_at
+FROM resolutions d
+JOIN messages m ON m.pk = d.message_pk;

@@ -48,6 +48,7 @@ def show(tag: str) -> None:
     with Database(config.read_settings().database_url) as database:
         demand_schema(database)
         terminal.show_message(out, reporting.message(database, tag))
+        terminal.show_resolutions(out, reporting.resolutions(database, tag))
         terminal.show_events(out, reporting.events(database, tag))
 
 

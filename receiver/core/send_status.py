@@ -63,3 +63,19 @@ def shown(status: SendStatus, *, deadline: datetime | None, now: datetime) -> Se
     if status is SendStatus.SUBMITTING and deadline is not None and now > deadline:
         return SendStatus.UNKNOWN
     return status
+
+
+def objection(status: SendStatus, because: RefusedBecause | None, *, target: SendStatus) -> str | None:
+    """Why a person may not decide that a message shown as ``status`` was ``target``; None if they may.
+
+    A person decides what nobody else knows, and may take back that it was refused. What Bandwidth said stands.
+    """
+    taken_back = because is RefusedBecause.OPERATOR and target is SendStatus.ACCEPTED
+    if status is SendStatus.UNKNOWN or (status is SendStatus.REFUSED and taken_back):
+        return None
+    return {
+        SendStatus.QUEUED: "It is still queued, so nothing was sent: cancel it with `receiver cancel`.",
+        SendStatus.SUBMITTING: "Its request may be on its way right now: wait until its deadline, then try again.",
+        SendStatus.ACCEPTED: "Bandwidth has it: there is nothing to decide.",
+        SendStatus.REFUSED: f"It is refused ({because}) and was not sent: there is nothing to decide.",
+    }[status]

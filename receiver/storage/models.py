@@ -251,6 +251,24 @@ class UnreadableCallback(Base):
     deliveries: Mapped[int] = mapped_column(comment="How often it came.")
 
 
+class Resolution(Base):
+    __tablename__ = "resolutions"
+    __table_args__ = (
+        # receiver show, and support_resolutions by tag
+        Index("resolutions_message_pk_index", "message_pk"),
+        # support_resolutions by day, and newest first
+        Index("resolutions_resolved_at_index", "resolved_at"),
+        {"comment": "What a person decided about a message of which nobody knew whether it was sent."},
+    )
+
+    pk: Mapped[int] = mapped_column(Key, primary_key=True, comment="Our key; not shown outside.")
+    message_pk: Mapped[int] = mapped_column(Key, ForeignKey(Message.pk), comment="The message; messages.pk.")
+    send_status: Mapped[str] = mapped_column(String(16), comment="What was decided: accepted or refused.")
+    reason: Mapped[str] = mapped_column(Text, comment="Why, in that person's words.")
+    resolved_by: Mapped[str] = mapped_column(String(255), comment="Who decided.")
+    resolved_at: Mapped[datetime] = mapped_column(Instant, comment="When.")
+
+
 class ErrorCodeRow(Base):
     __tablename__ = "error_codes"
     __table_args__ = ({"comment": "What Bandwidth's error codes mean; written by receiver migrate."},)

@@ -123,7 +123,7 @@ def begin_again(session: Session, message_pk: int, *, attempt: int, then: Attemp
     columns = queued if then is None else then.columns() | {"attempt": attempt + 1}
     begun = change(session, this, **NO_ERROR | columns)
     if begun:
-        _show_unsaid(session, message_pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
+        show_unsaid(session, message_pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
     return bool(begun)
 
 
@@ -186,11 +186,11 @@ def refuse(
         updated_at=now,
     )
     if refused:
-        _show_unsaid(session, message_pk, before=SendStatus.SUBMITTING, after=SendStatus.REFUSED, now=now)
+        show_unsaid(session, message_pk, before=SendStatus.SUBMITTING, after=SendStatus.REFUSED, now=now)
     return bool(refused)
 
 
-def _show_unsaid(session: Session, message_pk: int, *, before: SendStatus, after: SendStatus, now: datetime) -> None:
+def show_unsaid(session: Session, message_pk: int, *, before: SendStatus, after: SendStatus, now: datetime) -> None:
     """Makes the recipients nothing was said about show what that means now."""
     session.execute(
         update(Recipient)

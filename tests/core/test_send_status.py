@@ -2,7 +2,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver.core.send_status import TRANSITIONS, RefusedBecause, SendStatus, is_repeatable, may_become, shown
+from receiver.core.send_status import (
+    TRANSITIONS,
+    RefusedBecause,
+    SendStatus,
+    is_repeatable,
+    may_become,
+    objection,
+    shown,
+)
 from tests.core.strategies import MICROSECOND
 
 QUEUED, SUBMITTING, ACCEPTED, REFUSED, UNKNOWN = (
@@ -134,3 +142,15 @@ def test_a_submitting_past_its_deadline_is_shown_as_unknown(
 @pytest.mark.parametrize("deadline", [None, DEADLINE])
 def test_every_other_state_is_shown_as_it_is(state: SendStatus, deadline: datetime | None) -> None:
     assert shown(state, deadline=deadline, now=DEADLINE + timedelta(days=1)) is state
+
+
+@pytest.mark.parametrize("target", [ACCEPTED, REFUSED])
+@pytest.mark.parametrize("because", [None, *RefusedBecause])
+@pytest.mark.parametrize("status", SendStatus)
+def test_a_person_decides_what_nobody_knows_and_may_take_back_a_refusal(
+    status: SendStatus, because: RefusedBecause | None, target: SendStatus
+) -> None:
+    may = status is UNKNOWN or (status, because, target) == (REFUSED, RefusedBecause.OPERATOR, ACCEPTED)
+
+    assert (objection(status, because, target=target) is None) is may
+    assert not may or target in TRANSITIONS[status]

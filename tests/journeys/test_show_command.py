@@ -91,6 +91,18 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+def test_show_says_that_a_message_was_sent_twice(database_url: str) -> None:
+    tag = _told(database_url)
+    with Database(database_url) as database, Committer(database) as committer:
+        committer.receive(make_body(make_element("delivered", ALICE, message_id="another", tag=tag)))
+
+    result = invoke("show", tag, environment=environment(database_url))
+
+    assert ["message", "id", MESSAGE_ID, "another", "(sent", "twice)"] in [
+        line.split() for line in result.stdout.splitlines()
+    ]
+
+
 @pytest.mark.parametrize("tag", ["01M803PMPZHK79K198H9DPFJ7A", "nonsense", "' OR 1=1"])
 def test_show_of_an_unknown_tag_exits_1_with_a_sentence(database_url: str, tag: str) -> None:
     result = invoke("show", tag, environment=environment(database_url))

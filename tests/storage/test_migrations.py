@@ -9,9 +9,10 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Column, Integer, inspect, select, text
 
+from receiver import resolving
 from receiver.core.events import Unreadable
-from receiver.core.messages import Accepted, Refused
-from receiver.core.send_status import RefusedBecause
+from receiver.core.messages import Accepted, Refused, Unknown
+from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
 from receiver.storage import migrations, pacing
 from receiver.storage.database import Database, make_engine
@@ -25,6 +26,7 @@ from tests.storage.stored import change, deliver, view
 VIEWS = {
     *("support_messages", "support_recipients", "support_events", "support_extraneous", "support_unlinked"),
     *("support_unreadable", "support_inbound", "support_overdue", "support_failures"),
+    "support_resolutions",
 }
 
 
@@ -43,6 +45,8 @@ def fill(url: str) -> None:
         )
         make_sending(database, account=1.0).queue(make_message(), key=make_key())
         database.write(lambda session: pacing.pause(session, retry_after=None, jitter=0.5))
+        unknown, _ = store_message(database, ALICE, answer=Unknown())
+        resolving.resolve(database, unknown, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
 
 
 def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:

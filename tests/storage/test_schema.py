@@ -28,6 +28,7 @@ SUPPORT_COLUMNS = {
     " deliveries disposition linked_by source payload",
     "support_unreadable": "payload deliveries",
     "support_failures": "day error_code error_name recipients",
+    "support_resolutions": "tag reference send_status reason resolved_by resolved_at",
 }
 for name in ("support_extraneous", "support_unlinked", "support_inbound"):
     SUPPORT_COLUMNS[name] = SUPPORT_COLUMNS["support_events"]

@@ -1,0 +1,40 @@
+"""What people decided about messages of which nobody knew whether they were sent."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.core.status import unsaid
+from receiver.storage.models import Message, Resolution
+from receiver.storage.outbox import change, show_unsaid
+
+
+def add_resolution(
+    session: Session, message: Message, send_status: SendStatus, *, reason: str, by: str, now: datetime
+) -> bool:
+    """Makes the message accepted or refused, and writes down who decided that; False if it is no longer as ``message``
+    says, because an event came meanwhile, and nothing was written. Part of the caller's write transaction."""
+    before = SendStatus(message.send_status)  # writing changes what is loaded, too
+    as_it_was = (
+        (Message.pk == message.pk)
+        & (Message.attempt == message.attempt)
+        & (Message.send_status == message.send_status)
+        & (Message.refused_because == message.refused_because)  # IS NULL if it is None
+    )
+    because = RefusedBecause.OPERATOR if send_status is SendStatus.REFUSED else None
+    if not change(session, as_it_was, send_status=send_status, refused_because=because, updated_at=now):
+        return False
+    if unsaid(before) is not unsaid(send_status):
+        show_unsaid(session, message.pk, before=before, after=send_status, now=now)
+    session.add(
+        Resolution(message_pk=message.pk, send_status=send_status, reason=reason, resolved_by=by, resolved_at=now)
+    )
+    return True
+
+
+def resolutions_of(session: Session, message_pk: int) -> Sequence[Resolution]:
+    """Oldest first."""
+    return session.scalars(select(Resolution).where(Resolution.message_pk == message_pk).order_by(Resolution.pk)).all()
