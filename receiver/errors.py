@@ -93,3 +93,7 @@ class TooFast(ReceiverError):
 
 class NotResolvable(ReceiverError):
     """There is nothing about this message that a person could decide."""
+
+
+class RecordsUnavailable(ReceiverError):
+    """Bandwidth's own record of messages cannot be read."""

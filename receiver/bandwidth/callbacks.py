@@ -111,42 +111,42 @@ def _ascii(json_text: str) -> str:
     return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], json_text)
 
 
-class _NotAnEvent(Exception):
+class NotAnEvent(Exception):
     """Why an element is unreadable, in one sentence."""
 
 
 def _read(element: Any, payload: str) -> Element:
     try:
         if not isinstance(element, dict):
-            raise _NotAnEvent("The element is not an object.")
+            raise NotAnEvent("The element is not an object.")
         message = element.get("message")
         if not isinstance(message, dict):
-            raise _NotAnEvent("message is not an object.")
+            raise NotAnEvent("message is not an object.")
         return Event(
-            type=_key(element.get("type"), name="type", longest=MAX_TYPE),
-            message_id=_key(message.get("id"), name="message.id", longest=MAX_MESSAGE_ID),
+            type=read_key(element.get("type"), name="type", longest=MAX_TYPE),
+            message_id=read_key(message.get("id"), name="message.id", longest=MAX_MESSAGE_ID),
             recipient=_recipient(element.get("to"), message.get("to")),
-            error_code=_error_code(element.get("errorCode")),
+            error_code=read_error_code(element.get("errorCode")),
             occurred_at=times.parse(element.get("time")),
             tag=_text(message.get("tag"), longest=MAX_TAG),
             description=_text(element.get("description")),
             payload=payload,
         )
-    except _NotAnEvent as reason:
+    except NotAnEvent as reason:
         return Unreadable(payload=payload, reason=str(reason))
 
 
-def _key(value: object, *, name: str, longest: int) -> str:
+def read_key(value: object, *, name: str, longest: int) -> str:
     if not isinstance(value, str) or not value:
-        raise _NotAnEvent(f"{name} is not a non-empty string.")
-    return _checked(value, name=name, longest=longest)
+        raise NotAnEvent(f"{name} is not a non-empty string.")
+    return check_text(value, name=name, longest=longest)
 
 
-def _checked(text: str, *, name: str, longest: int) -> str:
+def check_text(text: str, *, name: str, longest: int) -> str:
     if len(text) > longest:
-        raise _NotAnEvent(f"{name} is longer than {longest} characters.")
+        raise NotAnEvent(f"{name} is longer than {longest} characters.")
     if not is_storable(text):
-        raise _NotAnEvent(f"{name} contains NUL or a lone surrogate.")
+        raise NotAnEvent(f"{name} contains NUL or a lone surrogate.")
     return text
 
 
@@ -160,19 +160,19 @@ def _recipient(to: object, message_to: object) -> str:
     if not isinstance(to, str) or not to:
         only = message_to[0] if isinstance(message_to, list) and len(message_to) == 1 else ""
         to = only if isinstance(only, str) else ""
-    return _checked(to, name="to", longest=MAX_RECIPIENT)
+    return check_text(to, name="to", longest=MAX_RECIPIENT)
 
 
 _DIGITS = re.compile("[0-9]{1,5}", re.ASCII)
 
 
-def _error_code(value: object) -> int:
+def read_error_code(value: object) -> int:
     if value is None:
         return 0
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     if type(value) is not int or not 0 <= value <= MAX_ERROR_CODE:  # a boolean is an int to isinstance
-        raise _NotAnEvent(f"errorCode is not an integer from 0 to {MAX_ERROR_CODE}.")
+        raise NotAnEvent(f"errorCode is not an integer from 0 to {MAX_ERROR_CODE}.")
     return value
 
 

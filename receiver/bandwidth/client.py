@@ -45,10 +45,10 @@ class BandwidthGateway:
         read_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = f"{api_url.rstrip('/')}/users/{quote(account_id, safe='')}/messages"
+        self._url = messages_url(api_url, account_id)
         self._timeouts = (connect_timeout, read_timeout)
         self._clock = clock
-        self._session = _session(username=username, password=password)
+        self._session = make_session(username=username, password=password)
 
     @property
     def timeout(self) -> float:
@@ -73,16 +73,26 @@ class BandwidthGateway:
 
     def _exchange(self, message: OutboundMessage, tag: str) -> bytes | None:
         content = json.dumps(_request_fields(message, tag)).encode()
-        request = self._session.prepare_request(requests.Request("POST", self._url, data=content))
-        # Not Session.send: it keeps cookies, and reads the whole body of a redirect that it does not even follow.
-        adapter = self._session.get_adapter(self._url)
-        with adapter.send(request, stream=True, timeout=self._timeouts) as response:
-            # Leaving this block closes the connection, unless the body was read to its very end. That is what a
-            # 1xx needs: a final answer may follow it (RFC 9110, 15.2), and must not become the next call's.
-            if response.status_code < 200:
-                return None
-            body: bytes = response.raw.read(MAX_BODY + 1)
-            return None if response.raw.length_remaining else body
+        return exchange(self._session, requests.Request("POST", self._url, data=content), timeouts=self._timeouts)
+
+
+def messages_url(api_url: str, account_id: str) -> str:
+    """Where the account's messages are created, and searched."""
+    return f"{api_url.rstrip('/')}/users/{quote(account_id, safe='')}/messages"
+
+
+def exchange(session: requests.Session, request: requests.Request, *, timeouts: tuple[float, float]) -> bytes | None:
+    """Carries out one request of a Call; the answer's body, or None unless all of it was read."""
+    prepared = session.prepare_request(request)
+    # Not Session.send: it keeps cookies, and reads the whole body of a redirect that it does not even follow.
+    adapter = session.get_adapter(request.url)
+    with adapter.send(prepared, stream=True, timeout=timeouts) as response:
+        # Leaving this block closes the connection, unless the body was read to its very end. That is what a
+        # 1xx needs: a final answer may follow it (RFC 9110, 15.2), and must not become the next call's.
+        if response.status_code < 200:
+            return None
+        body: bytes = response.raw.read(MAX_BODY + 1)
+        return None if response.raw.length_remaining else body
 
 
 def _request_fields(message: OutboundMessage, tag: str) -> dict[str, Any]:
@@ -113,7 +123,8 @@ def _log_call(answer: Answer, *, tag: str, seconds: float) -> None:
     log.log(level, "message %s %s (%s) in %.0f ms", tag, type(answer).__name__.lower(), known, seconds * 1000)
 
 
-def _session(*, username: str, password: str) -> requests.Session:
+def make_session(*, username: str, password: str) -> requests.Session:
+    """A session for ``exchange``: the environment changes nothing, and nothing is tried again by itself."""
     adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
     adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
     session = requests.Session()

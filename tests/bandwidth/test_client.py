@@ -18,11 +18,9 @@ import pytest
 from receiver.bandwidth.client import BandwidthGateway
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.bandwidth.wire import CERTIFICATE, KEY, Peer, Wire, answer
+from tests.bandwidth.wire import CERTIFICATE, Peer, Script, Serve, Wire, answer, answering
 from tests.samples import load
 
-Script = Callable[[Peer], None]
-Serve = Callable[..., Wire]
 Connect = Callable[..., BandwidthGateway]
 
 TAG = "01hzx3k5-group"
@@ -37,21 +35,6 @@ ACCEPTED = Accepted(message_id="14762070468292kw2fuqty55yp2b2", segment_count=2)
 TIMED_OUT = Unknown(type="timed-out", description="No answer in time; Bandwidth may have the message.")
 NO_ANSWER = Unknown(type="no-answer", description="The connection broke; Bandwidth may have the message.")
 QUICK = {"connect_timeout": 0.3, "read_timeout": 0.5}
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts servers; ``tls=True`` gives one that speaks TLS with a certificate nobody trusts by default."""
-    (tmp_path / "server.pem").write_text(KEY + CERTIFICATE)
-    wires: list[Wire] = []
-
-    def start(script: Script, *, tls: bool = False, accepting: bool = True) -> Wire:
-        wires.append(Wire(script, tls=tmp_path / "server.pem" if tls else None, accepting=accepting))
-        return wires[-1]
-
-    yield start
-    for wire in wires:
-        wire.close()
 
 
 @pytest.fixture
@@ -82,18 +65,6 @@ def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Makes requests trust the test's certificate instead of the public authorities."""
     (tmp_path / "trusted.pem").write_text(CERTIFICATE)
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "trusted.pem"))
-
-
-def answering(*answers: bytes) -> Script:
-    """Reads a request and sends the next answer, until none is left or the client hangs up."""
-    left = list(answers)
-
-    def script(peer: Peer) -> None:
-        while left and peer.read_request():
-            peer.send(left.pop(0))
-        peer.wait_for_hang_up()
-
-    return script
 
 
 def then(ending: Callable[[Peer], object], first: bytes = b"") -> Script:

@@ -46,7 +46,8 @@ class Peer:
                 return b""
             request += piece
         head, _, body = request.partition(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        _, _, length_on = head.lower().partition(b"content-length:")  # which a GET does not have
+        length = int(length_on.split(b"\r\n")[0] or 0)
         while len(body) < length:
             body += self.connection.recv(65536)
         self.wire.requests.append(head + b"\r\n\r\n" + body)
@@ -79,6 +80,9 @@ class Peer:
         """End the connection with a TCP reset instead of an orderly close."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+
+Script = Callable[[Peer], None]
 
 
 class Wire:
@@ -139,7 +143,23 @@ class Wire:
             self._failures.append(error)
 
 
+Serve = Callable[..., Wire]
+"""Starts a server that follows a script."""
+
+
 def answer(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
     """A whole HTTP/1.1 answer; ``length`` is what Content-Length claims, the truth by default."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def answering(*answers: bytes) -> Script:
+    """Reads a request and sends the next answer, until none is left or the client hangs up."""
+    left = list(answers)
+
+    def script(peer: Peer) -> None:
+        while left and peer.read_request():
+            peer.send(left.pop(0))
+        peer.wait_for_hang_up()
+
+    return script

@@ -1,0 +1,195 @@
+"""Asks Bandwidth for its own records of messages: ``GET /messages``. Asking changes nothing, so it is tried again.
+
+Bandwidth keeps them for 14 days, without tag and text, and answers 3,500 requests in 5 minutes to one address
+(dev.bandwidth.com/apis/messaging, "List Messages").
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import requests
+
+from receiver.bandwidth.answers import MAX_BODY, read_answer
+from receiver.bandwidth.client import exchange, make_session, messages_url
+from receiver.bandwidth.records import Record, read_record
+from receiver.bandwidth.wire import Call
+from receiver.core.events import Unreadable
+from receiver.core.messages import Accepted, Refused, Unknown
+from receiver.core.strict_json import DECODER
+from receiver.errors import RecordsUnavailable
+
+SPACING = 0.1
+"""Seconds between two requests: 3,000 in 5 minutes."""
+
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each further try, unless Bandwidth says how long to wait."""
+
+LONGEST_WAIT = 600
+"""Seconds; Bandwidth's limit counts 5 minutes."""
+
+MOST_PAGES = 100
+"""Bandwidth gives away 10,000 rows at most, 100 on a page."""
+
+log = logging.getLogger(__name__)
+
+Row = Record | Unreadable
+
+
+class Clock:
+    """Monotonic seconds, and how they are waited for."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    rows: Sequence[Any]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    sentence: str
+    is_final: bool
+    """Whether the same question would be answered alike."""
+    retry_after: int | None
+    """Seconds, in Bandwidth's word."""
+
+
+class MessageSearch:
+    """Asks one question at a time; the parameters are those of the gateway.
+
+    Every question raises RecordsUnavailable, which says in one sentence what is wrong and what to do.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        account_id: str,
+        username: str,
+        password: str,
+        connect_timeout: float,
+        read_timeout: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self._url = messages_url(api_url, account_id)
+        self._timeouts = (connect_timeout, read_timeout)
+        self._clock = clock or Clock()
+        self._session = make_session(username=username, password=password)
+        self._next_turn = self._clock.now()
+
+    def of_message(self, message_id: str) -> Iterator[Row]:
+        """All rows about one message."""
+        rows = self._rows({"messageId": message_id})
+        return (row for row in rows if isinstance(row, Unreadable) or row.message_id == message_id)
+
+    def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]:
+        """All rows about messages that Bandwidth received in that time from that sender to any of those numbers."""
+        return self._rows(
+            {
+                "sourceTn": sender,
+                "destinationTn": ",".join(recipients),
+                "fromDateTime": _with_milliseconds(since),
+                "toDateTime": _with_milliseconds(until),
+            }
+        )
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        self._session.close()
+
+    def _rows(self, question: dict[str, str]) -> Iterator[Row]:
+        token: str | None = None
+        for _ in range(MOST_PAGES):
+            page = self._page(question | ({"pageToken": token} if token else {}))
+            for row in map(read_record, page.rows):
+                if isinstance(row, Unreadable):
+                    log.warning("message search: a row cannot be read: %s", row.reason)
+                    yield row
+                elif not row.inbound:
+                    yield row
+            token = page.next_token
+            if token is None:
+                return
+        raise RecordsUnavailable("Bandwidth's message search has no end to its pages; try again later.")
+
+    def _page(self, question: dict[str, str]) -> _Page:
+        for pause in (*PAUSES, None):
+            call = self._ask(question)
+            if (page := _read_page(call)) is not None:
+                return page
+            trouble = _read_trouble(call)
+            seconds = max(pause or 0, trouble.retry_after or 0)
+            if pause is None or trouble.is_final or seconds > LONGEST_WAIT:
+                raise RecordsUnavailable(trouble.sentence)
+            log.warning("%s Next try in %d s.", trouble.sentence, seconds)
+            self._clock.wait(seconds)
+        raise AssertionError("unreachable")
+
+    def _ask(self, question: dict[str, str]) -> Call:
+        self._clock.wait(max(0.0, self._next_turn - self._clock.now()))
+        self._next_turn = self._clock.now() + SPACING
+        # A plus sign must be %2B (Bandwidth, "List Messages"), and no space may become one.
+        url = f"{self._url}?{urlencode(question, quote_via=quote, safe=',')}"
+        request = requests.Request("GET", url, headers={"Content-Type": None})
+        call = Call(time.monotonic)
+        call.carry_out(lambda: exchange(self._session, request, timeouts=self._timeouts), seconds=sum(self._timeouts))
+        return call
+
+
+def _with_milliseconds(instant: datetime) -> str:
+    """``2024-01-01T00:00:00.000Z``: any other precision is a 400."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _read_page(call: Call) -> _Page | None:
+    """The page of a 200; None for anything else. Its object may be the only element of an array."""
+    if call.status != 200 or call.body is None or len(call.body) > MAX_BODY:
+        return None
+    try:
+        said = DECODER.decode(call.body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(said, list) and len(said) == 1:
+        said = said[0]
+    rows = said.get("messages") if isinstance(said, dict) else None
+    if not isinstance(rows, list):
+        return None
+    page_info = said.get("pageInfo")
+    token = page_info.get("nextPageToken") if isinstance(page_info, dict) else None
+    return _Page(rows, token if isinstance(token, str) and token else None)
+
+
+_SENTENCES = {
+    200: "this is not the documented JSON, or too long: check BANDWIDTH_API_URL.",
+    401: "check BANDWIDTH_ACCOUNT_ID, BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD.",
+    403: "these credentials may not search messages: ask Bandwidth to allow it.",
+    404: "check BANDWIDTH_API_URL and BANDWIDTH_ACCOUNT_ID.",
+    429: "too many questions came from this address: try again in some minutes.",
+}
+
+
+def _read_trouble(call: Call) -> _Trouble:
+    """What stands in the way of an answer."""
+    answer = read_answer(call)
+    if isinstance(answer, Accepted):
+        answer = Unknown(status=202)
+    status, description = answer.status, answer.description or "try again later."
+    if status is not None:
+        sentence = f"Bandwidth's message search answered {status}: {_SENTENCES.get(status, description)}"
+    elif isinstance(answer, Refused):
+        sentence = f"Bandwidth's message search cannot be reached. {description}"
+    else:
+        sentence = "Bandwidth's message search did not answer in time, or the connection broke: try again later."
+    is_final = status is not None and status // 100 == 4 and status != 429
+    return _Trouble(sentence, is_final, answer.retry_after if isinstance(answer, Refused) else None)
