@@ -103,7 +103,7 @@ def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, Mes
     if (to := wanted.to) is not None:
         return lambda recipient: recipient.recipient == to, replace(wanted, to=None)
     if wanted.complete is False:
-        return lambda recipient: recipient.status.in_(map(_spelled, sorted(OPEN))), replace(wanted, complete=None)
+        return lambda recipient: recipient.status.in_(map(spelled, sorted(OPEN))), replace(wanted, complete=None)
     if (status := wanted.status) is not None:
         return lambda recipient: _shows_status(recipient, status), replace(wanted, status=None)
     return None, wanted
@@ -112,10 +112,10 @@ def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, Mes
 def _shows_status(recipient: type[Recipient], status: RecipientStatus) -> ColumnElement[bool]:
     """In words of the index of all but the delivered, who are nearly all."""
     shows, delivered = recipient.status == status, RecipientStatus.DELIVERED
-    return shows if status is delivered else and_(shows, recipient.status != _spelled(delivered))
+    return shows if status is delivered else and_(shows, recipient.status != spelled(delivered))
 
 
-def _spelled(status: RecipientStatus) -> ColumnElement[str]:
+def spelled(status: RecipientStatus) -> ColumnElement[str]:
     """Not as a parameter: with that SQLite would not know that a partial index serves."""
     return literal(status.value, String, literal_execute=True)
 
@@ -131,7 +131,7 @@ def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnEleme
     if wanted.sender is not None:
         yield Message.sender == wanted.sender
     if wanted.send_status is not None:
-        yield _shows(wanted.send_status, now=now)
+        yield shows(wanted.send_status, now=now)
     if wanted.status is not None:
         yield _has(Recipient, Recipient.status == wanted.status)
     if wanted.complete is not None:
@@ -154,7 +154,7 @@ def _has(model: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(model.message_pk == Message.pk, condition)
 
 
-def _shows(status: SendStatus, *, now: datetime) -> ColumnElement[bool]:
+def shows(status: SendStatus, *, now: datetime) -> ColumnElement[bool]:
     """core.send_status.shown() in SQL."""
     if status is SendStatus.UNKNOWN:
         return or_(Message.send_status == status, lapsed(now))

@@ -56,12 +56,21 @@ class Tally:
 
 
 def record(
-    session: Session, elements: Sequence[Event | Unreadable], *, now: datetime, source: str = "callback"
+    session: Session,
+    elements: Sequence[Event | Unreadable],
+    *,
+    now: datetime,
+    source: str = "callback",
+    waiting: Sequence[Linked] = (),
 ) -> list[Fate]:
-    """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each."""
+    """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each.
+
+    ``waiting`` are events that the caller's bind() linked just now: their statements are merged with the others, so
+    that recipients are locked only once.
+    """
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
     gathered = gather(element for element in elements if isinstance(element, Event))
-    stored = _record_events(session, gathered, now=now, source=source) if gathered else {}
+    stored = _record_events(session, gathered, now=now, source=source, waiting=waiting) if gathered or waiting else {}
     if unreadable:
         _record_unreadable(session, unreadable, now=now)
     new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
@@ -79,20 +88,19 @@ def _fate(gathered: Gathered, row: Row[Any]) -> Fate:
 
 
 def _record_events(
-    session: Session, gathered: Mapping[Identity, Gathered], *, now: datetime, source: str
+    session: Session, gathered: Mapping[Identity, Gathered], *, now: datetime, source: str, waiting: Sequence[Linked]
 ) -> dict[Identity, Row[Any]]:
     in_order = [gathered[identity] for identity in sorted(gathered)]
     rows = [row_of(each, now=now, source=source) for each in in_order]
-    waiting: list[Linked] = []
     # Nearly always all message ids are known, and the tag with which an event is stored is all there is to it.
     stored = {} if any(len(each.tags) > 1 for each in in_order) else upsert_events(session, rows)
     if stored:
         _report_clashes(session, gathered, stored)
     else:
-        waiting = _claim(session, in_order, rows, now=now)
+        waiting = [*waiting, *_claim(session, in_order, rows, now=now)]
         stored = upsert_events(session, rows, anyway=True)
     linked = [_linked(each.event, row) for each in in_order if (row := stored[each.event.identity]).message_pk]
-    merge(session, waiting + linked, accepted=_accepted(stored.values()), now=now)
+    merge(session, [*waiting, *linked], accepted=_accepted(stored.values()), now=now)
     return stored
 
 

@@ -1,0 +1,172 @@
+"""Asks Bandwidth what became of messages that are unknown or overdue, and records its answer as events.
+
+Bandwidth keeps its records for 14 days and without our tag. So a message without a message id is looked for by sender,
+recipients and time, and only what can be no other message is recorded. That nothing is found proves nothing. No
+database connection is held while Bandwidth is asked, and every message is a transaction of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from receiver.bandwidth.records import Record
+from receiver.bandwidth.search import Row
+from receiver.core import times
+from receiver.core.send_status import SendStatus, shown
+from receiver.core.status import RecipientStatus, is_overdue
+from receiver.storage.database import Database, Session
+from receiver.storage.doubts import RECONCILE, has_rival, ids_of_others, record_found, tags_in_doubt
+from receiver.storage.models import Message
+from receiver.storage.reading import message_tagged
+from receiver.storage.recording import record
+
+KEPT = timedelta(days=14)
+"""How long Bandwidth keeps its records."""
+
+MARGIN = timedelta(minutes=1)
+"""How far Bandwidth's clock may differ from ours."""
+
+
+class Search(Protocol):
+    """What asks Bandwidth for its records."""
+
+    def of_message(self, message_id: str) -> Iterator[Row]: ...
+
+    def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]: ...
+
+
+class Outcome(StrEnum):
+    """What asking about a message came to."""
+
+    RECORDED = "recorded"  # Bandwidth's records of it are among its events now
+    NOT_FOUND = "not found"  # Bandwidth has no record that fits, which proves nothing
+    AMBIGUOUS = "ambiguous"  # more than one message may be meant, so nothing was recorded
+    SETTLED = "settled"  # an event came before it was asked about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was learnt about one message."""
+
+    tag: str
+    before: SendStatus
+    """As it was shown."""
+    after: SendStatus
+    outcome: Outcome
+    learnt: str
+    """In a few words."""
+
+
+Learnt = tuple[Outcome, str]
+
+
+def in_doubt(database: Database) -> Sequence[str]:
+    """The tags of the messages to ask about, oldest first."""
+    now = times.now()
+    with database.read() as session:
+        return tags_in_doubt(session, since=now - KEPT, now=now)
+
+
+def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Finding]:
+    """Asks about each of these messages. Raises RecordsUnavailable; what was found by then is recorded."""
+    for tag in tags:
+        message, before = _look_up(database, tag)
+        outcome, learnt = _ask(database, search, message) if _is_in_doubt(message, before) else (Outcome.SETTLED, "")
+        _, after = _look_up(database, tag)
+        yield Finding(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
+
+
+def _look_up(database: Database, tag: str) -> tuple[Message, SendStatus]:
+    with database.read() as session:
+        message = message_tagged(session, tag)
+    assert message is not None  # noqa: S101 - no message is ever deleted
+    return message, shown(SendStatus(message.send_status), deadline=message.deadline, now=times.now())
+
+
+def _is_in_doubt(message: Message, status: SendStatus) -> bool:
+    now = times.now()
+    return status is SendStatus.UNKNOWN or any(
+        is_overdue(RecipientStatus(each.status), send_status=status, overdue_at=message.overdue_at, now=now)
+        for each in message.recipients
+    )
+
+
+def _ask(database: Database, search: Search, message: Message) -> Learnt:
+    if not message.message_ids:
+        return _look_for(database, search, message)
+    ids = [each.message_id for each in message.message_ids]
+    records = [row for message_id in ids for row in search.of_message(message_id) if isinstance(row, Record)]
+    if not records:
+        return Outcome.NOT_FOUND, "no record of its message id"
+    events = [each.event(only_recipient=_only_recipient(message)) for each in records]
+    database.write(lambda session: record(session, events, now=times.now(), source=RECONCILE))
+    return Outcome.RECORDED, _words(records)
+
+
+def _look_for(database: Database, search: Search, message: Message) -> Learnt:
+    """By numbers and time. A candidate is judged by all its rows: those about other numbers were not asked for."""
+    since, until = _window(message)
+    rows = list(search.between(message.sender, [each.recipient for each in message.recipients], since, until))
+    found = {row.message_id for row in rows if isinstance(row, Record)}
+    with database.read() as session:
+        found -= ids_of_others(session, message.pk, found)
+    whole = {message_id: list(search.of_message(message_id)) for message_id in sorted(found)}
+    readable = {message_id: [row for row in whole[message_id] if isinstance(row, Record)] for message_id in whole}
+    candidates = {message_id: records for message_id, records in readable.items() if _fits(records, message)}
+    if not candidates:
+        return Outcome.NOT_FOUND, "no record with its numbers and time"
+    unreadable = sum(not isinstance(row, Record) for some in (rows, *whole.values()) for row in some)
+    if len(candidates) > 1 or unreadable:
+        beside = f", and {unreadable} rows cannot be read" if unreadable else ""
+        return Outcome.AMBIGUOUS, f"may be {' or '.join(candidates)}{beside}"
+    return _record_only(database, message, candidates)
+
+
+def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[Record]]) -> Learnt:
+    """Records the only candidate, unless it may be another message of ours."""
+    [(message_id, records)] = candidates.items()
+    since, until = _window(message)
+    events = [each.event(only_recipient=_only_recipient(message)) for each in records]
+
+    def work(session: Session) -> bool:
+        # Their windows overlap; each has a margin.
+        if has_rival(session, message, since=since - MARGIN, until=until + MARGIN):
+            return False
+        return record_found(session, message.pk, message_id, events, now=times.now())
+
+    if database.write(work):
+        return Outcome.RECORDED, _words(records)
+    return Outcome.AMBIGUOUS, f"{message_id} may be another message to the same numbers"
+
+
+def _window(message: Message) -> tuple[datetime, datetime]:
+    """When Bandwidth received the request, if it did."""
+    submitted_at = message.submitted_at or message.created_at
+    return submitted_at - MARGIN, (message.deadline or submitted_at) + MARGIN
+
+
+def _fits(records: Sequence[Record], message: Message) -> bool:
+    """Whether these rows of one message id can be this message: all its recipients and no other, or one row for the
+    whole group."""
+    recipients = {each.recipient for each in message.recipients}
+    named = {number for each in records for number in each.recipients}
+    counts = {each.recipient_count for each in records}
+    each_has_a_row = named == recipients and counts <= {None, 1, len(recipients)}
+    one_for_all = len(records) == 1 and counts == {len(recipients)} and bool(named) and named <= recipients
+    since, until = _window(message)
+    return (each_has_a_row or one_for_all) and all(
+        each.sender in ("", message.sender) and (each.received_at is None or since <= each.received_at <= until)
+        for each in records
+    )
+
+
+def _only_recipient(message: Message) -> str | None:
+    return message.recipients[0].recipient if len(message.recipients) == 1 else None
+
+
+def _words(records: Sequence[Record]) -> str:
+    count = Counter(each.status for each in records)
+    return ", ".join(f"{number} {status}" for status, number in sorted(count.items()))

@@ -1,0 +1,71 @@
+"""Messages of which it is not known what became of them, and to which of them a message id may belong."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import CompoundSelect, and_, exists, or_, select, union_all
+from sqlalchemy.orm import Session, selectinload
+
+from receiver.core.events import Event
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.storage.linking import bind
+from receiver.storage.models import Message, MessageId, Recipient
+from receiver.storage.reading import OPEN, lapsed, shows, spelled
+from receiver.storage.recording import record
+
+RECONCILE = "reconcile"
+"""The source of an event that we asked Bandwidth for."""
+
+
+def tags_in_doubt(session: Session, *, since: datetime, now: datetime) -> Sequence[str]:
+    """Of the messages sent since then that are shown as unknown, or have a recipient who is overdue; oldest first."""
+    # As a union of three, each by an index.
+    suspects: CompoundSelect[tuple[int]] = union_all(
+        select(Message.pk).where(Message.send_status == SendStatus.UNKNOWN).correlate(None),
+        select(Message.pk).where(lapsed(now)).correlate(None),
+        select(Recipient.message_pk).where(Recipient.status.in_(map(spelled, sorted(OPEN)))),
+    )
+    overdue = and_(Message.send_status == SendStatus.ACCEPTED, Message.overdue_at < now)
+    return session.scalars(
+        select(Message.tag)
+        .where(Message.pk.in_(suspects), Message.submitted_at >= since)
+        .where(or_(shows(SendStatus.UNKNOWN, now=now), overdue))
+        .order_by(Message.tag)
+    ).all()
+
+
+def ids_of_others(session: Session, message_pk: int, message_ids: Collection[str]) -> set[str]:
+    """Those of the message ids that stand for another message of ours."""
+    taken = (MessageId.message_id.in_(message_ids), MessageId.message_pk != message_pk)
+    return set(session.scalars(select(MessageId.message_id).where(*taken)))
+
+
+def has_rival(session: Session, message: Message, *, since: datetime, until: datetime) -> bool:
+    """Whether another message of ours to the same recipients, of which no message id is known, may have been sent while
+    this one was: it was on its way between the two instants, and is not known never to have been sent."""
+    not_sent = and_(Message.send_status == SendStatus.REFUSED, Message.refused_because != RefusedBecause.OPERATOR.value)
+    others = session.scalars(
+        select(Message)
+        .where(Message.sender == message.sender, Message.pk != message.pk)
+        .where(Message.submitted_at <= until, Message.deadline >= since)
+        .where(Message.send_status != SendStatus.QUEUED, ~not_sent)
+        .where(~exists().where(MessageId.message_pk == Message.pk))
+        .options(selectinload(Message.recipients))
+    )
+    return any(_numbers(other) == _numbers(message) for other in others)
+
+
+def record_found(session: Session, message_pk: int, message_id: str, events: Sequence[Event], *, now: datetime) -> bool:
+    """Makes the message id stand for the message and records these events of it; False, and nothing is recorded, if
+    that id stands for another message by now, or the message has another id."""
+    bound = or_(MessageId.message_id == message_id, MessageId.message_pk == message_pk)
+    for row in session.scalars(select(MessageId).where(bound)):
+        if row.message_id != message_id or row.message_pk not in (None, message_pk):
+            return False
+    waiting = bind(session, [(message_id, message_pk)], answered=False, now=now)
+    record(session, events, now=now, source=RECONCILE, waiting=waiting)
+    return True
+
+
+def _numbers(message: Message) -> set[str]:
+    return {each.recipient for each in message.recipients}
