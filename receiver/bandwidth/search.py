@@ -35,6 +35,9 @@ LONGEST_WAIT = 600
 MOST_PAGES = 100
 """Bandwidth gives away 10,000 rows at most, 100 on a page."""
 
+SHORTEST_FRAGMENT = 5
+"""Characters: a shorter sender may not be asked for."""
+
 log = logging.getLogger(__name__)
 
 Row = Record | Unreadable
@@ -94,10 +97,12 @@ class MessageSearch:
         return (row for row in rows if isinstance(row, Unreadable) or row.message_id == message_id)
 
     def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]:
-        """All rows about messages that Bandwidth received in that time from that sender to any of those numbers."""
+        """All rows about messages that Bandwidth received in that time from that sender to any of those numbers, and
+        perhaps some from others."""
+        by_sender = {"sourceTn": sender} if len(sender) >= SHORTEST_FRAGMENT else {}
         return self._rows(
-            {
-                "sourceTn": sender,
+            by_sender
+            | {
                 "destinationTn": ",".join(recipients),
                 "fromDateTime": _with_milliseconds(since),
                 "toDateTime": _with_milliseconds(until),

@@ -1,13 +1,47 @@
 """Commands about messages whose fate is not known: ask Bandwidth, or let a person decide."""
 
 import getpass
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import click
+from rich.progress import Progress
 
-from receiver import config, reporting, resolving, terminal
-from receiver.cli.base import demand_schema, main, out, said_in_one_sentence
+from receiver import config, reconciling, reporting, resolving, terminal
+from receiver.app import make_search
+from receiver.cli.base import demand_schema, err, main, out, said_in_one_sentence
 from receiver.core.send_status import SendStatus
+from receiver.reconciling import Finding, Outcome
 from receiver.storage.database import Database
+
+
+@main.command()
+@said_in_one_sentence
+def reconcile() -> None:
+    """Ask Bandwidth what became of messages that are unknown or overdue. Exits 1 if it could not be asked."""
+    settings = config.read_settings(sending=True)
+    found: list[Finding] = []
+    with Database(settings.database_url) as database:
+        demand_schema(database)
+        tags = reconciling.in_doubt(database)
+        try:
+            for each in _with_progress(reconciling.reconcile(database, make_search(settings), tags), total=len(tags)):
+                found.append(each)
+        finally:  # what was found before an error is recorded, and shown
+            _show_findings(found)
+
+
+def _with_progress(findings: Iterator[Finding], *, total: int) -> Iterator[Finding]:
+    with Progress(console=err) as progress:
+        yield from progress.track(findings, total=total, description="messages")
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    rows = [(each.tag, f"{each.before} -> {each.after}", each.outcome, each.learnt) for each in findings]
+    if rows:
+        terminal.show_rows(out, ("tag", "send status", "outcome", "what Bandwidth says"), rows)
+    count = Counter(each.outcome for each in findings)
+    out.print(f"{len(rows)} messages asked about: " + ", ".join(f"{count[each]} {each}" for each in Outcome))
 
 
 def _login_name() -> str:

@@ -110,6 +110,14 @@ def test_by_numbers_and_time_as_bandwidth_wants_them_written(serve: Serve, ask: 
     ]
 
 
+def test_a_sender_too_short_to_be_asked_for_is_left_out(serve: Serve, ask: Ask) -> None:
+    wire = serve(answering(page()))
+
+    assert list(ask(wire).between("BANK", [ALICE], SINCE, UNTIL)) == []
+
+    assert "sourceTn" not in questions(wire)[0]
+
+
 def test_a_request_has_credentials_in_utf_8_and_neither_a_proxy_nor_a_body(
     serve: Serve, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
