@@ -97,3 +97,7 @@ class NotResolvable(ReceiverError):
 
 class RecordsUnavailable(ReceiverError):
     """Bandwidth's own record of messages cannot be read."""
+
+
+class QuestionRefused(RecordsUnavailable):
+    """Bandwidth's message search refuses this question; it may answer others."""

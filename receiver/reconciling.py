@@ -17,14 +17,15 @@ from receiver.bandwidth.search import Row
 from receiver.core import times
 from receiver.core.send_status import SendStatus, shown
 from receiver.core.status import RecipientStatus, is_overdue
+from receiver.errors import QuestionRefused
 from receiver.storage.database import Database, Session
 from receiver.storage.doubts import RECONCILE, has_rival, ids_of_others, record_found, tags_in_doubt
 from receiver.storage.models import Message
 from receiver.storage.reading import message_tagged
 from receiver.storage.recording import record
 
-KEPT = timedelta(days=14)
-"""How long Bandwidth keeps its records."""
+KEPT = timedelta(days=14) - timedelta(hours=1)
+"""How long Bandwidth keeps its records; an hour less, because older times are refused and asking takes a while."""
 
 MARGIN = timedelta(minutes=1)
 """How far Bandwidth's clock may differ from ours."""
@@ -45,6 +46,7 @@ class Outcome(StrEnum):
     NOT_FOUND = "not found"  # Bandwidth has no record that fits, which proves nothing
     AMBIGUOUS = "ambiguous"  # more than one message may be meant, so nothing was recorded
     SETTLED = "settled"  # an event came before it was asked about
+    REFUSED = "refused"  # Bandwidth refuses the question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,12 @@ def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterat
     """Asks about each of these messages. Raises RecordsUnavailable; what was found by then is recorded."""
     for tag in tags:
         message, before = _look_up(database, tag)
-        outcome, learnt = _ask(database, search, message) if _is_in_doubt(message, before) else (Outcome.SETTLED, "")
+        try:
+            outcome, learnt = (
+                _ask(database, search, message) if _is_in_doubt(message, before) else (Outcome.SETTLED, "")
+            )
+        except QuestionRefused as error:  # others may be answered
+            outcome, learnt = Outcome.REFUSED, str(error)
         _, after = _look_up(database, tag)
         yield Finding(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
 

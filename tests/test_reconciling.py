@@ -12,7 +12,7 @@ from receiver.bandwidth.search import Row
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
-from receiver.errors import RecordsUnavailable
+from receiver.errors import QuestionRefused, RecordsUnavailable
 from receiver.reconciling import Outcome
 from receiver.storage.database import Database
 from tests.bandwidth.test_records import make_row
@@ -388,6 +388,22 @@ def test_no_connection_is_held_while_bandwidth_is_asked(postgres: Database) -> N
     reconcile(postgres, Watching(*rows(ALICE)))
 
     assert held == [0, 0]
+
+
+def test_a_question_that_bandwidth_refuses_does_not_stop_the_others(database: Database) -> None:
+    refused, _ = store_message(database, ALICE, answer=TIMED_OUT)
+    tag, _ = store_message(database, BOB, answer=TIMED_OUT)
+
+    class Refusing(FakeBandwidth):
+        def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]:
+            if ALICE in recipients:
+                raise QuestionRefused("A date is wrong.")
+            return super().between(sender, recipients, since, until)
+
+    found = reconcile(database, Refusing(*rows(ALICE), *rows(BOB, messageId="two")))
+
+    assert (found[refused].outcome, found[refused].learnt) == (Outcome.REFUSED, "A date is wrong.")
+    assert found[tag].outcome is Outcome.RECORDED
 
 
 def test_what_was_found_before_bandwidth_fell_silent_is_recorded(database: Database) -> None:

@@ -21,7 +21,7 @@ from receiver.bandwidth.wire import Call
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.strict_json import DECODER
-from receiver.errors import RecordsUnavailable
+from receiver.errors import QuestionRefused, RecordsUnavailable
 
 SPACING = 0.1
 """Seconds between two requests: 3,000 in 5 minutes."""
@@ -61,17 +61,22 @@ class _Page:
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
+    status: int | None
     sentence: str
-    is_final: bool
-    """Whether the same question would be answered alike."""
     retry_after: int | None
     """Seconds, in Bandwidth's word."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same question would be answered alike."""
+        return self.status is not None and self.status // 100 == 4 and self.status != 429
 
 
 class MessageSearch:
     """Asks one question at a time; the parameters are those of the gateway.
 
-    Every question raises RecordsUnavailable, which says in one sentence what is wrong and what to do.
+    Every question raises RecordsUnavailable, which says in one sentence what is wrong and what to do; it is a
+    QuestionRefused if only this question is wrong.
     """
 
     def __init__(
@@ -136,7 +141,7 @@ class MessageSearch:
             trouble = _read_trouble(call)
             seconds = max(pause or 0, trouble.retry_after or 0)
             if pause is None or trouble.is_final or seconds > LONGEST_WAIT:
-                raise RecordsUnavailable(trouble.sentence)
+                raise (QuestionRefused if trouble.status == 400 else RecordsUnavailable)(trouble.sentence)
             log.warning("%s Next try in %d s.", trouble.sentence, seconds)
             self._clock.wait(seconds)
         raise AssertionError("unreachable")
@@ -196,5 +201,4 @@ def _read_trouble(call: Call) -> _Trouble:
         sentence = f"Bandwidth's message search cannot be reached. {description}"
     else:
         sentence = "Bandwidth's message search did not answer in time, or the connection broke: try again later."
-    is_final = status is not None and status // 100 == 4 and status != 429
-    return _Trouble(sentence, is_final, answer.retry_after if isinstance(answer, Refused) else None)
+    return _Trouble(status, sentence, answer.retry_after if isinstance(answer, Refused) else None)

@@ -1,6 +1,7 @@
 """Commands about messages whose fate is not known: ask Bandwidth, or let a person decide."""
 
 import getpass
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +10,7 @@ from rich.progress import Progress
 
 from receiver import config, reconciling, reporting, resolving, terminal
 from receiver.app import make_search
-from receiver.cli.base import demand_schema, err, main, out, said_in_one_sentence
+from receiver.cli.base import EXIT_WRONG, demand_schema, err, main, out, said_in_one_sentence
 from receiver.core.send_status import SendStatus
 from receiver.reconciling import Finding, Outcome
 from receiver.storage.database import Database
@@ -29,6 +30,8 @@ def reconcile() -> None:
                 found.append(each)
         finally:  # what was found before an error is recorded, and shown
             _show_findings(found)
+    if any(each.outcome is Outcome.REFUSED for each in found):
+        sys.exit(EXIT_WRONG)
 
 
 def _with_progress(findings: Iterator[Finding], *, total: int) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import pytest
 from receiver.bandwidth.records import Record
 from receiver.bandwidth.search import LONGEST_WAIT, SPACING, Clock, MessageSearch
 from receiver.core.events import Unreadable
-from receiver.errors import RecordsUnavailable
+from receiver.errors import QuestionRefused, RecordsUnavailable
 from tests.bandwidth.test_records import make_row
 from tests.bandwidth.wire import Peer, Serve, Wire, answer, answering
 from tests.builders import ALICE, BOB, MESSAGE_ID, SENDER
@@ -260,6 +260,7 @@ def test_a_refusal_is_one_sentence_that_says_what_to_do(
     assert words in str(refusal.value)
     assert len(wire.requests) == requests
     assert "s3cret" not in str(refusal.value)
+    assert isinstance(refusal.value, QuestionRefused) is (status == 400)
 
 
 def test_a_wait_that_is_too_long_is_not_begun(serve: Serve, ask: Ask, clock: CountingClock) -> None:

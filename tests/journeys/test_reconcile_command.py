@@ -16,8 +16,7 @@ from tests.journeys.conftest import select
 from tests.processes import environment, invoke, run, wait_for
 
 INVALID = "+12005554404"
-SILENT = "+12005660000"
-"""Numbers whose fate the simulator knows: failed, and accepted without an event."""
+"""The simulator lets it fail."""
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_an_unknown_message_is_found_in_bandwidths_record(
 
     first = invoke("reconcile", environment=settings)
     assert (first.exit_code, _words(first.stdout, tag)[1:5]) == (0, ["unknown", "->", "accepted", "recorded"])
-    assert "1 messages asked about: 1 recorded, 0 not found, 0 ambiguous, 0 settled" in first.stdout
+    assert "1 messages asked about: 1 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused" in first.stdout
     wait_for(found, "nothing to be in doubt any more")
     [[message_id]] = select(database_url, "SELECT message_id FROM support_messages WHERE tag = ?", tag)
     assert message_id == bandwidth.messages[-1].id
@@ -78,6 +77,18 @@ def test_an_overdue_recipient_is_learnt_of(database_url: str, bandwidth: Simulat
     assert "0 messages asked about" in invoke("reconcile", environment=settings).stdout
 
 
+def test_bandwidth_s_limit_makes_it_wait_and_loses_nothing(sqlite_url: str) -> None:
+    with Simulator(SimulatorOptions(username="user", password="secret", searches=3, search_seconds=1)) as bandwidth:
+        settings = environment(sqlite_url, bandwidth_api_url=bandwidth.url)
+        bandwidth.switches = Switches(request=RequestFate.DROP_AFTER)
+        for number in (ALICE, BOB, INVALID):
+            _send(settings, number)
+
+        result = invoke("reconcile", environment=settings)
+
+    assert (result.exit_code, "3 messages asked about: 3 recorded" in result.stdout) == (0, True)
+
+
 def test_what_bandwidth_never_accepted_stays_unknown(database_url: str, bandwidth: Simulator) -> None:
     settings = environment(database_url, bandwidth_api_url=bandwidth.url)
     bandwidth.switches = Switches(request=RequestFate.DROP_BEFORE)
@@ -96,7 +107,7 @@ def test_two_messages_that_cannot_be_told_apart_are_ambiguous(database_url: str,
     result = invoke("reconcile", environment=settings)
 
     assert result.exit_code == 0
-    assert "2 messages asked about: 0 recorded, 0 not found, 2 ambiguous, 0 settled" in result.stdout
+    assert "2 messages asked about: 0 recorded, 0 not found, 2 ambiguous, 0 settled, 0 refused" in result.stdout
     for tag in tags:
         assert _words(result.stdout, tag)[1:5] == ["unknown", "->", "unknown", "ambiguous"]
     assert all(message.id in result.stdout.replace("\n", "") for message in bandwidth.messages)
@@ -133,7 +144,7 @@ def test_with_nothing_in_doubt_bandwidth_is_not_asked(sqlite_url: str, tmp_path:
 
     assert (ended.returncode, ended.stdout) == (
         0,
-        "0 messages asked about: 0 recorded, 0 not found, 0 ambiguous, 0 settled\n",
+        "0 messages asked about: 0 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused\n",
     )
 
 
