@@ -65,11 +65,12 @@ class Finding:
 Learnt = tuple[Outcome, str]
 
 
-def in_doubt(database: Database) -> Sequence[str]:
-    """The tags of the messages to ask about, oldest first."""
+def in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
+    """The tags of the messages to ask about, oldest first. ``overdue_after`` is how long after it was sent a message
+    becomes overdue: younger recipients, of whom a long queue has very many, are not looked at."""
     now = times.now()
     with database.read() as session:
-        return tags_in_doubt(session, since=now - KEPT, now=now)
+        return tags_in_doubt(session, since=now - KEPT, open_before=now - overdue_after, now=now)
 
 
 def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def reconcile() -> None:
     found: list[Finding] = []
     with Database(settings.database_url) as database:
         demand_schema(database)
-        tags = reconciling.in_doubt(database)
+        tags = reconciling.in_doubt(database, overdue_after=settings.overdue_after)
         try:
             for each in _with_progress(reconciling.reconcile(database, make_search(settings), tags), total=len(tags)):
                 found.append(each)

@@ -17,13 +17,18 @@ RECONCILE = "reconcile"
 """The source of an event that we asked Bandwidth for."""
 
 
-def tags_in_doubt(session: Session, *, since: datetime, now: datetime) -> Sequence[str]:
-    """Of the messages sent since then that are shown as unknown, or have a recipient who is overdue; oldest first."""
+def tags_in_doubt(session: Session, *, since: datetime, open_before: datetime, now: datetime) -> Sequence[str]:
+    """Of the messages sent since then that are shown as unknown, or have a recipient who is overdue; oldest first.
+
+    Nobody is overdue whose message was created after ``open_before``.
+    """
     # As a union of three, each by an index.
     suspects: CompoundSelect[tuple[int]] = union_all(
         select(Message.pk).where(Message.send_status == SendStatus.UNKNOWN).correlate(None),
         select(Message.pk).where(lapsed(now)).correlate(None),
-        select(Recipient.message_pk).where(Recipient.status.in_(map(spelled, sorted(OPEN)))),
+        select(Recipient.message_pk).where(
+            Recipient.status.in_(map(spelled, sorted(OPEN))), Recipient.created_at <= open_before
+        ),
     )
     overdue = and_(Message.send_status == SendStatus.ACCEPTED, Message.overdue_at < now)
     return session.scalars(
