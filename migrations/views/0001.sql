@@ -23,6 +23,7 @@ SELECT
     m.error_status,
     m.error_type,
     m.error_description,
+    m.error_fields,
     m.created_at,
     m.submitted_at,
     ${latest}(

@@ -12,7 +12,8 @@ def assert_views_agree(database: Database, tag: str) -> None:
     report = reporting.message(database, tag)
     [row] = view(database, "support_messages", tag=tag)
     error = report.error
-    assert row | {"media": json.loads(row["media"])} == {
+    decoded = {"media": json.loads(row["media"]), "error_fields": json.loads(row["error_fields"] or "[]")}
+    assert row | decoded == {
         "tag": report.tag,
         "reference": report.reference,
         "message_id": report.message_id,
@@ -30,6 +31,7 @@ def assert_views_agree(database: Database, tag: str) -> None:
         "error_status": error and error.status,
         "error_type": error and error.type,
         "error_description": error and error.description,
+        "error_fields": [[each.field_name, each.description] for each in error.field_errors] if error else [],
         "created_at": report.created_at,
         "submitted_at": report.submitted_at,
         "updated_at": report.updated_at,

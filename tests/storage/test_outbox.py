@@ -19,7 +19,11 @@ from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view
 
 BAD_REQUEST = Refused(
-    because=RefusedBecause.BANDWIDTH, status=400, type="request-validation", description="No such to."
+    because=RefusedBecause.BANDWIDTH,
+    status=400,
+    type="request-validation",
+    description="No such to.",
+    field_errors=(("to", "'+1' must be replaced"), ("from", "is not yours")),
 )
 UNREACHABLE = Refused(because=RefusedBecause.UNREACHABLE, description="Connection refused.")
 TOO_MANY = Refused(because=RefusedBecause.RATE_LIMITED, status=429, type="too-many", description="Slower.")

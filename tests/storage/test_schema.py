@@ -20,7 +20,8 @@ NAMES = r"(?P<table>\w+?)_(?:(?P<columns>\w+)_)?(?P<kind>primary_key|foreign_key
 
 SUPPORT_COLUMNS = {
     "support_messages": "tag reference message_id message_ids sent_twice application_id sender text media priority"
-    " expiration segment_count send_status refused_because error_status error_type error_description created_at"
+    " expiration segment_count send_status refused_because error_status error_type error_description"
+    " error_fields created_at"
     " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete",
     "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
     " invalid_recipient overdue occurred_at updated_at",
