@@ -101,8 +101,7 @@ class Sending:
 
         def work(session: Session) -> Submission:
             (tag,) = _add_queued(session, [(message, key)])
-            # In this transaction: whoever cannot read what was stored would believe that it was not.
-            return Submission(tag=tag, stored=message_tagged(session, tag))
+            return _submission(session, tag)
 
         try:
             return self.database.write(work)
@@ -224,24 +223,28 @@ class Sending:
         return Submission(tag=tag, stored=self.store_answer(tag, answer, work), retry_after=retry_after)
 
     def _again(self, stored: Message) -> Submission:
-        """Another attempt of a refused message, unless another request is quicker."""
+        """Another attempt of a refused message, unless another request is quicker, or it has no turn."""
         message = outbox.outbound(stored)
 
-        def begin(session: Session) -> bool:
+        def begin(session: Session) -> Submission | bool:
             now = times.now()
-            then = self.attempt(now)
-            return outbox.begin_again(session, stored.pk, attempt=stored.attempt, then=then, now=now)
+            begun = outbox.begin_again(session, stored, then=self.attempt(now), now=now)
+            return begun or _submission(session, stored.tag)
 
-        if not self._in_turn(message, begin):
-            return Submission(tag=stored.tag, stored=self._stored(stored.tag))
+        try:
+            begun = self._in_turn(message, begin)
+        except TooFast as error:  # it is what it was, and that is known
+            return Submission(tag=stored.tag, stored=stored, retry_after=error.retry_after)
+        if isinstance(begun, Submission):
+            return begun
         return self._carry_out(message, stored.tag, stored.pk, attempt=stored.attempt + 1)
 
     def _queue_again(self, stored: Message) -> Submission:
-        now = times.now()
-        self.database.write(
-            lambda session: outbox.begin_again(session, stored.pk, attempt=stored.attempt, then=None, now=now)
-        )
-        return Submission(tag=stored.tag, stored=self._stored(stored.tag))
+        def work(session: Session) -> Submission:
+            outbox.begin_again(session, stored, then=None, now=times.now())
+            return _submission(session, stored.tag)
+
+        return self.database.write(work)
 
     def _of_the_other(self, key: IdempotencyKey | None, *, at_once: bool) -> Submission:
         """The same key came twice at the same time, and the other request was stored first."""
@@ -249,10 +252,6 @@ class Sending:
         if other is None:  # it is gone again: that takes a key of seven days ago
             raise StorageUnavailable
         return other
-
-    def _stored(self, tag: str) -> Message | None:
-        with self.database.read() as session:
-            return message_tagged(session, tag)
 
 
 def tidy(database: Database) -> int:
@@ -272,6 +271,12 @@ def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, Idempo
     if keys:
         idempotency.add_keys(session, keys, now=now)
     return tags
+
+
+def _submission(session: Session, tag: str) -> Submission:
+    """What became of it, read in the transaction that did it: once that is committed nothing may fail any more."""
+    session.expire_all()
+    return Submission(tag=tag, stored=message_tagged(session, tag))
 
 
 def _is_to_be_sent_again(stored: Message) -> bool:

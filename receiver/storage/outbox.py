@@ -113,23 +113,29 @@ def outbound(row: Message) -> OutboundMessage:
     )
 
 
-def begin_again(session: Session, message_pk: int, *, attempt: int, then: Attempt | None, now: datetime) -> bool:
-    """Makes a refused message submitting, or queued if there is no attempt yet; ``attempt`` was its last one.
+def begin_again(session: Session, stored: Message, *, then: Attempt | None, now: datetime) -> bool:
+    """Makes a refused message submitting, or queued if there is no attempt yet; ``stored`` is what was read of it.
 
-    False if somebody else was quicker. Only for what is known not to have been sent.
+    False if somebody else was quicker: has begun another attempt, or queued and then cancelled it, which leaves the
+    attempt as it was but not the reason. Only for what is known not to have been sent.
     """
-    this = (Message.pk == message_pk) & (Message.attempt == attempt) & (Message.send_status == SendStatus.REFUSED)
+    this = (Message.pk == stored.pk) & (Message.attempt == stored.attempt)
+    this &= (Message.send_status == SendStatus.REFUSED) & (Message.refused_because == stored.refused_because)
     queued = {"send_status": SendStatus.QUEUED, "failures": 0, "claimable_at": now, "updated_at": now}
-    columns = queued if then is None else then.columns() | {"attempt": attempt + 1}
+    columns = queued if then is None else then.columns() | {"attempt": stored.attempt + 1}
     begun = change(session, this, **NO_ERROR | columns)
     if begun:
-        show_unsaid(session, message_pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
+        show_unsaid(session, stored.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
     return bool(begun)
 
 
 def record_answer(session: Session, message_pk: int, *, attempt: int, answer: Answer, now: datetime) -> None:
-    """Stores how the request ended. An event that proved acceptance meanwhile outweighs any other answer."""
+    """Stores how the request ended. An event that proved acceptance meanwhile outweighs any other answer.
+
+    May be done again when nobody can tell whether it was committed: what is queued has left this attempt behind.
+    """
     this_attempt = (Message.pk == message_pk) & (Message.attempt == attempt)
+    this_attempt &= Message.send_status != SendStatus.QUEUED
     if isinstance(answer, Accepted):
         waiting: list[Linked] = []
         if answer.message_id is not None:
