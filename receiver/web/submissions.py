@@ -11,7 +11,7 @@ from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus
-from receiver.errors import FieldErrors, InvalidFields
+from receiver.errors import FieldErrors, InvalidFields, NotJSON
 from receiver.reporting import MessageReport
 from receiver.sending import QUEUE_SECONDS, Submission
 from receiver.web.answers import MessageSchema
@@ -55,16 +55,22 @@ def cancel(tag: str) -> Response:
 
 
 def _prefers_async(prefer: str) -> bool:
-    """RFC 7240, section 4.1: tokens separated by commas, each perhaps with parameters."""
-    return any(each.partition(";")[0].strip().lower() == "respond-async" for each in parse_list_header(prefer))
+    """RFC 7240, section 4.1: tokens separated by commas, each perhaps with parameters; an empty value is none."""
+    preferences = (each.partition(";")[0].partition("=") for each in parse_list_header(prefer))
+    return any(
+        name.strip().lower() == "respond-async" and value.strip() in ("", '""') for name, _, value in preferences
+    )
 
 
 def _idempotency_key(asked: Any) -> IdempotencyKey | None:
     given = request.headers.get(KEY)
     if given is None:
         return None
-    expires_at = times.now() + KEY_KEPT
-    return IdempotencyKey(api_key=caller(), key=_read_key(given), sha256=fingerprint(asked), expires_at=expires_at)
+    key, expires_at = _read_key(given), times.now() + KEY_KEPT
+    try:
+        return IdempotencyKey(api_key=caller(), key=key, sha256=fingerprint(asked), expires_at=expires_at)
+    except RecursionError as error:  # writing JSON reaches a little less deep than reading it
+        raise NotJSON("The body is nested too deeply.") from error
 
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
@@ -109,7 +115,7 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
         case RefusedBecause.RATE_LIMITED:
             return problem(429, detail, headers=_after(QUEUE_SECONDS if retry_after is None else retry_after), **state)
         case RefusedBecause.UNREACHABLE:
-            return problem(503, detail, **state)
+            return problem(503, detail, headers=_after(retry_after), **state)
         case RefusedBecause.EXPIRED:
             return problem(422, detail, errors={"expiration": ["Has passed."]}, **state)
         case RefusedBecause.CANCELLED | RefusedBecause.OPERATOR:
@@ -117,15 +123,15 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
     status = message.error.status if message.error else None
     if status == 400:
         return problem(422, detail, errors=_field_errors(message), **state)
-    return problem(503 if status == NEITHER_SENT_NOR_BILLED else 502, detail, **state)
+    return problem(503 if status == NEITHER_SENT_NOR_BILLED else 502, detail, headers=_after(retry_after), **state)
 
 
 def _state(message: MessageReport) -> dict[str, Any]:
     return {"tag": message.tag, "sendStatus": message.send_status}
 
 
-def _after(seconds: int) -> dict[str, str]:
-    return {"Retry-After": str(seconds)}
+def _after(seconds: int | None) -> dict[str, str]:
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def _field_errors(message: MessageReport) -> FieldErrors:
