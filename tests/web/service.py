@@ -17,6 +17,10 @@ from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, CAROL, FakeGatewa
 
 CALLBACKS, MESSAGES = "/callbacks/bandwidth", "/messages"
 
+Headers = dict[str, str]
+ONCE: Headers = {"Idempotency-Key": '"once"'}
+LATER: Headers = {"Prefer": "respond-async"}
+
 
 class Service:
     """One application with a gateway that answers what it is told, called over HTTP."""
@@ -38,12 +42,15 @@ class Service:
         headers = request.pop("headers", {}) | ({"Authorization": f"Bearer {key}"} if key else {})
         return self.app.test_client().open(path, method=method, headers=headers, **request)
 
-    def send(self, *, key: str | None = API_KEY, **fields: Any) -> TestResponse:
+    def send(self, *, key: str | None = API_KEY, headers: Headers | None = None, **fields: Any) -> TestResponse:
         """POST /messages: a text to Alice, but for the fields given."""
-        return self.post_message(json.dumps({"to": [ALICE], "text": "Lunch is at noon."} | fields), key=key)
+        body = json.dumps({"to": [ALICE], "text": "Lunch is at noon."} | fields)
+        return self.post_message(body, key=key, headers=headers)
 
-    def post_message(self, body: str | bytes, *, key: str | None = API_KEY) -> TestResponse:
-        return self.call("POST", MESSAGES, key=key, data=body)
+    def post_message(
+        self, body: str | bytes, *, key: str | None = API_KEY, headers: Headers | None = None
+    ) -> TestResponse:
+        return self.call("POST", MESSAGES, key=key, data=body, headers=headers or {})
 
     def callback(self, *elements: Any) -> TestResponse:
         """A callback with these elements, as Bandwidth sends it the second time: with credentials."""

@@ -86,15 +86,3 @@ def test_a_chunked_body_over_the_limit_is_too_large_and_never_cut_off(shared_ser
     assert post(body + b" " * (60_000 - len(body))).status_code in (200, 202)
     assert is_problem(post(body + b" " * (60_001 - len(body))), 413)
     assert is_problem(post(body + b" " * 200_000), 413)
-
-
-def test_an_idempotency_key_is_never_taken_without_keeping_its_promise(sqlite_service: Service) -> None:
-    body = b'{"to": ["+19195550101"], "text": "x"}'
-
-    answers = [
-        sqlite_service.call("POST", "/messages", data=body, headers={"Idempotency-Key": "lunch-1"}) for _ in range(2)
-    ]
-
-    accepted = [answer.get_json()["tag"] for answer in answers if answer.status_code == 202]
-    assert len(sqlite_service.gateway.sent) == len(set(accepted)) <= 1
-    assert accepted or all(wrong_fields(answer) == ["Idempotency-Key"] for answer in answers)
