@@ -180,11 +180,12 @@ class Api:
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         if "auth" not in options:
-            options["headers"] = {"Authorization": f"Bearer {API_KEY}"}
+            options["headers"] = options.get("headers", {}) | {"Authorization": f"Bearer {API_KEY}"}
         return self._session.request(method, self.url + path, timeout=PATIENCE, **options)
 
-    def send(self, *to: str, **fields: Any) -> requests.Response:
-        return self.call("POST", "/messages", json={"to": list(to), "text": "Lunch is at noon."} | fields)
+    def send(self, *to: str, headers: dict[str, str] | None = None, **fields: Any) -> requests.Response:
+        body = {"to": list(to), "text": "Lunch is at noon."} | fields
+        return self.call("POST", "/messages", json=body, headers=headers or {})
 
     def get(self, path: str, **query: str) -> Any:
         answer = self.call("GET", path, params=query)
