@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from receiver.core import times
 from receiver.core.messages import Answer, Refused
@@ -22,6 +23,7 @@ from receiver.errors import StorageUnavailable, place
 from receiver.sending import Sending, tidy
 from receiver.storage import outbox, pacing, queue
 from receiver.storage.database import Session
+from receiver.storage.outbox import Attempt
 from receiver.storage.queue import Claimed
 
 log = logging.getLogger(__name__)
@@ -36,14 +38,6 @@ AFTER_ERROR_SECONDS = 1
 
 FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
 """Seconds between two attempts of a worker while Bandwidth cannot be reached."""
-
-
-NOT_CALLED = Refused(
-    because=RefusedBecause.UNREACHABLE,
-    type="database-unavailable",
-    description="The database did not answer, so Bandwidth was not called.",
-)
-"""Whether the commit of ``submitting`` was done, a lost connection does not tell; that nothing was sent is certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +104,7 @@ class Worker:
 
     def _send_next(self) -> None:
         claimed = self._next()
-        if claimed is None:
-            return
-        try:
-            begun = self._begin(claimed)
-        except StorageUnavailable:
-            self._store(claimed, NOT_CALLED)
-            raise
-        if begun:
+        if claimed is not None and self._begin(claimed):
             with self._under_way:
                 answer = self._sending.call(claimed.message, tag=claimed.tag)
             self._store(claimed, answer)
@@ -141,25 +128,36 @@ class Worker:
 
     def _begin(self, claimed: Claimed) -> bool:
         """Whether the message is submitting now, and is to be sent."""
-        write = self._sending.database.write
-        start = write(lambda session: self._start(session, claimed))
+        start = self._write(claimed, self._start)
         if start.turn_in is not None:
             if self._stopping.wait(start.turn_in):
+                write = self._sending.database.write
                 write(lambda session: queue.give_back(session, [claimed], claimable_at=times.now()))
                 return False
-            start = write(lambda session: self._submit(session, claimed))
+            start = self._write(claimed, self._submit)
         if start.hold is not None:
             self._hold(start.hold)
         return start.submitted
 
-    def _start(self, session: Session, claimed: Claimed) -> _Start:
+    def _write(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Start]) -> _Start:
+        """What ``work`` returns; undone if nobody can tell whether it was committed, because nothing was sent yet."""
+        attempt = self._sending.attempt(times.now(), wait=self._sending.gateway.timeout)
+        try:
+            return self._sending.database.write(lambda session: work(session, claimed, attempt))
+        except StorageUnavailable:
+            not_called = Refused(because=RefusedBecause.UNREACHABLE)
+            undo = partial(queue.take_back, claimed=claimed, attempt=attempt)
+            self._sending.store_answer(claimed.tag, not_called, undo)
+            raise
+
+    def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         message, rates = claimed.message, self._sending.rates
         if message.expiration is not None and message.expiration <= times.now():
             queue.expire(session, claimed, now=times.now())
             return _Start()
         turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units)
         if turn.is_taken and turn.wait <= timedelta(0):
-            return self._submit(session, claimed)
+            return self._submit(session, claimed, attempt)
         if turn.is_taken:
             return _Start(turn_in=turn.wait.total_seconds())
         wait = timedelta(0)
@@ -168,8 +166,7 @@ class Worker:
         queue.give_back(session, [claimed], claimable_at=times.now() + wait)
         return _Start(hold=None if turn.is_senders else turn.ask_again_in)
 
-    def _submit(self, session: Session, claimed: Claimed) -> _Start:
-        attempt = self._sending.attempt(times.now(), wait=self._sending.gateway.timeout)
+    def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         return _Start(submitted=queue.submit(session, claimed, attempt))
 
     def _store(self, claimed: Claimed, answer: Answer) -> None:

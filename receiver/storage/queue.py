@@ -72,6 +72,17 @@ def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
     return bool(change(session, claimed.still, **columns, attempt=claimed.attempt + 1))
 
 
+def take_back(session: Session, claimed: Claimed, attempt: Attempt) -> None:
+    """Undoes submit(), for whoever cannot tell whether it was committed; nothing must have been sent.
+
+    Another worker may have claimed the message meanwhile and be sending it, as the same attempt by its number; only
+    its time tells them apart.
+    """
+    own = (Message.pk == claimed.pk) & (Message.attempt == claimed.attempt + 1) & (Message.submitted_at == attempt.at)
+    submitting = own & (Message.send_status == SendStatus.SUBMITTING)
+    change(session, submitting, send_status=SendStatus.QUEUED, claimable_at=attempt.at, updated_at=attempt.at)
+
+
 def expire(session: Session, claimed: Claimed, *, now: datetime) -> None:
     """Refuses a claimed message whose expiration has passed."""
     refuse(session, claimed.pk, claimed.still, because=RefusedBecause.EXPIRED, now=now)
