@@ -46,7 +46,11 @@ class _Gauges(Collector):
             ("queued_messages", "Messages that wait for a worker.", report.queued),
             ("oldest_queued_seconds", "Age of the oldest of them.", report.oldest_queued_seconds or 0),
             ("unknown_messages", "Messages of which nobody can say whether they were sent.", report.unknown),
-            ("pace_units_per_second", "Recipients x segments sent in the last minute.", report.pace.last_minute),
+            (
+                "pace_units_per_second",
+                "Recipients x segments per second that Bandwidth was asked to send in the last minute.",
+                report.pace.last_minute,
+            ),
             ("rate_units_per_second", "BANDWIDTH_RATE.", report.pace.rate),
             ("pause_seconds", "How long Bandwidth's 429 still holds up sending.", report.pace.pause_seconds or 0),
         ]
