@@ -1,7 +1,6 @@
 """A worker that lost its claim while the database was away leaves alone what another has made of the message."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from threading import Thread
 from typing import Any
 
@@ -13,11 +12,9 @@ from receiver.core import times
 from receiver.storage import queue
 from receiver.storage.database import Database
 from receiver.storage.reading import message_tagged
-from receiver.working import Worker
+from receiver.working import LEASE, Worker
 from tests.builders import FakeGateway, make_message, make_sending
 from tests.processes import wait_for
-
-LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -48,17 +45,19 @@ def break_commit_of_submitting(database: Database, meanwhile: Any, *, is_committ
 
 
 def test_what_another_worker_is_sending_is_not_put_back(database: Database, other: Database) -> None:
-    """The lease is over at once, as it is for a worker that was frozen for longer; both are at the same attempt."""
+    """The other claims it after the end of the lease, as happens to a worker that was frozen; both make an attempt of
+    the same number."""
     gateway = FakeGateway()
     sending, others = make_sending(database, gateway), make_sending(other)
     tag = others.queue(make_message()).tag
 
     def claim_and_submit() -> None:
-        [claimed] = other.write(lambda session: queue.claim(session, now=times.now(), lease=LEASE, limit=1))
+        later = times.now() + 2 * LEASE
+        [claimed] = other.write(lambda session: queue.claim(session, now=later, lease=LEASE, limit=1))
         assert other.write(lambda session: queue.submit(session, claimed, others.attempt(times.now())))
 
     writes = break_commit_of_submitting(database, claim_and_submit, is_committed=False)
-    run_until_it_has_gone_on(Worker(sending, threads=1, attempts=3, lease=timedelta(0)), writes)
+    run_until_it_has_gone_on(Worker(sending, threads=1, attempts=3), writes)
 
     with other.read() as session:
         stored = message_tagged(session, tag)
