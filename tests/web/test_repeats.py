@@ -13,7 +13,8 @@ from werkzeug.test import TestResponse
 
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
-from receiver.core.send_status import RefusedBecause
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.resolving import resolve
 from receiver.storage import outbox, queue
 from receiver.storage.database import Database
 from receiver.storage.reading import message_tagged
@@ -179,16 +180,16 @@ def test_what_was_cancelled_stays_cancelled(service: Service) -> None:
 
 def test_what_a_person_has_decided_stays_decided(service: Service) -> None:
     service.gateway.answer = Unknown()
-    tag = problem(service.send(headers=ONCE))["tag"]
-    pk = row(service, tag).pk
-    which, operator = outbox.Message.pk == pk, RefusedBecause.OPERATOR
-    service.database.write(lambda session: outbox.refuse(session, pk, which, because=operator, now=times.now()))
+    tags = {key: problem(service.send(headers={"Idempotency-Key": key}))["tag"] for key in ("accepted", "refused")}
+    for status, tag in tags.items():
+        resolve(service.database, tag, SendStatus(status), reason="Bandwidth's support said so.", by="ann")
 
     for prefer in ({}, LATER):
-        repeat = service.send(headers=ONCE | prefer)
-        assert is_problem(repeat, 409)
-        assert (problem(repeat)["tag"], problem(repeat)["sendStatus"]) == (tag, "refused")
-    assert len(service.gateway.sent) == 1
+        accepted, refused = (service.send(headers={"Idempotency-Key": key} | prefer) for key in tags)
+        assert (accepted.status_code, accepted.get_json()["sendStatus"]) == (202, "accepted")
+        assert is_problem(refused, 409)
+        assert (problem(refused)["tag"], problem(refused)["sendStatus"]) == (tags["refused"], "refused")
+    assert len(service.gateway.sent) == 2
 
 
 def test_an_expiration_that_has_passed_meanwhile_is_no_mistake_of_the_repeat(service: Service) -> None:
