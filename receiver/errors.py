@@ -61,6 +61,10 @@ class InvalidFields(ReceiverError):
         self.errors = errors
 
 
+class WrongFile(ReceiverError):
+    """The file cannot be read as messages."""
+
+
 class MessageNotFound(ReceiverError):
     """There is no message with this tag."""
 

@@ -111,14 +111,20 @@ class Sending:
     def queue_all(self, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey]]) -> int:
         """Leaves to the workers whatever of this has not been left to them before; returns how many that is."""
         while True:
-            with self.database.read() as session:
-                known = idempotency.rows_of_keys(session, [key for _, key in wanted], now=times.now())
+            known = self.known([key for _, key in wanted])
             new = [(message, key) for message, key in wanted if key.place not in known]
+            if not new:
+                return 0
             try:
                 self.database.write(partial(_add_queued, wanted=new))
             except KeysTaken:  # somebody is doing the same at the same time
                 continue
             return len(new)
+
+    def known(self, keys: Sequence[IdempotencyKey]) -> set[tuple[str, str]]:
+        """The places of those keys that stand for a message."""
+        with self.database.read() as session:
+            return set(idempotency.rows_of_keys(session, keys, now=times.now()))
 
     def repeat(self, key: IdempotencyKey, *, at_once: bool) -> Submission | None:
         """What became of the request that came with this key; None if there was none.

@@ -1,9 +1,12 @@
 """What the commands print: tables for people, in colour on a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from rich import box
-from rich.console import Console
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +15,7 @@ from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.reporting import EventReport, MessageReport, RecipientReport
 from receiver.storage.models import Resolution
+from receiver.watching import Summary
 
 COLOURS: dict[str, str] = {
     RecipientStatus.DELIVERED: "green",
@@ -84,6 +88,32 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
+
+
+def summary_line(summary: Summary) -> str:
+    """How far some messages are, in one line."""
+    counts = (
+        f"{sum(summary.messages.values())} messages: {_listed(summary.messages)}",
+        f"{summary.total} recipients: {_listed(summary.recipients)}",
+        f"{summary.total - summary.open} complete",
+        f"{summary.overdue} overdue",
+    )
+    return "; ".join(counts[:3] if not summary.overdue else counts)
+
+
+def _listed(counts: Mapping[SendStatus, int] | Mapping[RecipientStatus, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def summary_panel(summary: Summary) -> Group:
+    """How far some messages are, to be drawn over and over."""
+    table = _table("send status", "messages", "status", "recipients")
+    for sent, came in zip_longest(summary.messages.items(), summary.recipients.items(), fillvalue=("", "")):
+        table.add_row(_coloured(sent[0]), str(sent[1]), _coloured(came[0]), str(came[1]))
+    done, share = summary.total - summary.open, f" of {summary.total} recipients complete"
+    overdue = Text(f"{summary.overdue} overdue" if summary.overdue else "", style="yellow")
+    bar = ProgressBar(total=summary.total or 1, completed=done, width=40)
+    return Group(table, Columns([bar, Text(f"{done}{share}"), overdue]))
 
 
 def _recipients(recipients: Sequence[RecipientReport]) -> Table:

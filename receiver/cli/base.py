@@ -11,15 +11,15 @@ import click
 from dotenv import load_dotenv
 from rich.console import Console
 
-from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable
+from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable, WrongFile
 from receiver.storage import migrations
 from receiver.storage.database import Database
 
 P = ParamSpec("P")
 PORT = click.IntRange(0, 65535)
 
-EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN = 1, 2, 3
-"""Something is wrong or was refused; the settings or arguments are; nobody can say whether it was sent."""
+EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
+"""Something is wrong or was refused; the settings or arguments are; nobody can say whether it was sent; Ctrl-C."""
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -41,6 +41,8 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             end(f"The settings are wrong:\n{error}", EXIT_USAGE)
         except InvalidFields as error:
             end(f"The message is wrong:\n{error}", EXIT_USAGE)
+        except WrongFile as error:
+            end(str(error), EXIT_USAGE)
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
 

@@ -73,6 +73,9 @@ class Unknown:
 Answer = Accepted | Refused | Unknown
 
 
+MAX_KEY = 255
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
     """The caller's promise that two requests are one (draft-ietf-httpapi-idempotency-key-header)."""
@@ -80,7 +83,7 @@ class IdempotencyKey:
     api_key: str
     """The name of the API key that it belongs to; empty for the commands of this program."""
     key: str
-    """1 to 255 characters."""
+    """1 to MAX_KEY characters."""
     sha256: str
     """The fingerprint of what is to be sent."""
     expires_at: datetime | None

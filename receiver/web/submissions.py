@@ -9,7 +9,7 @@ from werkzeug.http import parse_list_header
 
 from receiver import reporting
 from receiver.core import times
-from receiver.core.messages import IdempotencyKey, fingerprint
+from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
 from receiver.reporting import MessageReport
@@ -24,7 +24,7 @@ from receiver.web.services import services
 
 blueprint = Blueprint("submissions", __name__)
 
-KEY, MAX_KEY = "Idempotency-Key", 255
+KEY = "Idempotency-Key"
 KEY_KEPT = timedelta(days=7)
 
 AGAIN_SECONDS = 1

@@ -1,0 +1,154 @@
+"""Files of messages to send: CSV with a header, or JSON Lines with a body of ``POST /messages`` in each."""
+
+import codecs
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from json import JSONDecodeError
+from typing import Any, BinaryIO, TypeVar
+
+from receiver.core.strict_json import DECODER
+from receiver.errors import WrongFile
+
+
+class Format(StrEnum):
+    """How a file is written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
+
+SEVERAL = frozenset({"to", "media"})
+"""Fields of several values: separated in their cell by spaces or semicolons, or in columns of the same name."""
+
+FIELDS = (*sorted(SEVERAL), "from", "text", "applicationId", "priority", "expiration", "reference", "tag")
+
+DELIMITERS = ",;\t"
+"""Spreadsheets write semicolons wherever the comma is the decimal point."""
+
+NOT_UTF_8 = "Is not UTF-8; save the file with that encoding."
+
+Record = TypeVar("Record", str, list[str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One message of the file, or what cannot be read as one."""
+
+    number: int
+    """Of the physical line where it begins, from 1."""
+    asked: Any = None
+    """The body of ``POST /messages`` that it stands for; not checked."""
+    problem: str | None = None
+    """Why it stands for none."""
+
+
+class _Unreadable(Exception):
+    """The sentence says what is wrong with the line."""
+
+
+def read_lines(file: BinaryIO, form: Format, columns: Mapping[str, str]) -> Iterator[Line]:
+    """Every line that is not blank. ``columns`` says which field a column of a CSV file is, where its name does not; an
+    empty field leaves the column out. Raises WrongFile when the header makes no sense of the lines.
+    """
+    text = _Text(file)
+    return _csv_lines(text, columns) if form is Format.CSV else _lines(text, text, _json_body)
+
+
+class _Text(Iterator[str]):
+    """The physical lines of a file in UTF-8, with or without a byte order mark."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = iter(file)
+        self.number = 0
+        """Of the line that was read last."""
+
+    def __next__(self) -> str:
+        line = next(self._file)
+        self.number += 1
+        return (line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line).decode()
+
+
+def _lines(text: _Text, records: Iterator[Record], body: Callable[[Record], Any]) -> Iterator[Line]:
+    """A Line for every record; ``records`` takes them from ``text``, each from one physical line or several."""
+    while True:
+        number = text.number + 1
+        try:
+            record = next(records)
+            if "".join(record).strip():
+                yield Line(number=number, asked=body(record))
+        except StopIteration:
+            return
+        except UnicodeDecodeError:
+            yield Line(number=number, problem=NOT_UTF_8)
+        except csv.Error as error:
+            yield Line(number=number, problem=f"Is not CSV: {error}.")
+        except _Unreadable as error:
+            yield Line(number=number, problem=str(error))
+
+
+def _json_body(line: str) -> Any:
+    try:
+        return DECODER.decode(line.rstrip())
+    except JSONDecodeError as error:
+        raise _Unreadable(f"Is not JSON: {error.msg}, at character {error.colno}.") from error
+    except RecursionError as error:
+        raise _Unreadable("Is nested too deeply.") from error
+
+
+def _csv_lines(text: _Text, columns: Mapping[str, str]) -> Iterator[Line]:
+    try:
+        first = next((line for line in text if line.strip()), None)
+        if first is None:
+            return iter(())
+        # csv.Sniffer guesses by the cells' contents; the names in a header hold no delimiter.
+        delimiter = max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each))))
+        records = csv.reader(chain([first], text), delimiter=delimiter, strict=True)
+        fields = _fields(next(records), columns)
+    except UnicodeDecodeError as error:
+        raise WrongFile(f"The header: {NOT_UTF_8}") from error
+    except csv.Error as error:
+        raise WrongFile(f"The header is not CSV: {error}.") from error
+    return _lines(text, records, lambda cells: _csv_body(fields, cells))
+
+
+def _fields(header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
+    """The field of each column."""
+    known = {_plain(name): field for name, field in ({each: each for each in FIELDS} | dict(columns)).items()}
+    unknown = [name for name in header if _plain(name) not in known]
+    if unknown:
+        raise WrongFile(
+            f"The header has columns that are no fields of a message: {', '.join(map(repr, unknown))}."
+            f" The fields are {', '.join(FIELDS)}; --column 'NAME=FIELD' says which field a column is,"
+            " --column 'NAME=' leaves it out."
+        )
+    fields = [known[_plain(name)] for name in header]
+    if "to" not in fields:
+        raise WrongFile("The header has no column to; --column 'NAME=to' says which one it is.")
+    if twice := {each for each in fields if fields.count(each) > 1} - SEVERAL - {""}:
+        raise WrongFile(f"The header has two columns for {', '.join(sorted(twice))}.")
+    return fields
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _csv_body(fields: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    if len(cells) != len(fields):
+        raise _Unreadable(
+            f"Has {len(cells)} cells where the header has {len(fields)};"
+            " a cell that holds the separator or a line break must be quoted."
+        )
+    body: dict[str, Any] = {}
+    for field, cell in zip(fields, cells, strict=True):
+        if field in SEVERAL:
+            body[field] = body.get(field, []) + [each for each in re.split(r"[\s;]+", cell) if each]
+        elif field and cell.strip():
+            body[field] = cell if field == "text" else cell.strip()
+    return {field: value for field, value in body.items() if value}

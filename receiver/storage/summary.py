@@ -1,0 +1,77 @@
+"""Counts the messages whose reference begins alike, and their recipients, by status."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from receiver.core.send_status import SendStatus
+from receiver.core.status import RecipientStatus
+from receiver.storage.models import Message, Recipient
+from receiver.storage.reading import OPEN, lapsed
+
+LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What became of some messages."""
+
+    messages: dict[SendStatus, int]
+    """By the status that is shown; those that there are."""
+    recipients: dict[RecipientStatus, int]
+    overdue: int
+    """Recipients."""
+
+    @property
+    def total(self) -> int:
+        """Recipients."""
+        return sum(self.recipients.values())
+
+    @property
+    def open(self) -> int:
+        """Recipients without a final outcome."""
+        return sum(count for status, count in self.recipients.items() if status in OPEN)
+
+
+def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
+    """Of all messages whose reference begins with ``prefix``."""
+    begins = and_(*_begins_with(Message.reference, prefix))
+    shown = case((lapsed(now), SendStatus.UNKNOWN), else_=Message.send_status).label("shown")
+    messages = session.execute(select(shown, func.count()).where(begins).group_by(shown.name))
+    recipients = session.execute(
+        select(Recipient.status, func.count(), func.sum(case((_overdue(now), 1), else_=0)))
+        .join(Message, Message.pk == Recipient.message_pk)
+        .where(begins)
+        .group_by(Recipient.status)
+    ).all()
+    return Summary(
+        messages={SendStatus(status): count for status, count in messages},
+        recipients={RecipientStatus(status): count for status, count, _ in recipients},
+        overdue=sum(overdue for _, _, overdue in recipients),
+    )
+
+
+def _overdue(now: datetime) -> ColumnElement[bool]:
+    """core.status.is_overdue() in SQL."""
+    sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
+    return and_(Recipient.status.in_(OPEN), Message.overdue_at < now, sent)
+
+
+def _begins_with(column: Any, prefix: str) -> Iterator[ColumnElement[bool]]:
+    """As a range, which an index knows; LIKE it may not, and would read some characters as others."""
+    yield column >= prefix
+    if (after := _after_all_with(prefix)) is not None:
+        yield column < after
+
+
+def _after_all_with(prefix: str) -> str | None:
+    """The lowest text above all that begin with ``prefix``, by code points; None if there is none."""
+    stem = prefix.rstrip(LAST_CHARACTER)
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(SURROGATES.stop if following in SURROGATES else following)

@@ -1,0 +1,27 @@
+"""Watches what becomes of all messages whose reference begins alike."""
+
+import time
+from collections.abc import Iterator
+
+from receiver.core import times
+from receiver.core.events import is_storable
+from receiver.storage.database import Database
+from receiver.storage.summary import Summary, summary
+
+__all__ = ["Summary", "watch"]
+
+EVERY_SECONDS = 1
+
+
+def watch(database: Database, prefix: str) -> Iterator[Summary]:
+    """How it stands, every second, until every outcome is there or overdue. Raises StorageUnavailable."""
+    if not is_storable(prefix):  # nor is any reference that begins with it
+        yield Summary(messages={}, recipients={}, overdue=0)
+        return
+    while True:
+        with database.read() as session:
+            found = summary(session, prefix, now=times.now())
+        yield found
+        if found.open == found.overdue:
+            return
+        time.sleep(EVERY_SECONDS)
