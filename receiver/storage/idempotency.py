@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, or_, select, tuple_
+from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from receiver.core.messages import IdempotencyKey
-from receiver.storage.rows import insert_rows, instant, parameter
+from receiver.storage.rows import insert_rows, instant, parameter, rows_of
 from receiver.storage.sending_models import IdempotencyKeyRow
 from receiver.storage.types import Instant
 
@@ -56,10 +56,18 @@ def rows_of_keys(
     session: Session, keys: Sequence[IdempotencyKey], *, now: datetime
 ) -> dict[tuple[str, str], IdempotencyKeyRow]:
     """What is stored under these keys, by their place, unless it has expired."""
-    row = IdempotencyKeyRow
-    lives = or_(row.expires_at.is_(None), row.expires_at >= now)
-    wanted = tuple_(row.api_key, row.key).in_([key.place for key in keys])
-    return {(each.api_key, each.key): each for each in session.scalars(select(row).where(wanted, lives))}
+    dialect = session.connection().dialect.name
+    rows = parameter({"api_key": key.api_key, "key": key.key} for key in keys)
+    found = session.scalars(_keys_given(dialect), rows)
+    return {(each.api_key, each.key): each for each in found if each.expires_at is None or each.expires_at >= now}
+
+
+@cache
+def _keys_given(dialect: str) -> Any:
+    """By the primary key. From a list of pairs SQLite would read all keys, and so it would with OR in the question."""
+    given = rows_of(dialect, IdempotencyKeyRow.api_key, IdempotencyKeyRow.key)
+    same = (IdempotencyKeyRow.api_key == given.c.api_key) & (IdempotencyKeyRow.key == given.c.key)
+    return select(IdempotencyKeyRow).join(given, same)
 
 
 def forget_keys(session: Session, *, now: datetime) -> int:
