@@ -92,13 +92,11 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
 
 def summary_line(summary: Summary) -> str:
     """How far some messages are, in one line."""
-    counts = (
-        f"{sum(summary.messages.values())} messages: {_listed(summary.messages)}",
-        f"{summary.total} recipients: {_listed(summary.recipients)}",
-        f"{summary.total - summary.open} complete",
-        f"{summary.overdue} overdue",
+    overdue = f"; overdue: {summary.overdue}" if summary.overdue else ""
+    return (
+        f"messages: {_listed(summary.messages)}; recipients: {_listed(summary.recipients)};"
+        f" complete: {summary.total - summary.open} of {summary.total}{overdue}"
     )
-    return "; ".join(counts[:3] if not summary.overdue else counts)
 
 
 def _listed(counts: Mapping[SendStatus, int] | Mapping[RecipientStatus, int]) -> str:
@@ -110,10 +108,10 @@ def summary_panel(summary: Summary) -> Group:
     table = _table("send status", "messages", "status", "recipients")
     for sent, came in zip_longest(summary.messages.items(), summary.recipients.items(), fillvalue=("", "")):
         table.add_row(_coloured(sent[0]), str(sent[1]), _coloured(came[0]), str(came[1]))
-    done, share = summary.total - summary.open, f" of {summary.total} recipients complete"
+    done = Text(f"{summary.total - summary.open} of {summary.total} complete")
     overdue = Text(f"{summary.overdue} overdue" if summary.overdue else "", style="yellow")
-    bar = ProgressBar(total=summary.total or 1, completed=done, width=40)
-    return Group(table, Columns([bar, Text(f"{done}{share}"), overdue]))
+    bar = ProgressBar(total=summary.total or 1, completed=summary.total - summary.open, width=40)
+    return Group(table, Columns([bar, done, overdue]))
 
 
 def _recipients(recipients: Sequence[RecipientReport]) -> Table:

@@ -65,12 +65,15 @@ def _written(value: Any) -> str:
     return str(value)
 
 
-def run(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, environment: dict[str, str], folder: Path, standard_input: str = ""
+) -> subprocess.CompletedProcess[str]:
     """`receiver` with these arguments, to its end. No command may ever print a traceback."""
     ended = subprocess.run(
         [sys.executable, "-m", "receiver.cli", *arguments],
         env=environment,
         cwd=folder,
+        input=standard_input,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

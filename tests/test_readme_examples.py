@@ -19,7 +19,7 @@ from receiver.config import VARIABLES
 from receiver.storage.migrations import upgrade
 from tests import readme
 from tests.postgres import free_port
-from tests.processes import PATIENCE, serving, simulating, wait_for
+from tests.processes import PATIENCE, Child, run, serving, simulating, wait_for
 
 CURL = argparse.ArgumentParser("curl")
 CURL.add_argument("url")
@@ -35,6 +35,7 @@ class Terminal:
     """Runs curl examples; the ports of the README stand for those of this test."""
 
     ports: dict[str, str]
+    settings: dict[str, str]
     tag: str = ""
     answers: list[requests.Response] = field(default_factory=list)
 
@@ -72,7 +73,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     with ExitStack() as stack:
         stack.enter_context(simulating(tmp_path, *credentials, callback_url=callback_url, port=simulator_port))
         stack.enter_context(serving(tmp_path, settings, port=server_port))
-        yield Terminal({"8080": str(server_port), "8090": str(simulator_port)})
+        yield Terminal({"8080": str(server_port), "8090": str(simulator_port)}, settings)
 
 
 def test_every_curl_example_of_the_readme_does_what_it_says(terminal: Terminal) -> None:
@@ -92,6 +93,20 @@ def test_every_curl_example_of_the_readme_does_what_it_says(terminal: Terminal) 
             continue
         assert answer.json() not in ({}, [], {"events": []}, {"messages": [], "nextCursor": None})
         terminal.tag = answer.json().get("tag", terminal.tag)
+
+
+def test_the_files_of_the_readme_are_queued_sent_and_watched_to_the_end(terminal: Terminal, tmp_path: Path) -> None:
+    for name, content in zip(("lunch.csv", "guests.csv"), readme.examples("csv"), strict=True):
+        (tmp_path / name).write_text(content)
+    lines = [line for example in readme.examples("sh") for line in example.splitlines()]
+    commands = [shlex.split(line)[3:] for line in lines if {"send-many", "watch"} & set(line.split())]
+    assert [command[0] for command in commands] == ["send-many", "watch"] * 2
+
+    with Child("worker", environment=terminal.settings, folder=tmp_path):
+        ended = [run(*command, environment=terminal.settings, folder=tmp_path) for command in commands]
+
+    assert [each.returncode for each in ended] == [0] * 4
+    assert "messages: 2 accepted; recipients: 3 delivered, 1 failed; complete: 4 of 4" in ended[1].stdout
 
 
 def test_the_other_shell_examples_of_the_readme_name_what_exists() -> None:

@@ -84,7 +84,7 @@ def send_many(
             _end_with_problems(checked, "Nothing was queued.")
         queued = _walk(sending, copy, form, columns, wanted, queue=True)
     before = queued.lines - queued.queued - queued.wrong
-    out.print(f"{name}: {queued.queued} messages queued, {before} had been queued before.", markup=False)
+    out.print(f"{name}: {queued.queued} queued now, {before} queued before.", markup=False)
     _tell_to_watch(queued)
     if queued.wrong:
         _end_with_problems(queued, "They became wrong after they had been checked, and were not queued.")
@@ -116,7 +116,7 @@ def _end_with_problems(outcome: Outcome, so: str) -> None:
         for problem in line.problem.splitlines():
             err.print(f"line {line.number}: {problem}", markup=False)
     if more := outcome.wrong - len(outcome.first_wrong):
-        err.print(f"... and {more} more lines")
+        err.print(f"and so on: {more} more")
     end(f"{outcome.wrong} of {outcome.lines} lines are wrong. {so}", EXIT_USAGE)
 
 
@@ -137,7 +137,7 @@ def watch(reference_prefix: str) -> None:
     if not last.messages:
         end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
     if last.open:
-        end(f"All that is open is overdue: the outcome of {last.open} recipients should be known by now.", EXIT_WRONG)
+        end(f"Every outcome that is not there is overdue, of recipients: {last.open}.", EXIT_WRONG)
 
 
 def _follow(database: Database, prefix: str) -> Summary:

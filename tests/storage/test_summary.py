@@ -1,0 +1,117 @@
+"""What became of all messages whose reference begins alike: the counts, and how they are found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event, text
+
+from receiver import reporting
+from receiver.core import times
+from receiver.core.messages import Refused, Unknown
+from receiver.core.send_status import RefusedBecause
+from receiver.storage.database import Database
+from receiver.storage.reading import MessageFilter, messages_page
+from receiver.storage.recording import record
+from receiver.storage.summary import summary
+from receiver.watching import watch
+from tests.builders import ALICE, BOB, make_event, make_message, make_sending, store_message
+
+CHARACTERS = "ab-%_\\zZ\x7fé\ud7ff\ue000\uffff\U00010000\U0010ffff"
+REFERENCES = st.text(alphabet=CHARACTERS, max_size=4)
+LATER = times.now() + timedelta(hours=30)
+"""When everything is overdue."""
+
+
+def found(database: Database, prefix: str) -> int:
+    with database.read() as session:
+        return sum(summary(session, prefix, now=times.now()).messages.values())
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(references=st.lists(REFERENCES.filter(bool), max_size=8), prefix=REFERENCES)
+def test_exactly_those_are_found_whose_reference_begins_so(
+    database: Database, references: list[str], prefix: str
+) -> None:
+    database.write(lambda session: session.execute(text("DELETE FROM recipients")))
+    database.write(lambda session: session.execute(text("DELETE FROM messages")))
+    make_sending(database).queue(make_message(reference=None))
+    for reference in references:
+        make_sending(database).queue(make_message(reference=reference))
+
+    assert found(database, prefix) == sum(each.startswith(prefix) for each in references)
+
+
+def _fill(database: Database) -> None:
+    """A message in every state, some with an outcome."""
+    store_message(database, ALICE, BOB, reference="lunch-1")
+    events = [make_event("delivered", ALICE), make_event("failed", BOB, error_code=4404)]
+    database.write(lambda session: record(session, events, now=times.now()))
+    store_message(database, ALICE, reference="lunch-2", answer=Unknown(), text="x")
+    store_message(database, ALICE, BOB, reference="lunch-3", answer=Refused(because=RefusedBecause.BANDWIDTH))
+    store_message(database, ALICE, reference="lunch-4", answer=None)
+    make_sending(database).queue(make_message(ALICE, reference="lunch-5"))
+    store_message(database, ALICE, reference="dinner-1", answer=None)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_the_counts_are_those_of_the_messages_themselves(database: Database, later: bool) -> None:
+    _fill(database)
+    now = LATER if later else times.now()
+    with database.read() as session:
+        counted = summary(session, "lunch-", now=now)
+        stored = [
+            reporting.report(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)
+        ]
+
+    reports = [each for each in stored if each.reference != "dinner-1"]
+    recipients = [recipient for each in reports for recipient in each.recipients]
+    assert counted.messages == Counter(each.send_status for each in reports)
+    assert counted.recipients == Counter(each.status for each in recipients)
+    assert counted.overdue == sum(each.overdue for each in recipients)
+    assert counted.overdue == (2 if later else 0)
+    assert (counted.total, counted.open) == (7, 3)
+
+
+def test_nothing_is_counted_where_nothing_begins_so(database: Database) -> None:
+    _fill(database)
+    for prefix in ("supper", "lunch-9", "\udcff", "x" * 300):
+        (only,) = watch(database, prefix)
+        assert (only.messages, only.recipients, only.total, only.overdue) == ({}, {}, 0, 0)
+
+
+def test_watching_ends_when_all_are_complete(database: Database) -> None:
+    store_message(database, ALICE, reference="lunch-1")
+    watching = watch(database, "lunch-")
+    assert next(watching).open == 1
+    database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
+    assert [each.open for each in watching] == [0]
+
+
+def test_the_references_are_found_by_their_index(database: Database) -> None:
+    """On a table that is worth an index, once the database knows its size."""
+    sending = make_sending(database)
+    for number in range(300):
+        sending.queue(make_message(ALICE, reference=f"order-{number}"))
+    database.write(lambda session: session.execute(text("ANALYZE")))
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        statements.append((statement, values))
+
+    with database.read() as session:
+        event.listen(database.engine, "before_cursor_execute", remember)
+        summary(session, "order-29", now=times.now())
+        event.remove(database.engine, "before_cursor_execute", remember)
+        connection = session.connection()
+        explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+        plans = [connection.exec_driver_sql(explain + each, values).all() for each, values in statements]
+
+    assert len(plans) == 2
+    for plan in plans:
+        assert "messages_reference_index" in str(plan)

@@ -1,0 +1,182 @@
+"""`receiver send-many` and `receiver watch`: what they say, and how they exit."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from sqlalchemy import update
+
+from receiver.bulk import MOST_PROBLEMS
+from receiver.core import times
+from receiver.storage.database import Database
+from receiver.storage.models import Message
+from receiver.storage.recording import record
+from tests.builders import ALICE, BOB, make_event, store_message
+from tests.journeys.conftest import select
+from tests.processes import environment, invoke, run
+
+RIGHT = f"to,text\n{ALICE},Lunch\n{BOB},Lunch\n"
+
+
+def send_many(folder: Path, database_url: str, content: str, *options: str, name: str = "lunch.csv") -> Result:
+    path = folder / name
+    path.write_text(content, encoding="utf-8", newline="")
+    return invoke("send-many", str(path), *options, environment=environment(database_url))
+
+
+def queued(database_url: str) -> list[str]:
+    rows = select(database_url, "SELECT reference FROM messages WHERE send_status = 'queued' ORDER BY pk")
+    return [reference for (reference,) in rows]
+
+
+def test_send_many_says_what_it_queued_and_how_to_watch_it(tmp_path: Path, database_url: str) -> None:
+    first = send_many(tmp_path, database_url, RIGHT)
+    again = send_many(tmp_path, database_url, RIGHT + f"{ALICE},Dinner\n", "--reference", "meals of today")
+
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert first.output.splitlines() == [
+        "lunch.csv: 2 queued now, 0 queued before.",
+        "To watch them: receiver watch lunch.csv-",
+    ]
+    assert again.output.splitlines() == [
+        "lunch.csv: 1 queued now, 2 queued before.",
+        "To watch them: receiver watch 'meals of today-'",
+    ]
+    assert queued(database_url) == ["lunch.csv-2", "lunch.csv-3", "meals of today-4"]
+
+
+@pytest.mark.parametrize("name", ["lunch.jsonl", "lunch.NDJSON"])
+def test_the_suffix_says_how_a_file_is_written(tmp_path: Path, sqlite_url: str, name: str) -> None:
+    line = json.dumps({"to": [ALICE], "text": "Lunch"})
+
+    assert send_many(tmp_path, sqlite_url, line, name=name).exit_code == 0
+    assert queued(sqlite_url) == [f"{name}-1"]
+
+
+def test_the_same_lines_are_the_same_batch_however_they_are_written(tmp_path: Path, sqlite_url: str) -> None:
+    send_many(tmp_path, sqlite_url, RIGHT, "--batch", "lunch")
+    body = json.dumps({"to": [ALICE], "text": "Lunch"})
+
+    again = send_many(tmp_path, sqlite_url, body, "--batch", "lunch", "--format", "jsonl", name="lunch.txt")
+
+    assert "0 queued now, 1 queued before" in again.output
+
+
+def test_nothing_is_queued_while_a_line_is_wrong(tmp_path: Path, database_url: str) -> None:
+    result = send_many(tmp_path, database_url, RIGHT + "\n12,Lunch\n" + f"{ALICE},\n")
+
+    assert result.exit_code == 2
+    assert result.output.splitlines() == [
+        "line 5: to[0]: Must be an E.164 number such as +19195551234.",
+        "line 6: text: Is required unless media is given.",
+        "2 of 4 lines are wrong. Nothing was queued.",
+    ]
+    assert result.stdout == ""
+    assert queued(database_url) == []
+
+
+def test_of_many_wrong_lines_the_first_are_printed_and_the_others_counted(tmp_path: Path, sqlite_url: str) -> None:
+    result = send_many(tmp_path, sqlite_url, "to,text\n" + "12,Lunch\n" * (MOST_PROBLEMS + 7))
+
+    said = result.output.splitlines()
+    assert len(said) == MOST_PROBLEMS + 2
+    assert said[-2] == "and so on: 7 more"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ("", (), "The file holds no message."),
+        ("to,text\n", (), "The file holds no message."),
+        ("text\nLunch\n", (), "The header has no column to; --column 'NAME=to' says which one it is."),
+        ("to,colour\n1,red\n", (), "'colour'"),
+        (RIGHT, ("--column", "Phone"), "HEADER=FIELD"),
+        (RIGHT, ("--column", "Phone=phone"), "HEADER=FIELD"),
+        (RIGHT, ("--format", "xml"), "xml"),
+    ],
+)
+def test_a_file_that_cannot_be_right_is_a_sentence(
+    tmp_path: Path, sqlite_url: str, content: str, options: tuple[str, ...], said: str
+) -> None:
+    result = send_many(tmp_path, sqlite_url, content, *options)
+
+    assert result.exit_code == 2
+    assert said in result.output.replace("\n", " ")
+
+
+def test_a_name_that_does_not_say_how_the_file_is_written_needs_an_option(tmp_path: Path, sqlite_url: str) -> None:
+    result = send_many(tmp_path, sqlite_url, RIGHT, name="lunch.txt")
+
+    assert result.exit_code == 2
+    assert "--format" in result.output
+
+
+def test_a_file_that_is_not_there_is_a_sentence(sqlite_url: str) -> None:
+    result = invoke("send-many", "no-such-file.csv", environment=environment(sqlite_url))
+
+    assert result.exit_code == 2
+
+
+def test_columns_are_named_by_options(tmp_path: Path, sqlite_url: str) -> None:
+    content = f"Phone;Message;Notes\n{ALICE};Lunch;vegetarian\n"
+    options = ("--column", "Phone=to", "--column", "Message=text", "--column", "Notes=")
+
+    assert send_many(tmp_path, sqlite_url, content, *options).exit_code == 0
+
+
+def test_standard_input_is_read_once_and_needs_a_name(tmp_path: Path, sqlite_url: str) -> None:
+    settings = environment(sqlite_url)
+    command = ["send-many", "-", "--format", "csv"]
+
+    nameless = run(*command, environment=settings, folder=tmp_path, standard_input=RIGHT)
+    named = run(*command, "--batch", "lunch", environment=settings, folder=tmp_path, standard_input=RIGHT)
+
+    assert (nameless.returncode, named.returncode) == (2, 0)
+    assert "--batch" in nameless.stderr
+    assert queued(sqlite_url) == ["lunch-2", "lunch-3"]
+
+
+# watch -----------------------------------------------------------------------------------------------------------
+
+
+def watch(database_url: str, prefix: str) -> Result:
+    return invoke("watch", prefix, environment=environment(database_url))
+
+
+def test_watch_exits_0_when_all_is_complete(database_url: str) -> None:
+    with Database(database_url) as database:
+        store_message(database, ALICE, BOB, reference="lunch-1")
+        events = [make_event("delivered", ALICE), make_event("failed", BOB, error_code=4404)]
+        database.write(lambda session: record(session, events, now=times.now()))
+
+    result = watch(database_url, "lunch")
+
+    assert result.exit_code == 0
+    assert "messages: 1 accepted; recipients: " in result.output
+    for counted in ("1 delivered", "1 failed", "complete: 2 of 2"):
+        assert counted in result.output
+
+
+def test_watch_exits_1_when_all_that_is_open_is_overdue(database_url: str) -> None:
+    with Database(database_url) as database:
+        store_message(database, ALICE, BOB, reference="lunch-1")
+        database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
+        past = update(Message).values(overdue_at=times.now() - timedelta(hours=1))
+        database.write(lambda session: session.execute(past))
+
+    result = watch(database_url, "lunch-1")
+
+    assert result.exit_code == 1
+    assert "complete: 1 of 2; overdue: 1" in result.output
+    assert "Every outcome that is not there is overdue, of recipients: 1." in result.output
+
+
+def test_watch_exits_1_when_no_reference_begins_so(database_url: str) -> None:
+    result = watch(database_url, "lunch%")
+
+    assert result.exit_code == 1
+    assert "No message has a reference that begins with lunch%." in result.output
