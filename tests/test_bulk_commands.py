@@ -140,6 +140,17 @@ def test_standard_input_is_read_once_and_needs_a_name(tmp_path: Path, sqlite_url
     assert queued(sqlite_url) == ["lunch-2", "lunch-3"]
 
 
+def test_a_terminal_shows_how_far_it_is(tmp_path: Path, sqlite_url: str) -> None:
+    (tmp_path / "lunch.csv").write_text(RIGHT)
+    terminal = environment(sqlite_url) | {"FORCE_COLOR": "1", "TERM": "xterm"}
+
+    ended = run("send-many", "lunch.csv", environment=terminal, folder=tmp_path)
+
+    assert ended.returncode == 0
+    for shown in ("checking", "queueing", "100%"):
+        assert shown in ended.stderr
+
+
 # watch -----------------------------------------------------------------------------------------------------------
 
 

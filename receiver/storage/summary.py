@@ -21,7 +21,7 @@ class Summary:
     """What became of some messages."""
 
     messages: dict[SendStatus, int]
-    """By the status that is shown; those that there are."""
+    """By the status that is shown; those that there are, in their order."""
     recipients: dict[RecipientStatus, int]
     overdue: int
     """Recipients."""
@@ -42,15 +42,17 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
     begins = and_(*_begins_with(Message.reference, prefix))
     shown = case((lapsed(now), SendStatus.UNKNOWN), else_=Message.send_status).label("shown")
     messages = session.execute(select(shown, func.count()).where(begins).group_by(shown.name))
+    sent = {status: count for status, count in messages}  # noqa: C416 - a Row is no tuple to the type checker
     recipients = session.execute(
         select(Recipient.status, func.count(), func.sum(case((_overdue(now), 1), else_=0)))
         .join(Message, Message.pk == Recipient.message_pk)
         .where(begins)
         .group_by(Recipient.status)
     ).all()
+    counts = {status: count for status, count, _ in recipients}
     return Summary(
-        messages={SendStatus(status): count for status, count in messages},
-        recipients={RecipientStatus(status): count for status, count, _ in recipients},
+        messages={each: sent[each] for each in SendStatus if each in sent},
+        recipients={each: counts[each] for each in RecipientStatus if each in counts},
         overdue=sum(overdue for _, _, overdue in recipients),
     )
 
