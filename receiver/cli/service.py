@@ -73,7 +73,7 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     type=click.IntRange(1),
     default=20,
     show_default=True,
-    help="After how many failures a message is refused; they take at least two hours. A 429 does not count.",
+    help="After how many failures a message is refused; they take about two hours. A 429 does not count.",
 )
 @said_in_one_sentence
 def worker(threads: int, attempts: int) -> None:

@@ -45,13 +45,15 @@ def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Tur
     if until is None and not limits:
         return Turn(wait=timedelta(0), is_taken=True)
     now = _now(session)
+    # No turn is in a pause: those that wait for its end would all go then.
+    start = max(until or now, now)
     lanes = {name: Lane(rate=rate, next_at=rows[name].next_at) for name, rate in limits.items()}
-    turns = {name: lane.turn(now) for name, lane in lanes.items()}
-    at = max([until or now, *turns.values()])
+    turns = {name: lane.turn(start) for name, lane in lanes.items()}
+    at = max([start, *turns.values()])
     if at - now > PATIENCE:
         return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at)
     for name, lane in lanes.items():
-        rows[name].next_at = lane.taken(now, units=units)
+        rows[name].next_at = lane.taken(start, units=units)
     session.flush()
     return Turn(wait=at - now, is_taken=True)
 

@@ -90,7 +90,7 @@ def expire(session: Session, claimed: Claimed, *, now: datetime) -> None:
 
 def give_back(session: Session, claimed: Iterable[Claimed], *, claimable_at: datetime) -> None:
     """Leaves messages to whoever claims them next, from that time on."""
-    for each in claimed:
+    for each in sorted(claimed, key=lambda each: each.pk):  # the order in which events lock messages
         change(session, each.still, claimable_at=claimable_at)
 
 
