@@ -37,7 +37,7 @@ POLL_SECONDS, TIDY_SECONDS = 0.5, 10
 AFTER_ERROR_SECONDS = 1
 
 FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
-"""Seconds between two attempts of a worker while Bandwidth cannot be reached."""
+"""Seconds between two attempts of a worker after as many failures in a row as it has requests under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Worker:
         self._claiming = threading.Lock()
         self._claimed: deque[Claimed] = deque()
         self._held_until = 0.0
-        self._outage = 0.0
+        self._failing, self._outage = 0, 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
             for number in range(threads + max(2, threads // 4))
@@ -82,12 +82,13 @@ class Worker:
         while not self._stopping.is_set():
             self._safely(lambda: tidy(self._sending.database))
             self._stopping.wait(TIDY_SECONDS)
+        with self._claiming:  # what is claimed is free for others at once, not when the lease or a slow request ends
+            self._safely(self._give_back_all)
         for thread in self._threads:
             thread.join()
-        self._safely(self._give_back_all)
 
     def stop(self) -> None:
-        """May be called by a signal handler."""
+        """Lets run() return; not for a signal handler, which could interrupt the very wait that this ends."""
         self._stopping.set()
 
     def _work(self) -> None:
@@ -114,6 +115,8 @@ class Worker:
         """A claimed message; None after a while if there is none, or nothing may be sent."""
         with self._claiming:
             held = self._held_until - time.monotonic()
+            if self._stopping.is_set():
+                return None
             if held > 0:
                 self._give_back_all()
                 self._stopping.wait(held)
@@ -179,19 +182,20 @@ class Worker:
 
     def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> bool:
         """Whether there is to be another attempt."""
-        is_limit = answer.because is RefusedBecause.RATE_LIMITED
-        failures = claimed.failures + (0 if is_limit else 1)
+        failures = claimed.failures + (1 if _counts(answer) else 0)
         if not answer.is_repeatable or failures >= self._attempts:
             return False
         now = times.now()
-        wait = timedelta(0) if is_limit else backoff(failures, jitter=random.random())  # noqa: S311
+        wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
         return queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
 
     def _mind_outage(self, answer: Answer) -> None:
-        """One message after another would use up its attempts while Bandwidth cannot be reached at all."""
-        if not (isinstance(answer, Refused) and answer.because is RefusedBecause.UNREACHABLE):
-            self._outage = 0.0
-        elif time.monotonic() >= self._held_until:
+        """One message after another would use up its attempts while Bandwidth takes none at all."""
+        if not (isinstance(answer, Refused) and _counts(answer)):
+            self._failing, self._outage = 0, 0.0
+            return
+        self._failing += 1
+        if self._failing >= self._batch and time.monotonic() >= self._held_until:
             self._outage = min(2 * self._outage or FIRST_OUTAGE, LONGEST_OUTAGE)
             self._hold(self._outage * random.uniform(0.75, 1.25))  # noqa: S311
 
@@ -203,3 +207,8 @@ class Worker:
         if claimed:
             now = times.now()
             self._sending.database.write(lambda session: queue.give_back(session, claimed, claimable_at=now))
+
+
+def _counts(answer: Refused) -> bool:
+    """Whether it uses up an attempt: 429 does not, since all wait then."""
+    return answer.is_repeatable and answer.because is not RefusedBecause.RATE_LIMITED

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
 from receiver.working import Worker
+
+STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 @main.command()
@@ -80,13 +83,19 @@ def worker(threads: int, attempts: int) -> None:
     """Send what is queued. Any number of workers may run, on any number of hosts."""
     settings = config.read_settings(sending=True)
     log_to_stderr()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # in every thread that begins now: one waits for them
     with Database(settings.database_url) as database:
         demand_schema(database)
         _print_settings(settings)
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: running.stop())
+        threading.Thread(target=_stop_when_told, args=(running,), name="stop", daemon=True).start()
         running.run()
+
+
+def _stop_when_told(running: Worker) -> None:
+    """A signal handler would interrupt the main thread, perhaps in the very wait that a stop ends, and lock it up."""
+    signal.sigwait(STOPS)
+    running.stop()
 
 
 @main.command()
