@@ -190,6 +190,12 @@ class Api:
         body = {"to": list(to), "text": "Lunch is at noon."} | fields
         return self.call("POST", "/messages", json=body, headers=headers or {})
 
+    def queue(self, *to: str, **fields: Any) -> str:
+        """Leaves a message to the workers; its tag."""
+        answer = self.send(*to, headers={"Prefer": "respond-async"}, **fields)
+        assert (answer.status_code, answer.json()["sendStatus"]) == (202, "queued"), answer.text
+        return str(answer.json()["tag"])
+
     def get(self, path: str, **query: str) -> Any:
         answer = self.call("GET", path, params=query)
         assert answer.status_code == 200, answer.text
