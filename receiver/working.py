@@ -127,7 +127,8 @@ class Worker:
             return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
 
     def _claim(self, session: Session) -> list[Claimed]:
-        return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch)
+        closed = pacing.closed(session, self._sending.rates)
+        return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch, closed=closed)
 
     def _begin(self, claimed: Claimed) -> bool:
         """Whether the message is submitting now, and is to be sent."""
@@ -163,10 +164,7 @@ class Worker:
             return self._submit(session, claimed, attempt)
         if turn.is_taken:
             return _Start(turn_in=turn.wait.total_seconds())
-        wait = timedelta(0)
-        if turn.is_senders:
-            wait = pacing.defer(session, rates, sender=message.sender, units=message.units)
-        queue.give_back(session, [claimed], claimable_at=times.now() + wait)
+        queue.give_back(session, [claimed], claimable_at=times.now())
         return _Start(hold=None if turn.is_senders else turn.ask_again_in)
 
     def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:

@@ -140,12 +140,6 @@ def upgrade() -> None:
         column("sender", bytewise(64), "The sender; empty for the account."),
         column("next_at", INSTANT, "When it is free for the next message."),
         column(
-            "deferred_to",
-            INSTANT,
-            "Until when queued messages have been put back because of this sender's rate.",
-            nullable=True,
-        ),
-        column(
             "paused_until",
             INSTANT,
             "Of the account: until when nothing is sent, because Bandwidth answered 429.",

@@ -58,16 +58,12 @@ def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Tur
     return Turn(wait=at - now, is_taken=True)
 
 
-def defer(session: Session, rates: Rates, *, sender: str, units: int) -> timedelta:
-    """How long a queued message of this sender is to be put back. Each is put back behind the one before, so that a
-    long queue of one sender is gone through once, and not again for every turn."""
-    limits = _limits(rates, sender)
-    row, now = _locked(session, limits)[sender], _now(session)
-    lane = Lane(rate=limits[sender], next_at=row.next_at)
-    back_at = max(lane.next_at, row.deferred_to or now, now)
-    row.deferred_to = back_at + lane.lasts(units)
-    session.flush()
-    return back_at - now
+def closed(session: Session, rates: Rates) -> Sequence[str]:
+    """The senders that get no turn now: what is queued for them is passed over, and keeps its place. Reads."""
+    if rates.sender is None:
+        return []
+    is_closed = (LaneRow.sender != ACCOUNT) & (LaneRow.next_at > _now(session) + PATIENCE)
+    return session.scalars(select(LaneRow.sender).where(is_closed)).all()
 
 
 def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
@@ -111,7 +107,7 @@ def _add(session: Session, names: Sequence[str]) -> None:
     connection = session.connection()
     now = _now(session)
     insert = insert_rows(connection.dialect.name, LaneRow).on_conflict_do_nothing()
-    rest = dict.fromkeys(("deferred_to", "paused_until", "pause_seconds"))
+    rest = dict.fromkeys(("paused_until", "pause_seconds"))
     connection.execute(insert, parameter({"sender": name, "next_at": instant(now)} | rest for name in names))
 
 

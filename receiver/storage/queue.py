@@ -40,11 +40,15 @@ class Claimed:
         return queued & (Message.claimable_at == self.until)
 
 
-def claim(session: Session, *, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
-    """Claims the first messages of the queue; what another worker is claiming at this moment is passed over."""
+def claim(
+    session: Session, *, now: datetime, lease: timedelta, limit: int, closed: Sequence[str] = ()
+) -> list[Claimed]:
+    """Claims the first messages of the queue; passes over those of the senders in ``closed``, and what another worker
+    is claiming at this moment."""
     rows = session.scalars(
         select(Message)
         .where(Message.send_status == SendStatus.QUEUED, Message.claimable_at <= now)
+        .where(*[Message.sender.not_in(closed)] if closed else [])
         .order_by(Message.urgency, Message.pk)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)

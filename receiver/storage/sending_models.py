@@ -42,9 +42,6 @@ class LaneRow(Base):
         bytewise(MAX_RECIPIENT), primary_key=True, comment="The sender; empty for the account."
     )
     next_at: Mapped[datetime] = mapped_column(Instant, comment="When it is free for the next message.")
-    deferred_to: Mapped[datetime | None] = mapped_column(
-        Instant, comment="Until when queued messages have been put back because of this sender's rate."
-    )
     paused_until: Mapped[datetime | None] = mapped_column(
         Instant, comment="Of the account: until when nothing is sent, because Bandwidth answered 429."
     )

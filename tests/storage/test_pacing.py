@@ -104,18 +104,21 @@ def test_a_turn_too_far_ahead_is_left_to_others(database: Database) -> None:
     assert lanes(database)[ACCOUNT].next_at == before
 
 
-def test_a_long_queue_of_one_sender_is_put_back_one_behind_the_other(database: Database) -> None:
-    """So each comes back when it has its turn, and none is looked at in vain."""
+def test_a_sender_without_a_turn_is_closed_until_it_has_one(database: Database) -> None:
     rates = Rates(account=1000.0, sender=RATE)
-    for sender in (ALPHA, BETA):
-        take(database, rates, sender)
+    assert _closed(database, rates) == set()
+    take(database, rates, ALPHA)
+    take(database, rates, BETA, units=2)
+    assert _closed(database, rates) == {ALPHA, BETA}
+    assert _closed(database, Rates(account=RATE)) == set()
 
-    def defer(sender: str, units: int) -> float:
-        wait = database.write(lambda session: pacing.defer(session, rates, sender=sender, units=units))
-        return round(wait.total_seconds(), -1)
+    later(database, 100)
+    assert _closed(database, rates) == {BETA}
 
-    assert [defer(ALPHA, units) for units in (1, 10, 1)] == [100, 200, 1200]
-    assert defer(BETA, 1) == 100
+
+def _closed(database: Database, rates: Rates) -> set[str]:
+    with database.read() as session:
+        return set(pacing.closed(session, rates))
 
 
 class TestPause:

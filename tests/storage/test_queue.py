@@ -37,6 +37,17 @@ class TestOrder:
 
         assert pks(claim(database)) == [first, second]
 
+    def test_what_is_queued_for_a_closed_sender_is_passed_over_and_keeps_its_place(self, database: Database) -> None:
+        senders = ["+19195550110", "+19195550111", "+19195550112", "+19195550110"]
+        first, second, third, last = (enqueue(database, ALICE, sender=sender)[1] for sender in senders)
+
+        passing = database.write(
+            lambda session: queue.claim(session, now=times.now(), lease=LEASE, limit=9, closed=senders[:2])
+        )
+
+        assert pks(passing) == [third]
+        assert pks(claim(database)) == [first, second, last]
+
     def test_what_may_not_be_claimed_yet_is_passed_over(self, database: Database) -> None:
         first, second = (enqueue(database, ALICE)[1] for _ in range(2))
         [claimed] = claim(database, limit=1)
