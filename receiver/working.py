@@ -127,7 +127,7 @@ class Worker:
             return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
 
     def _claim(self, session: Session) -> list[Claimed]:
-        closed = pacing.closed(session, self._sending.rates)
+        closed = pacing.closed(session) if self._sending.rates.sender else None
         return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch, closed=closed)
 
     def _begin(self, claimed: Claimed) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from receiver.core import pace, times
@@ -58,12 +58,9 @@ def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Tur
     return Turn(wait=at - now, is_taken=True)
 
 
-def closed(session: Session, rates: Rates) -> Sequence[str]:
-    """The senders that get no turn now: what is queued for them is passed over, and keeps its place. Reads."""
-    if rates.sender is None:
-        return []
-    is_closed = (LaneRow.sender != ACCOUNT) & (LaneRow.next_at > _now(session) + PATIENCE)
-    return session.scalars(select(LaneRow.sender).where(is_closed)).all()
+def closed(session: Session) -> Select[str]:
+    """Finds the senders that get no turn now: what is queued for them is passed over, and keeps its place."""
+    return select(LaneRow.sender).where(LaneRow.sender != ACCOUNT, LaneRow.next_at > _now(session) + PATIENCE)
 
 
 def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:

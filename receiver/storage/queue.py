@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, literal_column, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from receiver.core.messages import OutboundMessage, Refused
@@ -41,19 +41,20 @@ class Claimed:
 
 
 def claim(
-    session: Session, *, now: datetime, lease: timedelta, limit: int, closed: Sequence[str] = ()
+    session: Session, *, now: datetime, lease: timedelta, limit: int, closed: Select[str] | None = None
 ) -> list[Claimed]:
-    """Claims the first messages of the queue; passes over those of the senders in ``closed``, and what another worker
-    is claiming at this moment."""
-    rows = session.scalars(
+    """Claims the first messages of the queue; passes over those of the senders that ``closed`` finds, and what another
+    worker is claiming at this moment."""
+    # The plan is made once for all values, so what the index is made for, and how few rows are wanted, is written out.
+    first = (
         select(Message)
-        .where(Message.send_status == SendStatus.QUEUED, Message.claimable_at <= now)
-        .where(*[Message.sender.not_in(closed)] if closed else [])
+        .where(Message.send_status == literal_column("'queued'"), Message.claimable_at <= now)
         .order_by(Message.urgency, Message.pk)
-        .limit(limit)
+        .limit(literal_column(str(limit)))
         .with_for_update(skip_locked=True, key_share=True)
         .options(selectinload(Message.recipients))
-    ).all()
+    )
+    rows = session.scalars(first if closed is None else first.where(Message.sender.not_in(closed))).all()
     until = now + lease
     if rows:
         session.execute(update(Message).where(Message.pk.in_([row.pk for row in rows])).values(claimable_at=until))

@@ -101,7 +101,7 @@ def test_while_bandwidth_cannot_be_reached_the_queue_waits_and_then_goes_out(dat
         with running.workers(1):
             failed = "SELECT 1 FROM messages WHERE failures > 0"
             wait_for(lambda: select(database_url, failed), "a failure")
-            assert running.states() == {"queued": 20}
+            assert set(running.states()) <= {"queued", "submitting"}
             with simulating(tmp_path, port=running.simulator.port):
                 running.wait_for_states(accepted=20)
 
