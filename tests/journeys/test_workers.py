@@ -85,10 +85,10 @@ def test_two_hundred_messages_are_sent_each_once(database_url: str, tmp_path: Pa
 
 def test_the_simulators_own_limit_loses_nothing(database_url: str, tmp_path: Path) -> None:
     """A queue of one second: most requests of the beginning are answered 429, and all are accepted in the end."""
-    with plant(tmp_path, database_url, "--rate", "20", "--queue-seconds", "1") as running:
-        tags = running.queue(60)
+    with plant(tmp_path, database_url, "--rate", "4", "--queue-seconds", "1") as running:
+        tags = running.queue(12)
         with running.workers(workers_of(database_url), "--attempts", "1"):
-            running.wait_for_states(accepted=60)
+            running.wait_for_states(accepted=12)
 
         assert running.sent() == Counter(tags)
         assert running.simulator.answers().get("429", 0) > 0
