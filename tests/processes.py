@@ -145,7 +145,7 @@ class Child:
 
     def left_behind(self) -> list[psutil.Process]:
         """The living processes of its group, itself included."""
-        return [each for each in psutil.process_iter() if _group(each) == self.process.pid]
+        return living(self.process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +158,11 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(GRACE)
         self.kill()
+
+
+def living(group: int) -> list[psutil.Process]:
+    """The processes of that group that have not ended."""
+    return [each for each in psutil.process_iter() if _group(each) == group]
 
 
 def _group(process: psutil.Process) -> int | None:
