@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MARKS := .venv/.installed
 
-.PHONY: install demo test lint bench bench-scale torture clean
+.PHONY: install demo test lint bench bench-scale torture crash clean
 
 install: $(MARKS)
 
@@ -46,6 +46,9 @@ bench-scale: $(MARKS)-bench
 
 torture: $(MARKS)-test
 	$(BIN)/python -m tests.torture.torture
+
+crash: $(MARKS)-test
+	$(BIN)/python -m tests.crash.crash
 
 clean:
 	rm -rf .venv build *.egg-info
