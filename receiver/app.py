@@ -8,10 +8,11 @@ from flask import Flask
 
 from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
+from receiver.calling import Gateway
 from receiver.config import Settings, read_settings
 from receiver.errors import ConfigurationError
 from receiver.receiving import Committer
-from receiver.sending import Gateway, Sending
+from receiver.sending import Sending
 from receiver.storage.database import Database, is_sqlite
 from receiver.web import authentication, callbacks, health, messages, problems, queue, submissions
 from receiver.web.front import Front

@@ -1,25 +1,24 @@
 """Sends messages: stored with their tag first, then Bandwidth is called, then the answer is stored.
 
-No database connection is held during the call. Past the commit of ``submitting`` nothing is sent again unless it is
+Past the commit of ``submitting`` nothing is sent again unless it is
 known not to have been sent: Bandwidth has no idempotency key.
 """
 
-import logging
 import math
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from receiver.calling import Calling
 from receiver.core import times
-from receiver.core.messages import Answer, IdempotencyKey, OutboundMessage, Refused, Unknown
+from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable, shown
 from receiver.core.tags import new_tag
-from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast, place
+from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.storage import idempotency, outbox, pacing, queue
 from receiver.storage.database import Database, Session
 from receiver.storage.idempotency import KeysTaken
@@ -27,15 +26,7 @@ from receiver.storage.models import Message
 from receiver.storage.outbox import Attempt
 from receiver.storage.reading import message_tagged, whole_message
 
-log = logging.getLogger(__name__)
-
 Result = TypeVar("Result")
-
-RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
-"""How long, and how often, storing Bandwidth's answer is tried: a database that restarts is back by then."""
-
-SLACK_SECONDS = 30
-"""How long after every call and its storing have ended a message without an answer counts as unknown."""
 
 TURN_SECONDS = 2
 """How long a message that is sent at once asks for a turn; its caller, and a thread, wait with it."""
@@ -43,17 +34,6 @@ TURN_SECONDS = 2
 QUEUE_SECONDS = 10
 """After a 429 that names no time; by then a full queue has made room for a group of ten at the default rate of one
 message a second (Bandwidth, "Rate limits")."""
-
-
-class Gateway(Protocol):
-    """What calls Bandwidth."""
-
-    @property
-    def timeout(self) -> float:
-        """Seconds after which every call has ended."""
-
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
-        """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +47,22 @@ class Submission:
     """Seconds after which a refusal may pass."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A message that is submitting."""
+
+    pk: int
+    tag: str
+    number: int
+    """Of the attempt, from 1."""
+    attempt: Attempt
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class Sending(Calling):
     """Sends at once or queues; shared by any number of threads."""
 
-    database: Database
-    gateway: Gateway
     rates: Rates
-    overdue_after: timedelta
 
     def send(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
         """Sends one message, once, and waits for Bandwidth's answer.
@@ -82,19 +70,19 @@ class Sending:
         Raises StorageUnavailable and TooFast before anything was stored or sent, never after.
         """
 
-        def begin(session: Session) -> tuple[str, int]:
+        def begin(session: Session) -> _Begun:
             now = times.whole_millisecond(times.now())
-            tag = new_tag(now)
-            pk = outbox.add_submitting(session, message, tag=tag, attempt=self.attempt(now))
+            tag, attempt = new_tag(now), self.attempt(now)
+            pk = outbox.add_submitting(session, message, tag=tag, attempt=attempt)
             if key is not None:
                 idempotency.add_keys(session, [(key, pk)], now=now)
-            return tag, pk
+            return _Begun(pk, tag, 1, attempt)
 
         try:
-            tag, pk = self._in_turn(message, begin)
+            begun = self._in_turn(message, begin)
         except KeysTaken:
             return self._of_the_other(key, at_once=True)
-        return self._carry_out(message, tag, pk, attempt=1)
+        return self._carry_out(message, begun)
 
     def queue(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
         """Leaves a message to the workers. Raises StorageUnavailable."""
@@ -143,60 +131,6 @@ class Sending:
             return Submission(tag=stored.tag, stored=stored)
         return self._again(stored) if at_once else self._queue_again(stored)
 
-    def cancel(self, tag: str) -> Message:
-        """Withdraws a message that is still queued, or was withdrawn before. Raises MessageNotFound, NotQueued."""
-        now = times.now()
-
-        def work(session: Session) -> tuple[Message | None, bool]:
-            found = message_tagged(session, tag)
-            cancelled = found is not None and queue.cancel(session, found.pk, now=now)
-            session.expire_all()
-            return message_tagged(session, tag), cancelled
-
-        stored, cancelled = self.database.write(work)
-        if stored is None:
-            raise MessageNotFound(tag)
-        if not cancelled and stored.refused_because != RefusedBecause.CANCELLED:
-            raise NotQueued(tag, shown(SendStatus(stored.send_status), deadline=stored.deadline, now=now))
-        return stored
-
-    def attempt(self, now: datetime, *, wait: float = 0) -> Attempt:
-        """A request to Bandwidth that begins now, or after at most ``wait`` seconds."""
-        seconds = wait + self.gateway.timeout + RECORD_SECONDS + SLACK_SECONDS
-        return Attempt(at=now, deadline=now + timedelta(seconds=seconds), overdue_at=now + self.overdue_after)
-
-    def call(self, message: OutboundMessage, *, tag: str) -> Answer:
-        """Bandwidth's answer; never raises, because whoever asked must be told the tag: the message may be out.
-
-        What has expired is not sent.
-        """
-        if message.expiration is not None and message.expiration <= times.now():
-            return Refused(because=RefusedBecause.EXPIRED)
-        try:
-            return self.gateway.create_message(message, tag=tag)
-        except Exception as error:  # noqa: BLE001 - a bug
-            log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
-            description = "The call to Bandwidth ended in an error of this program."
-            return Unknown(type="internal-error", description=description)
-
-    def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
-        """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
-
-        def stored(session: Session) -> Result:
-            if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
-                pacing.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
-            return work(session)
-
-        give_up = time.monotonic() + RECORD_SECONDS
-        while True:
-            try:
-                return self.database.write(stored)
-            except Exception as error:  # noqa: BLE001
-                if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
-                    log.error("message %s: its answer is not stored: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
-                    return None
-            time.sleep(RECORD_PAUSE)
-
     def _in_turn(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
         """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
 
@@ -217,33 +151,33 @@ class Sending:
             if turn.is_taken:
                 return self.database.write(begin)
 
-    def _carry_out(self, message: OutboundMessage, tag: str, pk: int, *, attempt: int) -> Submission:
+    def _carry_out(self, message: OutboundMessage, begun: _Begun) -> Submission:
         """Calls Bandwidth for a message that is submitting, and stores the answer."""
-        answer = self.call(message, tag=tag)
+        answer = self.call(message, tag=begun.tag, attempt=begun.attempt)
 
         def work(session: Session) -> Message | None:
-            outbox.record_answer(session, pk, attempt=attempt, answer=answer, now=times.now())
-            return message_tagged(session, tag)
+            outbox.record_answer(session, begun.pk, attempt=begun.number, answer=answer, now=times.now())
+            return message_tagged(session, begun.tag)
 
         retry_after = answer.retry_after if isinstance(answer, Refused) else None
-        return Submission(tag=tag, stored=self.store_answer(tag, answer, work), retry_after=retry_after)
+        return Submission(tag=begun.tag, stored=self.store_answer(begun.tag, answer, work), retry_after=retry_after)
 
     def _again(self, stored: Message) -> Submission:
         """Another attempt of a refused message, unless another request is quicker, or it has no turn."""
         message = outbox.outbound(stored)
 
-        def begin(session: Session) -> Submission | bool:
+        def begin(session: Session) -> _Begun | Submission:
             now = times.now()
-            begun = outbox.begin_again(session, stored, then=self.attempt(now), now=now)
-            return begun or _submission(session, stored.tag)
+            attempt = self.attempt(now)
+            if outbox.begin_again(session, stored, then=attempt, now=now):
+                return _Begun(stored.pk, stored.tag, stored.attempt + 1, attempt)
+            return _submission(session, stored.tag)
 
         try:
             begun = self._in_turn(message, begin)
         except TooFast as error:  # it is what it was, and that is known
             return Submission(tag=stored.tag, stored=stored, retry_after=error.retry_after)
-        if isinstance(begun, Submission):
-            return begun
-        return self._carry_out(message, stored.tag, stored.pk, attempt=stored.attempt + 1)
+        return begun if isinstance(begun, Submission) else self._carry_out(message, begun)
 
     def _queue_again(self, stored: Message) -> Submission:
         def work(session: Session) -> Submission:
@@ -258,6 +192,24 @@ class Sending:
         if other is None:  # it is gone again: that takes a key of seven days ago
             raise StorageUnavailable
         return other
+
+
+def cancel(database: Database, tag: str) -> Message:
+    """Withdraws a message that is still queued, or was withdrawn before. Raises MessageNotFound, NotQueued."""
+    now = times.now()
+
+    def work(session: Session) -> tuple[Message | None, bool]:
+        found = message_tagged(session, tag)
+        cancelled = found is not None and queue.cancel(session, found.pk, now=now)
+        session.expire_all()
+        return message_tagged(session, tag), cancelled
+
+    stored, cancelled = database.write(work)
+    if stored is None:
+        raise MessageNotFound(tag)
+    if not cancelled and stored.refused_because != RefusedBecause.CANCELLED:
+        raise NotQueued(tag, shown(SendStatus(stored.send_status), deadline=stored.deadline, now=now))
+    return stored
 
 
 def tidy(database: Database) -> int:

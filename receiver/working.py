@@ -44,8 +44,8 @@ FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
 class _Start:
     """What became of the attempt to begin with a message."""
 
-    submitted: bool = False
-    """It is submitting. If not, and nothing else is said, it is somebody else's, or has ended."""
+    attempt: Attempt | None = None
+    """It is submitting by this one. If not, and nothing else is said, it is somebody else's, or has ended."""
     turn_in: float | None = None
     """It has its turn, in so many seconds."""
     hold: float | None = None
@@ -105,9 +105,10 @@ class Worker:
 
     def _send_next(self) -> None:
         claimed = self._next()
-        if claimed is not None and self._begin(claimed):
+        attempt = self._begin(claimed) if claimed else None
+        if claimed and attempt:
             with self._under_way:
-                answer = self._sending.call(claimed.message, tag=claimed.tag)
+                answer = self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt)
             self._store(claimed, answer)
             self._mind_outage(answer)
 
@@ -130,18 +131,18 @@ class Worker:
         closed = pacing.closed(session) if self._sending.rates.sender else None
         return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch, closed=closed)
 
-    def _begin(self, claimed: Claimed) -> bool:
-        """Whether the message is submitting now, and is to be sent."""
+    def _begin(self, claimed: Claimed) -> Attempt | None:
+        """The attempt by which the message is submitting now; None if it is not to be sent."""
         start = self._write(claimed, self._start)
         if start.turn_in is not None:
             if self._stopping.wait(start.turn_in):
                 write = self._sending.database.write
                 write(lambda session: queue.give_back(session, [claimed], claimable_at=times.now()))
-                return False
+                return None
             start = self._write(claimed, self._submit)
         if start.hold is not None:
             self._hold(start.hold)
-        return start.submitted
+        return start.attempt
 
     def _write(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Start]) -> _Start:
         """What ``work`` returns; undone if nobody can tell whether it was committed, because nothing was sent yet."""
@@ -168,7 +169,7 @@ class Worker:
         return _Start(hold=None if turn.is_senders else turn.ask_again_in)
 
     def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
-        return _Start(submitted=queue.submit(session, claimed, attempt))
+        return _Start(attempt=attempt if queue.submit(session, claimed, attempt) else None)
 
     def _store(self, claimed: Claimed, answer: Answer) -> None:
         def work(session: Session) -> None:

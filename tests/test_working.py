@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import text
 
 from receiver import reporting
+from receiver.calling import Gateway
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, TooFast
-from receiver.sending import Gateway
+from receiver.sending import cancel
 from receiver.storage.database import Database
 from receiver.working import Worker
 from tests.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
@@ -451,7 +452,7 @@ class TestSharing:
         with working(database, gateway, threads=1):
             wait_for(lambda: states(database)["submitting"] == 3, "all but one")
             [queued] = [tag for tag, row in messages(database).items() if row.send_status == "queued"]
-            make_sending(database).cancel(queued)
+            cancel(database, queued)
             gateway.let_go.set()
             wait_for_states(database, accepted=3, refused=1)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from receiver import config, reporting, terminal
+from receiver import config, reporting, sending, terminal
 from receiver.app import make_sending
 from receiver.cli.base import EXIT_UNKNOWN, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence
 from receiver.core import times
@@ -57,8 +57,7 @@ def show(tag: str) -> None:
 @said_in_one_sentence
 def cancel(tag: str) -> None:
     """Withdraw a message that is still queued. Exits 1 if it is not, because it may have been sent."""
-    settings = config.read_settings(sending=True)
-    with Database(settings.database_url) as database:
+    with Database(config.read_settings().database_url) as database:
         demand_schema(database)
-        cancelled = make_sending(settings, database).cancel(tag)
+        cancelled = sending.cancel(database, tag)
     terminal.show_message(out, reporting.report(cancelled, now=times.now()))

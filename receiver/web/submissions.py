@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.http import parse_list_header
 
-from receiver import reporting
+from receiver import reporting, sending
 from receiver.core import times
 from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus
@@ -35,12 +35,12 @@ AGAIN_SECONDS = 1
 @requires(Access.WRITE)
 def create() -> Response:
     asked = read_json()
-    sending, at_once = services().sending, not _prefers_async(request.headers.get("Prefer", ""))
+    sends, at_once = services().sending, not _prefers_async(request.headers.get("Prefer", ""))
     key = _idempotency_key(asked)
-    submission = sending.repeat(key, at_once=at_once) if key else None
+    submission = sends.repeat(key, at_once=at_once) if key else None
     if submission is None:  # only now is it checked: by its repeat an expiration may have passed
         message = read_message(asked, services().settings)
-        submission = sending.send(message, key=key) if at_once else sending.queue(message, key=key)
+        submission = sends.send(message, key=key) if at_once else sends.queue(message, key=key)
     answer = _answer(submission)
     if not at_once and answer.status_code == 202:
         answer.headers["Preference-Applied"] = "respond-async"
@@ -50,7 +50,7 @@ def create() -> Response:
 @blueprint.delete("/messages/<tag>")
 @requires(Access.WRITE)
 def cancel(tag: str) -> Response:
-    cancelled = services().sending.cancel(known_shape(tag))
+    cancelled = sending.cancel(services().database, known_shape(tag))
     return jsonify(MessageSchema().dump(reporting.report(cancelled, now=times.now())))
 
 

@@ -23,11 +23,12 @@ from rich.progress import Progress
 from sqlalchemy import text
 
 from receiver.app import make_gateway
+from receiver.calling import Gateway
 from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
-from receiver.sending import Gateway, Sending
+from receiver.sending import Sending
 from receiver.storage import migrations, outbox
 from receiver.storage.database import Database
 from receiver.working import Worker

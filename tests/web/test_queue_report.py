@@ -79,7 +79,7 @@ def test_what_waits_is_counted_and_the_oldest_of_it_named(service: Service) -> N
 
 
 def test_unknown_is_counted_from_its_deadline_on_and_until_an_event_tells(database_url: str) -> None:
-    gateway = BusyGateway(Unknown(), timeout=-60)
+    gateway = BusyGateway(Unknown(), late_in=database_url)
     seen: list[int] = []
     with Service(database_url, gateway) as service:
         gateway.meanwhile = lambda tag: seen.append(report(service)["unknown"])  # it has lapsed, and is not yet written

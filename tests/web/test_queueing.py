@@ -184,9 +184,9 @@ def test_what_is_no_longer_queued_cannot_be_withdrawn(service: Service, answer: 
     assert service.message(tag) == before
 
 
-@pytest.mark.parametrize(("timeout", "status"), [(3.0, "submitting"), (-60.0, "unknown")])
-def test_what_is_being_sent_cannot_be_withdrawn(database_url: str, timeout: float, status: str) -> None:
-    gateway = BusyGateway(timeout=timeout)
+@pytest.mark.parametrize(("is_late", "status"), [(False, "submitting"), (True, "unknown")])
+def test_what_is_being_sent_cannot_be_withdrawn(database_url: str, status: str, *, is_late: bool) -> None:
+    gateway = BusyGateway(late_in=database_url if is_late else None)
     answers: list[Any] = []
     with Service(database_url, gateway) as service:
         gateway.meanwhile = lambda tag: answers.append(delete(service, tag))

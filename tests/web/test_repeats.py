@@ -88,7 +88,7 @@ def test_while_the_first_is_being_answered_a_repeat_is_told_to_ask_again(databas
 
 
 def test_a_first_request_that_never_ended_is_unknown_once_its_time_is_over(database_url: str) -> None:
-    gateway = BusyGateway(timeout=-60)
+    gateway = BusyGateway(late_in=database_url)
     repeats: list[TestResponse] = []
     with Service(database_url, gateway) as service:
         gateway.meanwhile = lambda tag: repeats.append(service.send(headers=ONCE))

@@ -260,7 +260,7 @@ def test_without_a_database_nothing_is_sent(database_url: str, request: pytest.F
 
 
 def test_a_call_that_outlives_its_deadline_shows_as_unknown_until_its_answer_comes(database_url: str) -> None:
-    gateway = BusyGateway(timeout=-60)
+    gateway = BusyGateway(late_in=database_url)
     seen: list[Any] = []
     with Service(database_url, gateway) as service:
         gateway.meanwhile = lambda tag: seen.extend(

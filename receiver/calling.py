@@ -1,0 +1,96 @@
+"""One call to Bandwidth for a message that is submitting, and what is stored of its answer.
+
+No database connection is held during the call.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from receiver.core import times
+from receiver.core.messages import Answer, OutboundMessage, Refused, Unknown
+from receiver.core.send_status import RefusedBecause
+from receiver.errors import StorageUnavailable, place
+from receiver.storage import pacing
+from receiver.storage.database import Database, Session
+from receiver.storage.outbox import Attempt
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
+"""How long, and how often, storing Bandwidth's answer is tried: a database that restarts is back by then."""
+
+SLACK_SECONDS = 30
+"""How long after every call and its storing have ended a message without an answer counts as unknown."""
+
+TOO_LATE = Refused(
+    because=RefusedBecause.UNREACHABLE,
+    type="too-late",
+    description="This process stood still until its deadline had passed, so Bandwidth was not called.",
+)
+
+
+class Gateway(Protocol):
+    """What calls Bandwidth."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which every call has ended."""
+
+    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+        """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """Calls Bandwidth and stores its answers; shared by any number of threads."""
+
+    database: Database
+    gateway: Gateway
+    overdue_after: timedelta
+
+    def attempt(self, now: datetime, *, wait: float = 0) -> Attempt:
+        """A request to Bandwidth that begins now, or after at most ``wait`` seconds."""
+        seconds = wait + self.gateway.timeout + RECORD_SECONDS + SLACK_SECONDS
+        return Attempt(at=now, deadline=now + timedelta(seconds=seconds), overdue_at=now + self.overdue_after)
+
+    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt) -> Answer:
+        """Bandwidth's answer; never raises, because whoever asked must be told the tag: the message may be out.
+
+        Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
+        """
+        now = times.now()
+        if message.expiration is not None and message.expiration <= now:
+            return Refused(because=RefusedBecause.EXPIRED)
+        if attempt.deadline <= now:
+            return TOO_LATE
+        try:
+            return self.gateway.create_message(message, tag=tag)
+        except Exception as error:  # noqa: BLE001 - a bug
+            log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+            description = "The call to Bandwidth ended in an error of this program."
+            return Unknown(type="internal-error", description=description)
+
+    def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
+        """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
+
+        def stored(session: Session) -> Result:
+            if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
+                pacing.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
+            return work(session)
+
+        give_up = time.monotonic() + RECORD_SECONDS
+        while True:
+            try:
+                return self.database.write(stored)
+            except Exception as error:  # noqa: BLE001
+                if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
+                    log.error("message %s: its answer is not stored: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+                    return None
+            time.sleep(RECORD_PAUSE)

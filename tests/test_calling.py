@@ -1,0 +1,44 @@
+"""A call to Bandwidth is made in its time, or not at all."""
+
+from datetime import timedelta
+
+import pytest
+
+from receiver.core import times
+from receiver.core.messages import Refused
+from receiver.storage.database import Database
+from receiver.storage.outbox import Attempt
+from tests.builders import ACCEPTED, FakeGateway, make_message, make_sending
+
+HOUR = timedelta(hours=1)
+
+
+def attempt(*, deadline_in: timedelta) -> Attempt:
+    now = times.now()
+    return Attempt(at=now, deadline=now + deadline_in, overdue_at=now + HOUR)
+
+
+def test_a_call_in_time_is_made(sqlite: Database) -> None:
+    gateway = FakeGateway()
+    message = make_message(expiration=times.now() + HOUR)
+
+    assert make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=HOUR)) == ACCEPTED
+
+    assert gateway.sent == [(message, "t")]
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "deadline_in", "because"), [(HOUR, -HOUR, "unreachable"), (-HOUR, HOUR, "expired")]
+)
+def test_after_its_deadline_or_its_expiration_nothing_is_sent(
+    sqlite: Database, expires_in: timedelta, deadline_in: timedelta, because: str
+) -> None:
+    """By then others may have decided what became of it: it shows as unknown, and a person may have resolved it."""
+    gateway = FakeGateway()
+    message = make_message(expiration=times.now() + expires_in)
+
+    answer = make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=deadline_in))
+
+    assert isinstance(answer, Refused)
+    assert answer.because == because
+    assert gateway.sent == []
