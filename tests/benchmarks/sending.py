@@ -34,8 +34,9 @@ from receiver.storage.database import Database
 from receiver.working import Worker
 from tests.benchmarks import sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
-from tests.benchmarks.sending_report import BARE, InFlight
+from tests.benchmarks.sending_report import BARE, InFlight, Pace
 from tests.builders import API_KEY, make_message, make_settings
+from tests.journeys.pace import keep_rate, most_within_a_second, per_second
 from tests.postgres import PostgresServer
 from tests.processes import SimulatorProcess, environment, serving, simulating, wait_for
 
@@ -49,6 +50,9 @@ LATENCY, THREADS = 0.05, (1, 4, 8, 16)
 
 TOGETHER = 200
 """Messages that are queued in one transaction."""
+
+RATE = 20
+"""Units per second that two workers and somebody who sends at once keep to together."""
 
 
 class Counted:
@@ -177,7 +181,14 @@ def _queue(database: Database, number: int) -> None:
         database.write(lambda session, wanted=wanted, now=now: outbox.add_queued(session, wanted, now=now))
 
 
-def measure(*, rounds: int, seconds: float, sent: int, queued: int) -> sending_report.Result:
+def kept_pace(stage: Stage, folder: Path, *, seconds: float) -> Pace:
+    url = stage.server.create_database("pace")
+    migrations.upgrade(url)
+    found = keep_rate(folder, url, rate=RATE, seconds=seconds)
+    return Pace(RATE, seconds, per_second(found, seconds=seconds), most_within_a_second(found))
+
+
+def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: float) -> sending_report.Result:
     with (
         tempfile.TemporaryDirectory() as folder,
         staged(Path(folder)) as stage,
@@ -200,7 +211,10 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int) -> sending_r
             fill(url, sent=past, queued=waiting)
             with Database(url) as database:
                 claimed.append(claims(database, sent=past, queued=waiting, advance=lambda: progress.advance(task)))
-    return sending_report.Result(cost=cost, in_flight=under_way, claims=claimed)
+        task = progress.add_task("the pace", total=None)
+        pace = kept_pace(stage, Path(folder), seconds=minute)
+        progress.update(task, total=1, completed=1)
+    return sending_report.Result(cost=cost, in_flight=under_way, claims=claimed, pace=pace)
 
 
 def main() -> None:
@@ -209,6 +223,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for which a worker is watched")
     parser.add_argument("--sent", type=int, default=1_000_000, help="messages before the long queue")
     parser.add_argument("--queued", type=int, default=100_000, help="messages in the long queue")
+    parser.add_argument("--minute", type=float, default=60.0, help="seconds over which the pace is measured")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = measure(**vars(options))
