@@ -18,7 +18,15 @@ from receiver.core.events import INBOUND_TYPES, Event
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RECEIPT_TYPES, unsaid
 from receiver.core.tags import new_tag
-from tests.benchmarks.rows import Row, event_row, message_id_row, message_row, recipient_row, unreadable_row
+from tests.benchmarks.rows import (
+    Row,
+    event_row,
+    message_id_row,
+    message_row,
+    recipient_row,
+    resolution_row,
+    unreadable_row,
+)
 
 DAYS = 180
 
@@ -70,7 +78,7 @@ ONE_IN: dict[Story, int] = {
 }
 """One message in how many has that story."""
 
-INBOUND_ONE_IN, UNLINKED_ONE_IN, UNREADABLE_ONE_IN = 50, 500, 1000
+INBOUND_ONE_IN, UNLINKED_ONE_IN, UNREADABLE_ONE_IN, RESOLVED_ONE_IN = 50, 500, 1000, 1000
 
 
 @dataclass
@@ -85,7 +93,7 @@ class History:
 
     def rows(self, numbers: Iterable[int]) -> Rows:
         """The rows of these messages, counted from 0; for successive numbers in successive calls."""
-        tables = ("messages", "recipients", "message_ids", "events", "unreadable_callbacks")
+        tables = ("messages", "recipients", "message_ids", "events", "unreadable_callbacks", "resolutions")
         rows: Rows = {table: [] for table in tables}
         for number in numbers:
             self._tell(rows, number)
@@ -95,6 +103,8 @@ class History:
                 self._stray(rows, number, "delivered")
             if self._one_in(UNREADABLE_ONE_IN):
                 rows["unreadable_callbacks"].append(unreadable_row(number, self.created_at(number)))
+            if self._one_in(RESOLVED_ONE_IN):
+                rows["resolutions"].append(resolution_row(number + 1, self.created_at(number)))
         return rows
 
     def created_at(self, number: int) -> datetime:

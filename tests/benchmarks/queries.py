@@ -113,6 +113,7 @@ VIEWS: dict[str, tuple[str, str]] = {
     "support_unreadable": ("TRUE", "first_received_at"),
     "support_overdue": (OURS, "created_at"),
     "support_failures": ("TRUE", "day"),
+    "support_resolutions": ("reference LIKE 'order-%'", "resolved_at"),
 }
 """Of each view, where to find a row whose values to ask for; and what its rows are sorted by."""
 

@@ -116,3 +116,9 @@ def unreadable_row(number: int, at: datetime) -> Row:
         "last_received_at": at,
         "deliveries": 1,
     }
+
+
+def resolution_row(message_pk: int, at: datetime) -> Row:
+    """A person decided what an event proved later."""
+    decided = {"send_status": SendStatus.ACCEPTED, "reason": "The customer has it.", "resolved_by": "support"}
+    return {"message_pk": message_pk, **decided, "resolved_at": at + LATENCY}
