@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
@@ -19,6 +20,7 @@ from receiver.storage.linking import bind
 from receiver.storage.merging import Linked, merge, settle
 from receiver.storage.models import Message, Recipient
 from receiver.storage.reading import lapsed
+from receiver.storage.rows import insert_rows, instant, octets, parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,7 @@ NO_ERROR = dict.fromkeys(("refused_because", "error_status", "error_type", "erro
 
 def add_submitting(session: Session, message: OutboundMessage, *, tag: str, attempt: Attempt) -> int:
     """Stores a message that is about to be sent, and its recipients; returns its key."""
-    row = _row(message, tag=tag, now=attempt.at)
-    for name, value in (attempt.columns() | {"attempt": 1}).items():
-        setattr(row, name, value)
+    row = _row(message, tag=tag, now=attempt.at) | attempt.columns() | {"attempt": 1}
     return _add(session, [(row, message)])[0]
 
 
@@ -57,46 +57,65 @@ def add_queued(session: Session, messages: Sequence[tuple[str, OutboundMessage]]
     return _add(session, [(_row(message, tag=tag, now=now), message) for tag, message in messages])
 
 
-def _row(message: OutboundMessage, *, tag: str, now: datetime) -> Message:
-    return Message(
-        tag=tag,
-        reference=message.reference,
-        application_id=message.application_id,
-        sender=message.sender,
-        text=message.text,
-        media=json.dumps(message.media),
-        priority=message.priority,
-        urgency=0 if message.priority == "high" else 1,
-        expiration=message.expiration,
-        units=message.units,
-        receipts=False,
-        send_status=SendStatus.QUEUED,
-        attempt=0,
-        failures=0,
-        claimable_at=now,
-        created_at=now,
-        updated_at=now,
-    )
+def _row(message: OutboundMessage, *, tag: str, now: datetime) -> dict[str, Any]:
+    """A queued message's columns; those that are not here are null."""
+    return {
+        "tag": tag,
+        "reference": message.reference,
+        "application_id": message.application_id,
+        "sender": message.sender,
+        "text": message.text,
+        "media": json.dumps(message.media),
+        "priority": message.priority,
+        "urgency": 0 if message.priority == "high" else 1,
+        "expiration": message.expiration,
+        "units": message.units,
+        "receipts": False,
+        "send_status": SendStatus.QUEUED,
+        "attempt": 0,
+        "failures": 0,
+        "claimable_at": now,
+        "created_at": now,
+        "updated_at": now,
+    }
 
 
-def _add(session: Session, rows: Sequence[tuple[Message, OutboundMessage]]) -> list[int]:
-    session.add_all(row for row, _ in rows)
-    session.flush()
-    session.add_all(
-        Recipient(
-            message_pk=row.pk,
-            recipient=number,
-            position=position,
-            status=unsaid(SendStatus(row.send_status)),
-            standing=NO_STANDING,
-            invalid_recipient=False,
-            created_at=row.created_at,
-            updated_at=row.created_at,
-        )
-        for row, message in rows
+def _recipient_row(message_pk: int, number: str, position: int, *, created_at: datetime) -> dict[str, Any]:
+    return {
+        "message_pk": message_pk,
+        "recipient": number,
+        "position": position,
+        "status": unsaid(SendStatus.QUEUED),
+        "standing": octets(NO_STANDING),
+        "invalid_recipient": False,
+        "created_at": instant(created_at),
+        "updated_at": instant(created_at),
+    }
+
+
+def _add(session: Session, rows: Sequence[tuple[dict[str, Any], OutboundMessage]]) -> list[int]:
+    """Stores these messages and their recipients; returns the keys in that order."""
+    connection = session.connection()
+    insert_messages, insert_recipients = _inserts(connection.dialect.name)
+    written = ({name: _written(value) for name, value in row.items()} for row, _ in rows)
+    keys = {each.tag: each.pk for each in connection.execute(insert_messages, parameter(written))}
+    pks = [keys[row["tag"]] for row, _ in rows]
+    recipients = (
+        _recipient_row(pk, number, position, created_at=row["created_at"])
+        for pk, (row, message) in zip(pks, rows, strict=True)
         for position, number in enumerate(message.to)
     )
-    return [row.pk for row, _ in rows]
+    connection.execute(insert_recipients, parameter(recipients))
+    return pks
+
+
+@cache
+def _inserts(dialect: str) -> tuple[Any, Any]:
+    return insert_rows(dialect, Message).returning(Message.pk, Message.tag), insert_rows(dialect, Recipient)
+
+
+def _written(value: Any) -> Any:
+    return instant(value) if isinstance(value, datetime) else value
 
 
 def outbound(row: Message) -> OutboundMessage:

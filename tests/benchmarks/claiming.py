@@ -63,8 +63,8 @@ def claims(database: Database, *, sent: int, queued: int, advance: Callable[[], 
         taken.append((time.perf_counter() - started) * 1000)
         if len(claimed) != BATCH:
             raise AssertionError(f"{len(claimed)} messages were claimed instead of {BATCH}")
-        sent = update(Message).where(Message.pk.in_([each.pk for each in claimed])).values(send_status="accepted")
-        database.write(lambda session, sent=sent: session.execute(sent))
+        send = update(Message).where(Message.pk.in_([each.pk for each in claimed])).values(send_status="accepted")
+        database.write(lambda session, send=send: session.execute(send))
         advance()
     tenth = CLAIMS // 10
     return Claims(sent, queued, median(taken[:tenth]), median(taken[-tenth:]))

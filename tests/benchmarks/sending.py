@@ -227,8 +227,8 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = measure(**vars(options))
-    (FOLDER / "sending.json").write_text(json.dumps({"options": vars(options), **asdict(result)}, indent=1))
     sending_report.show(result)
+    (FOLDER / "sending.json").write_text(json.dumps({"options": vars(options), **asdict(result)}, indent=1))
     sending_report.draw(result, FOLDER / "sending.png")
 
 
