@@ -213,11 +213,8 @@ def cancel(database: Database, tag: str) -> Message:
 
 
 def tidy(database: Database) -> int:
-    """Writes as unknown what was submitting when its process died, and forgets keys that have expired. Returns how many
-    messages that were."""
-    now = times.now()
-    database.write(lambda session: idempotency.forget_keys(session, now=now))
-    return database.write(lambda session: outbox.write_lapsed(session, now=now))
+    """Writes as unknown what was submitting when its process died; returns how many messages that were."""
+    return database.write(lambda session: outbox.write_lapsed(session, now=times.now()))
 
 
 def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey | None]]) -> list[str]:

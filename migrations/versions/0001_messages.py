@@ -130,7 +130,7 @@ def upgrade() -> None:
         comment="Which request of a caller made which message, so that its repeat makes no other.",
         if_not_exists=True,
     )
-    # what workers forget
+    # the keys that have expired
     index("idempotency_keys_expires_at_index", "idempotency_keys", ["expires_at"])
     # the keys of a message
     index("idempotency_keys_message_pk_index", "idempotency_keys", ["message_pk"])

@@ -8,16 +8,16 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, delete, literal_column, select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from receiver.core.messages import IdempotencyKey
 from receiver.storage.rows import insert_rows, instant, parameter, rows_of
 from receiver.storage.sending_models import IdempotencyKeyRow
 from receiver.storage.types import Instant
 
-MANY = 1000
-"""How many keys are forgotten at a time."""
+FORGOTTEN = 2
+"""How many expired keys are removed whenever one is added: more than one, so that they become fewer."""
 
 
 class KeysTaken(Exception):
@@ -25,7 +25,10 @@ class KeysTaken(Exception):
 
 
 def add_keys(session: Session, keys: Sequence[tuple[IdempotencyKey, int]], *, now: datetime) -> None:
-    """Makes each key stand for a message that was just stored. Raises KeysTaken; a key that has expired is free."""
+    """Makes each key stand for a message that was just stored. Raises KeysTaken; a key that has expired is free.
+
+    Some that have expired are removed, so that they do not pile up where no worker runs.
+    """
     rows = [
         {
             "api_key": key.api_key,
@@ -40,6 +43,7 @@ def add_keys(session: Session, keys: Sequence[tuple[IdempotencyKey, int]], *, no
     upsert = _key_upsert(connection.dialect.name)
     if len(connection.execute(upsert, parameter(rows) | {"now": now}).all()) < len(rows):
         raise KeysTaken
+    connection.execute(_forgetting(), {"now": now})
 
 
 @cache
@@ -70,11 +74,16 @@ def _keys_given(dialect: str) -> Any:
     return select(IdempotencyKeyRow).join(given, same)
 
 
-def forget_keys(session: Session, *, now: datetime) -> int:
-    """Removes keys that have expired, at most MANY; returns how many."""
-    row = IdempotencyKeyRow
-    expired = select(row.api_key, row.key).where(row.expires_at < now).limit(MANY).with_for_update(skip_locked=True)
-    gone = session.execute(expired).all()
-    if gone:
-        session.execute(delete(row).where(tuple_(row.api_key, row.key).in_(gone), row.expires_at < now))
-    return len(gone)
+@cache
+def _forgetting() -> Any:
+    """Passes over what another transaction adds or removes at this moment, so it never waits."""
+    row = aliased(IdempotencyKeyRow)
+    # The plan is made once for all values, so how few rows are wanted is written out.
+    expired = (
+        select(row.api_key, row.key)
+        .where(row.expires_at < bindparam("now", type_=Instant))
+        .order_by(row.expires_at)
+        .limit(literal_column(str(FORGOTTEN)))
+        .with_for_update(skip_locked=True)
+    )
+    return delete(IdempotencyKeyRow).where(tuple_(IdempotencyKeyRow.api_key, IdempotencyKeyRow.key).in_(expired))

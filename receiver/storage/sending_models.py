@@ -16,7 +16,7 @@ METADATA = Base.metadata
 class IdempotencyKeyRow(Base):
     __tablename__ = "idempotency_keys"
     __table_args__ = (
-        # what workers forget
+        # the keys that have expired
         Index("idempotency_keys_expires_at_index", "expires_at"),
         # the keys of a message
         Index("idempotency_keys_message_pk_index", "message_pk"),

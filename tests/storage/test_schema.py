@@ -88,7 +88,7 @@ def test_every_index_says_above_it_which_query_it_serves(paths: list[str]) -> No
     above = [before for before, line in pairwise(lines) if re.match(r"index\(", line, re.IGNORECASE)]
 
     assert len(above) > 15
-    assert [line for line in above if not re.match(r"# .*(GET /|support_|workers|of a message)", line)] == []
+    assert [line for line in above if not re.match(r"# .*(GET /|support_|workers|of a message|expired)", line)] == []
 
 
 def test_postgresql_itself_named_none(postgres: Database) -> None:
