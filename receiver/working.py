@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from receiver.core import times
-from receiver.core.messages import Answer, Refused
+from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.pace import backoff
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
@@ -37,7 +37,7 @@ POLL_SECONDS, TIDY_SECONDS = 0.5, 10
 AFTER_ERROR_SECONDS = 1
 
 FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
-"""Seconds between two attempts of a worker after as many failures in a row as it has requests under way."""
+"""Seconds for which a worker sends nothing after as many failures in a row as it has requests under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ class Worker:
         return queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
 
     def _mind_outage(self, answer: Answer) -> None:
-        """One message after another would use up its attempts while Bandwidth takes none at all."""
-        if not (isinstance(answer, Refused) and _counts(answer)):
+        """While Bandwidth takes none at all, one message after another would use up its attempts, or become unknown."""
+        if isinstance(answer, Accepted) or (isinstance(answer, Refused) and not _counts(answer)):
             self._failing, self._outage = 0, 0.0
             return
         self._failing += 1

@@ -192,6 +192,19 @@ class TestTryingAgain:
         assert states(database) == {"queued": 40}
 
 
+def test_an_outage_in_which_bandwidth_does_not_answer_does_not_make_the_whole_queue_unknown(database: Database) -> None:
+    enqueue(database, 40)
+    gateway = ScriptedGateway(*[TIMED_OUT] * 999)
+    with working(database, gateway, threads=2):
+        wait_for(lambda: len(gateway.sent) >= 3, "the first failures")
+        began = time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 3, "three seconds of outage")
+
+    sent = len(gateway.sent)
+    assert 3 <= sent <= 20
+    assert states(database) == {"unknown": sent, "queued": 40 - sent}
+
+
 def _failed(database: Database, tag: str, failures: int) -> object:
     row = messages(database)[tag]
     return row if row.failures == failures and row.send_status == "queued" else None
