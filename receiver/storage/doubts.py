@@ -49,9 +49,11 @@ def has_rival(session: Session, message: Message, *, since: datetime, until: dat
     """Whether another message of ours to the same recipients, of which no message id is known, may have been sent while
     this one was: it was on its way between the two instants, and is not known never to have been sent."""
     not_sent = and_(Message.send_status == SendStatus.REFUSED, Message.refused_because != RefusedBecause.OPERATOR.value)
+    # By one of its numbers, which an index knows: a sender may have sent to everybody, always.
+    to_one = select(Recipient.message_pk).where(Recipient.recipient == message.recipients[0].recipient)
     others = session.scalars(
         select(Message)
-        .where(Message.sender == message.sender, Message.pk != message.pk)
+        .where(Message.pk.in_(to_one), Message.sender == message.sender, Message.pk != message.pk)
         .where(Message.submitted_at <= until, Message.deadline >= since)
         .where(Message.send_status != SendStatus.QUEUED, ~not_sent)
         .where(~exists().where(MessageId.message_pk == Message.pk))

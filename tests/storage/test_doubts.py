@@ -1,4 +1,5 @@
-"""What was found in Bandwidth's record, or a person decided, meets what is written at the same moment on PostgreSQL."""
+"""What was found in Bandwidth's record, or a person decided, meets what is written at the same moment on PostgreSQL;
+how rivals are found."""
 
 from collections.abc import Callable
 
@@ -9,11 +10,12 @@ from receiver.core.events import Event
 from receiver.core.messages import Accepted, Unknown
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database, Session
-from receiver.storage.doubts import record_found
+from receiver.storage.doubts import has_rival, record_found
 from receiver.storage.reading import message_tagged
 from receiver.storage.resolutions import add_resolution
-from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, store_message
+from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, make_sending, store_message
 from tests.storage.agreement import assert_views_agree
+from tests.storage.plans import plans
 from tests.storage.stored import answering, deliver, events, links, message_ids, messages, recording, statuses, view
 from tests.storage.test_deadlocks import assert_they_wait_for_each_other
 from tests.storage.test_races import both_ways, meet
@@ -90,3 +92,17 @@ def test_a_person_s_decision_meets_an_event(postgres: Database, send_status: Sen
     assert messages(postgres)[tag].send_status == "accepted"
     assert statuses(postgres, pk) == {ALICE: "delivered", BOB: "pending"}
     assert_views_agree(postgres, tag)
+
+
+def test_rivals_are_found_by_a_number_whatever_their_sender_has_sent_to_others(database: Database) -> None:
+    sending = make_sending(database)
+    for number in range(300):
+        sending.queue(make_message(f"+1919556{number:04}"))
+    tag, _ = store_message(database, ALICE, BOB, answer=Unknown())
+
+    def ask(session: Session) -> None:
+        message = message_tagged(session, tag)
+        assert message is not None
+        assert not has_rival(session, message, since=message.created_at, until=message.created_at)
+
+    assert "recipients_recipient_created_at_index" in plans(database, ask)[-1]
