@@ -17,10 +17,10 @@ from receiver.web.requests import read_message
 @main.command()
 @click.option("--to", multiple=True, required=True, help="A recipient's number; repeat it for a group.")
 @click.option("--from", "sender", help="The sender; BANDWIDTH_FROM unless given.")
-@click.option("--text")
+@click.option("--text", help="What it says; required unless there is media.")
 @click.option("--media", multiple=True, help="URL of a picture; may be repeated.")
 @click.option("--application-id", help="BANDWIDTH_APPLICATION_ID unless given.")
-@click.option("--priority")
+@click.option("--priority", help="default or high.")
 @click.option("--expiration", help="RFC 3339 time after which Bandwidth must not send it.")
 @click.option("--reference", help="Your own identifier of the message.")
 @said_in_one_sentence
@@ -56,7 +56,7 @@ def show(tag: str) -> None:
 @click.argument("tag")
 @said_in_one_sentence
 def cancel(tag: str) -> None:
-    """Withdraw a message that is still queued. Exits 1 if it is not, because it may have been sent."""
+    """Withdraw a message that is still queued. Exits 1 if it is not."""
     with Database(config.read_settings().database_url) as database:
         demand_schema(database)
         cancelled = sending.cancel(database, tag)
