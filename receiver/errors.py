@@ -87,7 +87,7 @@ class NotQueued(ReceiverError):
 
 
 class TooFast(ReceiverError):
-    """BANDWIDTH_RATE is used up, or Bandwidth asked to slow down. Nothing was stored or sent; send it later."""
+    """BANDWIDTH_RATE or BANDWIDTH_SENDER_RATE is used up, or Bandwidth asked to slow down. Nothing was sent; wait."""
 
     def __init__(self, *, retry_after: int) -> None:
         super().__init__()
