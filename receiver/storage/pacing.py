@@ -33,8 +33,11 @@ class Turn:
 
     @property
     def ask_again_in(self) -> float:
-        """Seconds until the turn can be taken, if nobody else takes it."""
-        return (self.wait - PATIENCE).total_seconds()
+        """Seconds until the turn can be taken, if nobody else takes it.
+
+        No less than half of PATIENCE: turns are taken for longer than that, so that none is missed.
+        """
+        return max(self.wait - PATIENCE, PATIENCE / 2).total_seconds()
 
 
 def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Turn:

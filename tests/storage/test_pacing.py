@@ -104,6 +104,15 @@ def test_a_turn_too_far_ahead_is_left_to_others(database: Database) -> None:
     assert lanes(database)[ACCOUNT].next_at == before
 
 
+def test_who_has_no_turn_does_not_ask_again_at_once_but_before_those_that_are_taken_end(database: Database) -> None:
+    rates = Rates(account=4.0)
+    while (turn := take(database, rates)).is_taken:
+        pass
+
+    assert turn.wait.total_seconds() - 0.5 < 0.25
+    assert turn.ask_again_in == 0.25
+
+
 def test_a_sender_without_a_turn_is_closed_until_it_has_one(database: Database) -> None:
     rates = Rates(account=1000.0, sender=RATE)
     assert _closed(database) == set()
