@@ -18,6 +18,7 @@ from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, TooFast
 from receiver.sending import cancel
 from receiver.storage.database import Database
+from receiver.storage.pacing import paused_until
 from receiver.working import Worker
 from tests.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
 from tests.processes import PATIENCE, wait_for
@@ -275,8 +276,6 @@ def _given_back(database: Database) -> int:
 
 
 def _paused(database: Database) -> bool:
-    from receiver.storage.pacing import paused_until
-
     with database.read() as session:
         return paused_until(session) is not None
 
