@@ -41,6 +41,9 @@ TICK = 0.002
 
 CUT_SHORT = "The body ended before its end."
 
+UNREADABLE = "\xff"
+"""Stands for the value of a header that is not ASCII."""
+
 JSON = [("content-type", "application/json")]
 
 
@@ -193,7 +196,10 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    for name, value in scope.headers.items():
+    headers = scope.headers.items()
+    # granian leaves out a value that is not ASCII: an Idempotency-Key like that must be refused, not overlooked.
+    unreadable = set(scope.headers.keys()) - {name for name, _ in headers}
+    for name, value in [*headers, *((name, UNREADABLE) for name in unreadable)]:
         key = name.upper().replace("-", "_")
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
