@@ -66,7 +66,7 @@ def next_pause(last: Pause | None, *, now: datetime, retry_after: int | None, ji
 
     ``jitter`` is a random number from 0 to 1. Whatever was on its way when the pause began adds nothing to it.
     """
-    if retry_after is not None:
+    if retry_after:  # "at once", and a date that has passed, would only be answered 429 again
         asked = Pause(until=now + timedelta(seconds=retry_after), length=FIRST_PAUSE)
         return last if last and last.until > asked.until else asked
     if last and now < last.until:

@@ -124,6 +124,11 @@ class TestPause:
     def test_what_bandwidth_asks_for_is_honoured_to_the_second(self, last: Pause | None, jitter: float) -> None:
         assert next_pause(last, now=NOON, retry_after=300, jitter=jitter).until == NOON + 300 * SECOND
 
+    def test_asked_to_come_back_at_once_it_doubles_all_the_same(self) -> None:
+        last = Pause(until=NOON, length=4 * SECOND)
+
+        assert next_pause(last, now=NOON, retry_after=0, jitter=MIDDLE).until == NOON + 8 * SECOND
+
     @given(jitter=jitters, left=st.floats(0.001, 75), length=st.floats(1, 60))
     def test_what_was_on_its_way_when_it_began_adds_nothing(self, jitter: float, left: float, length: float) -> None:
         last = Pause(until=NOON + left * SECOND, length=length * SECOND)
