@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -119,6 +121,20 @@ def test_a_file_that_is_not_there_is_a_sentence(sqlite_url: str) -> None:
     result = invoke("send-many", "no-such-file.csv", environment=environment(sqlite_url))
 
     assert result.exit_code == 2
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path, sqlite_url: str) -> None:
+    """Stood in for by a limit: no file may be longer than 2,000 blocks, one or two megabytes."""
+    path = tmp_path / "long.csv"
+    path.write_bytes(b"to,text\n" + b"\n" * 3_000_000)
+    command = f"ulimit -f 2000; exec {sys.executable} -m receiver.cli send-many {path}"
+
+    ended = subprocess.run(
+        ["sh", "-c", command], env=environment(sqlite_url), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("The file cannot be read, or copied to ")
 
 
 def test_columns_are_named_by_options(tmp_path: Path, sqlite_url: str) -> None:

@@ -27,7 +27,7 @@ from receiver.cli.base import (
     out,
     said_in_one_sentence,
 )
-from receiver.errors import StorageUnavailable
+from receiver.errors import StorageUnavailable, WrongFile
 from receiver.lines import FIELDS, SUFFIXES, Format, read_lines
 from receiver.sending import Sending
 from receiver.storage.database import Database
@@ -77,7 +77,7 @@ def send_many(
     wanted = Batch(name=name, reference=reference or name, settings=settings)
     with Database(settings.database_url) as database, tempfile.TemporaryFile() as copy:
         demand_schema(database)
-        shutil.copyfileobj(file, copy)  # so that what is queued is what was checked
+        _copy(file, copy)  # so that what is queued is what was checked
         sending = make_sending(settings, database)
         checked = _walk(sending, copy, form, columns, wanted, queue=False)
         if checked.wrong:
@@ -88,6 +88,14 @@ def send_many(
     _tell_to_watch(queued)
     if queued.wrong:
         _end_with_problems(queued, "They became wrong after they had been checked, and were not queued.")
+
+
+def _copy(file: BinaryIO, copy: BinaryIO) -> None:
+    try:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+    except OSError as error:
+        raise WrongFile(f"The file cannot be read, or copied to {tempfile.gettempdir()}: {error.strerror}.") from error
 
 
 def _walk(
