@@ -1,5 +1,6 @@
 """What the commands print: tables for people, in colour on a terminal."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
@@ -62,7 +63,7 @@ def show_resolutions(console: Console, resolutions: Sequence[Resolution]) -> Non
     table = _table("decided", "send status", "by", "reason", title="Resolutions")
     for each in resolutions:
         decided = f"{each.resolved_at:%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row(decided, _coloured(each.send_status), _text(each.resolved_by), _text(each.reason))
+        _add_row(table, decided, _coloured(each.send_status), each.resolved_by, each.reason)
     if resolutions:
         console.print(table)
 
@@ -71,12 +72,13 @@ def show_events(console: Console, events: Sequence[EventReport]) -> None:
     """Every event, in the order of arrival, and what it was to its recipient; ×3 is one that came three times."""  # noqa: RUF002
     table = _table("received", "lag", "event", "recipient", "code", "disposition", title="Timeline")
     for event in events:
-        table.add_row(
+        _add_row(
+            table,
             f"{event.first_received_at:%m-%d %H:%M:%S}",
             _lag(event),
             event.type + (f" ×{event.deliveries}" if event.deliveries > 1 else ""),  # noqa: RUF001
             event.to or "(none)",
-            _text(event.error_code or ""),
+            event.error_code or "",
             _coloured(event.disposition),
         )
     console.print(table)
@@ -86,7 +88,7 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
     """The result of a query."""
     table = _table(*columns)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        _add_row(table, *("" if value is None else value for value in row))
     console.print(table)
 
 
@@ -107,7 +109,7 @@ def summary_panel(summary: Summary) -> Group:
     """How far some messages are, to be drawn over and over."""
     table = _table("send status", "messages", "status", "recipients")
     for sent, came in zip_longest(summary.messages.items(), summary.recipients.items(), fillvalue=("", "")):
-        table.add_row(_coloured(sent[0]), str(sent[1]), _coloured(came[0]), str(came[1]))
+        _add_row(table, _coloured(sent[0]), sent[1], _coloured(came[0]), came[1])
     done = Text(f"{summary.total - summary.open} of {summary.total} complete")
     overdue = Text(f"{summary.overdue} overdue" if summary.overdue else "", style="yellow")
     bar = ProgressBar(total=summary.total or 1, completed=summary.total - summary.open, width=40)
@@ -117,11 +119,12 @@ def summary_panel(summary: Summary) -> Group:
 def _recipients(recipients: Sequence[RecipientReport]) -> Table:
     table = _table("recipient", "status", "confirmed by", "code", SENTENCES, title="Recipients")
     for each in recipients:
-        table.add_row(
+        _add_row(
+            table,
             each.to,
             _coloured(each.status).append(" overdue" if each.overdue else "", style="yellow"),
             each.confirmed_by or "",
-            _text(each.error_code or ""),
+            each.error_code or "",
             _meaning(each),
         )
     return table
@@ -148,12 +151,22 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
+def _add_row(table: Table, *cells: object) -> None:
+    """Never as text, in which rich would look for its own markup: what Bandwidth said may hold brackets."""
+    table.add_row(*map(_text, cells))
+
+
 def _coloured(word: str) -> Text:
     return Text(word, style=COLOURS.get(word, ""))
 
 
+_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that move, colour or turn what a terminal shows."""
+
+
 def _text(value: object) -> Text:
-    return value if isinstance(value, Text) else Text(str(value))
+    """As it is shown; what others wrote gives no commands to the terminal."""
+    return value if isinstance(value, Text) else Text(_COMMANDS.sub("\N{REPLACEMENT CHARACTER}", str(value)))
 
 
 def _lag(event: EventReport) -> str:

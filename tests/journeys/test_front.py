@@ -223,9 +223,13 @@ def test_other_requests_reach_flask_as_they_were_sent(server: tuple[Child, Api])
 
 def test_a_key_that_is_not_ascii_is_refused_and_not_overlooked(server: tuple[Child, Api]) -> None:
     _, api = server
-    answers = [api.send(ALICE, headers={"Idempotency-Key": key}) for key in ("k\xff", "\u00e9".encode().decode("latin-1"))]
+    answers = [
+        api.send(ALICE, headers={"Idempotency-Key": key}) for key in ("k\xff", "\u00e9".encode().decode("latin-1"))
+    ]
 
-    assert [(answer.status_code, list(answer.json()["errors"])) for answer in answers] == [(422, ["Idempotency-Key"])] * 2
+    assert [(answer.status_code, list(answer.json()["errors"])) for answer in answers] == [
+        (422, ["Idempotency-Key"])
+    ] * 2
 
 
 @contextmanager

@@ -56,6 +56,20 @@ def test_show_keeps_numbers_whole_on_a_narrow_terminal(sqlite_url: str, tmp_path
     assert {"×3", ALICE, BOB, CAROL, LONGEST, "+19195550199", "9902", "4720"} <= set(timeline)  # noqa: RUF001
 
 
+def test_what_others_wrote_is_shown_as_it_is_and_commands_nothing(sqlite_url: str) -> None:
+    """Neither rich, which has a markup in brackets, nor the terminal."""
+    with Database(sqlite_url) as database:
+        tag, _ = store_message(database, ALICE, reference="[b]lunch[/b]\x1b[2J")
+        odd = make_element("[/red]", "[/x]\x1b[31m", description="?")
+        with Committer(database) as committer:
+            committer.receive(make_body(make_element("sent", ALICE, description="[/gone]\u202e"), odd))
+
+    shown = invoke("show", tag, environment=environment(sqlite_url)).stdout
+
+    assert not {"\x1b", "\u202e"} & set(shown)
+    assert all(each in shown for each in ("[b]lunch[/b]\ufffd[2J", "message-[/red]", "[/x]\ufffd[31m", "[/gone]\ufffd"))
+
+
 def _check_shown(shown: str, tag: str) -> None:
     lines = [line.split() for line in shown.splitlines()]
     assert ["tag", tag] in lines
