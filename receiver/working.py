@@ -84,6 +84,7 @@ class Worker:
             self._stopping.wait(TIDY_SECONDS)
         with self._claiming:  # what is claimed is free for others at once, not when the lease or a slow request ends
             self._safely(self._give_back_all)
+        self._under_way.release(len(self._threads))  # who is ready does not wait for a slow request
         for thread in self._threads:
             thread.join()
 
@@ -108,6 +109,9 @@ class Worker:
         attempt = self._begin(claimed) if claimed else None
         if claimed and attempt:
             with self._under_way:
+                if self._stopping.is_set():
+                    self._take_back(claimed, attempt)
+                    return
                 answer = self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt)
             self._store(claimed, answer)
             self._mind_outage(answer)
@@ -150,10 +154,13 @@ class Worker:
         try:
             return self._sending.database.write(lambda session: work(session, claimed, attempt))
         except StorageUnavailable:
-            not_called = Refused(because=RefusedBecause.UNREACHABLE)
-            undo = partial(queue.take_back, claimed=claimed, attempt=attempt)
-            self._sending.store_answer(claimed.tag, not_called, undo)
+            self._take_back(claimed, attempt)
             raise
+
+    def _take_back(self, claimed: Claimed, attempt: Attempt) -> None:
+        """Leaves to others what was not sent."""
+        not_called = Refused(because=RefusedBecause.UNREACHABLE)
+        self._sending.store_answer(claimed.tag, not_called, partial(queue.take_back, claimed=claimed, attempt=attempt))
 
     def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         message, rates = claimed.message, self._sending.rates
