@@ -24,7 +24,11 @@ STOPS = {signal.SIGTERM, signal.SIGINT}
 @click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; 2 on PostgreSQL unless given, always 1 on SQLite.")
 @click.option(
-    "--threads", type=click.IntRange(2), default=32, show_default=True, help="Of each process, for all but callbacks."
+    "--threads",
+    type=click.IntRange(2),
+    default=32,
+    show_default=True,
+    help="Of each process, to send; and as many for all else but callbacks.",
 )
 @click.option(
     "--connections", type=click.IntRange(1), default=1000, show_default=True, help="Of each process; others must wait."

@@ -50,8 +50,8 @@ JSON = [("content-type", "application/json")]
 class Front:
     """The application as granian runs it; one in each worker process.
 
-    ``threads`` answer what is not a callback. A body that is not there after ``body_seconds`` is refused. ``parent`` is
-    the process that supervises this one.
+    ``threads`` send messages at once, and as many answer what is neither that nor a callback. A body that is not there
+    after ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
     """
 
     def __init__(self, app: Flask, services: Services, *, threads: int, body_seconds: float, parent: int) -> None:
@@ -59,6 +59,8 @@ class Front:
         self._services = services
         self._body_seconds = body_seconds
         self._parent = parent
+        # Bandwidth may take half a minute for each: whoever asks whether this process lives must not wait for that.
+        self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._loop: Any = None
@@ -71,6 +73,7 @@ class Front:
         self._end_with_parent()
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        self._senders.shutdown()
         self._threads.shutdown()
         self._parsers.shutdown()
         self._services.close()
@@ -89,7 +92,8 @@ class Front:
         except HTTPException as error:
             _respond(protocol, problems.answer(error, scope.method))
         else:
-            answer = await self._loop.run_in_executor(self._threads, self._ask_flask, scope, body)
+            threads = self._senders if scope.method == "POST" else self._threads
+            answer = await self._loop.run_in_executor(threads, self._ask_flask, scope, body)
             protocol.response_bytes(*answer)
 
     async def _receive(self, scope: Any, protocol: Any) -> None:
