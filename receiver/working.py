@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, Refused
+from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import backoff
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
@@ -38,6 +38,9 @@ AFTER_ERROR_SECONDS = 1
 
 FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
 """Seconds for which a worker sends nothing after as many failures in a row as it has requests under way."""
+
+WRONG_SETTINGS = frozenset({401, 403, 404})
+"""Answers that are about the credentials or the account, so every other message would be refused as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +199,8 @@ class Worker:
         return queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
 
     def _mind_outage(self, answer: Answer) -> None:
-        """While Bandwidth takes none at all, one message after another would use up its attempts, or become unknown."""
-        if isinstance(answer, Accepted) or (isinstance(answer, Refused) and not _counts(answer)):
+        """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""
+        if not _is_outage(answer):
             self._failing, self._outage = 0, 0.0
             return
         self._failing += 1
@@ -213,6 +216,13 @@ class Worker:
         if claimed:
             now = times.now()
             self._sending.database.write(lambda session: queue.give_back(session, claimed, claimable_at=now))
+
+
+def _is_outage(answer: Answer) -> bool:
+    """Whether other messages would most likely fare no better."""
+    if isinstance(answer, Refused):
+        return _counts(answer) or answer.status in WRONG_SETTINGS
+    return isinstance(answer, Unknown)
 
 
 def _counts(answer: Refused) -> bool:
