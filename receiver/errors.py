@@ -104,4 +104,4 @@ class RecordsUnavailable(ReceiverError):
 
 
 class QuestionRefused(RecordsUnavailable):
-    """Bandwidth's message search refuses this question; it may answer others."""
+    """Bandwidth's message search does not answer this question; it may answer others."""

@@ -46,7 +46,7 @@ class Outcome(StrEnum):
     NOT_FOUND = "not found"  # Bandwidth has no record that fits, which proves nothing
     AMBIGUOUS = "ambiguous"  # more than one message may be meant, so nothing was recorded
     SETTLED = "settled"  # an event came before it was asked about
-    REFUSED = "refused"  # Bandwidth refuses the question
+    REFUSED = "refused"  # Bandwidth does not answer the question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

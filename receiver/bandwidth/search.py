@@ -76,7 +76,7 @@ class MessageSearch:
     """Asks one question at a time; the parameters are those of the gateway.
 
     Every question raises RecordsUnavailable, which says in one sentence what is wrong and what to do; it is a
-    QuestionRefused if only this question is wrong.
+    QuestionRefused if other questions may be answered.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class MessageSearch:
             token = page.next_token
             if token is None:
                 return
-        raise RecordsUnavailable("Bandwidth's message search has no end to its pages; try again later.")
+        raise QuestionRefused("Bandwidth's message search has no end to its pages; try again later.")
 
     def _page(self, question: dict[str, str]) -> _Page:
         for pause in (*PAUSES, None):

@@ -146,7 +146,7 @@ def test_every_page_is_read_and_the_question_repeated_with_its_token(serve: Serv
 def test_pages_without_an_end_are_left(serve: Serve, ask: Ask) -> None:
     wire = serve(answering(*[page(make_row(), token="again")] * 200))
 
-    with pytest.raises(RecordsUnavailable, match="no end"):
+    with pytest.raises(QuestionRefused, match="no end"):
         list(ask(wire).of_message(MESSAGE_ID))
 
     assert len(wire.requests) == 100
