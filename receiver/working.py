@@ -11,13 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
-from receiver.core.pace import backoff
+from receiver.core.pace import Rates, backoff
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
 from receiver.sending import Sending, tidy
@@ -68,6 +69,7 @@ class Worker:
         self._lease = lease
         self._batch = threads
         self._under_way = threading.Semaphore(threads)
+        self._is_paced = sending.rates != Rates()
         self._stopping = threading.Event()
         self._claiming = threading.Lock()
         self._claimed: deque[Claimed] = deque()
@@ -109,15 +111,25 @@ class Worker:
 
     def _send_next(self) -> None:
         claimed = self._next()
-        attempt = self._begin(claimed) if claimed else None
-        if claimed and attempt:
-            with self._under_way:
-                if self._stopping.is_set():
-                    self._take_back(claimed, attempt)
-                    return
-                answer = self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt)
+        if claimed is None:
+            return
+        # At a pace, a turn is taken only when its request can be made: those that had to wait would all go together.
+        with self._under_way if self._is_paced else nullcontext():
+            answer = self._send(claimed)
+        if answer is not None:
             self._store(claimed, answer)
             self._mind_outage(answer)
+
+    def _send(self, claimed: Claimed) -> Answer | None:
+        """Bandwidth's answer; None if it was not called."""
+        attempt = self._begin(claimed)
+        if attempt is None:
+            return None
+        with nullcontext() if self._is_paced else self._under_way:
+            if self._stopping.is_set():
+                self._take_back(claimed, attempt)
+                return None
+            return self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt)
 
     def _next(self) -> Claimed | None:
         """A claimed message; None after a while if there is none, or nothing may be sent."""

@@ -193,6 +193,20 @@ class TestTryingAgain:
         assert states(database) == {"queued": 40}
 
 
+def test_at_a_pace_no_turn_is_taken_before_its_request_can_be_made(database: Database) -> None:
+    """Turns that were taken behind a slow request would all be used at once when it ends."""
+    enqueue(database, 6)
+    gateway = HeldGateway()
+    with working(database, gateway, threads=1, account=1000.0):
+        wait_for(lambda: gateway.sent, "the first request")
+        began = time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 1, "what the other threads might do meanwhile")
+        assert states(database) == {"submitting": 1, "queued": 5}
+
+        gateway.let_go.set()
+        wait_for_states(database, accepted=6)
+
+
 @pytest.mark.parametrize("answer", [Unknown(status=502), TIMED_OUT, WRONG_PASSWORD], ids=["502", "time-out", "401"])
 def test_an_outage_does_not_make_the_whole_queue_unknown_or_refused(database: Database, answer: Answer) -> None:
     enqueue(database, 40)
