@@ -97,17 +97,19 @@ class Sending(Calling):
             return self._of_the_other(key, at_once=False)
 
     def queue_all(self, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey]]) -> int:
-        """Leaves to the workers whatever of this has not been left to them before; returns how many that is."""
+        """Leaves to the workers whatever of this has not been left to them before, or was refused without being sent;
+        returns how many that is."""
         while True:
-            known = self.known([key for _, key in wanted])
+            with self.database.read() as session:
+                known = idempotency.rows_of_keys(session, [key for _, key in wanted], now=times.now())
+                refused = outbox.not_taken(session, [row.message_pk for row in known.values()]) if known else ()
             new = [(message, key) for message, key in wanted if key.place not in known]
-            if not new:
+            if not new and not refused:
                 return 0
             try:
-                self.database.write(partial(_add_queued, wanted=new))
+                return self.database.write(partial(_queue_all, new=new, refused=refused))
             except KeysTaken:  # somebody is doing the same at the same time
                 continue
-            return len(new)
 
     def known(self, keys: Sequence[IdempotencyKey]) -> set[tuple[str, str]]:
         """The places of those keys that stand for a message."""
@@ -215,6 +217,14 @@ def cancel(database: Database, tag: str) -> Message:
 def tidy(database: Database) -> int:
     """Writes as unknown what was submitting when its process died; returns how many messages that were."""
     return database.write(lambda session: outbox.write_lapsed(session, now=times.now()))
+
+
+def _queue_all(
+    session: Session, new: Sequence[tuple[OutboundMessage, IdempotencyKey]], refused: Sequence[Message]
+) -> int:
+    _add_queued(session, new)
+    now = times.now()
+    return len(new) + sum(outbox.begin_again(session, each, then=None, now=now) for each in refused)
 
 
 def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey | None]]) -> list[str]:

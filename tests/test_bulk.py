@@ -14,6 +14,7 @@ from receiver.lines import Line
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, make_sending, make_settings
 from tests.journeys.conftest import select
+from tests.storage.stored import change, messages
 
 SETTINGS = make_settings("sqlite:///not-used")
 PAST = "2020-01-01T00:00:00Z"
@@ -49,6 +50,36 @@ def test_a_file_is_queued_once_however_often_it_is_given(database: Database) -> 
 
     assert [(each.lines, each.queued, each.wrong) for each in outcomes] == [(3, 3, 0), (3, 0, 0), (3, 0, 0)]
     assert stored(database) == [("lunch-1", "Lunch"), ("mine", "Dinner"), ("my-tag", "Lunch")]
+
+
+def test_what_was_refused_without_being_sent_is_queued_again_and_nothing_else(database: Database) -> None:
+    """A wrong password, or an outage longer than all attempts: whoever gives the file again wants it sent."""
+    asked = [lunch(text=text) for text in ("sent", "no password", "unreachable", "withdrawn", "unknown")]
+    queue(database, *asked)
+    for text, status, because in (
+        ("sent", "accepted", None),
+        ("no password", "refused", "bandwidth"),
+        ("unreachable", "refused", "unreachable"),
+        ("withdrawn", "refused", "cancelled"),
+        ("unknown", "unknown", None),
+    ):
+        reason = f"'{because}'" if because else "NULL"
+        change(
+            database, f"UPDATE messages SET send_status = '{status}', refused_because = {reason} WHERE text = '{text}'"
+        )
+
+    outcome = queue(database, *asked)
+
+    assert (outcome.lines, outcome.queued, outcome.wrong) == (5, 2, 0)
+    rows = {row.text: (row.send_status, row.refused_because) for row in messages(database).values()}
+    assert rows == {
+        "sent": ("accepted", None),
+        "no password": ("queued", None),
+        "unreachable": ("queued", None),
+        "withdrawn": ("refused", "cancelled"),
+        "unknown": ("unknown", None),
+    }
+    assert queue(database, *asked).queued == 0
 
 
 def test_what_is_checked_is_not_queued(database: Database) -> None:

@@ -40,6 +40,9 @@ TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {
 }
 """``accepted`` is absorbing; an event that proves acceptance corrects every other state."""
 
+NOT_TAKEN = (RefusedBecause.BANDWIDTH, RefusedBecause.RATE_LIMITED, RefusedBecause.UNREACHABLE)
+"""Reasons for which a message was never sent although it was meant to be."""
+
 NEITHER_SENT_NOR_BILLED = 500
 """Bandwidth's own error, if it comes in its documented shape ("HTTP errors when sending messages")."""
 

@@ -4,7 +4,7 @@ Every function runs inside one write transaction of the caller. Lanes are locked
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
-from receiver.core.send_status import RefusedBecause, SendStatus, may_become
+from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
 from receiver.core.status import NO_STANDING, unsaid
 from receiver.storage.linking import bind
 from receiver.storage.merging import Linked, merge, settle
@@ -130,6 +130,12 @@ def outbound(row: Message) -> OutboundMessage:
         expiration=row.expiration,
         reference=row.reference,
     )
+
+
+def not_taken(session: Session, message_pks: Iterable[int]) -> Sequence[Message]:
+    """Those of the messages that were refused and never sent, without anybody having withdrawn them. Reads."""
+    refused = (Message.send_status == SendStatus.REFUSED, Message.refused_because.in_(NOT_TAKEN))
+    return session.scalars(select(Message).where(Message.pk.in_(message_pks), *refused).order_by(Message.pk)).all()
 
 
 def begin_again(session: Session, stored: Message, *, then: Attempt | None, now: datetime) -> bool:
