@@ -147,7 +147,8 @@ class Worker:
             return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
 
     def _claim(self, session: Session) -> list[Claimed]:
-        closed = pacing.closed(session) if self._sending.rates.sender else None
+        rate = self._sending.rates.sender
+        closed = pacing.closed(session, rate) if rate else None
         return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch, closed=closed)
 
     def _begin(self, claimed: Claimed) -> Attempt | None:

@@ -15,6 +15,9 @@ PATIENCE it makes one second, the most that ever goes out at once."""
 PATIENCE = timedelta(seconds=0.5)
 """How far ahead a turn is taken. What would have to wait for longer leaves its place to others, and asks again."""
 
+MOST_UNITS = 64
+"""Of one message: 2,048 characters of two code units each."""
+
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
 """After a 429 that names no time; Bandwidth names none either, but advises to double it."""
 
@@ -50,6 +53,12 @@ class Lane:
 
     def lasts(self, units: int) -> timedelta:
         return timedelta(seconds=units / self.rate)
+
+
+def latest(now: datetime, *, rate: float) -> datetime:
+    """When a lane is free at the latest, whatever was sent. One that is taken for longer was taken at a lower rate, or
+    by a clock that was set back since."""
+    return now + PATIENCE + timedelta(seconds=MOST_UNITS / rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.tags import is_tag
 from receiver.storage.merging import Linked, to_event
 from receiver.storage.models import Message, MessageId, StoredEvent
-from receiver.storage.rows import insert_rows, instant, parameter
+from receiver.storage.rows import insert_rows, instant, is_one_of, parameter, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -99,17 +99,21 @@ def _message_id_upsert(dialect: str) -> Any:
 
 def _link_waiting(session: Session, newly: Mapping[str, int]) -> list[Linked]:
     """Links the events that came before anybody knew which message their id stands for."""
-    waiting = session.scalars(
-        select(StoredEvent)
-        .where(
-            StoredEvent.message_id.in_(newly),
-            StoredEvent.message_pk.is_(None),
-            StoredEvent.type.not_in(INBOUND_TYPES),
-        )
-        .order_by(StoredEvent.pk)
-    ).all()
+    query = _waiting_events(session.connection().dialect.name)
+    waiting = session.scalars(query, parameter({"message_id": message_id} for message_id in sorted(newly))).all()
     for row in waiting:
         row.message_pk = newly[row.message_id]
         row.linked_by = LINKED_BY_MESSAGE_ID
     session.flush()
     return [Linked(row.pk, newly[row.message_id], to_event(row)) for row in waiting]
+
+
+@cache
+def _waiting_events(dialect: str) -> Select[StoredEvent]:
+    given = rows_of(dialect, StoredEvent.message_id)
+    return (
+        select(StoredEvent)
+        .join(given, StoredEvent.message_id == given.c.message_id)
+        .where(StoredEvent.message_pk.is_(None), ~is_one_of(StoredEvent.type, INBOUND_TYPES))
+        .order_by(StoredEvent.pk)
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from receiver.core import pace, times
@@ -43,13 +43,15 @@ class Turn:
 def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Turn:
     """Takes the next turn of the account and of the sender, unless it is further ahead than PATIENCE."""
     limits = _limits(rates, sender)
-    rows = _locked(session, limits) if limits else _found(session, [ACCOUNT])
-    until = rows[ACCOUNT].paused_until if ACCOUNT in rows else None
+    rows = _locked(session, limits) if limits else {}
+    until = rows[ACCOUNT].paused_until if limits else session.connection().scalar(_PAUSED_UNTIL)
     if until is None and not limits:
         return Turn(wait=timedelta(0), is_taken=True)
     now = _now(session)
     # No turn is in a pause: those that wait for its end would all go then.
     start = max(until or now, now)
+    for name, rate in limits.items():
+        rows[name].next_at = min(rows[name].next_at, pace.latest(start, rate=rate))
     lanes = {name: Lane(rate=rate, next_at=rows[name].next_at) for name, rate in limits.items()}
     turns = {name: lane.turn(start) for name, lane in lanes.items()}
     at = max([start, *turns.values()])
@@ -61,9 +63,14 @@ def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Tur
     return Turn(wait=at - now, is_taken=True)
 
 
-def closed(session: Session) -> Select[str]:
+_PAUSED_UNTIL = select(LaneRow.paused_until).where(LaneRow.sender == literal_column("''"))
+
+
+def closed(session: Session, rate: float) -> Select[str]:
     """Finds the senders that get no turn now: what is queued for them is passed over, and keeps its place."""
-    return select(LaneRow.sender).where(LaneRow.sender != ACCOUNT, LaneRow.next_at > _now(session) + PATIENCE)
+    now = _now(session)
+    is_closed = (LaneRow.next_at > now + PATIENCE) & (LaneRow.next_at <= pace.latest(now, rate=rate))
+    return select(LaneRow.sender).where(LaneRow.sender != ACCOUNT, is_closed)
 
 
 def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
@@ -78,8 +85,7 @@ def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
 
 def paused_until(session: Session) -> datetime | None:
     """Until when nothing is sent; None if nothing holds it up. Reads."""
-    rows = _found(session, [ACCOUNT])
-    until = rows[ACCOUNT].paused_until if ACCOUNT in rows else None
+    until = session.connection().scalar(_PAUSED_UNTIL)
     return until if until is not None and until > _now(session) else None
 
 

@@ -13,6 +13,7 @@ from receiver.storage import pacing
 from receiver.storage.database import Database, Session
 from receiver.storage.pacing import ACCOUNT, Turn
 from receiver.storage.sending_models import LaneRow
+from tests.processes import wait_for
 from tests.storage.locks import Counted, Held, one_waits_for_the_other, onlooker, threads, wait_until
 
 ALPHA, BETA = "+19195550110", "+19195550111"
@@ -124,9 +125,21 @@ def test_a_sender_without_a_turn_is_closed_until_it_has_one(database: Database) 
     assert _closed(database) == {BETA}
 
 
-def _closed(database: Database) -> set[str]:
+def _closed(database: Database, *, rate: float = RATE) -> set[str]:
     with database.read() as session:
-        return set(session.scalars(pacing.closed(session)))
+        return set(session.scalars(pacing.closed(session, rate)))
+
+
+def test_a_lane_that_was_taken_at_a_far_lower_rate_is_free_again_soon(database: Database) -> None:
+    """The operator corrects the rate: what went before at the old one must not hold up everybody for its hours."""
+    take(database, Rates(account=0.01, sender=0.01), ALPHA, units=10)
+    rates = Rates(account=100.0, sender=100.0)
+
+    assert _closed(database, rate=0.01) == {ALPHA}
+    assert _closed(database, rate=100.0) == set()
+    assert not take(database, rates, ALPHA).is_taken
+    assert {(row.next_at - times.now()).total_seconds() < 1.5 for row in lanes(database).values()} == {True}
+    wait_for(lambda: take(database, rates, ALPHA).is_taken, "a turn", seconds=5)
 
 
 class TestPause:
