@@ -77,7 +77,7 @@ class Worker:
         self._failing, self._outage = 0, 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            for number in range(threads + max(2, threads // 4))
+            for number in range(threads + 1 + threads // 2)
         ]
 
     def run(self) -> None:

@@ -136,7 +136,7 @@ def test_it_keeps_as_many_requests_under_way_as_it_was_told(database: Database) 
     gateway = HeldGateway()
     with working(database, gateway, threads=4):
         wait_for(lambda: len(gateway.sent) == 4, "four requests under way")
-        wait_for(lambda: states(database)["submitting"] == 6, "two more that are ready")
+        wait_for(lambda: states(database)["submitting"] == 7, "three more that are ready")
         assert len(gateway.sent) == 4
         gateway.let_go.set()
         wait_for_states(database, accepted=9)
@@ -475,14 +475,14 @@ class TestSharing:
         assert gateway.tags == {tag: 1}
 
     def test_a_cancelled_message_is_not_sent_although_it_is_claimed(self, database: Database) -> None:
-        tags = enqueue(database, 4)
+        tags = enqueue(database, 3)
         gateway = HeldGateway()
         with working(database, gateway, threads=1):
-            wait_for(lambda: states(database)["submitting"] == 3, "all but one")
+            wait_for(lambda: states(database)["submitting"] == 2, "all but one")
             [queued] = [tag for tag, row in messages(database).items() if row.send_status == "queued"]
             cancel(database, queued)
             gateway.let_go.set()
-            wait_for_states(database, accepted=3, refused=1)
+            wait_for_states(database, accepted=2, refused=1)
 
         assert gateway.tags == Counter(set(tags) - {queued})
 
