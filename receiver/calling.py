@@ -66,7 +66,7 @@ class Calling:
         Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
         """
         now = times.now()
-        if message.expiration is not None and message.expiration <= now:
+        if message.has_expired(now):
             return Refused(because=RefusedBecause.EXPIRED)
         if attempt.deadline <= now:
             return TOO_LATE

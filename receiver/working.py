@@ -179,9 +179,9 @@ class Worker:
         self._sending.store_answer(claimed.tag, not_called, partial(queue.take_back, claimed=claimed, attempt=attempt))
 
     def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
-        message, rates = claimed.message, self._sending.rates
-        if message.expiration is not None and message.expiration <= times.now():
-            queue.expire(session, claimed, now=times.now())
+        message, rates, now = claimed.message, self._sending.rates, times.now()
+        if message.has_expired(now):
+            queue.expire(session, claimed, now=now)
             return _Start()
         turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units)
         if turn.is_taken and turn.wait <= timedelta(0):

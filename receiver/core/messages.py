@@ -33,6 +33,10 @@ class OutboundMessage:
         """What it takes of the pace: recipients x segments."""
         return units(recipients=len(self.to), text=self.text, media=bool(self.media))
 
+    def has_expired(self, now: datetime) -> bool:
+        """Whether it must not be sent any more."""
+        return self.expiration is not None and self.expiration <= now
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:

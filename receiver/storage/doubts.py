@@ -10,7 +10,7 @@ from receiver.core.events import Event
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.storage.linking import bind
 from receiver.storage.models import Message, MessageId, Recipient
-from receiver.storage.reading import OPEN, lapsed, shows, spelled
+from receiver.storage.reading import is_open, lapsed, shows
 from receiver.storage.recording import record
 
 RECONCILE = "reconcile"
@@ -26,9 +26,7 @@ def tags_in_doubt(session: Session, *, since: datetime, open_before: datetime, n
     suspects: CompoundSelect[tuple[int]] = union_all(
         select(Message.pk).where(Message.send_status == SendStatus.UNKNOWN).correlate(None),
         select(Message.pk).where(lapsed(now)).correlate(None),
-        select(Recipient.message_pk).where(
-            Recipient.status.in_(map(spelled, sorted(OPEN))), Recipient.created_at <= open_before
-        ),
+        select(Recipient.message_pk).where(is_open(Recipient), Recipient.created_at <= open_before),
     )
     overdue = and_(Message.send_status == SendStatus.ACCEPTED, Message.overdue_at < now)
     return session.scalars(

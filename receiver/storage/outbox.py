@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, bindparam, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused
+from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
 from receiver.core.status import NO_STANDING, unsaid
 from receiver.storage.linking import bind
@@ -194,10 +194,8 @@ def _accept() -> Update:
     )
 
 
-def error_columns(answer: Answer) -> dict[str, Any]:
+def error_columns(answer: Refused | Unknown) -> dict[str, Any]:
     """What Bandwidth, or the way to it, said against the message."""
-    if isinstance(answer, Accepted):
-        return {}
     fields = answer.field_errors if isinstance(answer, Refused) else ()
     return {
         "error_status": answer.status,

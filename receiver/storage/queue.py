@@ -40,6 +40,12 @@ class Claimed:
         queued = (Message.pk == self.pk) & (Message.send_status == SendStatus.QUEUED)
         return queued & (Message.claimable_at == self.until)
 
+    @property
+    def submitted(self) -> ColumnElement[bool]:
+        """Whether it is submitting, by the attempt that follows the claim."""
+        next_attempt = (Message.pk == self.pk) & (Message.attempt == self.attempt + 1)
+        return next_attempt & (Message.send_status == SendStatus.SUBMITTING)
+
 
 def claim(
     session: Session, *, now: datetime, lease: timedelta, limit: int, closed: Select[str] | None = None
@@ -58,7 +64,7 @@ def claim(
     rows = session.scalars(first if closed is None else first.where(Message.sender.not_in(closed))).all()
     until = now + lease
     if rows:
-        session.execute(update(Message).where(Message.pk.in_([row.pk for row in rows])).values(claimable_at=until))
+        change(session, Message.pk.in_([row.pk for row in rows]), claimable_at=until)
     return [
         Claimed(
             pk=row.pk,
@@ -93,9 +99,8 @@ def take_back(session: Session, claimed: Claimed, attempt: Attempt) -> None:
     Another worker may have claimed the message meanwhile and be sending it, as the same attempt by its number; only
     its time tells them apart.
     """
-    own = (Message.pk == claimed.pk) & (Message.attempt == claimed.attempt + 1) & (Message.submitted_at == attempt.at)
-    submitting = own & (Message.send_status == SendStatus.SUBMITTING)
-    change(session, submitting, send_status=SendStatus.QUEUED, claimable_at=attempt.at, updated_at=attempt.at)
+    own = claimed.submitted & (Message.submitted_at == attempt.at)
+    change(session, own, send_status=SendStatus.QUEUED, claimable_at=attempt.at, updated_at=attempt.at)
 
 
 def expire(session: Session, claimed: Claimed, *, now: datetime) -> None:
@@ -113,11 +118,10 @@ def put_back(
     session: Session, claimed: Claimed, answer: Refused, *, failures: int, claimable_at: datetime, now: datetime
 ) -> bool:
     """Queues again what was submitted and is known not to have been sent; False if it is not submitting any longer."""
-    this_attempt = (Message.pk == claimed.pk) & (Message.attempt == claimed.attempt + 1)
     return bool(
         change(
             session,
-            this_attempt & (Message.send_status == SendStatus.SUBMITTING),
+            claimed.submitted,
             **error_columns(answer),
             send_status=SendStatus.QUEUED,
             failures=failures,

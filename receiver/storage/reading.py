@@ -105,19 +105,24 @@ def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, Mes
     if (to := wanted.to) is not None:
         return lambda recipient: recipient.recipient == to, replace(wanted, to=None)
     if wanted.complete is False:
-        return lambda recipient: recipient.status.in_(map(spelled, sorted(OPEN))), replace(wanted, complete=None)
+        return is_open, replace(wanted, complete=None)
     if (status := wanted.status) is not None:
         return lambda recipient: _shows_status(recipient, status), replace(wanted, status=None)
     return None, wanted
 
 
+def is_open(recipient: type[Recipient]) -> ColumnElement[bool]:
+    """Without a final outcome; in words of the index of those."""
+    return recipient.status.in_(map(_spelled, sorted(OPEN)))
+
+
 def _shows_status(recipient: type[Recipient], status: RecipientStatus) -> ColumnElement[bool]:
     """In words of the index of all but the delivered, who are nearly all."""
     shows, delivered = recipient.status == status, RecipientStatus.DELIVERED
-    return shows if status is delivered else and_(shows, recipient.status != spelled(delivered))
+    return shows if status is delivered else and_(shows, recipient.status != _spelled(delivered))
 
 
-def spelled(status: RecipientStatus) -> ColumnElement[str]:
+def _spelled(status: RecipientStatus) -> ColumnElement[str]:
     """Not as a parameter: with that SQLite would not know that a partial index serves."""
     return literal(status.value, String, literal_execute=True)
 
