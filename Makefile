@@ -1,9 +1,10 @@
 # Everything runs in .venv, which `make install` creates; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
+DEBIAN := nginx-light pgbouncer prometheus systemd
 MARKS := .venv/.installed
 
-.PHONY: install demo test lint bench bench-scale torture crash clean
+.PHONY: install debian demo test lint bench bench-scale torture crash clean
 
 install: $(MARKS)
 
@@ -24,6 +25,11 @@ $(MARKS)-lint: $(MARKS)
 $(MARKS)-bench: $(MARKS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
+
+# Programs that some tests run and pip does not bring. Not in .venv, and it wants root: CI needs it, nobody else.
+debian:
+	apt-get update --quiet --quiet
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(DEBIAN)
 
 demo: install
 	@$(BIN)/receiver demo
