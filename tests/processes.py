@@ -177,19 +177,19 @@ class Api:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self.session = requests.Session()
+        self.session.trust_env = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self.session.close()
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         if "auth" not in options:
             options["headers"] = options.get("headers", {}) | {"Authorization": f"Bearer {API_KEY}"}
-        return self._session.request(method, self.url + path, timeout=PATIENCE, **options)
+        return self.session.request(method, self.url + path, timeout=PATIENCE, **options)
 
     def send(self, *to: str, headers: dict[str, str] | None = None, **fields: Any) -> requests.Response:
         body = {"to": list(to), "text": "Lunch is at noon."} | fields
