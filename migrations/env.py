@@ -1,32 +1,43 @@
 """Run by Alembic, for `receiver migrate` and for a developer's `alembic` alike."""
 
 import os
+from dataclasses import asdict
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection, inspect
 
-from receiver.bandwidth.error_codes import ERROR_CODES
+from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, unlisted
 from receiver.config import DEFAULT_DATABASE_URL
 from receiver.storage.migrations import migrating
-from receiver.storage.models import ErrorCodeRow
+from receiver.storage.models import Base, ErrorCodeRow, ErrorRangeRow
 from receiver.storage.rows import insert_rows, parameter
 from receiver.storage.sending_models import METADATA
 
 
 def write_error_codes(connection: Connection) -> None:
-    """The one table of error codes is in the code; the database gets a copy for the support views to join."""
-    if not inspect(connection).has_table(ErrorCodeRow.__tablename__):
-        return
-    insert = insert_rows(connection.dialect.name, ErrorCodeRow)
-    columns = ("name", "category", "billable", "advice")
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=["code"], set_={column: insert.excluded[column] for column in columns}
-        ),
-        parameter(
-            {"code": code, **{column: getattr(row, column) for column in columns}} for code, row in ERROR_CODES.items()
-        ),
-    )
+    """What error codes mean is said in the code; the database gets a copy for the support views to join."""
+    if inspect(connection).has_table(ErrorCodeRow.__tablename__):
+        _write(connection, ErrorCodeRow, [asdict(row) for row in ERROR_CODES.values()])
+        _write(connection, ErrorRangeRow, [_range_row(codes) for codes, *_ in RANGES])
+
+
+def _range_row(codes: range) -> dict[str, Any]:
+    said = unlisted(codes.start)
+    return {
+        "first_code": codes.start,
+        "last_code": codes.stop - 1,
+        "category": said.category,
+        "reason": said.reason,
+        "advice": said.advice,
+    }
+
+
+def _write(connection: Connection, model: type[Base], rows: list[dict[str, Any]]) -> None:
+    insert = insert_rows(connection.dialect.name, model)
+    key, *columns = rows[0]
+    on_conflict = {column: insert.excluded[column] for column in columns}
+    connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=on_conflict), parameter(rows))
 
 
 def is_compared(_item: object, name: str | None, *_: object) -> bool:

@@ -134,7 +134,7 @@ def _meaning(recipient: RecipientReport) -> str:
     if recipient.error_code is None:
         return recipient.description or ""
     error = explain(recipient.error_code)
-    return f"{error.name or error.category}: {error.advice}"
+    return f"{error.name or error.category}: {error.reason} {error.advice}"
 
 
 def _error(message: MessageReport) -> str:

@@ -38,9 +38,26 @@ def upgrade() -> None:
         column("name", sa.String(length=64), "Bandwidth's name for it, if it has one.", nullable=True),
         column("category", sa.String(length=32), "Who refused: Bandwidth or the carrier, and whose fault."),
         column("billable", sa.Boolean(), "Whether Bandwidth bills the attempt; null: unstated.", nullable=True),
-        column("advice", sa.Text(), "What happened and what to do, in one sentence."),
+        column("reason", sa.Text(), "What happened, in one sentence."),
+        column("advice", sa.Text(), "What to do, in one sentence."),
+        column(
+            "remove_number",
+            sa.Boolean(),
+            "Whether the number should leave the lists: it cannot receive, or its owner has opted out.",
+        ),
         sa.PrimaryKeyConstraint("code", name="error_codes_primary_key"),
         comment="What Bandwidth's error codes mean; written by receiver migrate.",
+        if_not_exists=True,
+    )
+    op.create_table(
+        "error_ranges",
+        column("first_code", sa.Integer(), "The lowest of the range.", autoincrement=False),
+        column("last_code", sa.Integer(), "The highest of the range."),
+        column("category", sa.String(length=32), "Who refused: Bandwidth or the carrier, and whose fault."),
+        column("reason", sa.Text(), "What happened, in one sentence."),
+        column("advice", sa.Text(), "What to do, in one sentence."),
+        sa.PrimaryKeyConstraint("first_code", name="error_ranges_primary_key"),
+        comment="What the digits of a code say that error_codes has not; written by receiver migrate.",
         if_not_exists=True,
     )
     op.create_table(

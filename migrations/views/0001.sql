@@ -1,112 +1,181 @@
 CREATE VIEW support_messages AS
 SELECT
-    m.tag,
-    m.reference,
-    shown.message_id,
-    (
-        SELECT ${join_text}(ids.message_id, ' ')
-        FROM (SELECT i.message_id FROM message_ids i WHERE i.message_pk = m.pk ORDER BY i.message_id) ids
-    ) AS message_ids,
-    (SELECT count(*) > 1 FROM message_ids i WHERE i.message_pk = m.pk) AS sent_twice,
-    m.application_id,
-    m.sender,
-    m.text,
-    m.media,
-    m.priority,
-    m.expiration,
-    m.segment_count,
-    CASE
-        WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN 'unknown'
-        ELSE m.send_status
-    END AS send_status,
-    m.refused_because,
-    m.error_status,
-    m.error_type,
-    m.error_description,
-    m.error_fields,
-    m.created_at,
-    m.submitted_at,
-    ${latest}(
+    s.*,
+    ${utc}s.expiration${as_text} AS expiration_utc,
+    ${utc}s.created_at${as_text} AS created_utc,
+    ${utc}s.submitted_at${as_text} AS submitted_utc,
+    ${utc}s.updated_at${as_text} AS updated_utc
+FROM (
+    SELECT
+        m.tag,
+        m.reference,
+        shown.message_id,
+        (
+            SELECT ${join_text}(ids.message_id, ' ')
+            FROM (SELECT i.message_id FROM message_ids i WHERE i.message_pk = m.pk ORDER BY i.message_id) ids
+        ) AS message_ids,
+        (SELECT count(*) > 1 FROM message_ids i WHERE i.message_pk = m.pk) AS sent_twice,
+        m.application_id,
+        m.sender,
+        m.text,
+        m.media,
+        m.priority,
+        m.expiration,
+        m.segment_count,
         CASE
-            WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN m.deadline
-            ELSE m.updated_at
-        END,
-        (SELECT max(r.updated_at) FROM recipients r WHERE r.message_pk = m.pk),
-        coalesce((SELECT max(i.linked_at) FROM message_ids i WHERE i.message_pk = m.pk), m.updated_at)
-    ) AS updated_at,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk) AS total,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'pending') AS pending,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'sending') AS sending,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'sent') AS sent,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'unconfirmed') AS unconfirmed,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'delivered') AS delivered,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'failed') AS failed,
-    (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'not_sent') AS not_sent,
-    CASE
-        WHEN m.overdue_at < CURRENT_TIMESTAMP
-            AND (
-                m.send_status IN ('accepted', 'unknown')
-                OR (m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP)
+            WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN 'unknown'
+            ELSE m.send_status
+        END AS send_status,
+        m.refused_because,
+        CASE
+            WHEN m.send_status = 'refused' THEN ${refused_because_in_words} || CASE
+                WHEN m.refused_because IN ('bandwidth', 'rate_limited')
+                THEN coalesce(' Bandwidth said: ' || m.error_description, '')
+                ELSE ''
+            END
+            WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN ${unknown_in_words}
+            ELSE ${send_status_in_words}
+        END AS reason,
+        m.error_status,
+        m.error_type,
+        m.error_description,
+        m.error_fields,
+        m.created_at,
+        m.submitted_at,
+        ${latest}(
+            CASE
+                WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN m.deadline
+                ELSE m.updated_at
+            END,
+            (SELECT max(r.updated_at) FROM recipients r WHERE r.message_pk = m.pk),
+            coalesce((SELECT max(i.linked_at) FROM message_ids i WHERE i.message_pk = m.pk), m.updated_at)
+        ) AS updated_at,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk) AS total,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'pending') AS pending,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'sending') AS sending,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'sent') AS sent,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'unconfirmed') AS unconfirmed,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'delivered') AS delivered,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'failed') AS failed,
+        (SELECT count(*) FROM recipients r WHERE r.message_pk = m.pk AND r.status = 'not_sent') AS not_sent,
+        CASE
+            WHEN m.overdue_at < CURRENT_TIMESTAMP
+                AND (
+                    m.send_status IN ('accepted', 'unknown')
+                    OR (m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP)
+                )
+            THEN (
+                SELECT count(*) FROM recipients r
+                WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
             )
-        THEN (
-            SELECT count(*) FROM recipients r
+            ELSE 0
+        END AS overdue,
+        (
+            SELECT count(*) = 0 FROM recipients r
             WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
+        ) AS complete
+    FROM messages m
+    LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
+        SELECT 1 FROM message_ids other
+        WHERE other.message_pk = shown.message_pk AND (
+            other.answered > shown.answered OR (other.answered = shown.answered AND other.message_id < shown.message_id)
         )
-        ELSE 0
-    END AS overdue,
-    (
-        SELECT count(*) = 0 FROM recipients r
-        WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
-    ) AS complete
-FROM messages m
-LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
-    SELECT 1 FROM message_ids other
-    WHERE other.message_pk = shown.message_pk AND (
-        other.answered > shown.answered OR (other.answered = shown.answered AND other.message_id < shown.message_id)
     )
-);
+) s;
 
 CREATE VIEW support_recipients AS
 SELECT
-    m.tag,
-    m.reference,
-    shown.message_id,
-    m.sender,
-    r.recipient,
-    r.position,
-    r.status,
-    r.error_code,
-    c.name AS error_name,
-    c.advice,
-    r.description,
-    CASE
-        WHEN r.status <> 'delivered' THEN NULL
-        WHEN m.receipts THEN 'carrier'
-        ELSE 'bandwidth'
-    END AS confirmed_by,
-    r.invalid_recipient,
-    coalesce(
-        m.overdue_at < CURRENT_TIMESTAMP
-        AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
-        AND (
-            m.send_status IN ('accepted', 'unknown')
-            OR (m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP)
-        ),
-        FALSE
-    ) AS overdue,
-    m.overdue_at,
-    r.created_at,
-    r.occurred_at,
-    r.updated_at
-FROM recipients r
-JOIN messages m ON m.pk = r.message_pk
-LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
-    SELECT 1 FROM message_ids other
-    WHERE other.message_pk = shown.message_pk AND (
-        other.answered > shown.answered OR (other.answered = shown.answered AND other.message_id < shown.message_id)
+    s.tag,
+    s.reference,
+    s.message_id,
+    s.sender,
+    s.recipient,
+    s.position,
+    s.status,
+    s.error_code,
+    s.error_name,
+    s.known || CASE WHEN s.overdue THEN ' It is overdue: more should be known by now.' ELSE '' END AS reason,
+    s.advice,
+    s.remove_number,
+    s.billable,
+    s.description,
+    s.confirmed_by,
+    s.invalid_recipient,
+    s.overdue,
+    s.overdue_at,
+    s.created_at,
+    s.occurred_at,
+    s.updated_at,
+    ${utc}s.overdue_at${as_text} AS overdue_utc,
+    ${utc}s.created_at${as_text} AS created_utc,
+    ${utc}s.occurred_at${as_text} AS occurred_utc,
+    ${utc}s.updated_at${as_text} AS updated_utc
+FROM (
+    SELECT
+        m.tag,
+        m.reference,
+        shown.message_id,
+        m.sender,
+        r.recipient,
+        r.position,
+        r.status,
+        r.error_code,
+        c.name AS error_name,
+        CASE
+            WHEN r.status IN ('failed', 'unconfirmed') THEN ${status_in_words} || ' ' || coalesce(
+                c.reason,
+                'Bandwidth said: ' || CASE WHEN r.error_code IS NULL THEN r.description END,
+                (SELECT g.reason FROM error_ranges g WHERE coalesce(r.error_code, 0) BETWEEN first_code AND last_code)
+            )
+            WHEN r.status = 'delivered' THEN 'Delivered. ' || ${confirmed_by_in_words}
+            WHEN r.status = 'not_sent' THEN ${refused_because_in_words} || CASE
+                WHEN m.refused_because IN ('bandwidth', 'rate_limited')
+                THEN coalesce(' Bandwidth said: ' || m.error_description, '')
+                ELSE ''
+            END
+            WHEN r.status <> 'pending' THEN ${status_in_words}
+            WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN ${unknown_in_words}
+            WHEN m.send_status = 'accepted' THEN 'Bandwidth has it, and has not said anything about this recipient.'
+            ELSE ${send_status_in_words}
+        END AS known,
+        CASE
+            WHEN r.status IN ('failed', 'unconfirmed') THEN coalesce(
+                c.advice,
+                (SELECT g.advice FROM error_ranges g WHERE coalesce(r.error_code, 0) BETWEEN first_code AND last_code)
+            )
+        END AS advice,
+        r.invalid_recipient OR coalesce(c.remove_number, FALSE) AS remove_number,
+        c.billable,
+        r.description,
+        CASE
+            WHEN r.status <> 'delivered' THEN NULL
+            WHEN m.receipts THEN 'carrier'
+            ELSE 'bandwidth'
+        END AS confirmed_by,
+        r.invalid_recipient,
+        coalesce(
+            m.overdue_at < CURRENT_TIMESTAMP
+            AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
+            AND (
+                m.send_status IN ('accepted', 'unknown')
+                OR (m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP)
+            ),
+            FALSE
+        ) AS overdue,
+        m.overdue_at,
+        r.created_at,
+        r.occurred_at,
+        r.updated_at
+    FROM recipients r
+    JOIN messages m ON m.pk = r.message_pk
+    LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
+        SELECT 1 FROM message_ids other
+        WHERE other.message_pk = shown.message_pk AND (
+            other.answered > shown.answered OR (other.answered = shown.answered AND other.message_id < shown.message_id)
+        )
     )
-)
-LEFT JOIN error_codes c ON c.code = r.error_code;
+    LEFT JOIN error_codes c ON c.code = r.error_code
+) s;
 
 CREATE VIEW support_events AS
 SELECT
@@ -136,30 +205,77 @@ SELECT
         ELSE 'applied'
     END AS disposition,
     r.invalid_recipient,
+    r.status AS recipient_status,
     e.linked_by,
     e.source,
     e.tag AS event_tag,
-    e.payload
+    e.payload,
+    ${utc}e.occurred_at${as_text} AS occurred_utc,
+    ${utc}e.first_received_at${as_text} AS first_received_utc,
+    ${utc}e.last_received_at${as_text} AS last_received_utc
 FROM events e
 LEFT JOIN messages m ON m.pk = e.message_pk
 LEFT JOIN recipients r ON r.message_pk = e.message_pk AND r.recipient = e.recipient
 LEFT JOIN error_codes c ON c.code = e.error_code;
 
 CREATE VIEW support_extraneous AS
--- Which events have this disposition and the next two is said in words for which an index can be chosen. An invalid
+-- Which events have this disposition and the next three is said in words for which an index can be chosen. An invalid
 -- recipient has always failed; the coalesce keeps PostgreSQL from starting with all of them, which it takes for few.
 SELECT * FROM support_events WHERE type IN ('message-delivered', 'message-read') AND coalesce(invalid_recipient, FALSE);
+
+CREATE VIEW support_conflicting AS
+SELECT * FROM support_events
+WHERE type IN ('message-delivered', 'message-read')
+    AND coalesce(recipient_status, '') = 'failed' AND NOT coalesce(invalid_recipient, TRUE);
 
 CREATE VIEW support_unlinked AS
 SELECT * FROM support_events
 WHERE linked_by IS NULL AND type NOT IN ('message-received', 'suggestion-response', 'requested-location-response');
 
 CREATE VIEW support_inbound AS
-SELECT * FROM support_events
-WHERE linked_by IS NULL AND type IN ('message-received', 'suggestion-response', 'requested-location-response');
+SELECT
+    i.*,
+    -- The words that the FCC names (47 CFR 64.1200(a)(10)), and those that are customary, however they are written.
+    coalesce(upper(trim(i.text, ' .!"''')) IN (
+        'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPTOUT', 'OPT OUT', 'OPT-OUT'
+    ), FALSE) AS opt_out
+FROM (
+    SELECT
+        e.*,
+        ${readable_json} -> 'message' ->> 'from' AS sender,
+        coalesce(
+            ${readable_json} -> 'message' ->> 'text',
+            ${readable_json} -> 'message' -> 'suggestionResponse' ->> 'text'
+        ) AS text,
+        (
+            SELECT ${join_text}(value, ' ')
+            FROM ${elements_of}((
+                SELECT list FROM (SELECT ${readable_json} -> 'message' -> 'to' AS list) l
+                WHERE ${json_type}(list) = 'array'
+            ))
+        ) AS group_members,
+        (
+            SELECT ${join_text}(value, ' ')
+            FROM ${elements_of}((
+                SELECT list FROM (SELECT ${readable_json} -> 'message' -> 'media' AS list) l
+                WHERE ${json_type}(list) = 'array'
+            ))
+        ) AS media
+    FROM support_events e
+    WHERE linked_by IS NULL AND type IN ('message-received', 'suggestion-response', 'requested-location-response')
+) i;
 
 CREATE VIEW support_unreadable AS
-SELECT reason, deliveries, first_received_at, last_received_at, payload, sha256 FROM unreadable_callbacks;
+SELECT
+    reason,
+    deliveries,
+    first_received_at,
+    last_received_at,
+    payload,
+    sha256,
+    ${utc}first_received_at${as_text} AS first_received_utc,
+    ${utc}last_received_at${as_text} AS last_received_utc
+FROM unreadable_callbacks;
 
 CREATE VIEW support_overdue AS
 SELECT * FROM support_recipients WHERE overdue AND status IN ('pending', 'sending', 'sent');
@@ -169,18 +285,39 @@ SELECT
     f.day,
     f.error_code,
     c.name AS error_name,
-    c.category,
+    coalesce(
+        c.category,
+        (SELECT g.category FROM error_ranges g WHERE coalesce(f.error_code, 0) BETWEEN first_code AND last_code)
+    ) AS category,
     c.billable,
-    c.advice,
+    coalesce(
+        c.reason,
+        (SELECT g.reason FROM error_ranges g WHERE coalesce(f.error_code, 0) BETWEEN first_code AND last_code)
+    ) AS reason,
+    coalesce(
+        c.advice,
+        (SELECT g.advice FROM error_ranges g WHERE coalesce(f.error_code, 0) BETWEEN first_code AND last_code)
+    ) AS advice,
+    coalesce(c.remove_number, FALSE) AS remove_number,
     f.recipients
 FROM (
-    SELECT ${utc_day_of_occurred_at} AS day, error_code, count(*) AS recipients
-    FROM recipients WHERE status = 'failed' GROUP BY ${utc_day_of_occurred_at}, error_code
-    ORDER BY day DESC, error_code DESC -- as an index has them, so that the last days can be counted alone
+        SELECT ${utc_day_of_occurred_at} AS day, error_code, count(*) AS recipients
+        FROM recipients WHERE status = 'failed' GROUP BY ${utc_day_of_occurred_at}, error_code
+        ORDER BY day DESC, error_code DESC -- as an index has them, so that the last days can be counted alone
 ) f
 LEFT JOIN error_codes c ON c.code = f.error_code;
 
 CREATE VIEW support_resolutions AS
-SELECT m.tag, m.reference, d.send_status, d.reason, d.resolved_by, d.resolved_at
+SELECT
+    m.tag,
+    m.reference,
+    d.send_status,
+    d.reason,
+    d.resolved_by,
+    d.resolved_at,
+    ${utc}d.resolved_at${as_text} AS resolved_utc
 FROM resolutions d
 JOIN messages m ON m.pk = d.message_pk;
+
+CREATE VIEW support_error_codes AS
+SELECT code, name, category, billable, remove_number, reason, advice FROM error_codes;

@@ -5,7 +5,7 @@ stored events keep theirs, so this is the union of the lists in dtolb/v2-messagi
 Bandwidth/bandwidth.github.io (2019 to 2022), in Bandwidth/api-docs (2023), of the page itself as spoked/mcpd
 copied it on 2026-08-31, and in Bandwidth/cli (2026). Names are spelled as Bandwidth prints them, slips included;
 ``name`` is None where it prints none. ``billable`` is what the last list with such a column said; None means
-that no list with that column has the code. The advice is ours.
+that no list with that column has the code. Reason and advice are ours.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,12 @@ class ErrorCode:
     name: str | None
     category: str
     billable: bool | None
+    reason: str
+    """What happened, in one sentence."""
     advice: str
+    """What to do, in one sentence."""
+    remove_number: bool
+    """Whether the number should leave the lists: it cannot receive, or its owner wants nothing from us."""
 
 
 BANDWIDTH_CLIENT = "Bandwidth client"
@@ -165,27 +170,40 @@ def _table() -> Iterator[ErrorCode]:
         (AMBIGUOUS, _AMBIGUOUS),
     ):
         for code, name, billable, happened, to_do in rows:
-            yield ErrorCode(code, name, category, billable, f"{happened}; {to_do}.")
+            yield _explained(code, name, category, billable, happened, to_do)
+
+
+def _explained(
+    code: int, name: str | None, category: str, billable: bool | None, happened: str, to_do: str
+) -> ErrorCode:
+    advice = f"{to_do[0].upper()}{to_do[1:]}."
+    return ErrorCode(code, name, category, billable, f"{happened}.", advice, remove_number=to_do in (REMOVE, STOP))
 
 
 ERROR_CODES: Mapping[int, ErrorCode] = MappingProxyType({row.code: row for row in _table()})
 
 # The digits of a code say who refused or failed ("Error Code Schema" on the page cited above); 5999 alone
-# is Bandwidth's although its second digit says nothing.
-_RANGES: tuple[tuple[range, str, str], ...] = (
-    (range(4000, 4700), BANDWIDTH_CLIENT, f"Bandwidth refused the message; {SUPPORT}."),
-    (range(4700, 4800), CARRIER_CLIENT, f"The carrier refused the message; {SUPPORT}."),
-    (range(5000, 5600), BANDWIDTH_SERVICE, f"A part of Bandwidth failed; {RETRY}."),
-    (range(5600, 5700), CARRIER_SERVICE, f"The carrier failed; {ONCE}."),
-    (range(9000, 10000), AMBIGUOUS, f"Nobody knows whether the message arrived; {ASK_FIRST}."),
+# is Bandwidth's although its second digit says nothing. 0 is "no code given".
+RANGES: tuple[tuple[range, str, str, str], ...] = (
+    (range(4000), UNKNOWN, "Bandwidth gave no reason that its lists explain", SUPPORT),
+    (range(4000, 4700), BANDWIDTH_CLIENT, "Bandwidth refused the message", SUPPORT),
+    (range(4700, 4800), CARRIER_CLIENT, "The carrier refused the message", SUPPORT),
+    (range(4800, 5000), UNKNOWN, "Bandwidth gave no reason that its lists explain", SUPPORT),
+    (range(5000, 5600), BANDWIDTH_SERVICE, "A part of Bandwidth failed", RETRY),
+    (range(5600, 5700), CARRIER_SERVICE, "The carrier failed", ONCE),
+    (range(5700, 9000), UNKNOWN, "Bandwidth gave no reason that its lists explain", SUPPORT),
+    (range(9000, 10000), AMBIGUOUS, "Nobody knows whether the message arrived", ASK_FIRST),
+    (range(10000, 100000), UNKNOWN, "Bandwidth gave no reason that its lists explain", SUPPORT),
 )
+"""Every code there may be, what happened and what to do, for the codes that no list has."""
 
 
 def explain(code: int) -> ErrorCode:
     """The row of a known code; for one that no list has (0 is "no code given"), what its range says."""
-    if code in ERROR_CODES:
-        return ERROR_CODES[code]
-    for codes, category, advice in _RANGES:
-        if code in codes:
-            return ErrorCode(code, None, category, None, advice)
-    return ErrorCode(code, None, UNKNOWN, None, f"Bandwidth gave no reason that its lists explain; {SUPPORT}.")
+    return ERROR_CODES.get(code) or unlisted(code)
+
+
+def unlisted(code: int) -> ErrorCode:
+    """What the digits of a code say."""
+    category, happened, to_do = next(said for codes, *said in RANGES if code in codes)
+    return _explained(code, None, category, None, happened, to_do)

@@ -1,7 +1,8 @@
 """Brings the database to the schema of this code, and tells how they compare.
 
 A migration is one transaction, so a killed one can simply be run again. The support views are dropped before it and
-created after it, from the newest file of migrations/views that is not newer than the schema.
+created after it, from the newest file of migrations/views that is not newer than the schema; who could read them can
+read them again.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,17 +10,17 @@ from contextlib import contextmanager
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from string import Template
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, NullPool, inspect, text
+from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import SchemaOutdated, StorageUnavailable
+from receiver.storage import views
 from receiver.storage.database import make_engine
 
 FOLDER = Path(__file__).parents[2] / "migrations"
@@ -81,9 +82,9 @@ def migrating(url: str) -> Iterator[Connection]:
             connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
         with connection.begin():
             _lock(connection)
-            _drop_views(connection)
+            readers = views.drop(connection)
             yield connection
-            _create_views(connection)
+            _create_views(connection, readers)
             _check_foreign_keys(connection)
 
 
@@ -123,23 +124,13 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
 
 
-def _drop_views(connection: Connection) -> None:
-    views = [name for name in inspect(connection).get_view_names() if name.startswith("support_")]
-    # PostgreSQL drops views that build on each other only together; SQLite drops only one at a time.
-    together = [", ".join(views)] if connection.dialect.name == "postgresql" and views else views
-    for names in together:
-        connection.exec_driver_sql(f"DROP VIEW {names}")
-
-
-def _create_views(connection: Connection) -> None:
+def _create_views(connection: Connection, readers: views.Readers) -> None:
     present = MigrationContext.configure(connection).get_current_revision()
     known = _revisions()
     if present not in known:
         return
     candidates = (FOLDER / "views" / f"{revision}.sql" for revision in known[known.index(present) :])
-    newest = next(path for path in candidates if path.exists())
-    for statement in render_views(newest, connection.dialect.name):
-        connection.exec_driver_sql(statement)
+    views.create(connection, next(path for path in candidates if path.exists()), readers)
 
 
 def _check_foreign_keys(connection: Connection) -> None:
@@ -147,20 +138,3 @@ def _check_foreign_keys(connection: Connection) -> None:
         orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
         if orphan is not None:
             raise SchemaOutdated(f"The migration would leave rows of {orphan[0]} without their {orphan[2]}; undone.")
-
-
-SPELLINGS = {
-    "postgresql": {
-        "join_text": "string_agg",
-        "latest": "greatest",
-        "utc_day_of_occurred_at": "CAST(occurred_at AT TIME ZONE 'UTC' AS date)",
-    },
-    "sqlite": {"join_text": "group_concat", "latest": "max", "utc_day_of_occurred_at": "date(occurred_at)"},
-}
-"""What the two databases spell differently in the views."""
-
-
-def render_views(path: Path, dialect: str) -> list[str]:
-    """The CREATE VIEW statements of a file, as that database spells them."""
-    statements = Template(path.read_text(encoding="utf-8")).substitute(SPELLINGS[dialect]).split(";\n")
-    return [statement.strip() for statement in statements if statement.strip()]

@@ -279,4 +279,21 @@ class ErrorCodeRow(Base):
     billable: Mapped[bool | None] = mapped_column(
         Boolean, comment="Whether Bandwidth bills the attempt; null: unstated."
     )
-    advice: Mapped[str] = mapped_column(Text, comment="What happened and what to do, in one sentence.")
+    reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
+    advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")
+    remove_number: Mapped[bool] = mapped_column(
+        Boolean, comment="Whether the number should leave the lists: it cannot receive, or its owner has opted out."
+    )
+
+
+class ErrorRangeRow(Base):
+    __tablename__ = "error_ranges"
+    __table_args__ = (
+        {"comment": "What the digits of a code say that error_codes has not; written by receiver migrate."},
+    )
+
+    first_code: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="The lowest of the range.")
+    last_code: Mapped[int] = mapped_column(comment="The highest of the range.")
+    category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
+    reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
+    advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")

@@ -4,7 +4,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from receiver.bandwidth import error_codes
-from receiver.bandwidth.error_codes import ERROR_CODES, ErrorCode, explain
+from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, ErrorCode, explain
+from receiver.core.events import MAX_ERROR_CODE
 
 BY_RANGE = {
     "Bandwidth client": range(4000, 4700),
@@ -24,9 +25,10 @@ def by_range(code: int) -> str:
     return next((category for category, codes in BY_RANGE.items() if code in codes), "unknown")
 
 
-def assert_advice_is_one_sentence(row: ErrorCode) -> None:
-    assert re.fullmatch(r"[A-Z][^.!?\n]*\.", row.advice), row.advice
-    assert len(row.advice) <= 140, row.advice
+def assert_reason_and_advice_are_a_sentence_each(row: ErrorCode) -> None:
+    for sentence in (row.reason, row.advice):
+        assert re.fullmatch(r"[A-Z][^.!?\n]*\.", sentence), sentence
+    assert len(row.reason + row.advice) <= 140, row
 
 
 @pytest.mark.parametrize("code", sorted(ERROR_CODES))
@@ -36,7 +38,7 @@ def test_every_row_is_well_formed(code: int) -> None:
     assert 1000 <= code <= 9999
     assert row.name is None or re.fullmatch(r"[a-z][a-z_-]+", row.name)
     assert row.billable in (True, False, None)
-    assert_advice_is_one_sentence(row)
+    assert_reason_and_advice_are_a_sentence_each(row)
 
 
 @pytest.mark.parametrize("code", sorted(ERROR_CODES))
@@ -67,20 +69,34 @@ def test_bandwidth_bills_carrier_refusals_and_not_its_own() -> None:
 
 @pytest.mark.parametrize("code", INVALID_RECIPIENT)
 def test_an_invalid_number_is_to_be_removed_or_corrected(code: int) -> None:
-    assert "remove or correct this number" in explain(code).advice
+    assert "Remove or correct this number" in explain(code).advice
     assert "send again" not in explain(code).advice
 
 
 @pytest.mark.parametrize("code", OPTED_OUT)
 def test_after_an_opt_out_nothing_more_is_sent(code: int) -> None:
-    assert "stop sending" in explain(code).advice
+    assert "Stop sending" in explain(code).advice
     assert "again" not in explain(code).advice
+
+
+def test_invalid_barred_and_opted_out_numbers_leave_the_lists_and_no_other() -> None:
+    assert {code for code, row in ERROR_CODES.items() if row.remove_number} == {
+        *INVALID_RECIPIENT,
+        *OPTED_OUT,
+        4482,
+        4492,
+    }
+    assert not any(explain(codes.start).remove_number for codes, *_ in RANGES if codes.start not in ERROR_CODES)
+
+
+def test_every_code_is_in_one_range() -> None:
+    assert [code for codes, *_ in RANGES for code in codes] == list(range(MAX_ERROR_CODE + 1))
 
 
 @pytest.mark.parametrize("code", [*ERROR_CODES, *range(4000, 10000, 37), 0, 99999])
 def test_whoever_may_send_again_sends_to_the_failed_recipient_alone(code: int) -> None:
     advice = explain(code).advice
-    if re.search(r"\bsend(ing)?\b.*\bagain\b", advice) and "do not send the same again" not in advice:
+    if re.search(r"\bsend(ing)?\b.*\bagain\b", advice, re.IGNORECASE) and "Do not send the same again" not in advice:
         assert "alone" in advice
 
 
@@ -120,7 +136,7 @@ def test_a_code_in_no_list_is_classified_by_its_range(code: int, category: str) 
     row = explain(code)
     assert (row.code, row.name, row.category, row.billable) == (code, None, category, None)
     assert category == by_range(code)
-    assert_advice_is_one_sentence(row)
+    assert_reason_and_advice_are_a_sentence_each(row)
 
 
 def test_a_known_code_is_explained_by_its_row() -> None:

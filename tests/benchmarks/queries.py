@@ -108,6 +108,7 @@ VIEWS: dict[str, tuple[str, str]] = {
     "support_recipients": (OURS, "created_at"),
     "support_events": (OURS, "first_received_at"),
     "support_extraneous": (OURS, "first_received_at"),
+    "support_conflicting": (OURS, "first_received_at"),
     "support_unlinked": ("recipient LIKE '+1919%'", "first_received_at"),
     "support_inbound": ("recipient LIKE '+1919%'", "first_received_at"),
     "support_unreadable": ("TRUE", "first_received_at"),
@@ -115,7 +116,7 @@ VIEWS: dict[str, tuple[str, str]] = {
     "support_failures": ("TRUE", "day"),
     "support_resolutions": ("reference LIKE 'order-%'", "resolved_at"),
 }
-"""Of each view, where to find a row whose values to ask for; and what its rows are sorted by."""
+"""Of each view that grows, where to find a row whose values to ask for; and what its rows are sorted by."""
 
 KEYS = ("tag", "reference", "message_id", "recipient", "sender")
 

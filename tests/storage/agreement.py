@@ -1,8 +1,12 @@
 """The support views and the API say the same about a message."""
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 from receiver import reporting
+from receiver.core.times import rfc3339
 from receiver.storage.database import Database
 from tests.storage.stored import columns, view
 
@@ -13,7 +17,9 @@ def assert_views_agree(database: Database, tag: str) -> None:
     [row] = view(database, "support_messages", tag=tag)
     error = report.error
     decoded = {"media": json.loads(row["media"]), "error_fields": json.loads(row["error_fields"] or "[]")}
-    assert row | decoded == {
+    assert_times_are_told_in_words(row)
+    shared = {column: value for column, value in row.items() if column != "reason" and not column.endswith("_utc")}
+    assert shared | decoded == {
         "tag": report.tag,
         "reference": report.reference,
         "message_id": report.message_id,
@@ -42,6 +48,13 @@ def assert_views_agree(database: Database, tag: str) -> None:
     _events_agree(database, tag)
 
 
+def assert_times_are_told_in_words(row: Mapping[str, Any]) -> None:
+    """Beside every time stands its text, which is that of the API."""
+    instants = {column.removesuffix("_at"): value for column, value in row.items() if isinstance(value, datetime)}
+    told = {column.removesuffix("_utc"): value for column, value in row.items() if column.endswith("_utc") and value}
+    assert told == {column: rfc3339(instant) for column, instant in instants.items()}
+
+
 def _recipients_agree(database: Database, report: reporting.MessageReport) -> None:
     shared = (
         *("status", "error_code", "error_name", "description", "confirmed_by", "invalid_recipient", "overdue"),
@@ -51,6 +64,8 @@ def _recipients_agree(database: Database, report: reporting.MessageReport) -> No
     assert [columns(row, "recipient", *shared) for row in rows] == [
         (each.to, *(getattr(each, name) for name in shared)) for each in report.recipients
     ]
+    for each in rows:
+        assert_times_are_told_in_words(each)
     of_message = ("reference", "message_id", "sender", "created_at")
     expected = tuple(getattr(report, name) for name in of_message)
     assert {columns(row, *of_message) for row in rows} == {expected}
@@ -65,6 +80,8 @@ def _events_agree(database: Database, tag: str) -> None:
     )
     shown = reporting.events(database, tag)
     rows = view(database, "support_events", tag=tag)
+    for each in rows:
+        assert_times_are_told_in_words(each)
     said = [(row["recipient"] or None, *columns(row, *shared)) for row in rows]
     assert sorted(said, key=repr) == sorted(
         [(each.to, *(getattr(each, name) for name in shared)) for each in shown], key=repr

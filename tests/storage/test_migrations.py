@@ -27,6 +27,8 @@ VIEWS = {
     *("support_messages", "support_recipients", "support_events", "support_extraneous", "support_unlinked"),
     *("support_unreadable", "support_inbound", "support_overdue", "support_failures"),
     "support_resolutions",
+    "support_conflicting",
+    "support_error_codes",
 }
 
 
@@ -41,6 +43,7 @@ def fill(url: str) -> None:
             database,
             *(make_event(), make_event("failed", BOB, error_code=4720), make_event(recipient=BOB)),
             *(make_event(message_id="foreign"), make_event("received", message_id="inbound")),
+            *(make_event("failed", CAROL, error_code=5600), make_event(recipient=CAROL)),
             Unreadable(payload="[]", reason="No object."),
         )
         make_sending(database, account=1.0).queue(make_message(), key=make_key())

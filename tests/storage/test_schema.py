@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import astuple, fields
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Inspector, inspect, text
 
-from receiver.bandwidth.error_codes import ERROR_CODES
+from receiver.bandwidth.error_codes import ERROR_CODES, ErrorCode
 from receiver.storage import migrations
 from receiver.storage.database import Database
 from receiver.storage.sending_models import METADATA
@@ -20,19 +21,21 @@ NAMES = r"(?P<table>\w+?)_(?:(?P<columns>\w+)_)?(?P<kind>primary_key|foreign_key
 
 SUPPORT_COLUMNS = {
     "support_messages": "tag reference message_id message_ids sent_twice application_id sender text media priority"
-    " expiration segment_count send_status refused_because error_status error_type error_description"
+    " expiration segment_count send_status refused_because reason error_status error_type error_description"
     " error_fields created_at"
     " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete",
     "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
-    " invalid_recipient overdue occurred_at updated_at",
+    " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable",
     "support_events": "tag type recipient error_code description occurred_at first_received_at last_received_at"
     " deliveries disposition linked_by source payload",
     "support_unreadable": "payload deliveries",
-    "support_failures": "day error_code error_name recipients",
+    "support_failures": "day error_code error_name category billable reason advice remove_number recipients",
+    "support_error_codes": "code name category billable remove_number reason advice",
     "support_resolutions": "tag reference send_status reason resolved_by resolved_at",
 }
-for name in ("support_extraneous", "support_unlinked", "support_inbound"):
+for name in ("support_extraneous", "support_conflicting", "support_unlinked", "support_inbound"):
     SUPPORT_COLUMNS[name] = SUPPORT_COLUMNS["support_events"]
+SUPPORT_COLUMNS["support_inbound"] += " sender text group_members media opt_out"
 SUPPORT_COLUMNS["support_overdue"] = SUPPORT_COLUMNS["support_recipients"]
 
 
@@ -123,10 +126,10 @@ def test_both_engines_have_the_same_tables(postgres: Database, sqlite: Database)
 
 def error_codes(database: Database) -> dict[int, tuple[object, ...]]:
     rows = view(database, "error_codes")
-    return {row["code"]: columns(row, "name", "category", "billable", "advice") for row in rows}
+    return {row["code"]: columns(row, *(field.name for field in fields(ErrorCode))) for row in rows}
 
 
-CODES = {code: (each.name, each.category, each.billable, each.advice) for code, each in ERROR_CODES.items()}
+CODES = {code: astuple(each) for code, each in ERROR_CODES.items()}
 
 
 def test_the_error_codes_are_those_of_the_code(database: Database) -> None:
@@ -137,7 +140,9 @@ def test_the_error_codes_are_those_of_the_code(database: Database) -> None:
     "spoil",
     [
         lambda database: change(database, "DELETE FROM error_codes WHERE code = 4720"),
-        lambda database: change(database, "UPDATE error_codes SET name = 'x', billable = NULL, advice = ''"),
+        lambda database: change(
+            database, "UPDATE error_codes SET name = 'x', billable = NULL, advice = '', remove_number = TRUE"
+        ),
     ],
     ids=["a row is missing", "rows are outdated"],
 )

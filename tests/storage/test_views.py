@@ -1,15 +1,16 @@
 """What support staff see: each kind of event under the view that is named after it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from receiver.bandwidth.error_codes import ERROR_CODES
+from receiver.bandwidth.error_codes import explain
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted
+from receiver.core.status import RecipientStatus
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_event, store_message
 from tests.storage.agreement import assert_views_agree
@@ -76,20 +77,39 @@ def test_extraneous_unlinked_inbound_and_unreadable_have_a_view_each(database: D
     assert columns(unreadable, "payload", "reason", "deliveries") == ('"x"', "No object.", 1)
 
 
-@pytest.mark.parametrize("code", [4720, 9902, 4121, 4999])
-def test_a_failure_has_the_name_and_the_advice_of_its_code(database: Database, code: int) -> None:
-    """4121 has no name, and nobody knows 4999."""
+UNLISTED = [0, 1, 4000, 4999, 5000, 5699, 5998, 9000, 99999]
+
+
+@pytest.mark.parametrize("code", [4720, 4432, 4775, 9902, 4121, *UNLISTED])
+def test_a_failure_is_explained_as_the_table_in_the_code_does(database: Database, code: int) -> None:
+    """4121 has no name; of a code that no list has its digits say something."""
     tag, _ = store_message(database, ALICE)
-    deliver(database, make_event("failed", error_code=code))
+    deliver(database, make_event("failed", error_code=code, description=None))
 
     [row] = view(database, "support_recipients")
-    known = ERROR_CODES.get(code)
-    assert columns(row, "error_code", "error_name", "advice") == (
-        code,
-        known and known.name,
-        known and known.advice,
+    known = explain(code)
+    assert columns(row, "error_code", "error_name", "billable", "advice", "remove_number") == (
+        code or None,
+        known.name,
+        known.billable,
+        known.advice,
+        known.remove_number,
     )
+    status = RecipientStatus(row["status"])
+    assert row["reason"] == f"{status.meaning[0].upper()}{status.meaning[1:]}. {known.reason}"
     assert_views_agree(database, tag)
+    for failure in view(database, "support_failures"):
+        assert columns(failure, "category", "billable", "reason", "advice", "remove_number") == columns(
+            asdict(known), "category", "billable", "reason", "advice", "remove_number"
+        )
+
+
+def test_a_failure_without_a_code_is_explained_by_bandwidth_s_own_words(database: Database) -> None:
+    store_message(database, ALICE)
+    deliver(database, make_event("rejected-forbidden-country", description="forbidden to country"))
+
+    [row] = view(database, "support_recipients")
+    assert row["reason"] == "Definitely not delivered. Bandwidth said: forbidden to country"
 
 
 def test_failures_are_counted_by_utc_day_and_code(database: Database) -> None:

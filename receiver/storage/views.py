@@ -1,0 +1,141 @@
+"""The support views: made anew by every migration, from the newest file of migrations/views that fits the schema.
+
+Beside ``<revision>.sql`` stands ``<revision>.toml``, which says what every view and every column is: PostgreSQL keeps
+that as comments, and the data dictionary is made from those.
+"""
+
+import tomllib
+from collections.abc import Mapping, Set
+from pathlib import Path
+from string import Template
+
+from sqlalchemy import Connection, inspect, text
+
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.core.status import ConfirmedBy, RecipientStatus
+from receiver.core.words import Word
+
+PREFIX = "support_"
+
+Readers = Mapping[str, frozenset[str] | None]
+"""Which views each role could read, None for all; roles are named as in a statement."""
+
+
+def names(connection: Connection) -> list[str]:
+    return sorted(name for name in inspect(connection).get_view_names() if name.startswith(PREFIX))
+
+
+def drop(connection: Connection) -> Readers:
+    """Drops the views; returns who could read them, because that is lost with them."""
+    views = names(connection)
+    readers = _readers(connection, views) if connection.dialect.name == "postgresql" else {}
+    # PostgreSQL drops views that build on each other only together; SQLite drops only one at a time.
+    together = [", ".join(views)] if connection.dialect.name == "postgresql" and views else views
+    for each in together:
+        _run(connection, f"DROP VIEW {each}")
+    return readers
+
+
+def create(connection: Connection, path: Path, readers: Readers) -> None:
+    """Creates the views of a file. Whoever could read all reads all again, also those that are new."""
+    for statement in render(path, connection.dialect.name):
+        _run(connection, statement)
+    if connection.dialect.name == "postgresql":
+        _comment(connection, path.with_suffix(".toml"))
+        for role, could_read in readers.items():
+            grant(connection, role, could_read)
+
+
+def grant(connection: Connection, role: str, views: Set[str] | None = None) -> None:
+    """Lets the role, named as in a statement, read these views, all unless given."""
+    for view in names(connection):
+        if views is None or view in views:
+            _run(connection, f"GRANT SELECT ON {view} TO {role}")
+
+
+def _run(connection: Connection, statement: str) -> None:
+    """As it stands: what looks like a parameter in it is none."""
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+def _readers(connection: Connection, views: list[str]) -> Readers:
+    found = connection.execute(READERS, {"prefix": PREFIX}).all()
+    return {role: None if set(readable) == set(views) else frozenset(readable) for role, readable in found}
+
+
+READERS = text("""
+    SELECT CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END,
+        array_agg(view.relname::text)
+    FROM pg_class view, aclexplode(view.relacl) given
+    WHERE view.relkind = 'v' AND view.relnamespace = current_schema()::regnamespace
+        AND starts_with(view.relname, :prefix) AND given.privilege_type = 'SELECT' AND given.grantee <> view.relowner
+    GROUP BY 1
+""")
+
+
+def _comment(connection: Connection, path: Path) -> None:
+    said = tomllib.loads(path.read_text(encoding="utf-8"))
+    for view in names(connection):
+        _run(connection, f"COMMENT ON VIEW {view} IS {_literal(said['views'][view])}")
+        own = said.get(view, {})
+        for column in (each["name"] for each in inspect(connection).get_columns(view)):
+            meaning = own.get(column) or said["columns"][column]
+            _run(connection, f"COMMENT ON COLUMN {view}.{column} IS {_literal(meaning)}")
+
+
+def render(path: Path, dialect: str) -> list[str]:
+    """The CREATE VIEW statements of a file, as that database spells them."""
+    statements = Template(path.read_text(encoding="utf-8")).substitute(SPELLINGS[dialect] | _words()).split(";\n")
+    return [statement.strip() for statement in statements if statement.strip()]
+
+
+SPELLINGS = {
+    "postgresql": {
+        "join_text": "string_agg",
+        "latest": "greatest",
+        "utc_day_of_occurred_at": "CAST(occurred_at AT TIME ZONE 'UTC' AS date)",
+        "utc": "to_char(",
+        "as_text": """ AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+        "readable_json": r"""CAST(regexp_replace(
+            payload, '\\u(0000|d[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)d[c-f]..)', '\\ufffd', 'gi'
+        ) AS json)""",
+        "json_type": "json_typeof",
+        "elements_of": "json_array_elements_text",
+    },
+    "sqlite": {
+        "join_text": "group_concat",
+        "latest": "max",
+        "utc_day_of_occurred_at": "date(occurred_at)",
+        "utc": "replace(",
+        "as_text": ", ' ', 'T') || 'Z'",
+        "readable_json": "CASE WHEN json_valid(payload) THEN payload ELSE '{}' END",
+        "json_type": "json_type",
+        "elements_of": "json_each",
+    },
+}
+"""What the two databases spell differently in the views. PostgreSQL refuses escapes of NUL and of lone surrogates as
+text, and with them the whole query."""
+
+
+def _words() -> dict[str, str]:
+    """What the views say in sentences, which are made of the words' own meanings."""
+    return {
+        "send_status_in_words": _in_words("m.send_status", SendStatus),
+        "refused_because_in_words": _in_words("m.refused_because", RefusedBecause, before="Not sent: "),
+        "status_in_words": _in_words("r.status", RecipientStatus),
+        "confirmed_by_in_words": _in_words("CASE WHEN m.receipts THEN 'carrier' ELSE 'bandwidth' END", ConfirmedBy),
+        "unknown_in_words": _literal(_sentence(SendStatus.UNKNOWN.meaning)),
+    }
+
+
+def _in_words(column: str, words: type[Word], *, before: str = "") -> str:
+    sentences = (f"WHEN '{word}' THEN {_literal(before + _sentence(word.meaning, first=not before))}" for word in words)
+    return f"CASE {column} {' '.join(sentences)} END"
+
+
+def _sentence(meaning: str, *, first: bool = True) -> str:
+    return f"{meaning[0].upper() if first else meaning[0]}{meaning[1:]}."
+
+
+def _literal(said: str) -> str:
+    return "'" + said.replace("'", "''") + "'"
