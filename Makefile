@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEBIAN := nginx-light pgbouncer prometheus systemd
 MARKS := .venv/.installed
 
-.PHONY: install debian demo test lint bench bench-scale torture crash clean
+.PHONY: install debian demo test lint dictionary bench bench-scale torture crash clean
 
 install: $(MARKS)
 
@@ -42,6 +42,9 @@ lint: $(MARKS)-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+dictionary: $(MARKS)-test
+	$(BIN)/python -m migrations.dictionary
 
 bench: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.bench

@@ -49,6 +49,14 @@ class SchemaOutdated(ReceiverError):
     """The database is not migrated; run `receiver migrate`."""
 
 
+class UnknownRole(ReceiverError):
+    """PostgreSQL has no such role."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"PostgreSQL has no role {role!r}; first let it be created: CREATE ROLE ... LOGIN.")
+        self.role = role
+
+
 FieldErrors = dict[str, list[str]]
 """What is wrong with each field; an element of a list is named like ``to[0]``."""
 

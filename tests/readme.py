@@ -14,6 +14,11 @@ def examples(language: str) -> list[str]:
     return [code.strip() for code in re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)]
 
 
+def questions() -> dict[str, str]:
+    """The query under each question, in order."""
+    return dict(re.findall(r"^(\S[^\n]*\?)\n\n```sql\n(.*?)\n```", TEXT, re.DOTALL | re.MULTILINE))
+
+
 def first_column(header: str) -> list[str]:
     """The names in the first column of the table whose first heading is ``header``, without their code marks."""
     table = re.search(rf"^\| {re.escape(header)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", TEXT, re.MULTILINE)

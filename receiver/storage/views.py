@@ -32,14 +32,14 @@ def drop(connection: Connection) -> Readers:
     # PostgreSQL drops views that build on each other only together; SQLite drops only one at a time.
     together = [", ".join(views)] if connection.dialect.name == "postgresql" and views else views
     for each in together:
-        _run(connection, f"DROP VIEW {each}")
+        run(connection, f"DROP VIEW {each}")
     return readers
 
 
 def create(connection: Connection, path: Path, readers: Readers) -> None:
     """Creates the views of a file. Whoever could read all reads all again, also those that are new."""
     for statement in render(path, connection.dialect.name):
-        _run(connection, statement)
+        run(connection, statement)
     if connection.dialect.name == "postgresql":
         _comment(connection, path.with_suffix(".toml"))
         for role, could_read in readers.items():
@@ -50,10 +50,10 @@ def grant(connection: Connection, role: str, views: Set[str] | None = None) -> N
     """Lets the role, named as in a statement, read these views, all unless given."""
     for view in names(connection):
         if views is None or view in views:
-            _run(connection, f"GRANT SELECT ON {view} TO {role}")
+            run(connection, f"GRANT SELECT ON {view} TO {role}")
 
 
-def _run(connection: Connection, statement: str) -> None:
+def run(connection: Connection, statement: str) -> None:
     """As it stands: what looks like a parameter in it is none."""
     connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
@@ -76,11 +76,11 @@ READERS = text("""
 def _comment(connection: Connection, path: Path) -> None:
     said = tomllib.loads(path.read_text(encoding="utf-8"))
     for view in names(connection):
-        _run(connection, f"COMMENT ON VIEW {view} IS {_literal(said['views'][view])}")
+        run(connection, f"COMMENT ON VIEW {view} IS {_literal(said['views'][view])}")
         own = said.get(view, {})
         for column in (each["name"] for each in inspect(connection).get_columns(view)):
             meaning = own.get(column) or said["columns"][column]
-            _run(connection, f"COMMENT ON COLUMN {view}.{column} IS {_literal(meaning)}")
+            run(connection, f"COMMENT ON COLUMN {view}.{column} IS {_literal(meaning)}")
 
 
 def render(path: Path, dialect: str) -> list[str]:
@@ -97,7 +97,7 @@ SPELLINGS = {
         "utc": "to_char(",
         "as_text": """ AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
         "readable_json": r"""CAST(regexp_replace(
-            payload, '\\u(0000|d[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)d[c-f]..)', '\\ufffd', 'gi'
+            payload, '\\u0000|\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..', '\\ufffd', 'gi'
         ) AS json)""",
         "json_type": "json_typeof",
         "elements_of": "json_array_elements_text",

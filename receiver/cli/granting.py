@@ -1,0 +1,31 @@
+"""The command that lets support staff in."""
+
+import sys
+
+import click
+
+from receiver import config
+from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, err, main, out, said_in_one_sentence
+from receiver.storage.database import Database, is_sqlite
+from receiver.storage.granting import grant_support as grant
+
+NO_ROLES = (
+    "SQLite has no roles: whoever can read the file can read everything in it. Give support a copy, or PostgreSQL."
+)
+
+
+@main.command()
+@click.argument("role")
+@said_in_one_sentence
+def grant_support(role: str) -> None:
+    """Let a role of PostgreSQL read the support views, and nothing else."""
+    url = config.read_settings().database_url
+    if is_sqlite(url):
+        end(NO_ROLES, EXIT_USAGE)
+    with Database(url) as database:
+        demand_schema(database)
+        more = grant(database, role)
+    out.print(f"{role} can read the support views.", markup=False)
+    if more:
+        err.print(f"warning: {role} can do more than that: {', '.join(more)}. Take a role of its own.", markup=False)
+        sys.exit(EXIT_WRONG)

@@ -1,0 +1,48 @@
+"""Lets a role of PostgreSQL read the support views."""
+
+from sqlalchemy import text
+
+from receiver.errors import UnknownRole
+from receiver.storage import views
+from receiver.storage.database import Database, Session
+
+
+def grant_support(database: Database, role: str) -> list[str]:
+    """Lets the role read every support view; returns what else it may do here, which should be nothing.
+
+    Raises UnknownRole, and StorageUnavailable also when these views are not ours to grant.
+    """
+    return database.write(lambda session: _grant(session, role))
+
+
+def _grant(session: Session, role: str) -> list[str]:
+    found = session.execute(_NAMES, {"role": role}).one_or_none()
+    if found is None:
+        raise UnknownRole(role)
+    connection = session.connection()
+    views.run(connection, f"GRANT USAGE ON SCHEMA {found.schema} TO {found.role}")
+    views.grant(connection, found.role)
+    return list(session.scalars(_ELSE, {"role": role}))
+
+
+_NAMES = text("""
+    SELECT quote_ident(rolname) AS role, quote_ident(current_schema()) AS schema FROM pg_roles WHERE rolname = :role
+""")
+
+_ELSE = text("""
+    SELECT 'create in the schema' WHERE has_schema_privilege(:role, current_schema(), 'CREATE')
+    UNION ALL
+    (
+        SELECT 'use the table ' || relname FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+            AND has_table_privilege(:role, oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+        ORDER BY relname
+    )
+    UNION ALL
+    (
+        SELECT 'write through the view ' || relname FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind = 'v'
+            AND has_table_privilege(:role, oid, 'INSERT, UPDATE, DELETE')
+        ORDER BY relname
+    )
+""")

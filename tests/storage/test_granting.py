@@ -1,0 +1,123 @@
+"""Support's role reads every view, and does nothing else; what it was granted outlives a migration."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url
+
+from receiver.storage import migrations
+from receiver.storage.sending_models import METADATA
+from tests.postgres import Server
+from tests.processes import environment, invoke
+from tests.storage.test_migrations import VIEWS, fill
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role that may log in, and the database that it looks at."""
+
+    name: str
+    url: str
+
+    def ask(self, statement: str) -> list[tuple[object, ...]]:
+        address = self.url.replace("postgresql+psycopg", "postgresql")
+        with psycopg.connect(address, user=self.name, password="open-sesame") as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def is_refused(self, statement: str) -> bool:
+        try:
+            self.ask(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            return True
+        except psycopg.Error as error:
+            pytest.fail(f"{statement}: {error}")
+        return False
+
+    def readable(self) -> set[object]:
+        query = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace"
+        return {name for (name,) in self.ask(f"{query} AND has_table_privilege(oid, 'SELECT')")}
+
+
+@pytest.fixture(params=["support", 'Ann "the" Support; 100 %s :name'], ids=["plain", "to be quoted"])
+def role(request: pytest.FixtureRequest, postgres_url: str, postgres_server: Server) -> Iterator[Role]:
+    """Nobody's, with a name that no other test run uses."""
+    name = f"{request.param} {uuid.uuid4().hex[:12]}"
+    quoted = sql.Identifier(name).as_string()
+    postgres_server.execute(f"CREATE ROLE {quoted} LOGIN PASSWORD 'open-sesame'")
+    database = make_url(postgres_url).database
+    yield Role(name, postgres_url)
+    postgres_server.execute(f"DROP OWNED BY {quoted}", database or "")
+    postgres_server.execute(f"DROP ROLE {quoted}")
+
+
+def grant(url: str, role: str) -> tuple[int, str]:
+    result = invoke("grant-support", role, environment=environment(url))
+    return result.exit_code, result.output
+
+
+def test_the_role_reads_every_view_and_no_table_and_writes_nothing(role: Role) -> None:
+    fill(role.url)
+    assert role.readable() == set()
+
+    code, said = grant(role.url, role.name)
+
+    assert (code, said) == (0, f"{role.name} can read the support views.\n")
+    assert role.readable() == VIEWS
+    for view in VIEWS:
+        assert role.ask(f"SELECT * FROM {view}"), view
+    for table in (*METADATA.tables, "alembic_version"):
+        assert role.is_refused(f"SELECT count(*) FROM {table}"), table
+        assert role.is_refused(f"DELETE FROM {table} RETURNING 1"), table
+    assert role.is_refused("UPDATE support_error_codes SET advice = '' RETURNING 1")
+    assert role.is_refused("CREATE TABLE mine (number INTEGER)")
+    assert role.is_refused("CREATE VIEW mine AS SELECT 1")
+
+
+def test_granting_twice_is_granting_once(role: Role) -> None:
+    assert grant(role.url, role.name) == grant(role.url, role.name)
+    assert role.readable() == VIEWS
+
+
+def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Server) -> None:
+    """A role that could read all reads the new views too; who could read some reads those alone."""
+    grant(role.url, role.name)
+    database = make_url(role.url).database or ""
+    postgres_server.execute("DROP VIEW support_error_codes", database)
+    postgres_server.execute("GRANT SELECT ON support_failures TO PUBLIC", database)
+
+    migrations.upgrade(role.url)
+
+    assert role.readable() == VIEWS
+    postgres_server.execute(f"DROP OWNED BY {sql.Identifier(role.name).as_string()}", database)
+    assert role.readable() == {"support_failures"}
+
+
+def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server) -> None:
+    database = make_url(role.url).database or ""
+    postgres_server.execute(f"GRANT INSERT ON messages TO {sql.Identifier(role.name).as_string()}", database)
+
+    code, said = grant(role.url, role.name)
+
+    assert code == 1
+    assert said.endswith("can do more than that: use the table messages. Take a role of its own.\n")
+
+
+def test_an_unknown_role_is_a_sentence_with_the_remedy(postgres_url: str) -> None:
+    assert grant(postgres_url, "nobody'; DROP VIEW support_events; --") == (
+        1,
+        'PostgreSQL has no role "nobody\'; DROP VIEW support_events; --"; first let it be created: CREATE ROLE ...'
+        " LOGIN.\n",
+    )
+
+
+def test_sqlite_has_no_roles(sqlite_url: str) -> None:
+    code, said = grant(sqlite_url, "support")
+
+    assert code == 2
+    assert said.startswith("SQLite has no roles: ")
