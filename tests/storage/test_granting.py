@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -13,6 +14,7 @@ from sqlalchemy import make_url
 
 from receiver.storage import migrations
 from receiver.storage.sending_models import METADATA
+from tests import readme
 from tests.postgres import Server
 from tests.processes import environment, invoke
 from tests.storage.test_migrations import VIEWS, fill
@@ -48,12 +50,19 @@ class Role:
 def role(request: pytest.FixtureRequest, postgres_url: str, postgres_server: Server) -> Iterator[Role]:
     """Nobody's, with a name that no other test run uses."""
     name = f"{request.param} {uuid.uuid4().hex[:12]}"
-    quoted = sql.Identifier(name).as_string()
-    postgres_server.execute(f"CREATE ROLE {quoted} LOGIN PASSWORD 'open-sesame'")
-    database = make_url(postgres_url).database
-    yield Role(name, postgres_url)
-    postgres_server.execute(f"DROP OWNED BY {quoted}", database or "")
-    postgres_server.execute(f"DROP ROLE {quoted}")
+    postgres_server.execute(f"CREATE ROLE {sql.Identifier(name).as_string()} LOGIN PASSWORD 'open-sesame'")
+    with role_of(name, postgres_url, postgres_server) as made:
+        yield made
+
+
+@contextmanager
+def role_of(name: str, url: str, server: Server) -> Iterator[Role]:
+    """An existing role, which is dropped at the end."""
+    try:
+        yield Role(name, url)
+    finally:
+        server.execute(f"DROP OWNED BY {sql.Identifier(name).as_string()}", make_url(url).database or "")
+        server.execute(f"DROP ROLE {sql.Identifier(name).as_string()}")
 
 
 def grant(url: str, role: str) -> tuple[int, str]:
@@ -77,6 +86,19 @@ def test_the_role_reads_every_view_and_no_table_and_writes_nothing(role: Role) -
     assert role.is_refused("UPDATE support_error_codes SET advice = '' RETURNING 1")
     assert role.is_refused("CREATE TABLE mine (number INTEGER)")
     assert role.is_refused("CREATE VIEW mine AS SELECT 1")
+
+
+def test_the_readme_s_statements_make_a_role_that_reads_the_views_in_utc(
+    postgres_url: str, postgres_server: Server
+) -> None:
+    [statements] = readme.examples("postgresql")
+    name = f"support_{uuid.uuid4().hex[:12]}"
+    for statement in statements.replace("ROLE support", f"ROLE {name}").split("\n"):
+        postgres_server.execute(statement)
+    with role_of(name, postgres_url, postgres_server) as role:
+        assert grant(role.url, role.name) == (0, f"{name} can read the support views.\n")
+        assert role.readable() == VIEWS
+        assert role.ask("SHOW timezone") == [("UTC",)]
 
 
 def test_granting_twice_is_granting_once(role: Role) -> None:

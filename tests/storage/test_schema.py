@@ -1,6 +1,7 @@
 """What support staff find: comments on everything, names for every constraint, the views with their columns."""
 
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import astuple, fields
 from itertools import pairwise
@@ -58,6 +59,24 @@ def test_every_table_and_every_column_says_what_it_is(postgres: Database) -> Non
 
     assert len(comments) > 60
     assert [name for name, comment in comments.items() if not comment or not comment.endswith(".")] == []
+
+
+def test_every_view_and_every_column_of_it_says_what_it_is_and_nothing_is_said_of_others(postgres: Database) -> None:
+    inspector = inspect(postgres.engine)
+    found = {
+        view: {each["name"]: each["comment"] for each in inspector.get_columns(view)}
+        for view in inspector.get_view_names()
+    }
+    said = tomllib.loads((ROOT / "migrations" / "views" / "0001.toml").read_text(encoding="utf-8"))
+    views, everywhere = said.pop("views"), said.pop("columns")
+
+    comments = {view: inspector.get_table_comment(view)["text"] for view in found}
+    comments |= {f"{view}.{name}": comment for view, columns in found.items() for name, comment in columns.items()}
+    assert len(comments) > 150
+    assert [name for name, comment in comments.items() if not comment or not comment.endswith(".")] == []
+    assert set(views) == set(found)
+    assert [name for name in everywhere if not any(name in columns for columns in found.values())] == []
+    assert [f"{view}.{name}" for view, own in said.items() for name in own if name not in found[view]] == []
 
 
 def test_the_tables_are_those_of_the_models(inspector: Inspector) -> None:

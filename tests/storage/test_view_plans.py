@@ -1,0 +1,55 @@
+"""What support asks for by a tag, a reference, an id, a number or a day is found by an index, through the views too."""
+
+import re
+
+import pytest
+from sqlalchemy import text
+
+from receiver.storage.database import Database
+from tests.builders import ALICE, BOB, make_event, make_message, make_sending
+from tests.storage.plans import plans
+from tests.storage.stored import deliver, messages
+
+BY_KEY = ("tag = 'x'", "reference = 'x'", "message_id = 'x'")
+A_DAY = "{0} >= '2026-01-01' AND {0} < '2026-01-02'"
+
+ASKED = {
+    "support_messages": (*BY_KEY, A_DAY.format("created_at")),
+    "support_recipients": (*BY_KEY, f"recipient = '{ALICE}'", A_DAY.format("created_at")),
+    "support_overdue": (*BY_KEY, A_DAY.format("created_at")),
+    **{
+        f"support_{name}": (*BY_KEY, "recipient = 'x'", A_DAY.format("first_received_at"))
+        for name in ("events", "extraneous", "conflicting")
+    },
+    **{f"support_{name}": ("recipient = 'x'", A_DAY.format("first_received_at")) for name in ("unlinked", "inbound")},
+}
+
+WHOLE = r"Seq Scan on (messages|recipients|events|message_ids)|SCAN (m|r|e|shown)\b(?! USING)"
+"""As either database says that it means to read a table whole."""
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """With tables that are worth an index."""
+    sending = make_sending(database)
+    for number in range(300):
+        sending.queue(make_message(f"+1919556{number:04}", BOB, reference=f"order-{number}"))
+    tags = messages(database)
+    deliver(database, *(make_event(recipient=BOB, message_id=f"id of {tag}", tag=tag) for tag in tags))
+    deliver(database, *(make_event(message_id=f"id-{number}") for number in range(100)))
+    return database
+
+
+def test_no_table_is_read_whole(filled: Database) -> None:
+    for view, conditions in ASKED.items():
+        for condition in conditions:
+            query = text(f"SELECT * FROM {view} WHERE {condition}")
+            [plan] = plans(filled, lambda session, query=query: session.execute(query).all())
+            assert not re.search(WHOLE, plan), f"{view} WHERE {condition}: {plan}"
+
+
+def test_this_test_would_see_it(filled: Database) -> None:
+    query = text("SELECT * FROM support_messages WHERE text = 'x'")
+    [plan] = plans(filled, lambda session: session.execute(query).all())
+
+    assert re.search(WHOLE, plan)
