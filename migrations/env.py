@@ -10,9 +10,9 @@ from sqlalchemy import Connection, inspect
 from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, unlisted
 from receiver.config import DEFAULT_DATABASE_URL
 from receiver.storage.migrations import migrating
-from receiver.storage.models import Base, ErrorCodeRow, ErrorRangeRow
+from receiver.storage.models import Base
 from receiver.storage.rows import insert_rows, parameter
-from receiver.storage.sending_models import METADATA
+from receiver.storage.sending_models import METADATA, ErrorCodeRow, ErrorRangeRow
 
 
 def write_error_codes(connection: Connection) -> None:

@@ -267,33 +267,3 @@ class Resolution(Base):
     reason: Mapped[str] = mapped_column(Text, comment="Why, in that person's words.")
     resolved_by: Mapped[str] = mapped_column(String(255), comment="Who decided.")
     resolved_at: Mapped[datetime] = mapped_column(Instant, comment="When.")
-
-
-class ErrorCodeRow(Base):
-    __tablename__ = "error_codes"
-    __table_args__ = ({"comment": "What Bandwidth's error codes mean; written by receiver migrate."},)
-
-    code: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="Bandwidth's errorCode.")
-    name: Mapped[str | None] = mapped_column(String(64), comment="Bandwidth's name for it, if it has one.")
-    category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
-    billable: Mapped[bool | None] = mapped_column(
-        Boolean, comment="Whether Bandwidth bills the attempt; null: unstated."
-    )
-    reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
-    advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")
-    remove_number: Mapped[bool] = mapped_column(
-        Boolean, comment="Whether the number should leave the lists: it cannot receive, or its owner has opted out."
-    )
-
-
-class ErrorRangeRow(Base):
-    __tablename__ = "error_ranges"
-    __table_args__ = (
-        {"comment": "What the digits of a code say that error_codes has not; written by receiver migrate."},
-    )
-
-    first_code: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="The lowest of the range.")
-    last_code: Mapped[int] = mapped_column(comment="The highest of the range.")
-    category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
-    reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
-    advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")

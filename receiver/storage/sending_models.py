@@ -1,8 +1,8 @@
-"""The tables that sending needs besides the messages: keys of callers, and lanes of the pace."""
+"""The tables beside those of messages and events: keys of callers, lanes of the pace, and what error codes mean."""
 
 from datetime import datetime
 
-from sqlalchemy import Float, ForeignKey, Index, String
+from sqlalchemy import Boolean, Float, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.core.events import MAX_RECIPIENT
@@ -48,3 +48,33 @@ class LaneRow(Base):
     pause_seconds: Mapped[float | None] = mapped_column(
         Float, comment="How long that pause was meant to be; the next is twice as long if it follows at once."
     )
+
+
+class ErrorCodeRow(Base):
+    __tablename__ = "error_codes"
+    __table_args__ = ({"comment": "What Bandwidth's error codes mean; written by receiver migrate."},)
+
+    code: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="Bandwidth's errorCode.")
+    name: Mapped[str | None] = mapped_column(String(64), comment="Bandwidth's name for it, if it has one.")
+    category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
+    billable: Mapped[bool | None] = mapped_column(
+        Boolean, comment="Whether Bandwidth bills the attempt; null: unstated."
+    )
+    reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
+    advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")
+    remove_number: Mapped[bool] = mapped_column(
+        Boolean, comment="Whether the number should leave the lists: it cannot receive, or its owner has opted out."
+    )
+
+
+class ErrorRangeRow(Base):
+    __tablename__ = "error_ranges"
+    __table_args__ = (
+        {"comment": "What the digits of a code say that error_codes has not; written by receiver migrate."},
+    )
+
+    first_code: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="The lowest of the range.")
+    last_code: Mapped[int] = mapped_column(comment="The highest of the range.")
+    category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
+    reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
+    advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")
