@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from receiver.errors import UnknownRole
+from receiver.errors import StorageUnavailable, UnknownRole
 from receiver.storage import views
 from receiver.storage.database import Database, Session
 
@@ -12,7 +12,10 @@ def grant_support(database: Database, role: str) -> list[str]:
 
     Raises UnknownRole, and StorageUnavailable also when these views are not ours to grant.
     """
-    return database.write(lambda session: _grant(session, role))
+    try:
+        return database.write(lambda session: _grant(session, role))
+    except StorageUnavailable as error:
+        raise StorageUnavailable(f"{role} was not let in: {error.reason or error}") from error
 
 
 def _grant(session: Session, role: str) -> list[str]:
@@ -20,13 +23,16 @@ def _grant(session: Session, role: str) -> list[str]:
     if found is None:
         raise UnknownRole(role)
     connection = session.connection()
-    views.run(connection, f"GRANT USAGE ON SCHEMA {found.schema} TO {found.role}")
+    if not found.may_look:  # which everybody may in public, whoever owns it
+        views.run(connection, f"GRANT USAGE ON SCHEMA {found.schema} TO {found.role}")
     views.grant(connection, found.role)
     return list(session.scalars(_ELSE, {"role": role}))
 
 
 _NAMES = text("""
-    SELECT quote_ident(rolname) AS role, quote_ident(current_schema()) AS schema FROM pg_roles WHERE rolname = :role
+    SELECT quote_ident(rolname) AS role, quote_ident(current_schema()) AS schema,
+        has_schema_privilege(rolname, current_schema(), 'USAGE') AS may_look
+    FROM pg_roles WHERE rolname = :role
 """)
 
 _ELSE = text("""

@@ -189,7 +189,7 @@ def test_a_transaction_is_begun_three_times_at_most(
     postgres: Database, sqlstate: str, losses: int, *, stored: bool
 ) -> None:
     def work(session: Session) -> None:
-        session.execute(text("INSERT INTO error_codes (code, category, advice) VALUES (1, '', '')"))
+        session.execute(text("INSERT INTO error_ranges VALUES (-1, -1, '', '', '')"))
         if counted.begun <= losses:
             session.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{sqlstate}'; END $$"))
 
@@ -197,7 +197,7 @@ def test_a_transaction_is_begun_three_times_at_most(
     if stored:
         postgres.write(counted)
         assert counted.begun == losses + 1
-        change(postgres, "DELETE FROM error_codes WHERE code = 1")
+        change(postgres, "DELETE FROM error_ranges WHERE first_code = -1")
     else:
         with pytest.raises(StorageUnavailable):
             postgres.write(counted)

@@ -130,6 +130,25 @@ def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server)
     assert said.endswith("can do more than that: use the table messages. Take a role of its own.\n")
 
 
+def test_a_schema_that_not_everybody_may_use_is_opened_too(role: Role, postgres_server: Server) -> None:
+    postgres_server.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", make_url(role.url).database or "")
+
+    assert grant(role.url, role.name)[0] == 0
+    assert role.ask("SELECT count(*) FROM support_messages") == [(0,)]
+
+
+def test_who_does_not_own_the_views_lets_nobody_in(role: Role, postgres_server: Server) -> None:
+    database = make_url(role.url).database or ""
+    postgres_server.execute(f"GRANT SELECT ON alembic_version TO {sql.Identifier(role.name).as_string()}", database)
+    url = make_url(role.url).set(username=role.name, password="open-sesame").render_as_string(hide_password=False)
+
+    code, said = grant(url, role.name)
+
+    assert code == 1
+    assert said.startswith(f"{role.name} was not let in: permission denied for ")
+    assert said.count("\n") == 1
+
+
 def test_an_unknown_role_is_a_sentence_with_the_remedy(postgres_url: str) -> None:
     assert grant(postgres_url, "nobody'; DROP VIEW support_events; --") == (
         1,
