@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Boolean,
@@ -27,11 +27,20 @@ from receiver.storage.models import Message, MessageId, StoredEvent
 from receiver.storage.rows import insert_from, instant, is_one_of, parameter, rows_of
 
 
-def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
-    """The row of a new event; ``claim`` is the tag of the message that it is to be linked to."""
+class Received(NamedTuple):
+    """When an event first came and last came, by our clock."""
+
+    first: datetime
+    last: datetime
+
+
+def row_of(gathered: Gathered, *, now: datetime, source: str, received: Received | None = None) -> dict[str, Any]:
+    """The row of an event that came now, unless ``received`` says when; ``claim`` is the tag of the message that it is
+    to be linked to."""
     event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
-    received_at = instant(now + timedelta(microseconds=gathered.place))
+    came_now = now + timedelta(microseconds=gathered.place)
+    first, last = received or (came_now, came_now)
     return {
         "message_id": event.message_id,
         "recipient": event.recipient,
@@ -41,8 +50,8 @@ def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
         "tag": event.tag,
         "description": event.description,
         "occurred_at": instant(event.occurred_at),
-        "first_received_at": received_at,
-        "last_received_at": received_at,
+        "first_received_at": instant(first),
+        "last_received_at": instant(last),
         "deliveries": gathered.deliveries,
         "source": source,
         "payload": event.payload,
@@ -64,13 +73,15 @@ def upsert_events(
 
 @cache
 def _event_upsert(dialect: str) -> Any:
-    """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first."""
+    """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first. It may have
+    come before the first: what was unreadable then and is read again."""
     insert = insert_from(dialect, StoredEvent, _linked_rows(dialect))
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
         set_={
             "deliveries": StoredEvent.deliveries + new.deliveries,
+            "first_received_at": _pick(new.first_received_at < StoredEvent.first_received_at, new, "first_received_at"),
             "last_received_at": _pick(new.last_received_at > StoredEvent.last_received_at, new, "last_received_at"),
             "occurred_at": _pick(
                 or_(StoredEvent.occurred_at.is_(None), new.occurred_at < StoredEvent.occurred_at), new, "occurred_at"
