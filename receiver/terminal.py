@@ -38,8 +38,11 @@ COLOURS: dict[str, str] = {
 SENTENCES = "what that means"
 """The one column of sentences."""
 
-TO_COPY = ("tag", "recipient", "code", "event", "message id")
+TO_COPY = ("tag", "recipient", "code", "event")
 """Columns that are never broken, however narrow the terminal."""
+
+WORDS = {"status": "unconfirmed", "created": "2026-11-21", "overdue since": "2026-11-21"}
+"""Columns that are broken between words only, and the longest word of each."""
 
 
 def show_message(console: Console, message: MessageReport) -> None:
@@ -91,17 +94,17 @@ def show_found(console: Console, found: Sequence[Found], word: str) -> None:
     by = Counter(name for each in found for name in each.by)
     words = (f"{MEANINGS[name]} of {count} message{'s' if count > 1 else ''}" for name, count in by.items())
     console.print(_text(f"{word} is the {', the '.join(words)}."), soft_wrap=True)
-    table = _table("created", "tag", "reference", "send status", "recipient", "status")
+    table = _table("created", "tag", "reference", "recipient", "status")
     for each in found:
+        sent = _unless_accepted(each.message.send_status)
         for recipient in each.recipients:
             _add_row(
                 table,
                 _second(each.message.created_at),
                 each.message.tag,
                 each.message.reference or "",
-                _coloured(each.message.send_status),
                 recipient.to,
-                _outcome(recipient).append(f" {recipient.error_code}" if recipient.error_code else ""),
+                _outcome(recipient).append(f" {recipient.error_code}" if recipient.error_code else "").append(sent),
             )
     console.print(table)
 
@@ -172,6 +175,10 @@ def _outcome(recipient: RecipientReport) -> Text:
     return _coloured(recipient.status).append(" overdue" if recipient.overdue else "", style="yellow")
 
 
+def _unless_accepted(send_status: SendStatus) -> Text:
+    return Text() if send_status is SendStatus.ACCEPTED else Text(", message ").append_text(_coloured(send_status))
+
+
 def _second(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S}"
 
@@ -193,7 +200,8 @@ def _error(message: MessageReport) -> str:
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold")
+        min_width = len(WORDS.get(column, ""))
+        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold", min_width=min_width)
     return table
 
 

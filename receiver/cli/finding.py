@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import click
 from rich.progress import Progress
@@ -84,7 +85,6 @@ OVERDUE_RECIPIENTS = Listing(
     view=OVERDUE,
     name="recipients",
     headings={
-        "created": "created_at",
         "tag": "tag",
         "reference": "reference",
         "recipient": "recipient",
@@ -100,7 +100,6 @@ UNLINKED_EVENTS = Listing(
         "received": "first_received_at",
         "event": "type",
         "recipient": "recipient",
-        "code": "error_code",
         "message id": "message_id",
         "tag it came with": "event_tag",
     },
@@ -177,14 +176,11 @@ def _tell_of_more(more: bool) -> None:
 
 
 def _replay(database: Database) -> None:
-    stored = []
+    stored: Counter[str] = Counter()
     with Progress(console=err, disable=not err.is_terminal) as progress:
         task = progress.add_task("reading again", total=replaying.kept(database))
         for batch in replaying.replay(database):
-            stored.append(batch.stored)
+            stored.update(asdict(batch.stored))
             progress.advance(task, batch.rows)
-    say(
-        f"Of what was unreadable, {sum(each.recorded for each in stored)} events are recorded now,"
-        f" {sum(each.unlinked for each in stored)} of them unlinked;"
-        f" {sum(each.duplicates for each in stored)} were duplicates."
-    )
+    words = ", ".join(f"{name}: {stored[name]}" for name in ("recorded", "unlinked", "duplicates"))
+    say(f"Read again: {stored['recorded'] + stored['duplicates']}; {words}.")
