@@ -24,7 +24,7 @@ from receiver.cli.forms import (
 )
 from receiver.finding import Found
 from receiver.storage.database import Database
-from receiver.storage.views import OVERDUE, UNLINKED, UNREADABLE, View, newest
+from receiver.storage.listing import OVERDUE, UNLINKED, UNREADABLE, View, newest
 from receiver.web.answers import MessageSchema, with_payload
 
 limited = click.option(
