@@ -22,9 +22,7 @@ from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import UnreadableCallback
 from receiver.storage.rows import insert_rows, instant, parameter
-from receiver.storage.upserting import Received, row_of, upsert_events
-
-NO_TIMES: Mapping[Identity, Received] = {}
+from receiver.storage.upserting import Received, row_of, times_of, upsert_events
 
 
 class Fate(Enum):
@@ -64,18 +62,20 @@ def record(
     now: datetime,
     source: str = "callback",
     waiting: Sequence[Linked] = (),
-    received: Mapping[Identity, Received] = NO_TIMES,
+    received: Mapping[Identity, Received] | None = None,
 ) -> list[Fate]:
     """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each.
 
     ``waiting`` are events that the caller's bind() linked just now: their statements are merged with the others, so
-    that recipients are locked only once. ``received`` tells when events came that did not come now.
+    that recipients are locked only once. ``received`` tells when each event came, if not now.
     """
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
     gathered = gather(element for element in elements if isinstance(element, Event))
     if unreadable:
         _record_unreadable(session, unreadable, now=now)
-    rows = [row_of(gathered[each], now=now, source=source, received=received.get(each)) for each in sorted(gathered)]
+    rows = [row_of(gathered[identity], now=now, source=source) for identity in sorted(gathered)]
+    if received:
+        rows = [row | times_of(received[identity]) for row, identity in zip(rows, sorted(gathered), strict=True)]
     stored = _record_events(session, gathered, rows, now=now, waiting=waiting) if gathered or waiting else {}
     new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
     # The first of several in this batch is the new one, if it is new at all; pop() leaves duplicates to the others.

@@ -34,13 +34,11 @@ class Received(NamedTuple):
     last: datetime
 
 
-def row_of(gathered: Gathered, *, now: datetime, source: str, received: Received | None = None) -> dict[str, Any]:
-    """The row of an event that came now, unless ``received`` says when; ``claim`` is the tag of the message that it is
-    to be linked to."""
+def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
+    """The row of a new event; ``claim`` is the tag of the message that it is to be linked to."""
     event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
-    came_now = now + timedelta(microseconds=gathered.place)
-    first, last = received or (came_now, came_now)
+    received_at = instant(now + timedelta(microseconds=gathered.place))
     return {
         "message_id": event.message_id,
         "recipient": event.recipient,
@@ -50,12 +48,17 @@ def row_of(gathered: Gathered, *, now: datetime, source: str, received: Received
         "tag": event.tag,
         "description": event.description,
         "occurred_at": instant(event.occurred_at),
-        "first_received_at": instant(first),
-        "last_received_at": instant(last),
+        "first_received_at": received_at,
+        "last_received_at": received_at,
         "deliveries": gathered.deliveries,
         "source": source,
         "payload": event.payload,
     }
+
+
+def times_of(received: Received) -> dict[str, Any]:
+    """The columns that tell when an event came, if it did not come now."""
+    return {"first_received_at": instant(received.first), "last_received_at": instant(received.last)}
 
 
 def upsert_events(
