@@ -1,7 +1,6 @@
 """What the commands print: tables for people, in colour on a terminal."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import zip_longest
@@ -89,11 +88,10 @@ def show_events(console: Console, events: Sequence[EventReport]) -> None:
     console.print(table)
 
 
-def show_found(console: Console, found: Sequence[Found], word: str) -> None:
-    """What it was taken for, and a line for each recipient in question."""
-    by = Counter(name for each in found for name in each.by)
-    words = (f"{MEANINGS[name]} of {count} message{'s' if count > 1 else ''}" for name, count in by.items())
-    console.print(_text(f"{word} is the {', the '.join(words)}."), soft_wrap=True)
+def show_found(console: Console, found: Sequence[Found]) -> None:
+    """As what it was found, and a line for each recipient in question."""
+    names = dict.fromkeys(name for each in found for name in each.by)
+    console.print(Text(f"Found as {' and '.join(MEANINGS[name] for name in names)}."), soft_wrap=True)
     table = _table("created", "tag", "reference", "recipient", "status")
     for each in found:
         sent = _unless_accepted(each.message.send_status)

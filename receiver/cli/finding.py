@@ -22,6 +22,7 @@ from receiver.cli.forms import (
     write_csv,
     write_json,
 )
+from receiver.errors import StorageUnavailable
 from receiver.finding import Found
 from receiver.storage.database import Database
 from receiver.storage.listing import OVERDUE, UNLINKED, UNREADABLE, View, newest
@@ -56,7 +57,7 @@ def find(word: str, limit: int, form: Form) -> None:
             ]
             write_csv(("foundBy", *RECIPIENT_COLUMNS), rows)
         case Form.TABLE if found:
-            terminal.show_found(out, found, word)
+            terminal.show_found(out, found)
     if not found:
         end(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)
     _tell_of_more(more)
@@ -179,8 +180,11 @@ def _replay(database: Database) -> None:
     stored: Counter[str] = Counter()
     with Progress(console=err, disable=not err.is_terminal) as progress:
         task = progress.add_task("reading again", total=replaying.kept(database))
-        for batch in replaying.replay(database):
-            stored.update(asdict(batch.stored))
-            progress.advance(task, batch.rows)
+        try:
+            for batch in replaying.replay(database):
+                stored.update(asdict(batch.stored))
+                progress.advance(task, batch.rows)
+        except StorageUnavailable as error:
+            raise StorageUnavailable(f"{error} What was read again by now is stored; run this again.") from error
     words = ", ".join(f"{name}: {stored[name]}" for name in ("recorded", "unlinked", "duplicates"))
     say(f"Read again: {stored['recorded'] + stored['duplicates']}; {words}.")
