@@ -26,7 +26,8 @@ from receiver.errors import StorageUnavailable
 from receiver.finding import Found
 from receiver.storage.database import Database
 from receiver.storage.listing import OVERDUE, UNLINKED, UNREADABLE, View, newest
-from receiver.web.answers import MessageSchema, with_payload
+from receiver.web.answers import MessageSchema
+from receiver.web.events import with_payload
 
 limited = click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many; the newest."

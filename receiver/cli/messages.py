@@ -22,7 +22,8 @@ from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows,
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database
-from receiver.web.answers import MessageSchema, event_text
+from receiver.web.answers import MessageSchema
+from receiver.web.events import event_text
 from receiver.web.requests import read_message
 
 

@@ -6,7 +6,6 @@ MAX_RECIPIENTS = 10
 """Bandwidth, "Create message": a group has at most 10 participants."""
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
-_PUNCTUATION = re.compile(r"^\s*\+|[\s.()/-]")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
 _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11}", re.ASCII)
 
@@ -14,6 +13,9 @@ _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11}", re.ASCII)
 def is_e164(text: str) -> bool:
     """Whether ``text`` has the shape of an E.164 number; only Bandwidth knows whether it exists (ITU-T E.164)."""
     return _E164.fullmatch(text) is not None
+
+
+_PUNCTUATION = re.compile(r"^\s*\+|[\s.()/-]")
 
 
 def as_e164(text: str) -> str | None:

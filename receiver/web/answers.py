@@ -1,14 +1,9 @@
 """What is answered, in JSON. Field names are Bandwidth's own; times are in UTC and end in Z."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from marshmallow import Schema, fields
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
-from receiver.reporting import EventReport
 from receiver.web.fields import Instant
 
 
@@ -83,16 +78,6 @@ class EventSchema(Schema):
     disposition = fields.Enum(Disposition, by_value=True)
     linked_by = fields.String(data_key="linkedBy")
     source = fields.String()
-
-
-def event_text(event: EventReport) -> str:
-    """An event in JSON."""
-    return with_payload(EventSchema().dump(event), event.payload)
-
-
-def with_payload(fields: Mapping[str, Any], payload: str) -> str:
-    """The payload goes out as the text that came in: decoding could not keep every number that JSON can hold."""
-    return f'{json.dumps(fields)[:-1]}, "payload": {payload}}}'
 
 
 class PaceSchema(Schema):

@@ -7,8 +7,9 @@ from receiver import reporting
 from receiver.core.tags import is_tag
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.storage.reading import MessageFilter
-from receiver.web.answers import MessageSchema, event_text
+from receiver.web.answers import MessageSchema
 from receiver.web.authentication import Access, requires
+from receiver.web.events import event_text
 from receiver.web.requests import MessagesQuery, load
 from receiver.web.services import services
 
