@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import zip_longest
 
 from rich import box
@@ -14,6 +15,7 @@ from rich.text import Text
 from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
+from receiver.finding import Found, FoundBy
 from receiver.reporting import EventReport, MessageReport, RecipientReport
 from receiver.storage.models import Resolution
 from receiver.watching import Summary
@@ -35,8 +37,11 @@ COLOURS: dict[str, str] = {
 SENTENCES = "what that means"
 """The one column of sentences."""
 
-TO_COPY = ("recipient", "code", "event")
+TO_COPY = ("tag", "recipient", "code", "event")
 """Columns that are never broken, however narrow the terminal."""
+
+WORDS = {"status": "unconfirmed", "created": "2026-11-21", "overdue since": "2026-11-21"}
+"""Columns that are broken between words only, and the longest word of each."""
 
 
 def show_message(console: Console, message: MessageReport) -> None:
@@ -46,7 +51,7 @@ def show_message(console: Console, message: MessageReport) -> None:
         "reference": message.reference,
         "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
         "from": message.sender,
-        "created": f"{message.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "created": f"{_second(message.created_at)} UTC",
         "send status": _coloured(message.send_status),
         "refused because": message.refused_because,
         "error": _error(message),
@@ -62,8 +67,7 @@ def show_resolutions(console: Console, resolutions: Sequence[Resolution]) -> Non
     """What people decided about the message; nothing if nobody had to."""
     table = _table("decided", "send status", "by", "reason", title="Resolutions")
     for each in resolutions:
-        decided = f"{each.resolved_at:%Y-%m-%d %H:%M:%S} UTC"
-        _add_row(table, decided, _coloured(each.send_status), each.resolved_by, each.reason)
+        _add_row(table, f"{_second(each.resolved_at)} UTC", _coloured(each.send_status), each.resolved_by, each.reason)
     if resolutions:
         console.print(table)
 
@@ -84,12 +88,47 @@ def show_events(console: Console, events: Sequence[EventReport]) -> None:
     console.print(table)
 
 
+def show_found(console: Console, found: Sequence[Found]) -> None:
+    """As what it was found, and a line for each recipient in question."""
+    names = dict.fromkeys(name for each in found for name in each.by)
+    console.print(Text(f"Found as {' and '.join(MEANINGS[name] for name in names)}."), soft_wrap=True)
+    table = _table("created", "tag", "reference", "recipient", "status")
+    for each in found:
+        sent = _unless_accepted(each.message.send_status)
+        for recipient in each.recipients:
+            _add_row(
+                table,
+                _second(each.message.created_at),
+                each.message.tag,
+                each.message.reference or "",
+                recipient.to,
+                _outcome(recipient).append(f" {recipient.error_code}" if recipient.error_code else "").append(sent),
+            )
+    console.print(table)
+
+
+MEANINGS = {
+    FoundBy.TAG: "tag",
+    FoundBy.REFERENCE: "reference",
+    FoundBy.MESSAGE_ID: "message id",
+    FoundBy.TO: "recipient",
+    FoundBy.FROM: "sender",
+}
+
+
 def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """The result of a query."""
     table = _table(*columns)
     for row in rows:
-        _add_row(table, *("" if value is None else value for value in row))
+        cells = ("" if value is None else value for value in row)
+        _add_row(table, *map(_cell, columns, cells))
     console.print(table)
+
+
+def _cell(column: str, value: object) -> object:
+    if isinstance(value, datetime):
+        return _second(value)
+    return _coloured(str(value)) if column == "status" else value
 
 
 def summary_line(summary: Summary) -> str:
@@ -122,12 +161,24 @@ def _recipients(recipients: Sequence[RecipientReport]) -> Table:
         _add_row(
             table,
             each.to,
-            _coloured(each.status).append(" overdue" if each.overdue else "", style="yellow"),
+            _outcome(each),
             each.confirmed_by or "",
             each.error_code or "",
             _meaning(each),
         )
     return table
+
+
+def _outcome(recipient: RecipientReport) -> Text:
+    return _coloured(recipient.status).append(" overdue" if recipient.overdue else "", style="yellow")
+
+
+def _unless_accepted(send_status: SendStatus) -> Text:
+    return Text() if send_status is SendStatus.ACCEPTED else Text(", message ").append_text(_coloured(send_status))
+
+
+def _second(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
 
 
 def _meaning(recipient: RecipientReport) -> str:
@@ -147,7 +198,8 @@ def _error(message: MessageReport) -> str:
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold")
+        min_width = len(WORDS.get(column, ""))
+        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold", min_width=min_width)
     return table
 
 
@@ -160,13 +212,22 @@ def _coloured(word: str) -> Text:
     return Text(word, style=COLOURS.get(word, ""))
 
 
-_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Characters that move, colour or turn what a terminal shows."""
 
 
+def harmless(text: str) -> str:
+    """As it is shown: what others wrote gives no commands to the terminal."""
+    return _COMMANDS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """The same without line breaks, so that it cannot look like a line of ours."""
+    return harmless(text.replace("\r\n", " ").replace("\n", " "))
+
+
 def _text(value: object) -> Text:
-    """As it is shown; what others wrote gives no commands to the terminal."""
-    return value if isinstance(value, Text) else Text(_COMMANDS.sub("\N{REPLACEMENT CHARACTER}", str(value)))
+    return value if isinstance(value, Text) else Text(one_line(str(value)))
 
 
 def _lag(event: EventReport) -> str:

@@ -81,6 +81,18 @@ def test_nothing_is_queued_while_a_line_is_wrong(tmp_path: Path, database_url: s
     assert queued(database_url) == []
 
 
+def test_what_a_file_says_is_printed_as_it_is_and_commands_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    """Neither rich's markup, nor its emoji, nor the terminal."""
+    line = json.dumps({"to": [ALICE], "text": "Lunch", "[b]:bomb:\x1b[2J\u202e": 1})
+
+    wrong = send_many(tmp_path, sqlite_url, line, name="lunch.jsonl")
+
+    assert (wrong.exit_code, wrong.stderr.splitlines()[0]) == (
+        2,
+        "line 1: [b]:bomb:\ufffd[2J\ufffd: Is not a field of a message.",
+    )
+
+
 def test_of_many_wrong_lines_the_first_are_printed_and_the_others_counted(tmp_path: Path, sqlite_url: str) -> None:
     result = send_many(tmp_path, sqlite_url, "to,text\n" + "12,Lunch\n" * (MOST_PROBLEMS + 7))
 

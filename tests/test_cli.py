@@ -117,12 +117,25 @@ def test_serve_runs_one_process_on_sqlite(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "show 01M803PMPZHK79K198H9DPFJ7A", "recompute", f"send --to {ALICE} --text x"]
+    ("command", "exit_code"),
+    [
+        ("serve", 1),
+        ("recompute", 1),
+        (f"send --to {ALICE} --text x", 1),
+        ("show 01M803PMPZHK79K198H9DPFJ7A", 3),
+        ("find x", 3),
+        ("overdue", 3),
+        ("unlinked", 3),
+        ("unreadable --replay", 3),
+    ],
 )
-def test_a_database_that_cannot_be_used_is_said_in_one_sentence(unusable: dict[str, str], command: str) -> None:
+def test_a_database_that_cannot_be_used_is_said_in_one_sentence(
+    unusable: dict[str, str], command: str, exit_code: int
+) -> None:
+    """Who asks a question gets neither yes nor no."""
     result = invoke(*command.split(), environment=unusable)
 
-    assert result.exit_code == 1
+    assert (result.exit_code, result.stdout) == (exit_code, "")
     assert ("receiver migrate" in one_sentence(result)) == ("empty" in unusable["DATABASE_URL"])
 
 

@@ -179,6 +179,11 @@ def upgrade() -> None:
         column("sha256", sa.String(length=64), "Of the payload, hexadecimal."),
         column("reason", sa.Text(), "Why it could not be understood."),
         column("payload", sa.Text(), "The element's JSON text, ASCII-escaped."),
+        column(
+            "whole_body",
+            sa.Boolean(),
+            "Whether it is a whole body, nested too deeply to be taken apart, and not one element.",
+        ),
         column("first_received_at", INSTANT, "When it first came, by our clock."),
         column("last_received_at", INSTANT, "When it last came, by our clock."),
         column("deliveries", sa.Integer(), "How often it came."),

@@ -62,7 +62,13 @@ def parse_by_standard_library(body: bytes) -> list[Element]:
     except json.JSONDecodeError as error:
         raise NotJSON(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
     except RecursionError:
-        return [Unreadable(payload=_ascii(text), reason="The body is nested too deeply to be decoded.")]
+        reason = "The body is nested too deeply to be decoded."
+        return [Unreadable(payload=_ascii(text), reason=reason, whole_body=True)]
+
+
+def parse_kept(payload: str, *, whole_body: bool) -> list[Element]:
+    """The elements of what was kept as unreadable, as they are read now. Raises NotJSON like parse()."""
+    return parse((payload if whole_body else f"[{payload}]").encode())
 
 
 _WHITESPACE = re.compile(r"[ \t\n\r]*")

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import NoReturn, ParamSpec
@@ -10,8 +11,17 @@ from typing import NoReturn, ParamSpec
 import click
 from dotenv import load_dotenv
 from rich.console import Console
+from rich.text import Text
 
-from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable, WrongFile
+from receiver import config, terminal
+from receiver.errors import (
+    ConfigurationError,
+    InvalidFields,
+    ReceiverError,
+    SchemaOutdated,
+    StorageUnavailable,
+    WrongFile,
+)
 from receiver.storage import migrations
 from receiver.storage.database import Database
 
@@ -19,14 +29,22 @@ P = ParamSpec("P")
 PORT = click.IntRange(0, 65535)
 
 EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
-"""Something is wrong or was refused; the settings or arguments are; nobody can say whether it was sent; Ctrl-C."""
+"""Something is wrong, was refused or is not there; the settings or arguments are wrong; nobody can say whether it was
+sent, or whether it is there; Ctrl-C."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+"""In a pipe a row of a table is a line, however long."""
+
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say(line: str, *, on: Console = err, style: str = "") -> None:
+    """As it is: what others wrote in it is neither markup to rich nor commands to the terminal."""
+    on.print(Text(terminal.harmless(line), style=style), soft_wrap=True)
+
+
 def end(message: str, code: int) -> NoReturn:
-    err.print(message, style="red", markup=False)
+    say(message, style="red")
     sys.exit(code)
 
 
@@ -45,6 +63,8 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             end(str(error), EXIT_USAGE)
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
 
     return checked
 
@@ -72,4 +92,15 @@ def demand_schema(database: Database) -> None:
     except StorageUnavailable as error:
         raise StorageUnavailable(f"The database named by DATABASE_URL does not answer: {error.reason}") from error
     if warning:
-        err.print(f"warning: {warning}", markup=False)
+        say(f"warning: {warning}")
+
+
+@contextmanager
+def database_to_ask() -> Iterator[Database]:
+    """The database of a command that answers a question. If it cannot be asked the answer is neither yes nor no."""
+    try:
+        with Database(config.read_settings().database_url) as database:
+            demand_schema(database)
+            yield database
+    except (StorageUnavailable, SchemaOutdated) as error:
+        end(str(error), EXIT_UNKNOWN)

@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,7 +16,6 @@ from receiver import bulk, config, terminal, watching
 from receiver.app import make_sending
 from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
-    EXIT_INTERRUPTED,
     EXIT_USAGE,
     EXIT_WRONG,
     demand_schema,
@@ -26,6 +24,7 @@ from receiver.cli.base import (
     main,
     out,
     said_in_one_sentence,
+    say,
 )
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.lines import FIELDS, SUFFIXES, Format, read_lines
@@ -84,7 +83,7 @@ def send_many(
             _end_with_problems(checked, "Nothing was queued.")
         queued = _walk(sending, copy, form, columns, wanted, queue=True)
     before = queued.lines - queued.queued - queued.wrong
-    out.print(f"{name}: {queued.queued} queued now, {before} queued before.", markup=False)
+    say(f"{name}: {queued.queued} queued now, {before} queued before.", on=out)
     _tell_to_watch(queued)
     if queued.wrong:
         _end_with_problems(queued, "They became wrong after they had been checked, and were not queued.")
@@ -116,15 +115,15 @@ def _walk(
 
 def _tell_to_watch(outcome: Outcome) -> None:
     for shared in filter(None, outcome.references):
-        out.print(f"To watch them: receiver watch {shlex.quote(shared)}", markup=False, soft_wrap=True)
+        say(f"To watch them: receiver watch {shlex.quote(shared)}", on=out)
 
 
 def _end_with_problems(outcome: Outcome, so: str) -> None:
     for line in outcome.first_wrong:
         for problem in line.problem.splitlines():
-            err.print(f"line {line.number}: {problem}", markup=False)
+            say(f"line {line.number}: {problem}")
     if more := outcome.wrong - len(outcome.first_wrong):
-        err.print(f"and so on: {more} more")
+        say(f"and so on: {more} more")
     end(f"{outcome.wrong} of {outcome.lines} lines are wrong. {so}", EXIT_USAGE)
 
 
@@ -138,10 +137,7 @@ def watch(reference_prefix: str) -> None:
     """
     with Database(config.read_settings().database_url) as database:
         demand_schema(database)
-        try:
-            last = _follow(database, reference_prefix)
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)
+        last = _follow(database, reference_prefix)
     if not last.messages:
         end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
     if last.open:
@@ -156,7 +152,7 @@ def _follow(database: Database, prefix: str) -> Summary:
             if live:
                 live.update(terminal.summary_panel(summary))
             elif summary != shown:
-                out.print(terminal.summary_line(summary), markup=False, soft_wrap=True)
+                say(terminal.summary_line(summary), on=out)
             shown = summary
     assert shown is not None  # noqa: S101 - it yields at least one
     return shown

@@ -1,5 +1,6 @@
 """Commands about one message: send it, and see what became of it."""
 
+import json
 import sys
 from typing import Any
 
@@ -7,10 +8,22 @@ import click
 
 from receiver import config, reporting, sending, terminal
 from receiver.app import make_sending
-from receiver.cli.base import EXIT_UNKNOWN, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence
+from receiver.cli.base import (
+    EXIT_UNKNOWN,
+    EXIT_WRONG,
+    database_to_ask,
+    demand_schema,
+    end,
+    main,
+    out,
+    said_in_one_sentence,
+)
+from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database
+from receiver.web.answers import MessageSchema
+from receiver.web.events import event_text
 from receiver.web.requests import read_message
 
 
@@ -42,14 +55,26 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
 
 @main.command()
 @click.argument("tag")
+@in_form
 @said_in_one_sentence
-def show(tag: str) -> None:
-    """What became of a message: each recipient's outcome, and the timeline of events behind it."""
-    with Database(config.read_settings().database_url) as database:
-        demand_schema(database)
-        terminal.show_message(out, reporting.message(database, tag))
-        terminal.show_resolutions(out, reporting.resolutions(database, tag))
-        terminal.show_events(out, reporting.events(database, tag))
+def show(tag: str, form: Form) -> None:
+    """What became of a message: each recipient's outcome, and the timeline of events behind it.
+
+    CSV has the recipients only. Exits 1 if there is no such message.
+    """
+    with database_to_ask() as database:
+        message, events = reporting.message(database, tag), reporting.events(database, tag)
+        resolutions = reporting.resolutions(database, tag)
+    match form:
+        case Form.JSON:
+            text = json.dumps(MessageSchema().dump(message))
+            click.echo(f'{text[:-1]}, "events": [{", ".join(map(event_text, events))}]}}')
+        case Form.CSV:
+            write_csv(RECIPIENT_COLUMNS, recipient_rows(message, message.recipients))
+        case Form.TABLE:
+            terminal.show_message(out, message)
+            terminal.show_resolutions(out, resolutions)
+            terminal.show_events(out, events)
 
 
 @main.command()

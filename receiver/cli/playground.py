@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from receiver import demo, terminal
-from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, end, main, out, said_in_one_sentence
+from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, end, main, out, said_in_one_sentence, say
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 
 
@@ -51,7 +51,7 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
     with simulator:
         fates = [(each.number, each.meaning) for each in MAGIC_NUMBERS]
         terminal.show_rows(out, ("recipient", terminal.SENTENCES), fates)
-        out.print(f"BANDWIDTH_API_URL={simulator.url}", markup=False)
+        say(f"BANDWIDTH_API_URL={simulator.url}", on=out)
         simulator.serve_forever()
 
 

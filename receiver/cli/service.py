@@ -10,7 +10,18 @@ from rich.progress import Progress
 
 from receiver import config, recomputing, sending, serving
 from receiver.app import log_to_stderr, make_sending
-from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, demand_schema, end, err, main, out, said_in_one_sentence
+from receiver.cli.base import (
+    EXIT_USAGE,
+    EXIT_WRONG,
+    PORT,
+    demand_schema,
+    end,
+    err,
+    main,
+    out,
+    said_in_one_sentence,
+    say,
+)
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
@@ -135,7 +146,7 @@ def recompute(check: bool, after_tag: str) -> None:
             differences += len(batch.differences)
             progress.update(task, advance=batch.messages, description=f"to resume: --after {batch.last_tag}")
             for each in batch.differences:
-                out.print(f"{each.tag} {each.recipient or ''} {each.stored} -> {each.folded}", markup=False)
+                say(f"{each.tag} {each.recipient or ''} {each.stored} -> {each.folded}", on=out)
     out.print(f"{messages} messages, {differences} differences{'' if check else ' repaired'}")
     if check and differences:
         sys.exit(EXIT_WRONG)
@@ -143,4 +154,4 @@ def recompute(check: bool, after_tag: str) -> None:
 
 def _print_settings(settings: config.Settings) -> None:
     for name, value in config.describe(settings).items():
-        out.print(f"{name}={value}", markup=False, soft_wrap=True)
+        say(f"{name}={value}", on=out)

@@ -63,6 +63,8 @@ class Unreadable:
     """ASCII-escaped JSON text."""
     reason: str
     """One plain sentence."""
+    whole_body: bool = False
+    """Whether it is a body that could not be taken apart, and not an element of one."""
 
     @property
     def sha256(self) -> str:

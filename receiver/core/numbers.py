@@ -15,6 +15,16 @@ def is_e164(text: str) -> bool:
     return _E164.fullmatch(text) is not None
 
 
+_PUNCTUATION = re.compile(r"^\s*\+|[\s.()/-]")
+
+
+def as_e164(text: str) -> str | None:
+    """The E.164 number that people write like this, with or without its plus: ``+1 (919) 555-0101`` or
+    ``1-919-555-0101``. None if it is none."""
+    number = "+" + _PUNCTUATION.sub("", text)
+    return number if is_e164(number) else None
+
+
 def is_sender(text: str) -> bool:
     """Whether ``text`` may stand in ``from``: an E.164 number, a short code, or an alphanumeric sender id."""
     return any(shape.fullmatch(text) for shape in (_E164, _SHORT_CODE, _ALPHANUMERIC))

@@ -246,6 +246,9 @@ class UnreadableCallback(Base):
     sha256: Mapped[str] = mapped_column(String(64), unique=True, comment="Of the payload, hexadecimal.")
     reason: Mapped[str] = mapped_column(Text, comment="Why it could not be understood.")
     payload: Mapped[str] = mapped_column(Text, comment="The element's JSON text, ASCII-escaped.")
+    whole_body: Mapped[bool] = mapped_column(
+        Boolean, comment="Whether it is a whole body, nested too deeply to be taken apart, and not one element."
+    )
     first_received_at: Mapped[datetime] = mapped_column(Instant, comment="When it first came, by our clock.")
     last_received_at: Mapped[datetime] = mapped_column(Instant, comment="When it last came, by our clock.")
     deliveries: Mapped[int] = mapped_column(comment="How often it came.")

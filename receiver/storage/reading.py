@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload, 
 
 from receiver.core.send_status import SendStatus
 from receiver.core.status import TERMINAL, RecipientStatus
+from receiver.core.tags import is_tag
 from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
 
 OPEN = set(RecipientStatus) - TERMINAL
@@ -46,6 +47,8 @@ class MessageFilter:
 
 def message_tagged(session: Session, tag: str) -> Message | None:
     """The message, with its recipients in the request's order and its message ids."""
+    if not is_tag(tag):  # and then it may be what no database takes
+        return None
     # One journey to the database; for a page of messages three would read less.
     joined = (joinedload(Message.recipients), joinedload(Message.message_ids))
     return session.scalars(select(Message).where(Message.tag == tag).options(*joined)).unique().one_or_none()

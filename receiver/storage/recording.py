@@ -1,9 +1,9 @@
 """Stores what Bandwidth said: each event once, linked to its message, its statement merged into its recipient.
 
-Everything here runs inside one write transaction of the caller. Rows are locked in one order everywhere: message ids,
-events, messages, recipients, each sorted; so two transactions that meet wait for each other and never deadlock. (Events
-that waited for their message id are changed by whoever holds the lock on that id.) A statement takes all rows of its
-kind at once, so its cost is shared by whatever is stored together.
+Everything here runs inside one write transaction of the caller. Rows are locked in one order everywhere: unreadable
+elements, message ids, events, messages, recipients, each sorted; so two transactions that meet wait for each other and
+never deadlock. (Events that waited for their message id are changed by whoever holds the lock on that id.) A statement
+takes all rows of its kind at once, so its cost is shared by whatever is stored together.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import UnreadableCallback
 from receiver.storage.rows import insert_rows, instant, parameter
-from receiver.storage.upserting import row_of, upsert_events
+from receiver.storage.upserting import Received, row_of, times_of, upsert_events
 
 
 class Fate(Enum):
@@ -62,17 +62,21 @@ def record(
     now: datetime,
     source: str = "callback",
     waiting: Sequence[Linked] = (),
+    received: Mapping[Identity, Received] | None = None,
 ) -> list[Fate]:
     """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each.
 
     ``waiting`` are events that the caller's bind() linked just now: their statements are merged with the others, so
-    that recipients are locked only once.
+    that recipients are locked only once. ``received`` tells when each event came, if not now.
     """
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
     gathered = gather(element for element in elements if isinstance(element, Event))
-    stored = _record_events(session, gathered, now=now, source=source, waiting=waiting) if gathered or waiting else {}
     if unreadable:
         _record_unreadable(session, unreadable, now=now)
+    rows = [row_of(gathered[identity], now=now, source=source) for identity in sorted(gathered)]
+    if received:
+        rows = [row | times_of(received[identity]) for row, identity in zip(rows, sorted(gathered), strict=True)]
+    stored = _record_events(session, gathered, rows, now=now, waiting=waiting) if gathered or waiting else {}
     new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
     # The first of several in this batch is the new one, if it is new at all; pop() leaves duplicates to the others.
     return [
@@ -88,10 +92,14 @@ def _fate(gathered: Gathered, row: Row[Any]) -> Fate:
 
 
 def _record_events(
-    session: Session, gathered: Mapping[Identity, Gathered], *, now: datetime, source: str, waiting: Sequence[Linked]
+    session: Session,
+    gathered: Mapping[Identity, Gathered],
+    rows: Sequence[dict[str, Any]],
+    *,
+    now: datetime,
+    waiting: Sequence[Linked],
 ) -> dict[Identity, Row[Any]]:
     in_order = [gathered[identity] for identity in sorted(gathered)]
-    rows = [row_of(each, now=now, source=source) for each in in_order]
     # Nearly always all message ids are known, and the tag with which an event is stored is all there is to it.
     stored = {} if any(len(each.tags) > 1 for each in in_order) else upsert_events(session, rows)
     if stored:
@@ -152,6 +160,7 @@ def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now
             "sha256": element.sha256,
             "reason": element.reason,
             "payload": element.payload,
+            "whole_body": element.whole_body,
             "first_received_at": instant(now),
             "last_received_at": instant(now),
             "deliveries": deliveries,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Boolean,
@@ -25,6 +25,13 @@ from receiver.core.events import INBOUND_TYPES, Gathered, Identity
 from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG
 from receiver.storage.models import Message, MessageId, StoredEvent
 from receiver.storage.rows import insert_from, instant, is_one_of, parameter, rows_of
+
+
+class Received(NamedTuple):
+    """When an event first came and last came, by our clock."""
+
+    first: datetime
+    last: datetime
 
 
 def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
@@ -49,6 +56,11 @@ def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
     }
 
 
+def times_of(received: Received) -> dict[str, Any]:
+    """The columns that tell when an event came, if it did not come now."""
+    return {"first_received_at": instant(received.first), "last_received_at": instant(received.last)}
+
+
 def upsert_events(
     session: Session, rows: Sequence[Mapping[str, Any]], *, anyway: bool = False
 ) -> dict[Identity, Row[Any]]:
@@ -64,13 +76,15 @@ def upsert_events(
 
 @cache
 def _event_upsert(dialect: str) -> Any:
-    """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first."""
+    """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first. It may have
+    come before the first: what was unreadable then and is read again."""
     insert = insert_from(dialect, StoredEvent, _linked_rows(dialect))
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[StoredEvent.message_id, StoredEvent.recipient, StoredEvent.type, StoredEvent.error_code],
         set_={
             "deliveries": StoredEvent.deliveries + new.deliveries,
+            "first_received_at": _pick(new.first_received_at < StoredEvent.first_received_at, new, "first_received_at"),
             "last_received_at": _pick(new.last_received_at > StoredEvent.last_received_at, new, "last_received_at"),
             "occurred_at": _pick(
                 or_(StoredEvent.occurred_at.is_(None), new.occurred_at < StoredEvent.occurred_at), new, "occurred_at"

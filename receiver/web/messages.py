@@ -1,7 +1,5 @@
 """The API of the application: ask what became of messages."""
 
-import json
-
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
@@ -9,8 +7,9 @@ from receiver import reporting
 from receiver.core.tags import is_tag
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.storage.reading import MessageFilter
-from receiver.web.answers import EventSchema, MessageSchema
+from receiver.web.answers import MessageSchema
 from receiver.web.authentication import Access, requires
+from receiver.web.events import event_text
 from receiver.web.requests import MessagesQuery, load
 from receiver.web.services import services
 
@@ -27,9 +26,7 @@ def show(tag: str) -> Response:
 @requires(Access.READ)
 def events(tag: str) -> Response:
     found = reporting.events(services().database, known_shape(tag))
-    # The payload goes out as the text that came in: decoding could not keep every number that JSON can hold.
-    texts = [f'{json.dumps(EventSchema().dump(event))[:-1]}, "payload": {event.payload}}}' for event in found]
-    return Response(f'{{"events": [{", ".join(texts)}]}}', content_type="application/json")
+    return Response(f'{{"events": [{", ".join(map(event_text, found))}]}}', content_type="application/json")
 
 
 @blueprint.get("/messages")

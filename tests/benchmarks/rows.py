@@ -112,6 +112,7 @@ def unreadable_row(number: int, at: datetime) -> Row:
         "sha256": hashlib.sha256(payload.encode()).hexdigest(),
         "reason": "message is not an object.",
         "payload": payload,
+        "whole_body": False,
         "first_received_at": at,
         "last_received_at": at,
         "deliveries": 1,

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import re
-import struct
-import subprocess
-import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -18,7 +10,8 @@ from sqlalchemy import text
 from receiver.receiving import Committer
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
-from tests.processes import PATIENCE, environment, invoke
+from tests.processes import environment, invoke
+from tests.terminal import on_terminal, without_colours
 
 LONGEST = "+123456789012345"
 """A number has 15 digits at most."""
@@ -48,7 +41,7 @@ def test_show_tells_the_outcomes_and_the_timeline_with_full_numbers(database_url
 def test_show_keeps_numbers_whole_on_a_narrow_terminal(sqlite_url: str, tmp_path: Path) -> None:
     tag = _told(sqlite_url)
 
-    shown = _on_terminal("show", tag, environment=environment(sqlite_url), folder=tmp_path)
+    shown = without_colours(on_terminal("show", tag, environment=environment(sqlite_url), folder=tmp_path))
 
     assert max(len(line) for line in shown.splitlines()) <= 80
     recipients, timeline = (part.split() for part in shown.split("Timeline"))
@@ -84,27 +77,6 @@ def _check_shown(shown: str, tag: str) -> None:
     assert any(line[-3:] == [CAROL, "4720", "applied"] for line in lines)
 
 
-def _on_terminal(*arguments: str, environment: dict[str, str], folder: Path) -> str:
-    """What the command shows on a terminal of 80 columns, without its colours."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
-    command = [sys.executable, "-m", "receiver.cli", *arguments]
-    unset = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
-    with subprocess.Popen(command, env=unset | {"TERM": "xterm"}, cwd=folder, stdin=theirs, stdout=theirs) as child:
-        os.close(theirs)
-        shown = b"".join(iter(lambda: _read(ours), b""))
-        os.close(ours)
-        assert child.wait(PATIENCE) == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # how Linux says that nobody has the other end any more
-        return b""
-
-
 def test_show_says_that_a_message_was_sent_twice(database_url: str) -> None:
     tag = _told(database_url)
     with Database(database_url) as database, Committer(database) as committer:
@@ -117,7 +89,7 @@ def test_show_says_that_a_message_was_sent_twice(database_url: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("tag", ["01M803PMPZHK79K198H9DPFJ7A", "nonsense", "' OR 1=1"])
+@pytest.mark.parametrize("tag", ["01M803PMPZHK79K198H9DPFJ7A", "nonsense", "' OR 1=1", "\udcff"])
 def test_show_of_an_unknown_tag_exits_1_with_a_sentence(database_url: str, tag: str) -> None:
     result = invoke("show", tag, environment=environment(database_url))
 

@@ -3,6 +3,7 @@
 PostgreSQL would end one of two that do, after a second in which both stand still; `write` then begins it again.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,10 @@ from sqlalchemy import text
 from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted
 from receiver.errors import StorageUnavailable
+from receiver.replaying import replay_batch
 from receiver.storage import refolding
 from receiver.storage.database import ATTEMPTS, Database, Session
-from tests.builders import ALICE, BOB, CAROL, NOON, make_event, store_message
+from tests.builders import ALICE, BOB, CAROL, NOON, make_element, make_event, store_message
 from tests.storage.locks import PATIENCE, Counted, Held, locked, onlooker, threads, wait_until
 from tests.storage.stored import answering, change, deliver, messages, recording, statuses, submit
 
@@ -107,6 +109,20 @@ def test_events_that_prove_acceptance_meet_a_repair(postgres: Database) -> None:
 
     assert {row.send_status for row in messages(postgres).values()} == {"accepted"}
     assert [statuses(postgres, pk) for _, pk in sent] == [{ALICE: "delivered"}] * 2
+
+
+def test_what_is_unreadable_is_read_again_while_it_comes_together_with_the_event_that_it_is(postgres: Database) -> None:
+    store_message(postgres, ALICE)
+    kept = Unreadable(payload=json.dumps(make_element("delivered", ALICE)), reason="Not understood then.")
+    deliver(postgres, make_event("delivered", ALICE), kept)
+    change(postgres, "UPDATE recipients SET standing = ''")  # so that the event that comes is news to its recipient
+
+    assert_they_wait_for_each_other(
+        postgres,
+        recording(make_event("delivered", ALICE), kept),
+        lambda session: replay_batch(session, after=""),
+        gate="SELECT 1 FROM recipients FOR UPDATE",
+    )
 
 
 RUBBISH = sorted((Unreadable(payload=each, reason="No object.") for each in "123"), key=lambda each: each.sha256)

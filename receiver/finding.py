@@ -1,0 +1,71 @@
+"""Finds messages by whatever somebody has of them: a number, a reference, a message id or a tag."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from receiver import reporting
+from receiver.core.events import is_storable
+from receiver.core.numbers import as_e164
+from receiver.errors import MessageNotFound
+from receiver.reporting import MessageReport, RecipientReport
+from receiver.storage.database import Database
+from receiver.storage.reading import MessageFilter
+
+
+class FoundBy(StrEnum):
+    """What of a message was asked for, by the API's name."""
+
+    TAG = "tag"
+    REFERENCE = "reference"
+    MESSAGE_ID = "messageId"
+    TO = "to"
+    FROM = "from"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A message, and what of it was asked for."""
+
+    message: MessageReport
+    by: Sequence[FoundBy]
+    recipients: Sequence[RecipientReport]
+    """All; only the one whose number was asked for if nothing else fits."""
+
+
+def find(database: Database, word: str, *, limit: int) -> tuple[list[Found], bool]:
+    """The newest messages of which ``word`` is anything, at most ``limit``; and whether there are more."""
+    found: dict[str, MessageReport] = {}
+    by: dict[str, list[FoundBy]] = {}
+    for name, messages in _by_every_name(database, word, limit=limit + 1):
+        for each in messages:
+            found[each.tag] = each
+            by.setdefault(each.tag, []).append(name)
+    newest = sorted(found.values(), key=lambda each: (each.created_at, each.tag), reverse=True)
+    return [_found(each, by[each.tag], word) for each in newest[:limit]], len(newest) > limit
+
+
+def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tuple[FoundBy, Sequence[MessageReport]]]:
+    if not is_storable(word):  # no message has what no database takes
+        return
+    with suppress(MessageNotFound):
+        yield FoundBy.TAG, [reporting.message(database, word)]
+    wanted = [
+        (FoundBy.REFERENCE, MessageFilter(reference=word)),
+        (FoundBy.MESSAGE_ID, MessageFilter(message_id=word)),
+        (FoundBy.FROM, MessageFilter(sender=word)),
+    ]
+    if number := as_e164(word):
+        wanted.append((FoundBy.TO, MessageFilter(to=number)))
+        if number != word:
+            wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
+    for name, each in wanted:
+        yield name, reporting.messages(database, each, limit=limit).messages
+
+
+def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:
+    recipients: Sequence[RecipientReport] = message.recipients
+    if by == [FoundBy.TO]:
+        recipients = [each for each in recipients if each.to == as_e164(word)]
+    return Found(message, by, recipients)

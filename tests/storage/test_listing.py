@@ -1,0 +1,39 @@
+"""The newest rows of the support views that commands list: found by an index, however long the history."""
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from receiver.core.events import Unreadable
+from receiver.storage.database import Database, Session
+from receiver.storage.listing import OVERDUE, UNLINKED, UNREADABLE, View, newest
+from receiver.storage.recording import record
+from tests.builders import ALICE, NOON, make_event
+from tests.storage.plans import plans
+from tests.storage.stored import submitting
+
+INDEXES = {
+    OVERDUE: "recipients_open_index",
+    UNLINKED: "events_unlinked_index",
+    UNREADABLE: "unreadable_callbacks_first_received_at_index",
+}
+
+
+def _fill(session: Session, *, minute: int) -> None:
+    """Ten messages, of which one stays open; ten events, of which one belongs to nobody; ten unreadable elements."""
+    at = NOON + timedelta(minutes=minute)
+    tags = [submitting(session, ALICE, created_at=at)[0] for _ in range(10)]
+    events = [make_event(message_id=f"{minute}-{tag}", tag=tag) for tag in tags[1:]]
+    unreadable = [Unreadable(payload=f"{minute}{number}", reason="?") for number in range(10)]
+    record(session, [*events, make_event(message_id=f"{minute}"), *unreadable], now=at)
+
+
+@pytest.mark.parametrize("view", INDEXES, ids=lambda view: str(view.table.name))
+def test_the_newest_rows_are_found_by_an_index(database: Database, view: View) -> None:
+    for minute in range(60):
+        database.write(partial(_fill, minute=minute))
+
+    [plan] = plans(database, lambda session: newest(session, view, limit=10))
+
+    assert INDEXES[view] in plan, plan
