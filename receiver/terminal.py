@@ -14,6 +14,7 @@ from rich.text import Text
 from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
+from receiver.doctor import Finding, Mark
 from receiver.reporting import EventReport, MessageReport, RecipientReport
 from receiver.storage.models import Resolution
 from receiver.watching import Summary
@@ -30,6 +31,10 @@ COLOURS: dict[str, str] = {
     Disposition.EXTRANEOUS: "magenta",
     Disposition.CONFLICTING: "magenta",
     Disposition.SUPERSEDED: "dim",
+    Mark.OK: "green",
+    Mark.WARNING: "yellow",
+    Mark.WRONG: "red",
+    Mark.SKIPPED: "dim",
 }
 
 SENTENCES = "what that means"
@@ -90,6 +95,15 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
     for row in rows:
         _add_row(table, *("" if value is None else value for value in row))
     console.print(table)
+
+
+def show_finding(console: Console, finding: Finding) -> None:
+    """What the doctor found, in one line however long it is."""
+    line = Text(f"{finding.mark:<8} ", style=COLOURS[finding.mark])
+    line.append_text(Text(f"{finding.check}: ", style="bold")).append_text(_text(finding.found))
+    if finding.remedy:
+        line.append_text(Text(" -> ")).append_text(_text(finding.remedy))
+    console.print(line, soft_wrap=True)
 
 
 def summary_line(summary: Summary) -> str:
