@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEBIAN := nginx-light pgbouncer prometheus systemd
 MARKS := .venv/.installed
 
-.PHONY: install debian demo test lint dictionary bench bench-scale torture crash clean
+.PHONY: install debian demo test lint dictionary bench bench-scale torture crash clean audit
 
 install: $(MARKS)
 
@@ -20,6 +20,10 @@ $(MARKS)-test: $(MARKS)
 
 $(MARKS)-lint: $(MARKS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[lint]'
+	@touch $@
+
+$(MARKS)-audit: $(MARKS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
 	@touch $@
 
 $(MARKS)-bench: $(MARKS)
@@ -45,6 +49,13 @@ lint: $(MARKS)-lint
 
 dictionary: $(MARKS)-test
 	$(BIN)/python -m migrations.dictionary
+
+# Asks a service for known vulnerabilities, so it needs the network and is no part of CI. Strict, because otherwise a
+# package that could not be looked up counts as sound.
+audit: $(MARKS)-audit
+	@mkdir -p build
+	$(BIN)/pip freeze --quiet --exclude-editable > build/installed.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement build/installed.txt
 
 bench: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.bench

@@ -23,6 +23,8 @@ Item = TypeVar("Item")
 
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
 MIN_RATE, MAX_RATE = 0.01, 10_000
+MAX_KEY_NAME = 255
+"""Characters: the name is stored with every Idempotency-Key."""
 DEFAULT_API_URL = "https://messaging.bandwidth.com/api/v2"
 
 
@@ -40,6 +42,8 @@ class ApiKey:
 
     name: str
     key: str = field(repr=False)
+    is_named: bool = True
+    """Whether somebody chose the name; otherwise it is the key's place in its list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +205,9 @@ def _api_key(kind: str) -> Callable[[str, int], ApiKey]:
             name, key = f"{kind} {place}", entry
         if not (name and key):
             raise ValidationError(f"entry {place} is not [name:]key with a key filled in.")
-        return ApiKey(name, key)
+        if len(name) > MAX_KEY_NAME:
+            raise ValidationError(f"entry {place} has a name of more than {MAX_KEY_NAME} characters.")
+        return ApiKey(name, key, is_named=bool(colon))
 
     return read
 

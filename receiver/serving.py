@@ -11,6 +11,11 @@ from granian.server import Server
 from receiver.app import make_front
 from receiver.errors import CannotListen
 
+LONGEST_HEAD = 2**16
+"""Bytes of a request line and its headers, which need no credentials: so this is what a stranger's connection may take.
+What comes in one piece may be twice as much; beyond that, and of more than 100 headers, the answer is 431.
+"""
+
 
 def free_address(host: str, port: int) -> str:
     """The IP address of ``host``, if nobody listens on that port there: the server itself would share it silently.
@@ -48,7 +53,7 @@ def run(
         interface=Interfaces.RSGI,
         workers=workers,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=idle_seconds * 1000),
+        http1_settings=HTTP1Settings(header_read_timeout=idle_seconds * 1000, max_buffer_size=LONGEST_HEAD),
         websockets=False,
         backpressure=connections,
         respawn_failed_workers=True,

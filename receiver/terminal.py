@@ -15,6 +15,7 @@ from rich.text import Text
 from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
+from receiver.doctor import Finding, Mark
 from receiver.finding import Found, FoundBy
 from receiver.reporting import EventReport, MessageReport, RecipientReport
 from receiver.storage.models import Resolution
@@ -32,6 +33,10 @@ COLOURS: dict[str, str] = {
     Disposition.EXTRANEOUS: "magenta",
     Disposition.CONFLICTING: "magenta",
     Disposition.SUPERSEDED: "dim",
+    Mark.OK: "green",
+    Mark.WARNING: "yellow",
+    Mark.WRONG: "red",
+    Mark.SKIPPED: "dim",
 }
 
 SENTENCES = "what that means"
@@ -129,6 +134,15 @@ def _cell(column: str, value: object) -> object:
     if isinstance(value, datetime):
         return _second(value)
     return _coloured(str(value)) if column == "status" else value
+
+
+def show_finding(console: Console, finding: Finding) -> None:
+    """What the doctor found, in one line however long it is."""
+    line = Text(f"{finding.mark:<8} ", style=COLOURS[finding.mark])
+    line.append_text(Text(f"{finding.check}: ", style="bold")).append_text(_text(finding.found))
+    if finding.remedy:
+        line.append_text(Text(" -> ")).append_text(_text(finding.remedy))
+    console.print(line, soft_wrap=True)
 
 
 def summary_line(summary: Summary) -> str:

@@ -102,6 +102,7 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         ("CALLBACK_CREDENTIALS", "old:1, new:2", (Credential("old", "1"), Credential("new", "2"))),
         ("API_KEYS", "app:k1", (ApiKey("app", "k1"),)),
         ("API_KEYS", "app:k:1", (ApiKey("app", "k:1"),)),
+        ("API_KEYS", f"{'n' * 255}:k1", (ApiKey("n" * 255, "k1"),)),
         ("READ_ONLY_API_KEYS", "a:k1, b:k2", (ApiKey("a", "k1"), ApiKey("b", "k2"))),
     ],
 )
@@ -144,6 +145,7 @@ MALFORMED = [
     *(("CALLBACK_CREDENTIALS", text) for text in (" ", ",", "a:b,hush", "hush:  ")),
     *(("API_KEYS", text) for text in (" ", ",", "hush,", "hush:", ":hush", "a:hush,b:", "a,,hush", "name: ")),
     *(("READ_ONLY_API_KEYS", text) for text in (" ", "hush,", "hush:", ":hush")),
+    *((name, f"{'n' * 256}:hush") for name in ("API_KEYS", "READ_ONLY_API_KEYS")),
 ]
 
 

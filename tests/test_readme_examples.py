@@ -4,6 +4,7 @@ curl itself is not needed: its five options that the README uses are read here a
 """
 
 import argparse
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -107,6 +108,21 @@ def test_the_files_of_the_readme_are_queued_sent_and_watched_to_the_end(terminal
 
     assert [each.returncode for each in ended] == [0] * 4
     assert "messages: 2 accepted; recipients: 3 delivered, 1 failed; complete: 4 of 4" in ended[1].stdout
+
+
+def test_the_doctor_of_the_readme_looks_at_all_that_is_listed_and_finds_nothing_wrong(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    lines = [line for example in readme.examples("sh") for line in example.splitlines() if " doctor " in line]
+    [arguments] = [shlex.split(line)[3:-1] for line in lines]
+
+    url = f"http://127.0.0.1:{terminal.ports['8080']}/callbacks/bandwidth"
+    ended = run(*arguments, url, "--json", environment=terminal.settings, folder=tmp_path)
+
+    assert ended.returncode == 0, ended.stdout
+    looked_at = {each["check"] for each in json.loads(ended.stdout)}
+    assert looked_at - set(VARIABLES) == set(readme.first_column("Looked at"))
+    assert {"API_KEYS", "BANDWIDTH_API_URL"} <= looked_at  # those of config/development.env are for development
 
 
 def test_the_other_shell_examples_of_the_readme_name_what_exists() -> None:

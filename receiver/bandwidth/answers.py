@@ -62,18 +62,19 @@ _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
 
 
 def _unreachable(error: Exception | None) -> Refused:
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     type_, description = next(words for kind, *words in _NOT_SENT if any(isinstance(cause, kind) for cause in causes))
     return Refused(because=RefusedBecause.UNREACHABLE, type=type_, description=description)
 
 
 def _unanswered(error: Exception | None) -> Unknown:
-    if any(isinstance(cause, TimeoutError) for cause in _causes(error)):
+    if any(isinstance(cause, TimeoutError) for cause in causes_of(error)):
         return Unknown(type="timed-out", description="No answer in time; Bandwidth may have the message.")
     return Unknown(type="no-answer", description="The connection broke; Bandwidth may have the message.")
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The error that a call ended with, and what led to it."""
     error = error or TimeoutError()  # a call without an error was abandoned
     while error is not None:
         yield error

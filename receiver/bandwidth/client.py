@@ -48,7 +48,7 @@ class BandwidthGateway:
         self._url = messages_url(api_url, account_id)
         self._timeouts = (connect_timeout, read_timeout)
         self._clock = clock
-        self._session = make_session(username=username, password=password)
+        self._session = make_session((username, password))
 
     @property
     def timeout(self) -> float:
@@ -123,13 +123,17 @@ def _log_call(answer: Answer, *, tag: str, seconds: float) -> None:
     log.log(level, "message %s %s (%s) in %.0f ms", tag, type(answer).__name__.lower(), known, seconds * 1000)
 
 
-def make_session(*, username: str, password: str) -> requests.Session:
-    """A session for ``exchange``: the environment changes nothing, and nothing is tried again by itself."""
+def make_session(credentials: tuple[str, str] | None) -> requests.Session:
+    """A session for ``exchange``: the environment changes nothing, and nothing is tried again by itself.
+
+    ``credentials`` are a user and a password; without them it sends none.
+    """
     adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
     adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc and no certificates that the environment names
-    session.auth = HTTPBasicAuth(username.encode(), password.encode())  # text would be sent as Latin-1
+    if credentials is not None:
+        session.auth = HTTPBasicAuth(*(each.encode() for each in credentials))  # text would be sent as Latin-1
     session.headers.update(HEADERS)
     session.mount("https://", adapter)
     session.mount("http://", adapter)

@@ -54,17 +54,26 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
+    """One page of rows, and the token of the next."""
+
     rows: Sequence[Any]
     next_token: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
+class Trouble:
+    """What stands in the way of an answer."""
+
     status: int | None
-    sentence: str
+    found: str
+    remedy: str
     retry_after: int | None
     """Seconds, in Bandwidth's word."""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.found}: {self.remedy}"
 
     @property
     def is_final(self) -> bool:
@@ -93,7 +102,7 @@ class MessageSearch:
         self._url = messages_url(api_url, account_id)
         self._timeouts = (connect_timeout, read_timeout)
         self._clock = clock or Clock()
-        self._session = make_session(username=username, password=password)
+        self._session = make_session((username, password))
         self._next_turn = self._clock.now()
 
     def of_message(self, message_id: str) -> Iterator[Row]:
@@ -109,8 +118,8 @@ class MessageSearch:
             by_sender
             | {
                 "destinationTn": ",".join(recipients),
-                "fromDateTime": _with_milliseconds(since),
-                "toDateTime": _with_milliseconds(until),
+                "fromDateTime": with_milliseconds(since),
+                "toDateTime": with_milliseconds(until),
             }
         )
 
@@ -133,12 +142,12 @@ class MessageSearch:
                 return
         raise QuestionRefused("Bandwidth's message search has no end to its pages; try again later.")
 
-    def _page(self, question: dict[str, str]) -> _Page:
+    def _page(self, question: dict[str, str]) -> Page:
         for pause in (*PAUSES, None):
             call = self._ask(question)
-            if (page := _read_page(call)) is not None:
+            if (page := read_page(call)) is not None:
                 return page
-            trouble = _read_trouble(call)
+            trouble = read_trouble(call)
             seconds = max(pause or 0, trouble.retry_after or 0)
             if pause is None or trouble.is_final or seconds > LONGEST_WAIT:
                 raise (QuestionRefused if trouble.status == 400 else RecordsUnavailable)(trouble.sentence)
@@ -149,20 +158,23 @@ class MessageSearch:
     def _ask(self, question: dict[str, str]) -> Call:
         self._clock.wait(max(0.0, self._next_turn - self._clock.now()))
         self._next_turn = self._clock.now() + SPACING
-        # A plus sign must be %2B (Bandwidth, "List Messages"), and no space may become one.
-        url = f"{self._url}?{urlencode(question, quote_via=quote, safe=',')}"
-        request = requests.Request("GET", url, headers={"Content-Type": None})
+        request = requests.Request("GET", asking(self._url, question), headers={"Content-Type": None})
         call = Call(time.monotonic)
         call.carry_out(lambda: exchange(self._session, request, timeouts=self._timeouts), seconds=sum(self._timeouts))
         return call
 
 
-def _with_milliseconds(instant: datetime) -> str:
+def asking(url: str, question: dict[str, str]) -> str:
+    """The URL that asks this. A plus sign must be %2B (Bandwidth, "List Messages"), and no space may become one."""
+    return f"{url}?{urlencode(question, quote_via=quote, safe=',')}"
+
+
+def with_milliseconds(instant: datetime) -> str:
     """``2024-01-01T00:00:00.000Z``: any other precision is a 400."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def _read_page(call: Call) -> _Page | None:
+def read_page(call: Call) -> Page | None:
     """The page of a 200; None for anything else. Its object may be the only element of an array."""
     if call.status != 200 or call.body is None or len(call.body) > MAX_BODY:
         return None
@@ -177,10 +189,12 @@ def _read_page(call: Call) -> _Page | None:
         return None
     page_info = said.get("pageInfo")
     token = page_info.get("nextPageToken") if isinstance(page_info, dict) else None
-    return _Page(rows, token if isinstance(token, str) and token else None)
+    return Page(rows, token if isinstance(token, str) and token else None)
 
 
-_SENTENCES = {
+TRY_LATER = "try again later."
+
+_REMEDIES = {
     200: "this is not the documented JSON, or too long: check BANDWIDTH_API_URL.",
     401: "check BANDWIDTH_ACCOUNT_ID, BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD.",
     403: "these credentials may not search messages: ask Bandwidth to allow it.",
@@ -189,16 +203,16 @@ _SENTENCES = {
 }
 
 
-def _read_trouble(call: Call) -> _Trouble:
+def read_trouble(call: Call) -> Trouble:
     """What stands in the way of an answer."""
     answer = read_answer(call)
     if isinstance(answer, Accepted):
         answer = Unknown(status=202)
-    status, description = answer.status, answer.description or "try again later."
+    status, remedy = answer.status, answer.description or TRY_LATER
     if status is not None:
-        sentence = f"Bandwidth's message search answered {status}: {_SENTENCES.get(status, description)}"
+        found, remedy = f"Bandwidth's message search answered {status}", _REMEDIES.get(status, remedy)
     elif isinstance(answer, Refused):
-        sentence = f"Bandwidth's message search cannot be reached. {description}"
+        found = "Bandwidth's message search cannot be reached"
     else:
-        sentence = "Bandwidth's message search did not answer in time, or the connection broke: try again later."
-    return _Trouble(status, sentence, answer.retry_after if isinstance(answer, Refused) else None)
+        found, remedy = "Bandwidth's message search did not answer in time, or the connection broke", TRY_LATER
+    return Trouble(status, found, remedy, answer.retry_after if isinstance(answer, Refused) else None)

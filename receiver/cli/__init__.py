@@ -1,6 +1,15 @@
 """The command `receiver`."""
 
-from receiver.cli import bulk, finding, granting, messages, playground, service, unknowns  # each adds its commands
+from receiver.cli import (  # each adds its commands
+    bulk,
+    doctor,
+    finding,
+    granting,
+    messages,
+    playground,
+    service,
+    unknowns,
+)
 from receiver.cli.base import main
 
-__all__ = ["bulk", "finding", "granting", "main", "messages", "playground", "service", "unknowns"]
+__all__ = ["bulk", "doctor", "finding", "granting", "main", "messages", "playground", "service", "unknowns"]

@@ -83,6 +83,15 @@ def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
     session.flush()
 
 
+def resume(session: Session) -> bool:
+    """Ends the pause at once; False if there was none."""
+    row = _locked(session, ())[ACCOUNT]
+    was_paused = row.paused_until is not None and row.paused_until > _now(session)
+    row.paused_until = row.pause_seconds = None
+    session.flush()
+    return was_paused
+
+
 def paused_until(session: Session) -> datetime | None:
     """Until when nothing is sent; None if nothing holds it up. Reads."""
     until = session.connection().scalar(_PAUSED_UNTIL)

@@ -24,6 +24,9 @@ from receiver.storage.models import UnreadableCallback
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.upserting import Received, row_of, times_of, upsert_events
 
+CALLBACK = "callback"
+"""The source of an event that Bandwidth sent by itself."""
+
 
 class Fate(Enum):
     """What became of one element of a callback."""
@@ -60,7 +63,7 @@ def record(
     elements: Sequence[Event | Unreadable],
     *,
     now: datetime,
-    source: str = "callback",
+    source: str = CALLBACK,
     waiting: Sequence[Linked] = (),
     received: Mapping[Identity, Received] | None = None,
 ) -> list[Fate]:

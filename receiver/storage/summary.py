@@ -44,7 +44,7 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
     messages = session.execute(select(shown, func.count()).where(begins).group_by(shown.name))
     sent = {status: count for status, count in messages}  # noqa: C416 - a Row is no tuple to the type checker
     recipients = session.execute(
-        select(Recipient.status, func.count(), func.sum(case((_overdue(now), 1), else_=0)))
+        select(Recipient.status, func.count(), func.sum(case((overdue(now), 1), else_=0)))
         .join(Message, Message.pk == Recipient.message_pk)
         .where(begins)
         .group_by(Recipient.status)
@@ -57,7 +57,7 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
     )
 
 
-def _overdue(now: datetime) -> ColumnElement[bool]:
+def overdue(now: datetime) -> ColumnElement[bool]:
     """core.status.is_overdue() in SQL."""
     sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
     return and_(Recipient.status.in_(OPEN), Message.overdue_at < now, sent)

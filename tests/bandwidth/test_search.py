@@ -208,6 +208,10 @@ def test_too_many_requests_waits_as_long_as_bandwidth_says(serve: Serve, ask: As
     assert clock.waits == [300]
 
 
+CUT_SHORT = (b"HTTP", b"", answer("200 OK", b'{"messages": [', length=100))
+"""Answers that end with their connection."""
+
+
 @pytest.mark.parametrize(
     "failure",
     [
@@ -218,18 +222,18 @@ def test_too_many_requests_waits_as_long_as_bandwidth_says(serve: Serve, ask: As
         answer("200 OK", b'{"messages": 7}'),
         answer("200 OK", b"[]"),
         answer("200 OK", b'{"messages": [NaN]}'),
-        answer("200 OK", b'{"messages": [', length=100),
         answer("200 OK", b" " * (2**20) + page().partition(b"\r\n\r\n")[2]),
-        b"HTTP",
-        b"",
+        *CUT_SHORT,
     ],
 )
 def test_what_failed_is_tried_again(serve: Serve, ask: Ask, clock: CountingClock, failure: bytes) -> None:
     left = [failure, failure, failure, page(make_row())]
 
     def script(peer: Peer) -> None:
-        peer.read_request()
-        peer.send(left.pop(0))
+        while peer.read_request():
+            peer.send(left.pop(0))
+            if failure in CUT_SHORT:  # otherwise the client may ask again by the same connection
+                break
 
     assert len(list(ask(serve(script)).of_message(MESSAGE_ID))) == 1
     assert [seconds for seconds in clock.waits if seconds >= 1] == [1, 2, 4]

@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
+from tests.builders import make_element
+from tests.postgres import Server
 from tests.web.service import OUTAGES, Service, execute, is_problem, outage
 
 
@@ -42,6 +45,16 @@ def test_a_database_that_does_not_know_its_version_is_not_ready(service: Service
     execute(service.database_url, statement)
 
     assert is_problem(service.call("GET", "/health/ready", key=None), 503)
+
+
+def test_a_standby_is_ready_because_outcomes_can_still_be_asked_for(postgres_url: str, postgres_server: Server) -> None:
+    postgres_server.execute(f"ALTER DATABASE {make_url(postgres_url).database} SET default_transaction_read_only = on")
+
+    with Service(postgres_url) as service:
+        answers = [service.call("GET", path).status_code for path in ("/health/ready", "/messages")]
+        assert service.callback(make_element()).status_code == 503
+
+    assert answers == [200, 200]
 
 
 def test_a_newer_database_is_ready_with_a_warning(service: Service) -> None:

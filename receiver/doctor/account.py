@@ -1,0 +1,72 @@
+"""Bandwidth: can it be asked, does it take the credentials, and do its clock and ours agree?"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from receiver.bandwidth.probe import Reply, ask_bandwidth, trouble_of
+from receiver.config import Settings
+from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
+
+LONGEST_CALL = 10.0
+"""Seconds; a question is answered sooner, or something is wrong."""
+
+DOUBTFUL_SKEW, WRONG_SKEW = timedelta(seconds=5), timedelta(seconds=60)
+"""`receiver reconcile` looks within a minute of our clock."""
+
+SECOND = timedelta(seconds=1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """One question tells both."""
+    account, user, password = (
+        settings.bandwidth_account_id,
+        settings.bandwidth_username,
+        settings.bandwidth_password,
+    )
+    if not (account and user and password):
+        for check in ("Bandwidth", "clock"):
+            yield skipped(check, "it cannot be asked without account, user and password")
+        return
+    reply = ask_bandwidth(
+        api_url=settings.bandwidth_api_url,
+        account_id=account,
+        credentials=(user, password),
+        seconds=min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout),
+    )
+    yield credentials(reply)
+    yield clock(reply)
+
+
+def credentials(reply: Reply) -> Finding:
+    """Whether Bandwidth answers this account's question."""
+    trouble = trouble_of(reply)
+    if trouble is None:
+        return ok("Bandwidth", "takes the credentials, and answers questions about the account's messages")
+    if reply.status == 429:
+        return warning("Bandwidth", trouble.found, trouble.remedy)
+    if reply.status is None and reply.distrust:
+        return wrong("Bandwidth", f"{trouble.found}: {reply.distrust}", trouble.remedy)
+    if reply.status is not None and reply.complaint is None:
+        found = f"{trouble.found}, and not in Bandwidth's JSON"
+        return wrong("Bandwidth", found, "something answers in its place: check BANDWIDTH_API_URL and any proxy.")
+    return wrong("Bandwidth", trouble.found, trouble.remedy)
+
+
+def clock(reply: Reply) -> Finding:
+    """Whether our clock is right, by the Date of whatever answered."""
+    date = reply.date
+    if date is None:
+        return skipped("clock", "there was no answer with a Date to compare it with")
+    skew = least_skew(date, asked_at=reply.asked_at, answered_at=reply.answered_at)
+    if abs(skew) <= DOUBTFUL_SKEW:
+        return ok("clock", "agrees with Bandwidth's to within seconds")
+    found = f"is {abs(skew).total_seconds():.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} Bandwidth's"
+    mark = wrong if abs(skew) > WRONG_SKEW else warning
+    return mark("clock", found, "set this machine's clock by NTP: expirations, overdue and reconcile go by it.")
+
+
+def least_skew(date: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
+    """By how much our clock is ahead at least: the Date is anything between two whole seconds, and was written at any
+    moment between question and answer."""
+    ahead, behind = asked_at - (date + SECOND), date - answered_at
+    return max(ahead, timedelta(0)) - max(behind, timedelta(0))

@@ -1,0 +1,50 @@
+"""The database: does it answer, is it the right schema, does it take a write?"""
+
+from collections.abc import Iterator
+
+from receiver.doctor.findings import Finding, ok, warning, wrong
+from receiver.errors import StorageUnavailable
+from receiver.storage.database import Database
+from receiver.storage.inspection import Server, server, try_write
+from receiver.storage.migrations import SchemaState, schema_state
+
+OLDEST_POSTGRES = 15
+
+
+def answers(database: Database) -> Iterator[Finding]:
+    """Whether it answers, and what it is."""
+    try:
+        with database.read() as session:
+            found, state = server(session), schema_state(session.connection())
+    except StorageUnavailable as error:
+        remedy = "check DATABASE_URL, that the database runs, and that this machine may connect."
+        yield wrong("database", f"does not answer: {error.reason or error}", remedy)
+        return
+    yield _version(found)
+    yield _schema(state)
+
+
+def _version(found: Server) -> Finding:
+    if found.name == "PostgreSQL" and found.major < OLDEST_POSTGRES:
+        return wrong("database", f"is {found}", f"upgrade it to PostgreSQL {OLDEST_POSTGRES} or newer.")
+    return ok("database", f"{found} answers")
+
+
+def _schema(state: SchemaState) -> Finding:
+    if state is SchemaState.CURRENT:
+        return ok("schema", "is the one of this version")
+    if state is SchemaState.NEWER:
+        return warning("schema", f"is {state.value}", "upgrade this host; until then it works.")
+    return wrong("schema", f"is {state.value}", "run `receiver migrate`.")
+
+
+def takes_writes(database: Database) -> Iterator[Finding]:
+    """Whether events could be stored. `GET /health/ready` does not tell: a standby can still be asked for outcomes."""
+    try:
+        database.write(try_write)
+    except StorageUnavailable as error:
+        found = f"takes no write, so every callback is answered 503: {error.reason or error}"
+        remedy = "DATABASE_URL must name the primary, with a role that may write, and enough disk space."
+        yield wrong("writing", found, remedy)
+    else:
+        yield ok("writing", "the database takes writes")

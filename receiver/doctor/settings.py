@@ -1,0 +1,107 @@
+"""The settings: what keeps the service from starting, and what is allowed but hardly meant. No secret is shown."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from receiver.config import Settings, read_settings
+from receiver.doctor.findings import Finding, ok, warning, wrong
+from receiver.errors import ConfigurationError
+from receiver.storage.database import is_sqlite
+
+SHORTEST_SECRET = 16
+"""Characters: 16 random ones of base 64 are 96 bits, which nobody guesses."""
+
+SHORTEST_CONNECT, SHORTEST_READ = 1.0, 5.0
+"""Seconds: a shorter time-out ends calls that Bandwidth was about to answer."""
+
+LOOPBACK = "localhost"
+
+
+def required() -> list[Finding]:
+    """What keeps `receiver serve` from starting, by the variable's name."""
+    try:
+        read_settings(serving=True)
+    except ConfigurationError as error:
+        remedy = "config/example.env explains it."
+        return [wrong(name, problem.rstrip("."), remedy) for name, problem in sorted(error.problems.items())]
+    return [ok("settings", "complete and well-formed")]
+
+
+def doubtful(settings: Settings) -> Iterator[Finding]:
+    """What is allowed, and rarely meant."""
+    for look in _LOOKS:
+        yield from look(settings)
+
+
+def _account(settings: Settings) -> Iterator[Finding]:
+    account = settings.bandwidth_account_id
+    if account and not (account.isascii() and account.isdecimal()):
+        yield warning("BANDWIDTH_ACCOUNT_ID", "is not a number", "Bandwidth's account ids are: copy it again.")
+
+
+def _timeouts(settings: Settings) -> Iterator[Finding]:
+    for name, value, shortest in (
+        ("BANDWIDTH_CONNECT_TIMEOUT", settings.bandwidth_connect_timeout, SHORTEST_CONNECT),
+        ("BANDWIDTH_READ_TIMEOUT", settings.bandwidth_read_timeout, SHORTEST_READ),
+    ):
+        if value < shortest:
+            remedy = f"raise it to {shortest:g} or more: a call that ends too early leaves an unknown message."
+            yield warning(name, f"is only {value:g} s", remedy)
+
+
+def _api_url(settings: Settings) -> Iterator[Finding]:
+    parts = urlsplit(settings.bandwidth_api_url)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not is_loopback(host):
+        yield wrong("BANDWIDTH_API_URL", "is http, so the password crosses the network readable", "make it https.")
+    elif host != "bandwidth.com" and not host.endswith(".bandwidth.com"):
+        yield warning("BANDWIDTH_API_URL", f"is {host}: nothing reaches a telephone", "leave it out to use Bandwidth.")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if is_sqlite(settings.database_url) and not settings.database_url.startswith("sqlite:////"):
+        found = "is an SQLite file relative to the working directory"
+        yield warning("DATABASE_URL", found, "give its full path, sqlite:////..., or every folder has one of its own.")
+
+
+def _callbacks(settings: Settings) -> Iterator[Finding]:
+    if settings.allow_unauthenticated_callbacks and settings.callback_credentials:
+        found = "is on, but has no effect beside CALLBACK_CREDENTIALS"
+        yield warning("ALLOW_UNAUTHENTICATED_CALLBACKS", found, "remove it.")
+    elif settings.allow_unauthenticated_callbacks:
+        found = "is on: whoever reaches the port can post events that nobody sent"
+        yield warning("ALLOW_UNAUTHENTICATED_CALLBACKS", found, "set CALLBACK_CREDENTIALS, unless a proxy checks them.")
+    for place, each in enumerate(settings.callback_credentials, start=1):
+        if len(each.password) < SHORTEST_SECRET:
+            found = f"entry {place} has a password of fewer than {SHORTEST_SECRET} characters"
+            yield warning("CALLBACK_CREDENTIALS", found, "take a random one, here and in Bandwidth's application.")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    if settings.read_only_api_keys and not settings.api_keys:
+        yield warning("API_KEYS", "is empty: over HTTP nobody can send, only ask", "add a key, if that is not meant.")
+    for name, keys in (("API_KEYS", settings.api_keys), ("READ_ONLY_API_KEYS", settings.read_only_api_keys)):
+        for place, each in enumerate(keys, start=1):
+            if len(each.key) < SHORTEST_SECRET:
+                found = f"entry {place} has a key of fewer than {SHORTEST_SECRET} characters"
+                yield warning(name, found, "take a random one, for example of `openssl rand -base64 24`.")
+            if not each.is_named:
+                found = f"entry {place} has no name"
+                yield warning(
+                    name, found, "write name:key; Idempotency-Keys belong to the name, and it shows who calls."
+                )
+
+
+_LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    *(_account, _timeouts, _api_url),
+    *(_database, _callbacks, _keys),
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == LOOPBACK

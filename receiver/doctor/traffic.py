@@ -1,0 +1,134 @@
+"""What went through: overdue and unknown messages, silence after sending, a queue that nobody works, a long pause."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from receiver.core import times
+from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
+from receiver.storage.database import Database
+from receiver.storage.inspection import (
+    MOST,
+    SAMPLE,
+    Counts,
+    QueueState,
+    SenderTraffic,
+    counts,
+    last_callback_at,
+    queue_state,
+    sender_traffic,
+)
+
+DAY = timedelta(days=1)
+
+LATELY = 3 * DAY
+"""How far back sending is looked at: over a weekend."""
+
+QUEUED_AT_BANDWIDTH = timedelta(minutes=15)
+"""How long Bandwidth's own queue may keep a message before the first event ("Rate limits")."""
+
+UNWORKED = timedelta(minutes=3)
+"""How long a message may wait without any sign of a worker; in an outage workers hold back for a minute."""
+
+LONG_PAUSE = timedelta(minutes=5)
+
+
+def examine(database: Database, *, overdue_after: timedelta) -> Iterator[Finding]:
+    """All of it, as one moment shows it."""
+    now = times.now()
+    with database.read() as session:
+        found = counts(session, since=now - DAY, overdue_after=overdue_after, now=now)
+        senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
+        last_event_at = last_callback_at(session)
+        queue = queue_state(session, since=now - UNWORKED, now=now)
+    yield from arriving(senders, last_event_at, now=now)
+    yield from counted(found)
+    yield worked(queue, now=now)
+    yield paused(queue.paused_until, now=now)
+
+
+def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime) -> Iterator[Finding]:
+    """Whether events come about what is sent. An application that is not linked to its number's location is answered
+    202, and then nothing ever happens."""
+    silent = [each for each in senders if not each.heard_of]
+    last = f"the last new event came {_age(now - last_event_at)} ago" if last_event_at else "no event ever came"
+    if not senders:
+        yield skipped("events", f"nothing was accepted in the last {LATELY.days} days to be told about; {last}")
+    elif not silent:
+        yield ok("events", f"they come about what every sender sends; {last}")
+    for each in silent:
+        number, span = f"...{each.sender[-4:]}", _age(now - each.since)
+        yield wrong(
+            "events",
+            f"none came about what was accepted of sender {number} with application {each.application_id}"
+            f" since {span} ago ({each.accepted}{' or more' if each.accepted == SAMPLE else ''} messages); {last}",
+            "at Bandwidth, link that application to the location (SIP peer) of the number and set its callback URL;"
+            " `receiver doctor --callback-url URL` checks that URL.",
+        )
+
+
+def counted(found: Counts) -> Iterator[Finding]:
+    """Whatever should be none."""
+    yield _none_or(
+        found.overdue,
+        "overdue",
+        "recipients whose outcome should be known by now",
+        "run `receiver reconcile`; SELECT * FROM support_overdue lists them.",
+    )
+    yield _none_or(
+        found.unknown,
+        "unknown",
+        "messages of which nobody can say whether they were sent",
+        "run `receiver reconcile`, then `receiver resolve` for what is left.",
+    )
+    yield _none_or(
+        found.unlinked,
+        "unlinked",
+        "events of the last day that belong to no message of this database",
+        "does somebody else send with this application, or from another database? See support_unlinked.",
+    )
+    yield _none_or(
+        found.unreadable,
+        "unreadable",
+        "elements of the last day that are no events",
+        "see support_unreadable: either Bandwidth says something new, or it is not Bandwidth who says it.",
+    )
+
+
+def _none_or(count: int, check: str, what: str, remedy: str) -> Finding:
+    if not count:
+        return ok(check, f"{what}: none")
+    return warning(check, f"{what}: {_many(count)}", remedy)
+
+
+def _many(count: int) -> str:
+    return f"{count} or more" if count == MOST else str(count)
+
+
+def worked(queue: QueueState, *, now: datetime) -> Finding:
+    """Whether workers send what is queued."""
+    if not queue.queued or queue.waiting_since is None:
+        return ok("queue", "messages that wait for a worker: none")
+    many = f"messages that wait for a worker: {_many(queue.queued)}"
+    waited = now - queue.waiting_since
+    if waited > UNWORKED and not queue.is_worked and queue.paused_until is None:
+        found = f"{many}, the first for {_age(waited)}; no worker has claimed any for {_age(UNWORKED)}"
+        return wrong("queue", found, "start `receiver worker`; if one runs, its log says what holds it up.")
+    return ok("queue", many)
+
+
+def paused(until: datetime | None, *, now: datetime) -> Finding:
+    """Whether Bandwidth's 429 holds up all sending."""
+    if until is None:
+        return ok("pause", "nothing holds up sending")
+    found = f"Bandwidth's 429 holds up all sending for another {_age(until - now)}"
+    if until - now <= LONG_PAUSE:
+        return ok("pause", found)
+    return warning("pause", found, "if Bandwidth takes messages again, `receiver resume` ends the pause.")
+
+
+def _age(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

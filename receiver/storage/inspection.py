@@ -1,0 +1,148 @@
+"""What a check of an installation asks the database: all of it is counted only so far as it matters."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, and_, case, exists, false, func, literal, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from receiver.core.events import INBOUND_TYPES
+from receiver.core.send_status import SendStatus
+from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
+from receiver.storage.pacing import paused_until
+from receiver.storage.reading import is_open, shows
+from receiver.storage.recording import CALLBACK
+from receiver.storage.sending_models import LaneRow
+from receiver.storage.summary import overdue
+
+MOST = 10_000
+"""How far is counted: that many or more is the same news."""
+
+SAMPLE = 1_000
+"""How many of the newest accepted messages are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The database's product and version."""
+
+    name: str
+    major: int
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def server(session: Session) -> Server:
+    """Which database answers."""
+    dialect = session.connection().dialect
+    name = "PostgreSQL" if dialect.name == "postgresql" else "SQLite"
+    version = dialect.server_version_info or (0,)
+    return Server(name, major=int(version[0]), version=".".join(map(str, version)))
+
+
+def try_write(session: Session) -> None:
+    """Changes no row, in a way that needs everything a write needs."""
+    session.execute(update(LaneRow).where(false()).values(next_at=LaneRow.next_at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderTraffic:
+    """The newest accepted messages of a sender with an application, and how many of them an event came about."""
+
+    sender: str
+    application_id: str
+    accepted: int
+    heard_of: int
+    since: datetime
+    """When the first of them was submitted."""
+
+
+def sender_traffic(session: Session, *, since: datetime, until: datetime) -> list[SenderTraffic]:
+    """Of messages created since then and submitted before ``until``."""
+    heard = exists().where(StoredEvent.message_pk == Message.pk, StoredEvent.source == CALLBACK)
+    sample = (
+        select(Message.sender, Message.application_id, Message.submitted_at, case((heard, 1), else_=0).label("heard"))
+        .where(Message.send_status == SendStatus.ACCEPTED, Message.created_at >= since, Message.submitted_at <= until)
+        .order_by(Message.created_at.desc())
+        .limit(SAMPLE)
+        .subquery()
+    )
+    groups = select(
+        sample.c.sender,
+        sample.c.application_id,
+        func.count().label("accepted"),
+        func.sum(sample.c.heard).label("heard_of"),
+        func.min(sample.c.submitted_at).label("since"),
+    ).group_by(sample.c.sender, sample.c.application_id)
+    return [SenderTraffic(**row) for row in session.execute(groups).mappings()]
+
+
+def last_callback_at(session: Session) -> datetime | None:
+    """When Bandwidth last told something new."""
+    newest = select(StoredEvent.first_received_at).where(StoredEvent.source == CALLBACK)
+    return session.scalar(newest.order_by(StoredEvent.first_received_at.desc()).limit(1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many of each there are, at most MOST."""
+
+    overdue: int
+    """Recipients."""
+    unknown: int
+    """Messages."""
+    unlinked: int
+    """Events that came first since a given time."""
+    unreadable: int
+    """The same, of elements."""
+
+
+def counts(session: Session, *, since: datetime, overdue_after: timedelta, now: datetime) -> Counts:
+    """Counts what should not be."""
+    # Nobody is overdue sooner: so an index finds those who may be.
+    suspects = (is_open(Recipient), Recipient.created_at <= now - overdue_after)
+    recipients = select(literal(1)).select_from(Recipient).join(Message, Message.pk == Recipient.message_pk)
+    unlinked = and_(StoredEvent.linked_by.is_(None), StoredEvent.type.not_in(INBOUND_TYPES))
+    return Counts(
+        overdue=_count(session, recipients.where(*suspects, overdue(now))),
+        unknown=_count(session, select(Message.pk).where(shows(SendStatus.UNKNOWN, now=now))),
+        unlinked=_count(session, select(StoredEvent.pk).where(unlinked, StoredEvent.first_received_at >= since)),
+        unreadable=_count(session, select(UnreadableCallback.pk).where(UnreadableCallback.first_received_at >= since)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """What waits for a worker, and whether one is there."""
+
+    queued: int
+    """At most MOST."""
+    waiting_since: datetime | None
+    """Since when the first of them could have been claimed."""
+    is_worked: bool
+    """Whether a worker has claimed or sent anything since a given time, or waits for its turn."""
+    paused_until: datetime | None
+
+
+def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueState:
+    queued = Message.send_status == literal_column("'queued'")  # in words of the index of those
+    # What was sent at once has the same time twice; what waited was sent by a worker.
+    worked = (Message.updated_at >= since, Message.submitted_at >= since, Message.submitted_at > Message.created_at)
+    signs = [
+        select(Message.pk).where(queued, Message.claimable_at > now),
+        select(Message.pk).where(*worked),
+        select(LaneRow.sender).where(LaneRow.next_at > now),
+    ]
+    return QueueState(
+        queued=_count(session, select(Message.pk).where(queued)),
+        waiting_since=session.scalar(select(func.min(Message.claimable_at)).where(queued)),
+        is_worked=any(session.execute(sign.limit(1)).first() is not None for sign in signs),
+        paused_until=paused_until(session),
+    )
+
+
+def _count(session: Session, found: Select[Any]) -> int:
+    return session.scalar(select(func.count()).select_from(found.limit(MOST).subquery())) or 0

@@ -1,0 +1,140 @@
+"""What the doctor says about Bandwidth: asked over real sockets, answered by a script."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from receiver.core import times
+from receiver.doctor import account
+from receiver.doctor.findings import Finding, Mark
+from tests.bandwidth.wire import Peer, Serve, answer, answering
+from tests.builders import make_settings
+
+PAGE = b'{"totalCount": 0, "pageInfo": {}, "messages": []}'
+REFUSED = b'{"type": "unauthorized", "description": "Authentication Failed"}'
+HTML = b"<html><body>Please log in to the guest network.</body></html>"
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def examine(port: int, **changes: object) -> dict[str, Finding]:
+    """The findings by what was looked at."""
+    url = changes.pop("url", f"http://127.0.0.1:{port}/api/v2")
+    found = account.examine(make_settings("sqlite:///unused", bandwidth_api_url=url, **changes))
+    return {each.check: each for each in found}
+
+
+def dated(by: timedelta) -> str:
+    return f"Date: {format_datetime(times.now() + by, usegmt=True)}"
+
+
+def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Serve) -> None:
+    wire = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
+
+    found = examine(wire.port)
+
+    assert (found["Bandwidth"].mark, found["clock"].mark) == (Mark.OK, Mark.OK)
+    [request] = wire.requests
+    assert request.startswith(b"GET /api/v2/users/5000000/messages?fromDateTime=")
+    assert b"limit=1 " in request
+    assert b"authorization: basic " in request.lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "mark", "says"),
+    [
+        ("401 Unauthorized", REFUSED, Mark.WRONG, "BANDWIDTH_PASSWORD"),
+        ("401 Unauthorized", HTML, Mark.WRONG, "proxy"),
+        ("403 Forbidden", b'{"type": "forbidden", "description": "Access Denied"}', Mark.WRONG, "may not search"),
+        ("404 Not Found", b'{"error": "Not Found", "message": "Not Found"}', Mark.WRONG, "BANDWIDTH_API_URL"),
+        ("429 Too Many Requests", b'{"type": "x", "description": "Slow"}', Mark.WARNING, "in some minutes"),
+        ("500 Server Error", b'{"type": "x", "description": "We broke."}', Mark.WRONG, "We broke."),
+        ("200 OK", HTML, Mark.WRONG, "proxy"),
+        ("302 Found", HTML, Mark.WRONG, "proxy"),
+        ("502 Bad Gateway", HTML, Mark.WRONG, "proxy"),
+        ("407 Proxy Authentication Required", HTML, Mark.WRONG, "proxy"),
+    ],
+)
+def test_what_bandwidth_answers_is_told_with_the_remedy(
+    serve: Serve, status: str, body: bytes, mark: Mark, says: str
+) -> None:
+    found = examine(serve(answering(answer(status, body, dated(timedelta(0))))).port)
+
+    assert found["Bandwidth"].mark is mark
+    assert status[:3] in found["Bandwidth"].found
+    assert says in found["Bandwidth"].remedy
+    assert found["clock"].mark is Mark.OK  # whatever it answers, it has a Date
+
+
+def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve) -> None:
+    wire = serve(answering(), accepting=False)
+    wire.close()
+
+    refused, unnamed = examine(wire.port), examine(0, url="http://no-such-host.invalid/api/v2")
+
+    assert "Nothing listens" in refused["Bandwidth"].remedy
+    assert "DNS" in unnamed["Bandwidth"].remedy
+    assert refused["clock"].mark is unnamed["clock"].mark is Mark.SKIPPED
+
+
+def test_a_certificate_that_nobody_trusts_is_told(serve: Serve) -> None:
+    wire = serve(answering(answer("200 OK", PAGE)), tls=True)
+
+    found = examine(0, url=f"https://127.0.0.1:{wire.port}/api/v2")
+
+    assert found["Bandwidth"].mark is Mark.WRONG
+    assert "self-signed certificate" in found["Bandwidth"].found
+    assert "TLS" in found["Bandwidth"].remedy
+
+
+def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve) -> None:
+    wire = serve(Peer.wait_for_hang_up)
+
+    started = times.now()
+    found = examine(wire.port, bandwidth_connect_timeout=0.2, bandwidth_read_timeout=0.3)
+
+    assert "did not answer in time" in found["Bandwidth"].found
+    assert times.now() - started < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "mark", "says"),
+    [(-3600, Mark.WRONG, "ahead of"), (3600, Mark.WRONG, "behind"), (-20, Mark.WARNING, "ahead of"), (2, Mark.OK, "")],
+)
+def test_a_clock_that_differs_from_bandwidths_is_told(serve: Serve, ahead: int, mark: Mark, says: str) -> None:
+    wire = serve(answering(answer("401 Unauthorized", REFUSED, dated(timedelta(seconds=ahead)))))
+
+    found = examine(wire.port)["clock"]
+
+    assert found.mark is mark
+    assert says in found.found
+
+
+@pytest.mark.parametrize("header", ["Date: yesterday", "X-Nothing: 1"])
+def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, header: str) -> None:
+    found = examine(serve(answering(answer("200 OK", PAGE, header))).port)
+
+    assert (found["Bandwidth"].mark, found["clock"].mark) == (Mark.OK, Mark.SKIPPED)
+
+
+@pytest.mark.parametrize(
+    ("date", "took", "skew"),
+    [
+        (NOW, 0, 0),
+        (NOW - timedelta(seconds=1), 0, 0),  # it may have been written at the very end of that second
+        (NOW - timedelta(seconds=8), 0, 7),
+        (NOW + timedelta(seconds=8), 0, -8),
+        (NOW + timedelta(seconds=8), 8, 0),  # the answer may have taken all of the way back
+        (NOW + timedelta(seconds=9), 8, -1),
+    ],
+)
+def test_only_what_neither_the_second_nor_the_journey_explains_is_skew(date: datetime, took: int, skew: int) -> None:
+    answered_at = NOW + timedelta(seconds=took)
+
+    assert account.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
+
+
+def test_without_an_account_bandwidth_is_not_asked() -> None:
+    found = examine(9, bandwidth_account_id=None)
+
+    assert {each.mark for each in found.values()} == {Mark.SKIPPED}
