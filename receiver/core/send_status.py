@@ -6,28 +6,29 @@ nothing past the line is ever sent again by itself, unless it is known not to ha
 """
 
 from datetime import datetime
-from enum import StrEnum
+
+from receiver.core.words import Word
 
 
-class SendStatus(StrEnum):
+class SendStatus(Word):
     """What became of the request to Bandwidth."""
 
-    QUEUED = "queued"  # waits for its turn; nothing has been sent
-    SUBMITTING = "submitting"  # the request may be on its way right now
-    ACCEPTED = "accepted"  # Bandwidth has it: a 202, or an event that proves it
-    REFUSED = "refused"  # known not to have been sent
-    UNKNOWN = "unknown"  # may have been sent; nobody can say
+    QUEUED = "queued", "waits for its turn; nothing has been sent"
+    SUBMITTING = "submitting", "the request may be on its way right now"
+    ACCEPTED = "accepted", "Bandwidth has it: a 202, or an event that proves it"
+    REFUSED = "refused", "known not to have been sent"
+    UNKNOWN = "unknown", "may have been sent; nobody can say"
 
 
-class RefusedBecause(StrEnum):
+class RefusedBecause(Word):
     """Why a message was not sent."""
 
-    BANDWIDTH = "bandwidth"  # Bandwidth answered with a refusal other than 429
-    RATE_LIMITED = "rate_limited"  # Bandwidth answered 429
-    UNREACHABLE = "unreachable"  # no connection: name, refusal, connect time-out or TLS
-    EXPIRED = "expired"  # its expiration passed while it was queued
-    CANCELLED = "cancelled"  # withdrawn while it was queued
-    OPERATOR = "operator"  # a person decided so
+    BANDWIDTH = "bandwidth", "Bandwidth answered with a refusal other than 429"
+    RATE_LIMITED = "rate_limited", "Bandwidth answered 429"
+    UNREACHABLE = "unreachable", "no connection: name, refusal, connect time-out or TLS"
+    EXPIRED = "expired", "its expiration passed while it was queued"
+    CANCELLED = "cancelled", "withdrawn while it was queued"
+    OPERATOR = "operator", "a person decided so"
 
 
 TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {

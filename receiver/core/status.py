@@ -8,10 +8,10 @@ any order, repetition or split of the same events ends in the same status, and n
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 from receiver.core.events import INBOUND_TYPES, Event
 from receiver.core.send_status import SendStatus
+from receiver.core.words import Word
 
 INVALID_RECIPIENT_CODES = frozenset({4303, 4350, 4404, 4406, 4408, 4720, 4721})
 """The recipient's number is not one that can receive: after such a failure Bandwidth's ``message-delivered`` for
@@ -21,16 +21,16 @@ AMBIGUOUS_CODES = range(9000, 10000)
 """Bandwidth itself does not know the outcome (Bandwidth, "Messaging error codes": 9xxx)."""
 
 
-class RecipientStatus(StrEnum):
+class RecipientStatus(Word):
     """The outcome of a message for one recipient."""
 
-    PENDING = "pending"  # nothing is known yet
-    SENDING = "sending"  # on its way to the carrier
-    SENT = "sent"  # left Bandwidth's network
-    UNCONFIRMED = "unconfirmed"  # Bandwidth itself does not know what became of it
-    DELIVERED = "delivered"  # handed over; confirmedBy says whose word that is
-    FAILED = "failed"  # definitely not delivered
-    NOT_SENT = "not_sent"  # the message was refused, so nothing was ever sent to this recipient
+    PENDING = "pending", "nothing is known yet"
+    SENDING = "sending", "on its way to the carrier"
+    SENT = "sent", "left Bandwidth's network"
+    UNCONFIRMED = "unconfirmed", "Bandwidth itself does not know what became of it"
+    DELIVERED = "delivered", "handed over; confirmedBy says whose word that is"
+    FAILED = "failed", "definitely not delivered"
+    NOT_SENT = "not_sent", "the message was refused, so nothing was ever sent to this recipient"
 
 
 STATEMENT_RANK: dict[RecipientStatus, int] = {
@@ -55,24 +55,24 @@ NO_STANDING = b""
 """The standing of a recipient about whom nothing was said; lower than every other."""
 
 
-class Disposition(StrEnum):
+class Disposition(Word):
     """What an event is to its recipient."""
 
-    INBOUND = "inbound"  # somebody wrote to us; not about a message of ours
-    UNLINKED = "unlinked"  # its tag and message id match no message of ours
-    UNRECOGNIZED = "unrecognized"  # a type we do not know
-    UNEXPECTED_RECIPIENT = "unexpected_recipient"  # about a number the message was not sent to, or about none
-    EXTRANEOUS = "extraneous"  # a delivered for a recipient that failed as an invalid number
-    CONFLICTING = "conflicting"  # a delivered for a recipient that failed for another reason
-    SUPERSEDED = "superseded"  # a failure that another statement of higher standing outweighs
-    APPLIED = "applied"  # everything else: what the recipient shows, or a step towards it
+    INBOUND = "inbound", "somebody wrote to us; not about a message of ours"
+    UNLINKED = "unlinked", "its tag and message id match no message of ours"
+    UNRECOGNIZED = "unrecognized", "a type we do not know"
+    UNEXPECTED_RECIPIENT = "unexpected_recipient", "about a number the message was not sent to, or about none"
+    EXTRANEOUS = "extraneous", "a delivered for a recipient that failed as an invalid number"
+    CONFLICTING = "conflicting", "a delivered for a recipient that failed for another reason"
+    SUPERSEDED = "superseded", "a failure that another statement of higher standing outweighs"
+    APPLIED = "applied", "everything else: what the recipient shows, or a step towards it"
 
 
-class ConfirmedBy(StrEnum):
+class ConfirmedBy(Word):
     """Whose word ``delivered`` is."""
 
-    BANDWIDTH = "bandwidth"  # handed to Bandwidth's network, no more
-    CARRIER = "carrier"  # receipts are on: the carrier acknowledged it
+    BANDWIDTH = "bandwidth", "handed to Bandwidth's network, no more"
+    CARRIER = "carrier", "receipts are on: the carrier acknowledged it"
 
 
 def unsaid(send_status: SendStatus) -> RecipientStatus:
