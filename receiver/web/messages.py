@@ -9,12 +9,14 @@ from receiver import reporting
 from receiver.core.tags import is_tag
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.storage.reading import MessageFilter
-from receiver.web.answers import EventSchema, MessageSchema
+from receiver.web.answers import EventSchema, MessageSchema, PageSchema
 from receiver.web.authentication import Access, requires
 from receiver.web.requests import MessagesQuery, load
 from receiver.web.services import services
 
 blueprint = Blueprint("messages", __name__)
+
+_EVENT = EventSchema(exclude=["payload"])
 
 
 @blueprint.get("/messages/<tag>")
@@ -28,7 +30,7 @@ def show(tag: str) -> Response:
 def events(tag: str) -> Response:
     found = reporting.events(services().database, known_shape(tag))
     # The payload goes out as the text that came in: decoding could not keep every number that JSON can hold.
-    texts = [f'{json.dumps(EventSchema().dump(event))[:-1]}, "payload": {event.payload}}}' for event in found]
+    texts = [f'{json.dumps(_EVENT.dump(event))[:-1]}, "payload": {event.payload}}}' for event in found]
     return Response(f'{{"events": [{", ".join(texts)}]}}', content_type="application/json")
 
 
@@ -38,7 +40,7 @@ def search() -> Response:
     wanted = load(MessagesQuery(), _query())
     limit = wanted.pop("limit")
     page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
-    return jsonify(messages=MessageSchema(many=True).dump(page.messages), nextCursor=page.next_cursor)
+    return jsonify(PageSchema().dump(page))
 
 
 def _query() -> dict[str, str]:
