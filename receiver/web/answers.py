@@ -190,3 +190,24 @@ class TallySchema(Answer):
     duplicates = fields.Integer(metadata=means("Events that say what a stored one said."))
     unlinked = fields.Integer(metadata=means("Those of the new ones that match no message of ours."))
     unreadable = fields.Integer(metadata=means("Elements that are no events; kept as they are."))
+
+
+class ProblemSchema(Schema):
+    """An error (RFC 9457)."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    type = fields.String(required=True, metadata=means("Always `about:blank`: the status says what it is."))
+    title = fields.String(required=True, metadata=means("The status in words."))
+    status = fields.Integer(required=True, metadata=means("The HTTP status."))
+    detail = fields.String(required=True, metadata=means("What is wrong, in plain words."))
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata=means("What is wrong with each field; an element of an array is named like `to[0]`."),
+    )
+    tag = fields.String(metadata=means("The message's tag, if it is stored."))
+    send_status = fields.Enum(
+        SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
+    )

@@ -123,13 +123,15 @@ class MessagesQuery(Schema):
 
     error_messages = {"unknown": "Is not a filter."}  # noqa: RUF012
 
-    reference = Text(validate=validate.Length(1, MAX_REFERENCE), metadata=means("Your own word for it."))
+    reference = Text(
+        validate=validate.Length(1, MAX_REFERENCE), metadata=means("Your own word for it.", example="lunch-1")
+    )
     message_id = Text(
         data_key="messageId",
         validate=validate.Length(1, MAX_MESSAGE_ID),
         metadata=means("One of Bandwidth's ids of it."),
     )
-    to = Number(validate=IS_E164, metadata=means("The number of one of its recipients."))
+    to = Number(validate=IS_E164, metadata=means("The number of one of its recipients.", example="+12005564404"))
     sender = Number(data_key="from", validate=IS_SENDER, metadata=means("What it was sent from."))
     send_status = fields.Enum(
         SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
