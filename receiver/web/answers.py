@@ -150,6 +150,12 @@ class EventSchema(Answer):
     payload = fields.Dict(metadata=means("What Bandwidth sent, as it came."))
 
 
+class EventsSchema(Answer):
+    """What Bandwidth said about a message."""
+
+    events = fields.List(fields.Nested(EventSchema), metadata=means("First received first."))
+
+
 class PaceSchema(Answer):
     """How quickly messages go out, in recipients x segments per second."""
 

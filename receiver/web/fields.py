@@ -70,8 +70,10 @@ class Shape:
 
 IS_E164 = Shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
 IS_SENDER = Shape(numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
+# Spelled out where Python and JavaScript, whose regular expressions a description has, differ about \s.
+_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
 IS_URL = Shape(
-    r"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|[^\s/?#\[])\S*",
+    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_VISIBLE}){_VISIBLE}*",
     "Must be an http or https URL, without white space.",
 )
 IS_CURSOR = Shape(tags.SHAPE, "Must be the nextCursor of the page before.")

@@ -7,7 +7,7 @@ that follow from it.
 from receiver.core.messages import MAX_KEY
 from receiver.core.tags import SHAPE
 from receiver.web import examples
-from receiver.web.answers import EventSchema, MessageSchema, PageSchema, QueueSchema, TallySchema
+from receiver.web.answers import EventsSchema, MessageSchema, PageSchema, QueueSchema, TallySchema
 from receiver.web.fragments import Fragment, found, header, health, parameter, problem, text
 from receiver.web.requests import MessageRequest, MessagesQuery
 
@@ -144,15 +144,7 @@ OPERATIONS: dict[str, Fragment] = {
         "description": "First received first.",
         "parameters": [TAG],
         "responses": {
-            200: found(
-                "Its events.",
-                {
-                    "type": "object",
-                    "required": ["events"],
-                    "properties": {"events": {"type": "array", "items": EventSchema}},
-                },
-                {"events": [examples.EVENT]},
-            ),
+            200: found("Its events.", EventsSchema, {"events": [examples.EVENT]}),
             404: NOT_FOUND,
             503: UNSTORED,
         },
