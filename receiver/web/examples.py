@@ -38,6 +38,7 @@ CURL: dict[str, list[str]] = {
     "queue.metrics": [f"curl -s {SERVER}/metrics {MAY_READ}"],
     "callbacks.receive": [f"curl -s {SERVER}/callbacks/bandwidth {CALLBACK} \\\n  -d '{json.dumps(EVENTS)}'"],
     "health.ready": [f"curl -s {SERVER}/health/ready"],
+    "documentation.document": [f"curl -s {SERVER}/openapi.json"],
 }
 """For the view of each route that README.md calls."""
 

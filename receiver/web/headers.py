@@ -1,5 +1,8 @@
 """The headers of every answer that keep a browser from doing more with it than showing it.
 
+Callbacks are answered with them too, though Bandwidth is no browser: it costs less than could be measured, and nobody
+has to know which answer has which.
+
 Strict-Transport-Security is not among them: it may only be said over TLS (RFC 6797, section 7.2), and that ends at the
 proxy.
 """
