@@ -58,6 +58,19 @@ def describe(app: Flask) -> Fragment:
     unlike = OPERATIONS.keys() ^ app.view_functions.keys()
     if unlike:
         raise LookupError(f"described, or there, but not both: {', '.join(sorted(unlike))}")
+    spec = _without_routes()
+    access = declared_access(app)
+    for endpoint in OPERATIONS:
+        for rule in app.url_map.iter_rules(endpoint):
+            operation = _operation(endpoint, access[endpoint])
+            methods = (rule.methods or set()) - {"HEAD"}
+            spec.path(re.sub(r"<(\w+)>", r"{\1}", rule.rule), operations={each.lower(): operation for each in methods})
+    document: Fragment = spec.to_dict()
+    document["components"]["schemas"]["MessageRequest"]["anyOf"] = TEXT_OR_MEDIA
+    return document
+
+
+def _without_routes() -> APISpec:
     plugin = MarshmallowPlugin()
     spec = APISpec("Bandwidth receiver", version("bandwidth-receiver"), "3.1.0", [plugin], info=INFO)
     converter: Any = plugin.converter
@@ -68,15 +81,7 @@ def describe(app: Flask) -> Fragment:
         spec.components.security_scheme(name, scheme)
     for status, answer in deepcopy(SHARED).items():
         spec.components.response(_name(status), _with_example(status, answer))
-    access = declared_access(app)
-    for endpoint in OPERATIONS:
-        for rule in app.url_map.iter_rules(endpoint):
-            operation = _operation(endpoint, access[endpoint])
-            methods = (rule.methods or set()) - {"HEAD"}
-            spec.path(re.sub(r"<(\w+)>", r"{\1}", rule.rule), operations={each.lower(): operation for each in methods})
-    document: Fragment = spec.to_dict()
-    document["components"]["schemas"]["MessageRequest"]["anyOf"] = TEXT_OR_MEDIA
-    return document
+    return spec
 
 
 def _operation(endpoint: str, access: Access) -> Fragment:
