@@ -44,7 +44,8 @@ OPERATIONS: dict[str, Fragment] = {
         "operationId": "sendMessage",
         "summary": "Send a message",
         "description": "To 1 to 10 numbers, at once or later. Once a message is stored its `tag` and `sendStatus` are "
-        "in every answer, also in errors. Never send again what was answered with 504.",
+        "in every answer, also in errors. Never send again what was answered with 504. A field that is `null` is the "
+        "same as one that is absent.",
         "parameters": [KEY, PREFER],
         "requestBody": {
             "required": True,
@@ -205,7 +206,7 @@ OPERATIONS: dict[str, Fragment] = {
         "operationId": "showPage",
         "summary": "This description, for reading",
         "responses": {
-            200: text("A page that needs nothing else, from nowhere.", "text/html"),
+            200: text("One page, which needs nothing from elsewhere.", "text/html"),
             304: {"description": "It is the one whose `ETag` the request names in `If-None-Match`."},
         },
     },
