@@ -14,7 +14,17 @@ from receiver.errors import ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Sending
 from receiver.storage.database import Database, is_sqlite
-from receiver.web import authentication, callbacks, health, messages, problems, queue, submissions
+from receiver.web import (
+    authentication,
+    callbacks,
+    documentation,
+    headers,
+    health,
+    messages,
+    problems,
+    queue,
+    submissions,
+)
 from receiver.web.front import Front
 from receiver.web.services import EXTENSION, Services
 
@@ -37,9 +47,11 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
         committer=Committer(committing),
     )
     problems.register(app)
-    for module in (callbacks, submissions, messages, queue, health):
+    headers.register(app)
+    for module in (callbacks, submissions, messages, queue, health, documentation):
         app.register_blueprint(module.blueprint)
     authentication.declared_access(app)  # raises if a view declares none
+    documentation.register(app)  # raises if a route is not described
     return app
 
 

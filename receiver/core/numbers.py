@@ -5,13 +5,18 @@ import re
 MAX_RECIPIENTS = 10
 """Bandwidth, "Create message": a group has at most 10 participants."""
 
-_E164 = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
-_SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
-_ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11}", re.ASCII)
+E164 = r"\+[1-9][0-9]{1,14}"
+"""The shape of a number (ITU-T E.164), as a regular expression for the whole of it."""
+
+# An alphanumeric id may hold a plus sign, but what begins with one is meant as a number, perhaps a mistyped one.
+SENDER = rf"{E164}|[0-9]{{3,8}}|(?=.*[A-Za-z])[A-Za-z0-9 _&-][A-Za-z0-9 +_&-]{{0,10}}"
+"""The shape of what may stand in ``from``: a number, a short code, or an alphanumeric sender id."""
+
+_E164, _SENDER = re.compile(E164), re.compile(SENDER)
 
 
 def is_e164(text: str) -> bool:
-    """Whether ``text`` has the shape of an E.164 number; only Bandwidth knows whether it exists (ITU-T E.164)."""
+    """Whether ``text`` has the shape of an E.164 number; only Bandwidth knows whether it exists."""
     return _E164.fullmatch(text) is not None
 
 
@@ -26,5 +31,5 @@ def as_e164(text: str) -> str | None:
 
 
 def is_sender(text: str) -> bool:
-    """Whether ``text`` may stand in ``from``: an E.164 number, a short code, or an alphanumeric sender id."""
-    return any(shape.fullmatch(text) for shape in (_E164, _SHORT_CODE, _ALPHANUMERIC))
+    """Whether ``text`` has the shape of what may stand in ``from``."""
+    return _SENDER.fullmatch(text) is not None

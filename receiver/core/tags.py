@@ -12,7 +12,10 @@ from datetime import UTC, datetime, timedelta
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BITS = 80
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHAPE = re.compile(rf"[0-7][{ALPHABET}]{{25}}", re.ASCII)
+SHAPE = rf"[0-7][{ALPHABET}]{{25}}"
+"""Of a tag, as a regular expression for the whole of it."""
+
+_SHAPE = re.compile(SHAPE)
 
 
 def new_tag(created_at: datetime) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from receiver.reporting import EventReport
 from receiver.web.answers import EventSchema
 
-_EVENT = EventSchema()
+_EVENT = EventSchema(exclude=["payload"])
 
 
 def event_text(event: EventReport) -> str:

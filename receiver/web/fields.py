@@ -1,14 +1,18 @@
 """Fields of our JSON and our queries."""
 
+import re
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
 
-from receiver.core import numbers, times
+from receiver.core import numbers, tags, times
 from receiver.core.events import is_storable
-from receiver.core.tags import is_tag
+
+
+def means(description: str, **more: object) -> dict[str, object]:
+    """What the API's description says of a field: a sentence, and perhaps what JSON Schema has a word for."""
+    return {"description": description, **more}
 
 
 class Text(fields.String):
@@ -51,25 +55,25 @@ class Count(fields.Field[int]):
         return int(value)
 
 
-def check_e164(value: str) -> None:
-    if not numbers.is_e164(value):
-        raise ValidationError("Must be an E.164 number such as +19195551234.")
+class Shape:
+    """A validator: the whole text has this shape."""
+
+    def __init__(self, pattern: str, error: str) -> None:
+        self.regex = re.compile(f"^(?:{pattern})$")
+        """What the API's description says of the field; apispec finds it by this name."""
+        self._error = error
+
+    def __call__(self, value: str) -> None:
+        if not self.regex.fullmatch(value):
+            raise ValidationError(self._error)
 
 
-def check_sender(value: str) -> None:
-    if not numbers.is_sender(value):
-        raise ValidationError("Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
-
-
-def check_url(value: str) -> None:
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc or any(map(str.isspace, value)):
-        raise ValidationError("Must be an http or https URL, without white space.")
-
-
-def check_tag(value: str) -> None:
-    if not is_tag(value):
-        raise ValidationError("Must be the nextCursor of the page before.")
+IS_E164 = Shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
+IS_SENDER = Shape(numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
+# Spelled out where Python and JavaScript, whose regular expressions a description has, differ about \s.
+_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
+IS_URL = Shape(
+    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_VISIBLE}){_VISIBLE}*",
+    "Must be an http or https URL, without white space.",
+)
+IS_CURSOR = Shape(tags.SHAPE, "Must be the nextCursor of the page before.")

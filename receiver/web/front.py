@@ -27,6 +27,7 @@ from receiver.receiving import WAIT_SECONDS
 from receiver.storage.recording import Tally
 from receiver.web import callbacks, problems
 from receiver.web.authentication import Access, check_callback, granted_access
+from receiver.web.headers import HEADERS, complete
 from receiver.web.services import Services
 
 ORPHAN_SECONDS = 1
@@ -44,7 +45,7 @@ CUT_SHORT = "The body ended before its end."
 UNREADABLE = "\xff"
 """Stands for the value of a header that is not ASCII."""
 
-JSON = [("content-type", "application/json")]
+JSON = [("content-type", "application/json"), *HEADERS.items()]
 
 
 class Front:
@@ -235,4 +236,4 @@ def _content_length(scope: Any) -> int | None:
 
 
 def _respond(protocol: Any, response: Response) -> None:
-    protocol.response_bytes(response.status_code, list(response.headers), response.get_data())
+    protocol.response_bytes(response.status_code, list(complete(response).headers), response.get_data())

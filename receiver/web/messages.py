@@ -7,7 +7,7 @@ from receiver import reporting
 from receiver.core.tags import is_tag
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.storage.reading import MessageFilter
-from receiver.web.answers import MessageSchema
+from receiver.web.answers import MessageSchema, PageSchema
 from receiver.web.authentication import Access, requires
 from receiver.web.events import event_text
 from receiver.web.requests import MessagesQuery, load
@@ -35,7 +35,7 @@ def search() -> Response:
     wanted = load(MessagesQuery(), _query())
     limit = wanted.pop("limit")
     page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
-    return jsonify(messages=MessageSchema(many=True).dump(page.messages), nextCursor=page.next_cursor)
+    return jsonify(PageSchema().dump(page))
 
 
 def _query() -> dict[str, str]:

@@ -11,7 +11,7 @@ from receiver.core.messages import OutboundMessage
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.errors import FieldErrors, InvalidFields
-from receiver.web.fields import Count, Instant, Number, Text, check_e164, check_sender, check_tag, check_url
+from receiver.web.fields import IS_CURSOR, IS_E164, IS_SENDER, IS_URL, Count, Instant, Number, Text, means
 
 MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 2048, 10, 4096, 255
 MAX_PAGE, DEFAULT_PAGE = 200, 50
@@ -26,34 +26,53 @@ class MessageRequest(Schema):
     error_messages = {"unknown": "Is not a field of a message.", "type": "Must be a JSON object."}  # noqa: RUF012
 
     to = fields.List(
-        Text(validate=check_e164),
+        Text(validate=IS_E164),
         required=True,
         validate=validate.Length(1, numbers.MAX_RECIPIENTS, error="Must hold {min} to {max} numbers."),
         error_messages={"invalid": "Must be an array of numbers.", "required": "Is required."},
+        metadata=means("The recipients' E.164 numbers, each once.", uniqueItems=True),
     )
     sender = Text(
         data_key="from",
-        required=True,
-        validate=check_sender,
-        error_messages={"required": "Is required, because BANDWIDTH_FROM sets no default."},
+        load_default=None,
+        validate=IS_SENDER,
+        metadata=means("An E.164 number, a short code or an alphanumeric id. `BANDWIDTH_FROM` may set a default."),
     )
-    text = Text(load_default=None, validate=validate.Length(1, MAX_TEXT))
+    text = Text(
+        load_default=None, validate=validate.Length(1, MAX_TEXT), metadata=means("Is required unless media is given.")
+    )
     media = fields.List(
-        Text(validate=[validate.Length(1, MAX_MEDIA_URL), check_url]),
+        Text(validate=[validate.Length(1, MAX_MEDIA_URL), IS_URL]),
         load_default=[],
+        allow_none=True,
         validate=validate.Length(max=MAX_MEDIA, error="Must hold at most {max} URLs."),
         error_messages={"invalid": "Must be an array of URLs."},
+        metadata=means("URLs of pictures and other media, which Bandwidth fetches."),
     )
     application_id = Text(
         data_key="applicationId",
-        required=True,
+        load_default=None,
         validate=validate.Length(1, MAX_APPLICATION_ID),
-        error_messages={"required": "Is required, because BANDWIDTH_APPLICATION_ID sets no default."},
+        metadata=means("Bandwidth's application. `BANDWIDTH_APPLICATION_ID` may set a default."),
     )
-    priority = Text(load_default=None, validate=validate.OneOf(["default", "high"]))
-    expiration = Instant(load_default=None)
-    reference = Text(load_default=None, validate=validate.Length(1, MAX_REFERENCE))
-    tag = Text(load_default=None, validate=validate.Length(1, MAX_REFERENCE))
+    priority = Text(
+        load_default=None,
+        validate=validate.OneOf(["default", "high"]),
+        metadata=means("Bandwidth's; and what is `high` leaves the queue first."),
+    )
+    expiration = Instant(
+        load_default=None, metadata=means("When it must not be sent any more. In the future, and before 2101.")
+    )
+    reference = Text(
+        load_default=None,
+        validate=validate.Length(1, MAX_REFERENCE),
+        metadata=means("Your own word for the message; it can be searched for, and need not be unique."),
+    )
+    tag = Text(
+        load_default=None,
+        validate=validate.Length(1, MAX_REFERENCE),
+        metadata=means("The same as `reference`, as Bandwidth's own examples have it: the tag on the wire is ours."),
+    )
 
     @pre_load
     def drop_nulls(self, given: Any, **_: Any) -> Any:
@@ -66,6 +85,10 @@ class MessageRequest(Schema):
         to = given.get("to", [])
         if len(set(to)) < len(to):
             errors["to"] = ["Must not repeat a number."]
+        if given.get("sender", "") is None:
+            errors["from"] = ["Is required, because BANDWIDTH_FROM sets no default."]
+        if given.get("application_id", "") is None:
+            errors["applicationId"] = ["Is required, because BANDWIDTH_APPLICATION_ID sets no default."]
         if given.get("text", "") is None and given.get("media", "") == []:
             errors["text"] = ["Is required unless media is given."]
         if given.get("expiration") and given["expiration"] <= times.now():
@@ -85,6 +108,12 @@ class MessageRequest(Schema):
 MESSAGE = MessageRequest()
 """One for all: to make a schema takes longer than to load with it."""
 
+TEXT_OR_MEDIA = [
+    {"required": ["text"], "properties": {"text": {"type": "string"}}},
+    {"required": ["media"], "properties": {"media": {"type": "array", "minItems": 1}}},
+]
+"""One of which every message fits; what check_together() says of it, in JSON Schema."""
+
 
 class MessagesQuery(Schema):
     """The filters of ``GET /messages``."""
@@ -94,18 +123,36 @@ class MessagesQuery(Schema):
 
     error_messages = {"unknown": "Is not a filter."}  # noqa: RUF012
 
-    reference = Text(validate=validate.Length(1, MAX_REFERENCE))
-    message_id = Text(data_key="messageId", validate=validate.Length(1, MAX_MESSAGE_ID))
-    to = Number(validate=check_e164)
-    sender = Number(data_key="from", validate=check_sender)
-    send_status = fields.Enum(SendStatus, by_value=True, data_key="sendStatus")
-    status = fields.Enum(RecipientStatus, by_value=True)
-    complete = fields.Boolean(truthy={"true"}, falsy={"false"}, error_messages={"invalid": "Must be true or false."})
-    since = Instant()
-    until = Instant()
-    updated_since = Instant(data_key="updatedSince")
-    limit = Count(load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE))
-    after_tag = Text(data_key="cursor", validate=check_tag)
+    reference = Text(
+        validate=validate.Length(1, MAX_REFERENCE), metadata=means("Your own word for it.", example="lunch-1")
+    )
+    message_id = Text(
+        data_key="messageId",
+        validate=validate.Length(1, MAX_MESSAGE_ID),
+        metadata=means("One of Bandwidth's ids of it."),
+    )
+    to = Number(validate=IS_E164, metadata=means("The number of one of its recipients.", example="+12005564404"))
+    sender = Number(data_key="from", validate=IS_SENDER, metadata=means("What it was sent from."))
+    send_status = fields.Enum(
+        SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
+    )
+    status = fields.Enum(RecipientStatus, by_value=True, metadata=means("The status of one of its recipients."))
+    complete = fields.Boolean(
+        truthy={"true"},
+        falsy={"false"},
+        error_messages={"invalid": "Must be true or false."},
+        metadata=means("Whether the outcome of every recipient is final."),
+    )
+    since = Instant(metadata=means("Created then or later."))
+    until = Instant(metadata=means("Created before."))
+    updated_since = Instant(
+        data_key="updatedSince",
+        metadata=means("Changed then or later; let the spans of two polls overlap by a minute."),
+    )
+    limit = Count(
+        load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE), metadata=means("How many messages at most.")
+    )
+    after_tag = Text(data_key="cursor", validate=IS_CURSOR, metadata=means("The `nextCursor` of the page before."))
 
 
 def read_message(given: Any, settings: Settings) -> OutboundMessage:

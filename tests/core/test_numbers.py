@@ -41,6 +41,7 @@ NOT_SENDERS = [
     ("", "empty"),
     ("+", "no letter"),
     ("+1", "neither a number nor an id with a letter"),
+    ("+invalid", "what begins with a plus is meant as a number"),
     ("-_ &", "no letter"),
     ("12345678901", "neither a short code nor a number"),
     ("Twelve chars", "twelve characters"),

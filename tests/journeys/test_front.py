@@ -18,6 +18,7 @@ import sqlalchemy
 
 from receiver.storage.migrations import upgrade
 from receiver.web.front import LONG
+from receiver.web.headers import HEADERS
 from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, make_body, make_element
 from tests.journeys.conftest import select
 from tests.processes import Api, Child, environment, serving, simulating, wait_for
@@ -82,7 +83,7 @@ def status_of(connection: socket.socket) -> int:
         return int(answer.readline().split()[1])
 
 
-KEPT = ("Content-Type", "WWW-Authenticate", "Retry-After", "Allow")
+KEPT = ("Content-Type", "WWW-Authenticate", "Retry-After", "Allow", *HEADERS)
 
 
 def test_the_whole_corpus_is_answered_as_flask_answers_it(server: tuple[Child, Api], service: Service) -> None:
@@ -96,6 +97,7 @@ def test_the_whole_corpus_is_answered_as_flask_answers_it(server: tuple[Child, A
             assert (answer.status_code, answer.json()) == (expected.status_code, expected.get_json()), (name, auth)
             for field in KEPT:
                 assert answer.headers.get(field) == expected.headers.get(field), (name, auth, field)
+            assert answer.headers.items() >= HEADERS.items(), (name, auth)
 
 
 @pytest.mark.parametrize("coding", ["length", "chunked"])

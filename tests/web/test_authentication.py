@@ -22,6 +22,8 @@ ACCESS = {
     ("POST", "/callbacks/bandwidth"): Access.CALLBACK,
     ("GET", "/health/live"): Access.PUBLIC,
     ("GET", "/health/ready"): Access.PUBLIC,
+    ("GET", "/openapi.json"): Access.PUBLIC,
+    ("GET", "/docs"): Access.PUBLIC,
 }
 """Every route and who may call it. A new route belongs here first."""
 

@@ -1,0 +1,139 @@
+"""The API's description (OpenAPI 3.1): made from the schemas that really validate, and from what each view demands."""
+
+import re
+from copy import deepcopy
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from flask import Flask
+from marshmallow import fields
+
+from receiver.core.words import Word
+from receiver.web.authentication import CHALLENGES, Access, declared_access
+from receiver.web.examples import CURL
+from receiver.web.fields import Count, Instant, Text
+from receiver.web.fragments import PROBLEM, Fragment, header, problem
+from receiver.web.operations import OPERATIONS
+from receiver.web.requests import TEXT_OR_MEDIA
+
+INFO = {
+    "summary": "Group MMS through Bandwidth, with one truthful outcome per recipient.",
+    "description": "JSON in, JSON out, with Bandwidth's own field names. All times are RFC 3339, answers in UTC. A GET "
+    "may be a HEAD. A later version may answer further fields.",
+}
+
+SECURITY: dict[Access, list[dict[str, list[str]]]] = {
+    Access.PUBLIC: [],
+    Access.CALLBACK: [{"callbackCredentials": []}],
+    Access.READ: [{"apiKey": []}, {"readOnlyApiKey": []}],
+    Access.WRITE: [{"apiKey": []}],
+}
+"""What a caller may present, one of each list."""
+
+SCHEMES = {
+    "apiKey": {"type": "http", "scheme": "bearer", "description": "one of `API_KEYS`"},
+    "readOnlyApiKey": {"type": "http", "scheme": "bearer", "description": "one of `READ_ONLY_API_KEYS`"},
+    "callbackCredentials": {"type": "http", "scheme": "basic", "description": "one of `CALLBACK_CREDENTIALS`"},
+}
+
+SHARED = {
+    400: problem("The body is not JSON, or ended before its end."),
+    401: problem(
+        "The request has no credentials, or none that verify.",
+        headers={"WWW-Authenticate": header("Which are wanted.", required=True, enum=sorted(set(CHALLENGES.values())))},
+    ),
+    403: problem("This key may only read."),
+    408: problem("The body did not come in time."),
+    413: problem("The body is longer than `MAX_BODY_BYTES`."),
+    500: problem("Something went wrong here; the log says where."),
+}
+"""Answers that follow from what a route demands and takes."""
+
+
+def describe(app: Flask) -> Fragment:
+    """The whole document. Raises LookupError unless receiver.web.operations knows exactly the application's routes."""
+    unlike = OPERATIONS.keys() ^ app.view_functions.keys()
+    if unlike:
+        raise LookupError(f"described, or there, but not both: {', '.join(sorted(unlike))}")
+    spec = _without_routes()
+    access = declared_access(app)
+    for endpoint in OPERATIONS:
+        for rule in app.url_map.iter_rules(endpoint):
+            operation = _operation(endpoint, access[endpoint])
+            methods = (rule.methods or set()) - {"HEAD"}
+            spec.path(re.sub(r"<(\w+)>", r"{\1}", rule.rule), operations={each.lower(): operation for each in methods})
+    document: Fragment = spec.to_dict()
+    document["components"]["schemas"]["MessageRequest"]["anyOf"] = TEXT_OR_MEDIA
+    return document
+
+
+def _without_routes() -> APISpec:
+    plugin = MarshmallowPlugin()
+    spec = APISpec("Bandwidth receiver", version("bandwidth-receiver"), "3.1.0", [plugin], info=INFO)
+    converter: Any = plugin.converter
+    converter.map_to_openapi_type(Count, fields.Integer)
+    converter.add_attribute_function(_with_shapes)
+    converter.add_attribute_function(_with_meanings)
+    for name, scheme in SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
+    for status, answer in deepcopy(SHARED).items():
+        spec.components.response(_name(status), _with_example(status, answer))
+    return spec
+
+
+def _operation(endpoint: str, access: Access) -> Fragment:
+    operation = deepcopy(OPERATIONS[endpoint])
+    own = {status: _with_example(status, answer) for status, answer in operation["responses"].items()}
+    shared = {status: _name(status) for status in _follows(access, takes_body="requestBody" in operation)}
+    operation["responses"] = {str(status): answer for status, answer in sorted((shared | own).items())}
+    operation["security"] = SECURITY[access]
+    samples = [{"lang": "Shell", "source": curl} for curl in CURL.get(endpoint, [])]
+    return operation | ({"x-codeSamples": samples} if samples else {})
+
+
+def _follows(access: Access, *, takes_body: bool) -> set[int]:
+    """The answers that any route with this access may give."""
+    return {
+        500,
+        *({401} if access is not Access.PUBLIC else ()),
+        *({403} if access is Access.WRITE else ()),
+        *({400, 408, 413} if takes_body else ()),
+    }
+
+
+def _name(status: int) -> str:
+    return HTTPStatus(status).name.title().replace("_", "")
+
+
+def _with_example(status: int, answer: Fragment) -> Fragment:
+    """A problem's example, completed with what follows from its status."""
+    if PROBLEM in answer.get("content", {}):
+        content = answer["content"][PROBLEM]
+        members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+        content["example"] = members | content["example"]
+    return answer
+
+
+def _with_shapes(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
+    """What our own fields let through."""
+    match field:
+        case Text() if "pattern" not in ret and "enum" not in ret:
+            return {"pattern": "^[^\\u0000]*$"}
+        case Instant():
+            return {"type": _text_or_null(field), "format": "date-time", "pattern": "^2(0[0-9][0-9]|100)-"}
+    return {}
+
+
+def _with_meanings(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
+    """A word's meaning belongs to the description of every field that holds it."""
+    if not (isinstance(field, fields.Enum) and issubclass(field.enum, Word)):
+        return {}
+    meanings = "\n".join(f"- `{each}`: {each.meaning}" for each in field.enum)
+    return {"type": _text_or_null(field), "description": f"{ret['description']}\n\n{meanings}"}
+
+
+def _text_or_null(field: fields.Field[Any]) -> str | list[str]:
+    return ["string", "null"] if field.allow_none else "string"
