@@ -47,6 +47,7 @@ def show_message(console: Console, message: MessageReport) -> None:
         "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
         "from": message.sender,
         "created": f"{message.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "redacted": message.redacted_at and f"{message.redacted_at:%Y-%m-%d %H:%M:%S} UTC",
         "send status": _coloured(message.send_status),
         "refused because": message.refused_because,
         "error": _error(message),

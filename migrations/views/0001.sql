@@ -57,7 +57,8 @@ SELECT
     (
         SELECT count(*) = 0 FROM recipients r
         WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
-    ) AS complete
+    ) AS complete,
+    m.redacted_at
 FROM messages m
 LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
     SELECT 1 FROM message_ids other

@@ -1,6 +1,6 @@
 """The command `receiver`."""
 
-from receiver.cli import bulk, messages, playground, service, unknowns  # each adds its commands
+from receiver.cli import bulk, messages, playground, retention, service, unknowns  # each adds its commands
 from receiver.cli.base import main
 
-__all__ = ["bulk", "main", "messages", "playground", "service", "unknowns"]
+__all__ = ["bulk", "main", "messages", "playground", "retention", "service", "unknowns"]
