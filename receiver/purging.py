@@ -22,7 +22,7 @@ days, and Bandwidth delivers an event again for one."""
 
 OLDEST = timedelta(days=36500)
 
-BUSY_SECONDS = 0.05
+BUSY_SECONDS = 0.1
 """How long a transaction is meant to take; the pause after it is as long, so that others have half of the time."""
 
 MOST_AT_ONCE = 500

@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from receiver import purging, recomputing
 from receiver.core import times
 from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted
-from receiver.storage.database import Database
+from receiver.storage.database import Database, Session
 from receiver.storage.models import Resolution
 from receiver.storage.sending_models import METADATA, IdempotencyKeyRow
+from tests.benchmarks.history import History, Rows
 from tests.storage.stored import answer, deliver, submit
 
 DAY = timedelta(days=1)
 QUARTER = 90 * DAY
+
+PORTION = 500
+"""Messages per transaction."""
 
 Tables = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 """By table, and by a key that no purge changes: the columns."""
@@ -45,6 +49,26 @@ def with_belongings(database: Database, pk: int, *, expires: bool = True) -> Non
     key = {"api_key": "app", "key": f"once-{pk}", "sha256": "0" * 64, "expires_at": now - DAY if expires else None}
     database.write(lambda session: session.execute(insert(Resolution), decided | {"message_pk": pk}))
     database.write(lambda session: session.execute(insert(IdempotencyKeyRow), key | {"message_pk": pk}))
+
+
+def store_history(database: Database, history: History) -> None:
+    """Months of traffic, a portion in a transaction."""
+
+    def store(session: Session, portion: Rows) -> None:
+        for table, found in portion.items():
+            if found:
+                session.execute(insert(METADATA.tables[table]), found)
+
+    def count_on(session: Session) -> None:
+        for table in ("messages", "events"):
+            highest = f"SELECT setval(pg_get_serial_sequence('{table}', 'pk'), max(pk)) FROM {table}"
+            session.execute(text(highest))
+
+    for start in range(0, history.messages, PORTION):
+        portion = history.rows(range(start, min(start + PORTION, history.messages)))
+        database.write(lambda session, portion=portion: store(session, portion))
+    if database.engine.dialect.name == "postgresql":
+        database.write(count_on)
 
 
 def purge(database: Database, *, redact: bool = False, older_than: timedelta = QUARTER) -> dict[str, int]:
