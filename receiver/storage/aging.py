@@ -28,8 +28,8 @@ PAGE = 1000
 REDACTED = '{"redacted":true}'
 """The payload of what was redacted, which no event can have, and by which it is known not to need it again."""
 
-# Keys are lists, although every length is planned anew: with rows of a parameter PostgreSQL read whole tables as long as
-# it had no statistics of them, and purged a thirtieth as much.
+# Keys are lists, although every length is planned anew: with rows of a parameter PostgreSQL read whole tables as long
+# as it had no statistics of them, and purged a thirtieth as much.
 
 
 class Kind(StrEnum):
