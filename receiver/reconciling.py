@@ -76,22 +76,27 @@ def in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
 def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Finding]:
     """Asks about each of these messages. Raises RecordsUnavailable; what was found by then is recorded."""
     for tag in tags:
-        message, before = _look_up(database, tag)
+        message = _look_up(database, tag)
+        if message is None or message.redacted_at is not None:
+            continue  # purged meanwhile
+        before = _shown(message)
         try:
             outcome, learnt = (
                 _ask(database, search, message) if _is_in_doubt(message, before) else (Outcome.SETTLED, "")
             )
         except QuestionRefused as error:  # others may be answered
             outcome, learnt = Outcome.REFUSED, str(error)
-        _, after = _look_up(database, tag)
+        after = _shown(_look_up(database, tag) or message)
         yield Finding(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
 
 
-def _look_up(database: Database, tag: str) -> tuple[Message, SendStatus]:
+def _look_up(database: Database, tag: str) -> Message | None:
     with database.read() as session:
-        message = message_tagged(session, tag)
-    assert message is not None  # noqa: S101 - no message is ever deleted
-    return message, shown(SendStatus(message.send_status), deadline=message.deadline, now=times.now())
+        return message_tagged(session, tag)
+
+
+def _shown(message: Message) -> SendStatus:
+    return shown(SendStatus(message.send_status), deadline=message.deadline, now=times.now())
 
 
 def _is_in_doubt(message: Message, status: SendStatus) -> bool:

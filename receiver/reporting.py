@@ -82,6 +82,7 @@ class MessageReport:
     created_at: datetime
     submitted_at: datetime | None
     updated_at: datetime
+    redacted_at: datetime | None
     summary: dict[str, int]
     complete: bool
     recipients: list[RecipientReport]
@@ -181,6 +182,7 @@ def report(row: Message, *, now: datetime) -> MessageReport:
         created_at=row.created_at,
         submitted_at=row.submitted_at,
         updated_at=max([row.updated_at, *changes]),
+        redacted_at=row.redacted_at,
         summary=_summary(recipients),
         complete=all(each.status in TERMINAL for each in recipients),
         recipients=recipients,

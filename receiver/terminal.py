@@ -57,6 +57,7 @@ def show_message(console: Console, message: MessageReport) -> None:
         "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
         "from": message.sender,
         "created": f"{_second(message.created_at)} UTC",
+        "redacted": message.redacted_at and f"{_second(message.redacted_at)} UTC",
         "send status": _coloured(message.send_status),
         "refused because": message.refused_because,
         "error": _error(message),

@@ -117,6 +117,12 @@ def upgrade() -> None:
         column("submitted_at", INSTANT, "When the last request went out.", nullable=True),
         column("overdue_at", INSTANT, "When every recipient's outcome should be known.", nullable=True),
         column("updated_at", INSTANT, "When this row last changed."),
+        column(
+            "redacted_at",
+            INSTANT,
+            "When its text, media and numbers were blanked by receiver purge --redact; null: they are there.",
+            nullable=True,
+        ),
         sa.PrimaryKeyConstraint("pk", name="messages_primary_key"),
         sa.UniqueConstraint("tag", name="messages_tag_unique"),
         comment="One outbound group message, 1 to 10 recipients.",

@@ -4,7 +4,8 @@ SELECT
     ${utc}s.expiration${as_text} AS expiration_utc,
     ${utc}s.created_at${as_text} AS created_utc,
     ${utc}s.submitted_at${as_text} AS submitted_utc,
-    ${utc}s.updated_at${as_text} AS updated_utc
+    ${utc}s.updated_at${as_text} AS updated_utc,
+    ${utc}s.redacted_at${as_text} AS redacted_utc
 FROM (
     SELECT
         m.tag,
@@ -73,7 +74,8 @@ FROM (
         (
             SELECT count(*) = 0 FROM recipients r
             WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
-        ) AS complete
+        ) AS complete,
+        m.redacted_at
     FROM messages m
     LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
         SELECT 1 FROM message_ids other

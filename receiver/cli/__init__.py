@@ -7,9 +7,21 @@ from receiver.cli import (  # each adds its commands
     granting,
     messages,
     playground,
+    retention,
     service,
     unknowns,
 )
 from receiver.cli.base import main
 
-__all__ = ["bulk", "doctor", "finding", "granting", "main", "messages", "playground", "service", "unknowns"]
+__all__ = [
+    "bulk",
+    "doctor",
+    "finding",
+    "granting",
+    "main",
+    "messages",
+    "playground",
+    "retention",
+    "service",
+    "unknowns",
+]

@@ -23,6 +23,11 @@ def new_tag(created_at: datetime) -> str:
     return _encode(_milliseconds(created_at) << RANDOM_BITS | secrets.randbits(RANDOM_BITS))
 
 
+def first_tag(created_at: datetime) -> str:
+    """The lowest tag that a message created at that instant can have."""
+    return _encode(_milliseconds(created_at) << RANDOM_BITS)
+
+
 def is_tag(text: str) -> bool:
     """Whether ``text`` has the shape of a tag; only a look-up tells whether it is one of ours."""
     return _SHAPE.fullmatch(text) is not None

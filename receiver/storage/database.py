@@ -37,7 +37,10 @@ GIVE_UP_SECONDS = 7
 ATTEMPTS = 3
 """How often a transaction is tried that the database ended for the sake of another."""
 
-_CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected (PostgreSQL, "Error Codes")
+_CONFLICTS = {"40001", "40P01", "23503"}
+"""serialization_failure, deadlock_detected, foreign_key_violation (PostgreSQL, "Error Codes"). The last is a message
+that was purged between the look-up and the event about it, which finds it gone the next time."""
+
 _READ_ONLY = "25006"
 """read_only_sql_transaction: the server was a standby or short of space when the session began, and a new session may
 be a better one."""
@@ -210,7 +213,8 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     record.info["file"] = _file_at(record.info["path"])
     connection.isolation_level = None  # the driver must not begin transactions of its own
     connection.create_function("unhex", 1, _unhex, deterministic=True)  # SQLite has it since 3.41 only
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    # secure_delete, which some builds of SQLite have off: what is purged is overwritten, not only forgotten.
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -111,6 +111,10 @@ class Message(Base):
         Instant, comment="When every recipient's outcome should be known."
     )
     updated_at: Mapped[datetime] = mapped_column(Instant, comment="When this row last changed.")
+    redacted_at: Mapped[datetime | None] = mapped_column(
+        Instant,
+        comment="When its text, media and numbers were blanked by receiver purge --redact; null: they are there.",
+    )
 
     recipients: Mapped[list["Recipient"]] = relationship(order_by="Recipient.position", lazy="raise")
     message_ids: Mapped[list["MessageId"]] = relationship(order_by="MessageId.message_id", lazy="raise")

@@ -142,10 +142,12 @@ def begin_again(session: Session, stored: Message, *, then: Attempt | None, now:
     """Makes a refused message submitting, or queued if there is no attempt yet; ``stored`` is what was read of it.
 
     False if somebody else was quicker: has begun another attempt, or queued and then cancelled it, which leaves the
-    attempt as it was but not the reason. Only for what is known not to have been sent.
+    attempt as it was but not the reason. Or if it was redacted: then there is nothing left to send. Only for what is
+    known not to have been sent.
     """
     this = (Message.pk == stored.pk) & (Message.attempt == stored.attempt)
     this &= (Message.send_status == SendStatus.REFUSED) & (Message.refused_because == stored.refused_because)
+    this &= Message.redacted_at.is_(None)
     queued = {"send_status": SendStatus.QUEUED, "failures": 0, "claimable_at": now, "updated_at": now}
     columns = queued if then is None else then.columns() | {"attempt": stored.attempt + 1}
     begun = change(session, this, **NO_ERROR | columns)

@@ -41,6 +41,7 @@ def assert_views_agree(database: Database, tag: str) -> None:
         "created_at": report.created_at,
         "submitted_at": report.submitted_at,
         "updated_at": report.updated_at,
+        "redacted_at": report.redacted_at,
         **report.summary,
         "complete": report.complete,
     }

@@ -199,7 +199,7 @@ def test_the_victim_of_a_deadlock_is_begun_again(postgres: Database) -> None:
     assert sorted([one.begun, other.begun]) == [1, 2]
 
 
-@pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001", "23503"])
 @pytest.mark.parametrize(("losses", "stored"), [(1, True), (ATTEMPTS - 1, True), (ATTEMPTS, False)])
 def test_a_transaction_is_begun_three_times_at_most(
     postgres: Database, sqlstate: str, losses: int, *, stored: bool

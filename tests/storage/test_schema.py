@@ -24,7 +24,8 @@ SUPPORT_COLUMNS = {
     "support_messages": "tag reference message_id message_ids sent_twice application_id sender text media priority"
     " expiration segment_count send_status refused_because reason error_status error_type error_description"
     " error_fields created_at"
-    " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete",
+    " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete"
+    " redacted_at",
     "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
     " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable",
     "support_events": "tag type recipient error_code description occurred_at first_received_at last_received_at"

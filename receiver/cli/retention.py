@@ -1,0 +1,114 @@
+"""The command that ends how long things are kept."""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+
+import click
+from rich.progress import Progress
+
+from receiver import config, purging, terminal
+from receiver.cli.base import EXIT_INTERRUPTED, EXIT_USAGE, demand_schema, end, err, main, out, said_in_one_sentence
+from receiver.purging import Survey
+from receiver.storage.aging import Kind, Terms
+from receiver.storage.database import Database
+
+DAYS = {"d": 1, "w": 7, "y": 365}
+ROWS = (Kind.MESSAGE, "recipients", "events", Kind.UNLINKED, Kind.INBOUND, Kind.UNREADABLE)
+"""What is counted, in the order in which it is shown."""
+
+
+class Span(click.ParamType):  # type: ignore[type-arg]
+    """A number of days, weeks or years."""
+
+    name = "span"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        found = re.fullmatch(r"(\d{1,5})([dwy])", value, re.ASCII)
+        span = timedelta(days=int(found[1]) * DAYS[found[2]]) if found else timedelta(0)
+        if not found:
+            self.fail(f"{value!r} is no span: give a number and d, w or y for days, weeks or years, as in 90d.")
+        if not purging.YOUNGEST <= span <= purging.OLDEST:
+            self.fail(
+                f"{value} is not between {purging.YOUNGEST.days}d and {purging.OLDEST.days}d: what is younger Bandwidth"
+                " still has on record, and may still say something about."
+            )
+        return span
+
+
+@main.command()
+@click.option("--older-than", type=Span(), required=True, help="As in 90d, 12w or 2y; 14d at least.")
+@click.option("--redact", is_flag=True, help="Keep outcomes, codes, times and counts; blank text, numbers, payloads.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@said_in_one_sentence
+def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None:
+    """Remove old messages with all that belongs to them, or blank what may be personal in them.
+
+    Says beforehand what it will do. It may be stopped and run again at any time, and beside everything else.
+    """
+    wanted = purging.terms(older_than, redact=redact)
+    with Database(config.read_settings().database_url) as database:
+        demand_schema(database)
+        try:
+            found = _look(database, wanted)
+            _tell(found, wanted)
+            if sum(found.counts.values()) and not dry_run:
+                _ask(yes=yes)
+                _purge(database, wanted, found)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+
+def _look(database: Database, wanted: Terms) -> Survey:
+    found = Survey()
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("looking", total=None)
+        for found in purging.survey(database, wanted):
+            progress.update(task, completed=found.counts[Kind.MESSAGE])
+    return found
+
+
+def _tell(found: Survey, wanted: Terms) -> None:
+    verb = "redacted" if wanted.redact else "removed"
+    if not sum(found.counts.values()):
+        out.print(f"Nothing is older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC and not yet {verb}.")
+    else:
+        out.print(f"To be {verb}, because older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC:")
+        terminal.show_rows(out, ("what", "how many", "oldest", "newest"), [_row(found, each) for each in ROWS])
+    if found.counts["open"]:
+        out.print(f"Of the messages {found.counts['open']} have no final outcome.")
+    if found.staying:
+        out.print(f"{found.staying} more were created as early and stay: they are still queued, or were sent later.")
+
+
+def _row(found: Survey, what: str) -> tuple[object, ...]:
+    span = found.span.get(Kind(what), ()) if what in list(Kind) else ()
+    return (what, found.counts[what], *(f"{each:%Y-%m-%d %H:%M:%S} UTC" for each in span))
+
+
+def _ask(*, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        end("Nothing was done: where nobody can be asked, say --yes.", EXIT_USAGE)
+    if not click.confirm("Go on? It cannot be undone.", err=True):
+        end("Nothing was done.", EXIT_USAGE)
+
+
+def _purge(database: Database, wanted: Terms, found: Survey) -> None:
+    done: Counter[str] = Counter()
+    try:
+        with Progress(console=err, disable=not err.is_terminal) as progress:
+            task = progress.add_task("purging", total=sum(found.counts[each] for each in Kind))
+            for counts in purging.purge(database, wanted):
+                done.update(counts)
+                progress.update(task, completed=sum(done[each] for each in Kind))
+    finally:  # what was done before an error or Ctrl-C is done
+        out.print(f"{'Redacted' if wanted.redact else 'Removed'}: {_listed(done)}.")
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[each]} {each}" for each in ROWS)
