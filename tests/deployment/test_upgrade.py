@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from receiver.core.tags import new_tag
+from receiver.core.times import now
+from tests.builders import make_element
 from tests.deployment.releases import make_next_release
 from tests.deployment.traffic import Traffic
 from tests.journeys.conftest import select
 from tests.processes import Api, environment, run, simulating
+from tests.storage.locks import locked, onlooker
 from tests.torture.checking import Findings
 from tests.torture.servers import Server
 
@@ -76,3 +81,20 @@ def test_a_host_that_is_ahead_of_the_database_says_so_and_is_not_ready(tmp_path:
         assert run("migrate", "--down", "--to", "0001", environment=settings, folder=release).returncode == 0
 
         assert readiness(host.api) == (503, OLDER)
+
+
+def test_a_migration_that_meets_a_backup_gives_up_before_any_callback_does(tmp_path: Path, postgres_url: str) -> None:
+    """Like pg_dump, somebody has been reading a table for long; whoever comes after the migration waits with it."""
+    release, settings = make_next_release(tmp_path), environment(postgres_url)
+    with Server(tmp_path, settings) as host, onlooker(postgres_url) as watching, ThreadPoolExecutor(2) as threads:
+        with locked(postgres_url, "LOCK TABLE messages IN ACCESS SHARE MODE"):
+            migrating = threads.submit(run, "migrate", environment=settings, folder=release)
+            watching.wait_for(1)
+            callback = threads.submit(host.api.callback, make_element(tag=new_tag(now())))
+            watching.wait_for(2)
+            assert callback.result().status_code == 200
+            ended = migrating.result()
+        assert (ended.returncode, readiness(host.api)) == (1, (200, None))
+        assert "try again when that has ended" in ended.stderr
+
+        assert run("migrate", environment=settings, folder=release).returncode == 0

@@ -87,6 +87,7 @@ class Traffic:
         return findings
 
     def acknowledged(self) -> list[Delivery]:
+        """The callbacks that Bandwidth will not send again."""
         return [each for each in self.client.deliveries if each.acknowledged]
 
     def _acknowledged(self) -> int:
@@ -100,17 +101,22 @@ class Traffic:
         place = 0
         while not self._stopping.is_set():
             place += 1
-            reference = f"traffic-{number}-{place}"
-            headers = {"Idempotency-Key": reference} | ({"Prefer": "respond-async"} if place % 2 else {})
-            wait_for(lambda: self._is_taken(reference, headers), f"{reference} to be taken")  # noqa: B023
+            reference, at_once = f"traffic-{number}-{place}", place % 2 == 0
+            wait_for(lambda: self._is_taken(reference, at_once=at_once), f"{reference} to be taken")  # noqa: B023
             self._stopping.wait(SEND_SECONDS)
 
-    def _is_taken(self, reference: str, headers: dict[str, str]) -> bool:
+    def _is_taken(self, reference: str, *, at_once: bool) -> bool:
         port = self._ports[hash(reference) % len(self._ports)]
         with suppress(requests.ConnectionError), Api(f"http://127.0.0.1:{port}") as api:
-            answer = api.send("+12005580001", reference=reference, headers=headers)
+            answer = ask(api, reference, at_once=at_once)
             if answer.status_code == 202:
                 self.asked[reference] = answer.json()["tag"]
                 return True
             self.refusals[answer.status_code] += 1
         return False
+
+
+def ask(api: Api, reference: str, *, at_once: bool = True) -> requests.Response:
+    """Asks for a message with a key; a second time that is the same request."""
+    headers = {"Idempotency-Key": reference} | ({} if at_once else {"Prefer": "respond-async"})
+    return api.send("+12005580001", reference=reference, headers=headers)
