@@ -26,6 +26,9 @@ OPEN = "+12005580009"
 
 LIVES = (("failed", ALICE), ("delivered", ALICE), ("delivered", BOB))
 
+EXPECTED = {"accepted": 202, "unknown": 504}
+"""What a repeated request is answered, by the send status of its message."""
+
 Backup = PostgresqlBackup | SqliteBackup
 
 
@@ -98,10 +101,12 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
             stored |= {key_told(told) for told in each.told}
         assert keys(way.restored_url) == stored
 
+        still_queued = "SELECT tag FROM support_messages WHERE send_status = 'queued'"
+        wait_for(lambda: not select(way.restored_url, still_queued), "the worker to have nothing to do")
         statuses = dict(select(way.restored_url, "SELECT reference, send_status FROM support_messages"))
         for reference in sorted(asked)[:20]:
             again = ask(host.api, reference)
-            assert again.status_code == {"accepted": 202, "unknown": 504}[statuses[reference]], again.text
+            assert again.status_code == EXPECTED[statuses[reference]], again.text
         assert host.api.call("GET", f"/messages/{late}").status_code == 404
         sent_again = [tag for tag, times in Counter(each["tag"] for each in simulator.recorded()).items() if times > 1]
         assert sent_again == []
