@@ -21,9 +21,10 @@ REVIEWED = {
     "receiver/storage/database.py: begin": "one of two constants of that module",
     "receiver/storage/database.py: f'PRAGMA {pragma}'": "one of three constants in the line above",
     "receiver/storage/idempotency.py: str(FORGOTTEN)": "a number, and a constant",
-    "receiver/storage/migrations.py: f'DROP VIEW {names}'": "names of views that this program created",
-    "receiver/storage/migrations.py: statement": "from a file of migrations/views",
+    "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
+    "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/queue.py: str(limit)": "a number, that of a worker's threads",
+    "receiver/storage/views.py: statement": "a file of migrations/views, names of views, a role as PostgreSQL quotes it",
     "migrations/versions/0001_messages.py: where": "constants of that file",
     "migrations/versions/0001_messages.py: day": "constants of that file",
 }

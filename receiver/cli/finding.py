@@ -79,7 +79,7 @@ class Listing:
     """Of the table, and the column of the view under each."""
     none: str
     """What to say when there are none."""
-    text: Callable[[Row], str] = json.dumps
+    json_text: Callable[[Row], str] = json.dumps
     """A row's JSON text."""
 
 
@@ -106,7 +106,7 @@ UNLINKED_EVENTS = Listing(
         "tag it came with": "event_tag",
     },
     none="Nothing is unlinked.",
-    text=lambda row: with_payload({name: row[name] for name in row if name != "payload"}, row["payload"]),
+    json_text=lambda row: with_payload({name: row[name] for name in row if name != "payload"}, row["payload"]),
 )
 UNREADABLE_ELEMENTS = Listing(
     view=UNREADABLE,
@@ -155,7 +155,7 @@ def _list(database: Database, listing: Listing, form: Form, *, limit: int) -> No
     shown, more = rows[:limit], len(rows) > limit
     match form:
         case Form.JSON:
-            write_json(listing.name, (listing.text(api_row(row)) for row in shown), more=more)
+            write_json(listing.name, (listing.json_text(api_row(row)) for row in shown), more=more)
         case Form.CSV:
             write_csv([api_name(column) for column in listing.view.columns], map(api_row, shown))
         case Form.TABLE if shown:

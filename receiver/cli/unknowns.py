@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import click
 from rich.progress import Progress
 
-from receiver import config, reconciling, reporting, resolving, terminal
+from receiver import config, reconciling, reporting, resolving, restoring, terminal
 from receiver.app import make_search
 from receiver.cli.base import EXIT_WRONG, demand_schema, err, main, out, said_in_one_sentence
 from receiver.core.send_status import SendStatus
@@ -75,3 +75,22 @@ def resolve(tag: str, send_status: str, reason: str, by: str) -> None:
         resolving.resolve(database, tag, SendStatus(send_status), reason=reason.strip(), by=by.strip())
         terminal.show_message(out, reporting.message(database, tag))
         terminal.show_resolutions(out, reporting.resolutions(database, tag))
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@said_in_one_sentence
+def restored(yes: bool) -> None:
+    """Put a restored backup right before anything works on it: what may have been sent since is not sent again."""
+    settings = config.read_settings()
+    with Database(settings.database_url) as database:
+        demand_schema(database)
+        pks = restoring.unsent(database)
+        if pks and not yes:
+            question = f"{len(pks)} messages wait, or would be sent if asked for again. Make them unknown?"
+            click.confirm(question, abort=True, err=True)
+        with Progress(console=err) as progress:
+            task = progress.add_task("messages", total=len(pks))
+            for number in restoring.make_unknown(database, pks, overdue_after=settings.overdue_after):
+                progress.advance(task, number)
+    out.print(f"{len(pks)} messages became unknown.")

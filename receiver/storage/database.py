@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityE
 from sqlalchemy.orm import Session
 
 from receiver.errors import StorageRefused, StorageUnavailable
+from receiver.storage.preparing import NEVER, prepare_if_direct
 from receiver.storage.watchdog import Watchdog
 
 __all__ = ["Database", "Session", "is_sqlite", "make_engine"]
@@ -60,7 +61,8 @@ def make_engine(url: str, **options: Any) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "checkout", _check_file)
         return engine
-    return create_engine(url, hide_parameters=True, connect_args={"connect_timeout": 3}, **options)
+    arguments = {"connect_timeout": 3, "prepare_threshold": NEVER}
+    return create_engine(url, hide_parameters=True, connect_args=arguments, **options)
 
 
 class Database:
@@ -163,8 +165,9 @@ class Database:
             self._writers_turn.release()
 
 
-def _prepare_postgres(connection: Any, _record: Any) -> None:
+def _prepare_postgres(connection: Any, record: Any) -> None:
     connection.autocommit = True  # the driver must not begin transactions of its own
+    record.info["is_new"] = True
 
 
 def _begin_postgres(connection: Connection) -> None:
@@ -175,6 +178,8 @@ def _begin_postgres(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     begin = _BEGIN_WRITING if writes else _BEGIN_READING
     connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
+    if connection.info.pop("is_new", False):
+        prepare_if_direct(connection)
 
 
 _SETTINGS = "; ".join(

@@ -16,6 +16,9 @@ from receiver.storage.recording import record
 RECONCILE = "reconcile"
 """The source of an event that we asked Bandwidth for."""
 
+RESTORED = "restored"
+"""The error's type of a message that a restored backup took for unsent."""
+
 
 def tags_in_doubt(session: Session, *, since: datetime, open_before: datetime, now: datetime) -> Sequence[str]:
     """Of the messages sent since then that are shown as unknown, or have a recipient who is overdue; oldest first.
@@ -45,7 +48,10 @@ def ids_of_others(session: Session, message_pk: int, message_ids: Collection[str
 
 def has_rival(session: Session, message: Message, *, since: datetime, until: datetime) -> bool:
     """Whether another message of ours to the same recipients, of which no message id is known, may have been sent while
-    this one was: it was on its way between the two instants, and is not known never to have been sent."""
+    this one was: it was on its way between the two instants, and is not known never to have been sent. A restored
+    backup does not know all that were."""
+    if message.error_type == RESTORED:
+        return True
     not_sent = and_(Message.send_status == SendStatus.REFUSED, Message.refused_because != RefusedBecause.OPERATOR.value)
     # By one of its numbers, which an index knows: a sender may have sent to everybody, always.
     to_one = select(Recipient.message_pk).where(Recipient.recipient == message.recipients[0].recipient)

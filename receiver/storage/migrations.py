@@ -25,8 +25,12 @@ from receiver.storage.database import make_engine
 
 FOLDER = Path(__file__).parents[2] / "migrations"
 
-LOCK_TIMEOUT = "10s"
+LOCK_TIMEOUT, TURN_TIMEOUT = "3s", "60s"
+"""How long the lock of a table is waited for, and another migration. Whoever comes to a table after one that waits for
+its lock waits with it: a callback, too, which gives up after BUSY_SECONDS."""
+
 LOCK_KEY = 7_203_947_116  # any number, as long as it is always the same
+_LOCKED = "55P03"  # lock_not_available (PostgreSQL, "Error Codes")
 
 
 class SchemaState(Enum):
@@ -96,7 +100,10 @@ def _run(step: Callable[[Config, str], None], url: str, revision: str) -> None:
             raise SchemaOutdated(f"The database is newer than this program: {error}") from error
         raise SchemaOutdated(f"The database cannot be migrated: {str(error) or 'no such revision'}") from error
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", error)).partition("\n")[0]
+        orig = getattr(error, "orig", error)
+        cause = str(orig).partition("\n")[0]
+        if getattr(orig, "sqlstate", None) == _LOCKED:
+            cause += "; a backup or another long query is using it, so try again when that has ended"
         raise StorageUnavailable(f"The database cannot be migrated: {cause}") from error
 
 
@@ -120,8 +127,9 @@ def _revisions() -> list[str]:
 
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT set_config('lock_timeout', :timeout, true)"), {"timeout": LOCK_TIMEOUT})
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'")
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 def _create_views(connection: Connection, readers: views.Readers) -> None:

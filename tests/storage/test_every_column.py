@@ -38,7 +38,7 @@ KEPT = {
     "message_ids": "message_id message_pk answered linked_at",
     "events": "pk message_id type error_code message_pk linked_by occurred_at first_received_at last_received_at"
     " deliveries source",
-    "unreadable_callbacks": "pk reason first_received_at last_received_at deliveries",
+    "unreadable_callbacks": "pk reason whole_body first_received_at last_received_at deliveries",
     "resolutions": "pk message_pk send_status resolved_by resolved_at",
     "idempotency_keys": "api_key key sha256 message_pk expires_at",
     "lanes": "sender next_at paused_until pause_seconds",

@@ -224,9 +224,10 @@ def test_an_unreachable_database_is_a_sentence(tmp_path: Any, engine: str) -> No
     assert password not in f"{raised.value}{raised.value.__cause__}"
 
 
-def test_a_locked_database_is_a_sentence_after_ten_seconds(postgres_url: str) -> None:
+def test_a_locked_database_is_a_sentence_after_three_seconds(postgres_url: str) -> None:
     """Rather than a queue of callbacks behind a migration that waits for a forgotten session."""
-    with locked(postgres_url, "SELECT * FROM support_messages"), one_sentence(StorageUnavailable, "lock timeout"):
+    reading = locked(postgres_url, "SELECT * FROM support_messages")
+    with reading, one_sentence(StorageUnavailable, "lock timeout", "try again when that has ended"):
         migrations.upgrade(postgres_url)
 
     assert set(views(postgres_url)) == VIEWS

@@ -66,7 +66,7 @@ def check(messages: Sequence[Sent], deliveries: Iterable[Delivery], stored: Stor
     ours = {sent.message_id: sent for sent in messages}
     linked = _linked(events.values(), ours)
     for row in stored.events:
-        if event := events.get(_key(row)):
+        if event := events.get(key_of(row)):
             findings.wrong += _wrong_columns(row, event, ours.get(event.message_id), linked)
     findings.wrong += _wrong_outcomes(messages, linked, stored.recipients)
     return findings
@@ -77,14 +77,20 @@ def _expected(deliveries: Iterable[Delivery]) -> dict[Key, Expected]:
     for delivery in deliveries:
         if delivery.possible:
             for told in delivery.callback.told:
-                expected = found[told.identity if isinstance(told, Event) else told.payload]
+                expected = found[key_told(told)]
                 expected.told.append(told)
                 expected.acknowledged += delivery.acknowledged
                 expected.possible += delivery.possible
     return found
 
 
-def _key(row: Row) -> Key:
+def key_told(told: Told) -> Key:
+    """The key under which it must be stored."""
+    return told.identity if isinstance(told, Event) else told.payload
+
+
+def key_of(row: Row) -> Key:
+    """The key under which it is stored."""
     if "sha256" in row:
         return str(row["payload"])
     return (row["message_id"], row["recipient"], row["type"], row["error_code"] or 0)
@@ -93,7 +99,7 @@ def _key(row: Row) -> Key:
 def _check_rows(expected: Mapping[Key, Expected], stored: Stored, findings: Findings) -> None:
     """Each key once, counted no less than it was acknowledged and no more than it was sent, and nothing else."""
     rows = [*stored.events, *stored.unreadable]
-    times = Counter(_key(row) for row in rows)
+    times = Counter(key_of(row) for row in rows)
     findings.wrong += [f"stored {number} times: {key}" for key, number in times.items() if number > 1]
     findings.lost += [
         f"acknowledged {each.acknowledged} times and not stored: {key}"
@@ -101,7 +107,7 @@ def _check_rows(expected: Mapping[Key, Expected], stored: Stored, findings: Find
         if each.acknowledged and key not in times
     ]
     for row in rows:
-        key, deliveries = _key(row), row["deliveries"]
+        key, deliveries = key_of(row), row["deliveries"]
         if (sent := expected.get(key)) is None:
             findings.wrong.append(f"stored and never sent: {key}")
         elif deliveries < sent.acknowledged:
@@ -133,7 +139,7 @@ def _wrong_columns(row: Row, event: Event, sent: Sent | None, linked: Linked) ->
         "disposition": oracle.disposition(event, linked=own, recipients=sent.to if sent else ()),
     }
     yield from (
-        f"{name} {row[name]} instead of {value}: {_key(row)}" for name, value in must.items() if row[name] != value
+        f"{name} {row[name]} instead of {value}: {key_of(row)}" for name, value in must.items() if row[name] != value
     )
 
 

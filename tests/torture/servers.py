@@ -20,7 +20,7 @@ class Server:
         self.port = free_port()
         self.children: list[Child] = []
         self._stack = ExitStack()
-        self._folder = folder
+        self.folder = folder
         self._environment = dict(environment)
 
     def __enter__(self) -> Self:
@@ -32,7 +32,7 @@ class Server:
 
     def start(self) -> None:
         """What an init system does at first, and when the server has ended."""
-        child, self.api = self._stack.enter_context(serving(self._folder, self._environment, port=self.port))
+        child, self.api = self._stack.enter_context(serving(self.folder, self._environment, port=self.port))
         self.children.append(child)
 
     @property

@@ -1,0 +1,124 @@
+"""A backup is taken under traffic, all is lost, the backup is restored: nothing is missing, nothing is sent again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.storage.database import Database
+from tests.builders import ALICE, BOB, CALLBACK_AUTH, make_element, store_message
+from tests.conftest import ENGINES
+from tests.deployment.backups import PostgresqlBackup, SqliteBackup
+from tests.deployment.traffic import Traffic, ask
+from tests.journeys.conftest import select
+from tests.processes import Api, Child, environment, invoke, run, simulating, wait_for
+from tests.storage.test_migrations import VIEWS, views
+from tests.torture.checking import key_of, key_told, read_stored
+from tests.torture.servers import Server
+
+OPEN = "+12005580009"
+"""A recipient of whom no event tells here, but Bandwidth's records."""
+
+LIVES = (("failed", ALICE), ("delivered", ALICE), ("delivered", BOB))
+
+EXPECTED = {"accepted": 202, "unknown": 504}
+"""What a repeated request is answered, by the send status of its message."""
+
+Backup = PostgresqlBackup | SqliteBackup
+
+
+@pytest.fixture(params=ENGINES)
+def backup(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Backup]]:
+    """The address of a migrated database, and the way to back it up and to restore it."""
+    databases = request.getfixturevalue(f"{request.param}_databases")
+    template = request.getfixturevalue(f"{request.param}_template")
+    with ExitStack() as stack:
+        url = stack.enter_context(databases.new(tmp_path, template))
+        if request.param == "sqlite":
+            yield url, SqliteBackup(url)
+        else:
+            yield url, PostgresqlBackup(url, stack.enter_context(databases.new(tmp_path, None)))
+
+
+def complete_messages(url: str, api: Api) -> dict[str, Any]:
+    """Some messages that have their outcome, and what the API says of each."""
+    with Database(url) as database:
+        tags = [store_message(database, ALICE, BOB, reference="complete")[0] for _ in range(5)]
+    for number, tag in enumerate(tags):
+        events = [make_element(kind, to, tag=tag, message_id=f"c-{number}") for kind, to in LIVES]
+        assert api.callback(*events).status_code == 200
+    return {tag: shown(api, tag) for tag in tags}
+
+
+def shown(api: Api, tag: str) -> tuple[Any, ...]:
+    message = api.message(tag)
+    assert message["complete"]
+    return message, api.events(tag)
+
+
+def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_again(
+    tmp_path: Path, backup: tuple[str, Backup]
+) -> None:
+    url, way = backup
+    with ExitStack() as stack:
+        simulator = stack.enter_context(simulating(tmp_path))
+        bandwidth = {"bandwidth_api_url": simulator.api_url, "bandwidth_read_timeout": 5.0}
+        settings = environment(url, **bandwidth, overdue_after_hours=0.001)
+        host = stack.enter_context(Server(tmp_path, settings))
+        complete = complete_messages(url, host.api)
+        is_open = host.api.send(OPEN).json()["tag"]
+        with Traffic(url, [host.port], seed=20_261_128, seconds=20) as traffic:
+            traffic.flow(50)
+            acknowledged, asked = traffic.acknowledged(), dict(traffic.asked)
+            way.take(tmp_path)
+            traffic.flow(20)
+        late = host.api.queue(OPEN, reference="after the backup")
+        worker = stack.enter_context(Child("worker", environment=settings, folder=tmp_path))
+        wait_for(lambda: simulator.accepted(late), "everything that was queued to be sent")
+        host.kill()
+        worker.kill()
+
+        way.restore(tmp_path)
+        settings["DATABASE_URL"] = way.restored_url
+        restored = run("restored", "--yes", environment=settings, folder=tmp_path)
+        assert restored.returncode == 0, restored.stderr
+
+        host = stack.enter_context(Server(tmp_path, settings))
+        stack.enter_context(Child("worker", environment=settings, folder=tmp_path))
+        stored = keys(way.restored_url)
+        assert {key_told(told) for each in acknowledged for told in each.callback.told} <= stored
+        assert {tag: shown(host.api, tag) for tag in complete} == complete
+        assert set(views(way.restored_url)) == VIEWS
+        to_come = [each.callback for each in traffic.client.deliveries if not each.attempts]
+        for each in to_come[:50]:
+            answer = host.api.call("POST", "/callbacks/bandwidth", data=each.body, auth=CALLBACK_AUTH)
+            assert answer.status_code == 200
+            stored |= {key_told(told) for told in each.told}
+        assert keys(way.restored_url) == stored
+
+        still_queued = "SELECT tag FROM support_messages WHERE send_status = 'queued'"
+        wait_for(lambda: not select(way.restored_url, still_queued), "the worker to have nothing to do")
+        statuses = dict(select(way.restored_url, "SELECT reference, send_status FROM support_messages"))
+        for reference in sorted(asked)[:20]:
+            again = ask(host.api, reference)
+            assert again.status_code == EXPECTED[statuses[reference]], again.text
+        assert host.api.call("GET", f"/messages/{late}").status_code == 404
+        sent_again = [tag for tag, times in Counter(each["tag"] for each in simulator.recorded()).items() if times > 1]
+        assert sent_again == []
+
+        invoke("reconcile", environment=settings)
+        assert host.api.message(is_open)["summary"]["delivered"] == 1
+        checked = run("recompute", "--check", environment=settings, folder=tmp_path)
+        assert checked.returncode == 0, checked.stdout
+
+
+def keys(url: str) -> set[Any]:
+    """Of all that is stored of callbacks."""
+    with Database(url) as database:
+        stored = read_stored(database)
+    return {key_of(row) for row in (*stored.events, *stored.unreadable)}
