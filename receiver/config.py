@@ -18,6 +18,7 @@ from marshmallow.validate import Range
 from receiver.core import numbers
 from receiver.core.pace import Rates
 from receiver.errors import ConfigurationError
+from receiver.logs import LEVELS
 
 Item = TypeVar("Item")
 
@@ -67,6 +68,7 @@ class Settings:
     read_only_api_keys: tuple[ApiKey, ...]
     overdue_after_hours: float
     max_body_bytes: int
+    log_level: str
 
     @property
     def overdue_after(self) -> timedelta:
@@ -106,6 +108,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         read_only_api_keys=_several(env, "READ_ONLY_API_KEYS", _api_key("read-only key")),
         overdue_after_hours=_number(env, "OVERDUE_AFTER_HOURS", default=27, highest=8760),
         max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
+        log_level=_text(env, "LOG_LEVEL", check=_check_level) or "info",
     )
     problems = (_open_doors(settings) if serving else {}) | _malformed(env)
     if problems:
@@ -204,6 +207,11 @@ def _api_key(kind: str) -> Callable[[str, int], ApiKey]:
         return ApiKey(name, key)
 
     return read
+
+
+def _check_level(value: str) -> None:
+    if value not in LEVELS:
+        raise ValidationError(f"is none of {', '.join(LEVELS)}.")
 
 
 def _check_user(value: str) -> None:

@@ -46,7 +46,7 @@ def test_the_settings_are_those_of_the_contract() -> None:
         *("BANDWIDTH_APPLICATION_ID", "BANDWIDTH_FROM", "BANDWIDTH_API_URL"),
         *("BANDWIDTH_CONNECT_TIMEOUT", "BANDWIDTH_READ_TIMEOUT", "BANDWIDTH_RATE", "BANDWIDTH_SENDER_RATE"),
         *("CALLBACK_CREDENTIALS", "API_KEYS", "READ_ONLY_API_KEYS", "ALLOW_UNAUTHENTICATED_CALLBACKS"),
-        *("OVERDUE_AFTER_HOURS", "MAX_BODY_BYTES"),
+        *("OVERDUE_AFTER_HOURS", "MAX_BODY_BYTES", "LOG_LEVEL"),
     }
 
 
@@ -75,6 +75,7 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         "read_only_api_keys": (),
         "overdue_after_hours": 27.0,
         "max_body_bytes": 4_194_304,
+        "log_level": "info",
     }
 
 

@@ -1,6 +1,5 @@
 """What every command needs: the group, its errors in one sentence, its exit codes."""
 
-import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -11,6 +10,7 @@ import click
 from dotenv import load_dotenv
 from rich.console import Console
 
+from receiver import logs
 from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable, WrongFile
 from receiver.storage import migrations
 from receiver.storage.database import Database
@@ -57,7 +57,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 )
 def main(env_file: Path | None) -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
-    logging.getLogger().addHandler(logging.NullHandler())  # a command says itself what went wrong, once
+    logs.silence()
     if env_file:
         try:
             load_dotenv(env_file)
