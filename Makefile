@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make install` creates; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
-DEBIAN := nginx-light pgbouncer prometheus systemd
+DEBIAN := jq nginx-light pgbouncer prometheus systemd
 MARKS := .venv/.installed
 
 .PHONY: install debian demo test lint bench bench-scale torture crash clean

@@ -1,4 +1,4 @@
-"""Says in the log which events came again, and which came when their recipient's outcome was final already.
+"""Says in the log which events came again, and which say something else of a recipient whose outcome was known.
 
 Both are rare, so what the lines tell is read only then, in the transaction that stored the events.
 """
@@ -14,17 +14,20 @@ from sqlalchemy.orm import Session, aliased
 
 from receiver.core.events import Event
 from receiver.core.numbers import shortened, without_numbers
-from receiver.core.status import TERMINAL, RecipientStatus, fold, is_failure, statement
+from receiver.core.status import RecipientStatus, fold, is_failure, statement
 from receiver.logs import get_logger
 from receiver.storage.models import Message, StoredEvent
 from receiver.storage.rows import parameter, rows_of
 
 log = get_logger(__name__)
 
+KNOWN = frozenset({RecipientStatus.DELIVERED, RecipientStatus.FAILED})
+"""Outcomes that nothing should follow; unconfirmed is none."""
+
 
 def remark(session: Session, stored: Iterable[Row[Any]], *, all_news: bool, now: datetime) -> None:
     """``stored`` are the rows of the events that came just now; ``all_news``: each of them that states anything changed
-    its recipient. A failure does that also when the outcome was final."""
+    its recipient. Of those that do, only a failure can contradict a known outcome."""
     suspects = [row.pk for row in stored if row.deliveries > 1 or not all_news or is_failure(row.type)]
     if not suspects:
         return
@@ -66,7 +69,7 @@ def _remark(history: Sequence[Row[Any]], *, now: datetime) -> None:
     outcome = fold(before)
     if is_repeat:
         _say("event repeated", this, outcome.status if before else None, delay=now - this.first_received_at)
-    elif outcome.winner and outcome.status in TERMINAL:
+    elif outcome.winner and outcome.status in KNOWN and outcome.status != statement(this.type, this.error_code):
         _say("event after the outcome", this, outcome.status, delay=now - before[outcome.winner])
 
 
