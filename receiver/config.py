@@ -227,6 +227,8 @@ def _check_sender(value: str) -> None:
 def _check_database_url(value: str) -> None:
     try:
         parts = urlsplit(value)
+        if parts.netloc.count("@") > 1:  # the rest would be taken for the host, which errors name
+            raise ValidationError("holds an @ in its user or password: write it as %40.")
         usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (
             parts.scheme == "sqlite"
             and value.startswith("sqlite:///")

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from select import PIPE_BUF
@@ -133,9 +132,11 @@ class Writer:
             time.sleep(GATHER_SECONDS)
             batch = [first, *(self._waiting.get() for _ in range(self._waiting.qsize()))]
             lines = [each for each in batch if not isinstance(each, threading.Event)]
-            with suppress(OSError):  # nobody reads any longer, or the disk is full: the service goes on
+            try:
                 for text in _joined(map(self._line, self._and_lost(lines))):
                     self._write(text)
+            except Exception:  # noqa: BLE001 - nobody reads any longer, or the disk is full: the service goes on
+                self._lost += len(lines)
             for each in batch:
                 if isinstance(each, threading.Event):
                     each.set()

@@ -128,6 +128,8 @@ MALFORMED = [
     *(("DATABASE_URL", text) for text in ("mysql://h/d", "postgresql://u:hush@h/d", "sqlite://", "sqlite:///:memory:")),
     *(("DATABASE_URL", text) for text in ("receiver.sqlite3", "postgresql+psycopg://u:hush@h:port/d", "sqlite:///")),
     *(("DATABASE_URL", text) for text in ("postgresql+psycopg://[::1/d", "sqlite+aiosqlite:///hush.sqlite3")),
+    ("DATABASE_URL", "postgresql+psycopg://u:p@hush@h/d"),
+    *(("LOG_LEVEL", text) for text in ("hush", "INFO")),
     *(("BANDWIDTH_FROM", text) for text in ("9195550100x!", "+0", "12", "\u0661\u0662\u0663\u0664", "+19195550100\n")),
     *(("BANDWIDTH_API_URL", text) for text in ("messaging.bandwidth.com", "ftp://h/x", "https://", "https:///x")),
     *(("BANDWIDTH_API_URL", text) for text in ("https://h/?hush=1", "https://h/#hush", "http://[", "//h/api/v2")),

@@ -1,7 +1,6 @@
 """What the log says about requests: a line for every callback, and for other requests that write or fail."""
 
 import time
-from collections.abc import Iterable
 
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
@@ -17,7 +16,7 @@ from receiver.web.authentication import caller
 log = get_logger(__name__)
 
 MOST_NAMED = 10
-"""Tags, and message ids, of one callback."""
+"""Elements of a callback whose tags and message ids are told."""
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -27,7 +26,8 @@ NOTEWORTHY = frozenset({401, 403, 408, 413})
 
 def callback_stored(stored: Stored, size: int, seconds: float) -> None:
     """``size`` is the body's, in bytes; the seconds are those from the request's head to its answer."""
-    tally, events = stored.tally, [each for each in stored.elements if isinstance(each, Event)]
+    tally = stored.tally
+    events = [each for each in stored.elements[:MOST_NAMED] if isinstance(each, Event)]
     log.info(
         "callback",
         status=200,
@@ -36,8 +36,8 @@ def callback_stored(stored: Stored, size: int, seconds: float) -> None:
         unlinked=tally.unlinked,
         unreadable=tally.unreadable,
         # The tags of others may be anything, so also numbers.
-        tags=_first(each.tag for each in events if each.tag and is_tag(each.tag)),
-        message_ids=_first(each.message_id for each in events),
+        tags=list({each.tag: None for each in events if each.tag and is_tag(each.tag)}),
+        message_ids=list({each.message_id: None for each in events}),
         bytes=size,
         duration_ms=_milliseconds(seconds),
     )
@@ -102,10 +102,6 @@ def _reason(error: Exception) -> str | None:
     if isinstance(error, ReceiverError):
         return str(error)
     return error.description if isinstance(error, HTTPException) else type(error).__name__
-
-
-def _first(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))[:MOST_NAMED]
 
 
 def _milliseconds(seconds: float) -> float:
