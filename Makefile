@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make install` creates; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
-DEBIAN := nginx-light pgbouncer prometheus sqlite3 systemd
+DEBIAN := jq nginx-light pgbouncer prometheus sqlite3 systemd
 MARKS := .venv/.installed
 
 .PHONY: install debian demo test lint dictionary bench bench-scale torture crash clean audit

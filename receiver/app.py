@@ -1,11 +1,11 @@
 """The composition root: everything that a running application consists of is put together here."""
 
-import logging
 import sys
 from typing import Any
 
 from flask import Flask
 
+from receiver import logs
 from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
 from receiver.calling import Gateway
@@ -20,6 +20,7 @@ from receiver.web import (
     documentation,
     headers,
     health,
+    journal,
     messages,
     problems,
     queue,
@@ -46,6 +47,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
         committing=committing,
         committer=Committer(committing),
     )
+    journal.register(app, callback_endpoint="callbacks.receive")
     problems.register(app)
     headers.register(app)
     for module in (callbacks, submissions, messages, queue, health, documentation):
@@ -94,15 +96,9 @@ def make_front(*, threads: int, body_seconds: float, parent: int) -> Front:
 
 def from_environment() -> Flask:
     """The application as the environment configures it; ends the process with every problem of the settings."""
-    log_to_stderr()
     try:
-        return create_app(read_settings(serving=True))
+        settings = read_settings(serving=True)
     except ConfigurationError as error:
         sys.exit(f"The settings are wrong:\n{error}")
-
-
-def log_to_stderr() -> None:
-    """How a process logs that runs on and on."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("receiver").setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it quotes malformed answers, with a traceback
+    logs.to_stderr(settings.log_level)
+    return create_app(settings)

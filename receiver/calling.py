@@ -3,23 +3,24 @@
 No database connection is held during the call.
 """
 
-import logging
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage, Refused, Unknown
-from receiver.core.send_status import RefusedBecause
+from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.numbers import without_numbers
+from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import StorageUnavailable, place
+from receiver.logs import get_logger
 from receiver.storage import pacing
 from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Result = TypeVar("Result")
 
@@ -60,11 +61,19 @@ class Calling:
         seconds = wait + self.gateway.timeout + RECORD_SECONDS + SLACK_SECONDS
         return Attempt(at=now, deadline=now + timedelta(seconds=seconds), overdue_at=now + self.overdue_after)
 
-    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt) -> Answer:
+    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt, number: int) -> Answer:
         """Bandwidth's answer; never raises, because whoever asked must be told the tag: the message may be out.
 
         Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
+        ``number`` is the attempt's, from 1.
         """
+        started = time.monotonic()
+        answer = self._call(message, tag=tag, attempt=attempt)
+        seconds = time.monotonic() - started
+        _say(answer, tag=tag, recipients=len(message.to), units=message.units, attempt=number, seconds=seconds)
+        return answer
+
+    def _call(self, message: OutboundMessage, *, tag: str, attempt: Attempt) -> Answer:
         now = times.now()
         if message.has_expired(now):
             return Refused(because=RefusedBecause.EXPIRED)
@@ -73,7 +82,7 @@ class Calling:
         try:
             return self.gateway.create_message(message, tag=tag)
         except Exception as error:  # noqa: BLE001 - a bug
-            log.error("message %s: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+            log.error("an error of this program", tag=tag, error=type(error).__name__, place=place(error))  # noqa: TRY400
             description = "The call to Bandwidth ended in an error of this program."
             return Unknown(type="internal-error", description=description)
 
@@ -91,6 +100,21 @@ class Calling:
                 return self.database.write(stored)
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
-                    log.error("message %s: its answer is not stored: %s in %s", tag, type(error).__name__, place(error))  # noqa: TRY400
+                    log.error(  # noqa: TRY400
+                        "an answer is not stored", tag=tag, error=type(error).__name__, place=place(error)
+                    )
                     return None
             time.sleep(RECORD_PAUSE)
+
+
+def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:
+    """One line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
+    if isinstance(answer, Accepted):
+        result = {"result": SendStatus.ACCEPTED, "bandwidth_status": 202, "message_id": answer.message_id}
+    else:
+        refused = isinstance(answer, Refused)
+        result = {"result": SendStatus.REFUSED if refused else SendStatus.UNKNOWN, "bandwidth_status": answer.status}
+        result["refused_because"] = answer.because if isinstance(answer, Refused) else None
+        result["error_type"] = answer.type and without_numbers(answer.type)
+    write = log.info if isinstance(answer, Accepted) else log.warning
+    write("send", **fields, **result, duration_ms=round(seconds * 1000, 1))

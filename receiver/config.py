@@ -18,6 +18,7 @@ from marshmallow.validate import Range
 from receiver.core import numbers
 from receiver.core.pace import Rates
 from receiver.errors import ConfigurationError
+from receiver.logs import LEVELS
 
 Item = TypeVar("Item")
 
@@ -71,6 +72,7 @@ class Settings:
     read_only_api_keys: tuple[ApiKey, ...]
     overdue_after_hours: float
     max_body_bytes: int
+    log_level: str
 
     @property
     def overdue_after(self) -> timedelta:
@@ -110,6 +112,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         read_only_api_keys=_several(env, "READ_ONLY_API_KEYS", _api_key("read-only key")),
         overdue_after_hours=_number(env, "OVERDUE_AFTER_HOURS", default=27, highest=8760),
         max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
+        log_level=_text(env, "LOG_LEVEL", check=_check_level) or "info",
     )
     problems = (_open_doors(settings) if serving else {}) | _malformed(env)
     if problems:
@@ -212,6 +215,11 @@ def _api_key(kind: str) -> Callable[[str, int], ApiKey]:
     return read
 
 
+def _check_level(value: str) -> None:
+    if value not in LEVELS:
+        raise ValidationError(f"is none of {', '.join(LEVELS)}.")
+
+
 def _check_user(value: str) -> None:
     if ":" in value:
         raise ValidationError("holds a colon, which ends the user in Basic authentication (RFC 7617).")
@@ -225,6 +233,8 @@ def _check_sender(value: str) -> None:
 def _check_database_url(value: str) -> None:
     try:
         parts = urlsplit(value)
+        if parts.netloc.count("@") > 1:  # the rest would be taken for the host, which errors name
+            raise ValidationError("holds an @ in its user or password: write it as %40.")
         usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (
             parts.scheme == "sqlite"
             and value.startswith("sqlite:///")

@@ -5,8 +5,8 @@ import traceback
 
 def place(error: BaseException) -> str:
     """Where it was raised, ``file:line``: what a log may say instead of a traceback, which quotes numbers and text."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
 
 
 class ReceiverError(Exception):

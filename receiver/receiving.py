@@ -4,9 +4,7 @@ A commit costs the same for one event as for a hundred, so one thread of the pro
 the others brought while it stored what was there before. A callback is answered after the commit that holds all of it.
 """
 
-import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +16,11 @@ from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.errors import StorageRefused, StorageUnavailable, place
+from receiver.logs import get_logger
 from receiver.storage.database import Database
 from receiver.storage.recording import Fate, Tally, record
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PORTION = 1000
 """Elements per transaction. Every callback that was ever seen holds one element; of one that holds very many, a
@@ -37,13 +36,24 @@ WAIT_SECONDS = 8
 """How long a callback may wait for its commit; Bandwidth gives it 10 s in all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A callback whose elements are durable."""
+
+    tally: Tally
+    elements: Sequence[Element]
+
+
+Answer = Stored | Exception
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """A callback of which not everything is stored yet."""
 
     size: int
     """Bytes of its body."""
-    answer: Callable[[Tally | Exception], object]
+    answer: Callable[[Answer], object]
     """Is called once, by the committer's thread, and must neither wait nor fail."""
     elements: Sequence[Element] = ()
     fates: list[Fate] = field(default_factory=list)
@@ -70,7 +80,7 @@ class Committer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def submit(self, body: bytes, answer: Callable[[Tally | Exception], object]) -> None:
+    def submit(self, body: bytes, answer: Callable[[Answer], object]) -> None:
         """Takes a callback; ``answer`` hears what became of its elements, after the commit.
 
         Raises NotJSON when the body has no elements at all, and StorageUnavailable when too much waits already:
@@ -100,10 +110,10 @@ class Committer:
             if len(self._waiting) >= self._wanted:
                 self._changed.notify()
 
-    def receive(self, body: bytes) -> Tally:
+    def receive(self, body: bytes) -> Stored:
         """Like submit, and waits for it. Raises StorageUnavailable also when that takes longer than WAIT_SECONDS; its
         events are stored all the same, as soon as they can be, and those that come again are duplicates."""
-        answers: SimpleQueue[Tally | Exception] = SimpleQueue()
+        answers: SimpleQueue[Answer] = SimpleQueue()
         self.submit(body, answers.put)
         try:
             answer = answers.get(timeout=WAIT_SECONDS)
@@ -130,7 +140,6 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            started = time.monotonic()
             outcomes: Sequence[Fate | Exception]
             try:
                 outcomes = self._store([element for _, portion in batch for element in portion])
@@ -142,16 +151,6 @@ class Committer:
                 is_answered = self._told(callback, list(islice(remaining, len(portion))))
                 (answered if is_answered else self._backlog).append(callback)
             self._leave(answered)
-            tally = Tally.of([outcome for outcome in outcomes if isinstance(outcome, Fate)])
-            log.info(
-                "%d callbacks: %d recorded, %d duplicates, %d unlinked, %d unreadable in %d ms",
-                len(batch),
-                tally.recorded,
-                tally.duplicates,
-                tally.unlinked,
-                tally.unreadable,
-                (time.monotonic() - started) * 1000,
-            )
 
     def _next_batch(self) -> list[tuple[Waiting, Sequence[Element]]]:
         """Everything that waits, as far as one transaction takes it; waits for something. Empty: there is no more."""
@@ -192,7 +191,7 @@ class Committer:
             callback.fates.append(outcome)
         is_stored = len(callback.fates) == len(callback.elements)
         if is_stored:
-            callback.answer(Tally.of(callback.fates))
+            callback.answer(Stored(Tally.of(callback.fates), callback.elements))
         return is_stored
 
     def _store(self, elements: Sequence[Element]) -> list[Fate | Exception]:
@@ -207,7 +206,7 @@ class Committer:
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
                 raise
             if len(elements) == 1:
-                log.error("an element cannot be stored: %s in %s", type(error).__name__, place(error))  # noqa: TRY400
+                log.error("an element cannot be stored", error=type(error).__name__, place=place(error))  # noqa: TRY400
                 return [error]
             half = len(elements) // 2
             return self._store(elements[:half]) + self._store(elements[half:])

@@ -19,12 +19,15 @@ from receiver.core.pace import Rates
 from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable, shown
 from receiver.core.tags import new_tag
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
+from receiver.logs import get_logger
 from receiver.storage import idempotency, outbox, pacing, queue
 from receiver.storage.database import Database, Session
 from receiver.storage.idempotency import KeysTaken
 from receiver.storage.models import Message
 from receiver.storage.outbox import Attempt
 from receiver.storage.reading import message_tagged, whole_message
+
+log = get_logger(__name__)
 
 Result = TypeVar("Result")
 
@@ -155,7 +158,7 @@ class Sending(Calling):
 
     def _carry_out(self, message: OutboundMessage, begun: _Begun) -> Submission:
         """Calls Bandwidth for a message that is submitting, and stores the answer."""
-        answer = self.call(message, tag=begun.tag, attempt=begun.attempt)
+        answer = self.call(message, tag=begun.tag, attempt=begun.attempt, number=begun.number)
 
         def work(session: Session) -> Message | None:
             outbox.record_answer(session, begun.pk, attempt=begun.number, answer=answer, now=times.now())
@@ -216,7 +219,10 @@ def cancel(database: Database, tag: str) -> Message:
 
 def tidy(database: Database) -> int:
     """Writes as unknown what was submitting when its process died; returns how many messages that were."""
-    return database.write(lambda session: outbox.write_lapsed(session, now=times.now()))
+    lapsed = database.write(lambda session: outbox.write_lapsed(session, now=times.now()))
+    if lapsed:
+        log.warning("requests without an answer are unknown now", messages=lapsed)
+    return lapsed
 
 
 def _queue_all(

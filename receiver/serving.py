@@ -16,6 +16,9 @@ LONGEST_HEAD = 2**16
 What comes in one piece may be twice as much; beyond that, and of more than 100 headers, the answer is 431.
 """
 
+TO_OUR_LOG = {"handlers": {}, "loggers": {name: {"propagate": True} for name in ("_granian", "granian.access")}}
+"""Instead of lines of its own on stdout (logging.config)."""
+
 
 def free_address(host: str, port: int) -> str:
     """The IP address of ``host``, if nobody listens on that port there: the server itself would share it silently.
@@ -59,6 +62,7 @@ def run(
         respawn_failed_workers=True,
         workers_kill_timeout=stop_seconds,
         log_access=access_log,
+        log_dictconfig=TO_OUR_LOG,
     )
     load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())
     try:

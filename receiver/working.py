@@ -5,7 +5,6 @@ Any number of workers, on any number of hosts, share the queue. Three commits ma
 over; after it, nobody knows whether the message is out, so it becomes unknown.
 """
 
-import logging
 import random
 import threading
 import time
@@ -21,13 +20,14 @@ from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import Rates, backoff
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
+from receiver.logs import get_logger
 from receiver.sending import Sending, tidy
 from receiver.storage import outbox, pacing, queue
 from receiver.storage.database import Session
 from receiver.storage.outbox import Attempt
 from receiver.storage.queue import Claimed
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LEASE = timedelta(seconds=30)
 """How long a claimed message is left to the worker that claimed it."""
@@ -106,7 +106,8 @@ class Worker:
         try:
             work()
         except Exception as error:  # noqa: BLE001
-            log.error("the worker goes on after %s in %s", type(error).__name__, place(error))  # noqa: TRY400
+            if not isinstance(error, StorageUnavailable):  # that is said once, however many find out
+                log.error("the worker goes on after an error", error=type(error).__name__, place=place(error))  # noqa: TRY400
             self._stopping.wait(AFTER_ERROR_SECONDS)
 
     def _send_next(self) -> None:
@@ -129,7 +130,7 @@ class Worker:
             if self._stopping.is_set():
                 self._take_back(claimed, attempt)
                 return None
-            return self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt)
+            return self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt, number=claimed.attempt + 1)
 
     def _next(self) -> Claimed | None:
         """A claimed message; None after a while if there is none, or nothing may be sent."""
@@ -182,6 +183,7 @@ class Worker:
         message, rates, now = claimed.message, self._sending.rates, times.now()
         if message.has_expired(now):
             queue.expire(session, claimed, now=now)
+            log.warning("a message has expired while it waited", tag=claimed.tag)
             return _Start()
         turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units)
         if turn.is_taken and turn.wait <= timedelta(0):
@@ -209,17 +211,25 @@ class Worker:
             return False
         now = times.now()
         wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
-        return queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
+        is_back = queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
+        if is_back:
+            seconds = round(wait.total_seconds(), 1)
+            log.info("a message is queued again", tag=claimed.tag, failures=failures, seconds=seconds)
+        return is_back
 
     def _mind_outage(self, answer: Answer) -> None:
         """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""
         if not _is_outage(answer):
+            if self._outage:
+                log.warning("the worker sends again", failures=self._failing)
             self._failing, self._outage = 0, 0.0
             return
         self._failing += 1
         if self._failing >= self._batch and time.monotonic() >= self._held_until:
             self._outage = min(2 * self._outage or FIRST_OUTAGE, LONGEST_OUTAGE)
-            self._hold(self._outage * random.uniform(0.75, 1.25))  # noqa: S311
+            seconds = self._outage * random.uniform(0.75, 1.25)  # noqa: S311
+            log.warning("the worker holds back", failures=self._failing, seconds=round(seconds, 1))
+            self._hold(seconds)
 
     def _hold(self, seconds: float) -> None:
         self._held_until = max(self._held_until, time.monotonic() + min(seconds, LONGEST_OUTAGE))

@@ -47,6 +47,7 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "bandwidth_sender_rate": None,
         "overdue_after_hours": 27.0,
         "max_body_bytes": 4_194_304,
+        "log_level": "info",
     }
     return Settings(**values | changes)
 

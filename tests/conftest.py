@@ -11,12 +11,15 @@ import itertools
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
+from structlog.testing import LogCapture
 
 from receiver.storage.database import Database
 from tests.postgres import ExistingServer, PostgresServer, Server
@@ -25,6 +28,17 @@ settings.register_profile("ci", deadline=None, derandomize=False, print_blob=Tru
 settings.load_profile("ci")
 
 ENGINES = ["sqlite", "postgresql"]
+
+Lines = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def logged() -> Iterator[Lines]:
+    """The fields of every line that is logged from now on, of whatever level."""
+    capture = LogCapture()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
+    yield capture.entries
+    structlog.reset_defaults()
 
 
 class SqliteDatabases:

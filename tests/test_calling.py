@@ -22,7 +22,7 @@ def test_a_call_in_time_is_made(sqlite: Database) -> None:
     gateway = FakeGateway()
     message = make_message(expiration=times.now() + HOUR)
 
-    assert make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=HOUR)) == ACCEPTED
+    assert make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=HOUR), number=1) == ACCEPTED
 
     assert gateway.sent == [(message, "t")]
 
@@ -37,7 +37,7 @@ def test_after_its_deadline_or_its_expiration_nothing_is_sent(
     gateway = FakeGateway()
     message = make_message(expiration=times.now() + expires_in)
 
-    answer = make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=deadline_in))
+    answer = make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=deadline_in), number=1)
 
     assert isinstance(answer, Refused)
     assert answer.because == because

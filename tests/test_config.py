@@ -46,7 +46,7 @@ def test_the_settings_are_those_of_the_contract() -> None:
         *("BANDWIDTH_APPLICATION_ID", "BANDWIDTH_FROM", "BANDWIDTH_API_URL"),
         *("BANDWIDTH_CONNECT_TIMEOUT", "BANDWIDTH_READ_TIMEOUT", "BANDWIDTH_RATE", "BANDWIDTH_SENDER_RATE"),
         *("CALLBACK_CREDENTIALS", "API_KEYS", "READ_ONLY_API_KEYS", "ALLOW_UNAUTHENTICATED_CALLBACKS"),
-        *("OVERDUE_AFTER_HOURS", "MAX_BODY_BYTES"),
+        *("OVERDUE_AFTER_HOURS", "MAX_BODY_BYTES", "LOG_LEVEL"),
     }
 
 
@@ -75,6 +75,7 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         "read_only_api_keys": (),
         "overdue_after_hours": 27.0,
         "max_body_bytes": 4_194_304,
+        "log_level": "info",
     }
 
 
@@ -128,6 +129,8 @@ MALFORMED = [
     *(("DATABASE_URL", text) for text in ("mysql://h/d", "postgresql://u:hush@h/d", "sqlite://", "sqlite:///:memory:")),
     *(("DATABASE_URL", text) for text in ("receiver.sqlite3", "postgresql+psycopg://u:hush@h:port/d", "sqlite:///")),
     *(("DATABASE_URL", text) for text in ("postgresql+psycopg://[::1/d", "sqlite+aiosqlite:///hush.sqlite3")),
+    ("DATABASE_URL", "postgresql+psycopg://u:p@hush@h/d"),
+    *(("LOG_LEVEL", text) for text in ("hush", "INFO")),
     *(("BANDWIDTH_FROM", text) for text in ("9195550100x!", "+0", "12", "\u0661\u0662\u0663\u0664", "+19195550100\n")),
     *(("BANDWIDTH_API_URL", text) for text in ("messaging.bandwidth.com", "ftp://h/x", "https://", "https:///x")),
     *(("BANDWIDTH_API_URL", text) for text in ("https://h/?hush=1", "https://h/#hush", "http://[", "//h/api/v2")),

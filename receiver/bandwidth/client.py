@@ -1,7 +1,6 @@
 """The gateway: sends one message to Bandwidth and says truthfully what became of the request."""
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from requests.auth import HTTPBasicAuth
 
 from receiver.bandwidth.answers import MAX_BODY, read_answer
 from receiver.bandwidth.wire import Call, Pool, SecurePool
-from receiver.core.messages import Accepted, Answer, OutboundMessage
+from receiver.core.messages import Answer, OutboundMessage
 
 HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
@@ -23,8 +22,6 @@ HEADERS = {
     "User-Agent": "bandwidth-receiver",
 }
 POOL_SIZE = 256  # connections kept; a call beyond them still gets one of its own
-
-log = logging.getLogger(__name__)
 
 
 class BandwidthGateway:
@@ -60,12 +57,9 @@ class BandwidthGateway:
 
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.
         """
-        started = time.monotonic()
         call = Call(self._clock)
         call.carry_out(lambda: self._exchange(message, tag), seconds=self.timeout)
-        answer = read_answer(call)
-        _log_call(answer, tag=tag, seconds=time.monotonic() - started)
-        return answer
+        return read_answer(call)
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -114,13 +108,6 @@ def _rfc3339(instant: datetime) -> str:
     """As Bandwidth writes it: ``2021-07-21T21:00:45.179Z``, without the fraction when there is none."""
     timespec = "milliseconds" if instant.microsecond else "seconds"
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
-
-
-def _log_call(answer: Answer, *, tag: str, seconds: float) -> None:
-    level, known = (
-        (logging.INFO, 202) if isinstance(answer, Accepted) else (logging.WARNING, answer.status or answer.type)
-    )
-    log.log(level, "message %s %s (%s) in %.0f ms", tag, type(answer).__name__.lower(), known, seconds * 1000)
 
 
 def make_session(credentials: tuple[str, str] | None) -> requests.Session:

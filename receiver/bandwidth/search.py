@@ -4,7 +4,6 @@ Bandwidth keeps them for 14 days, without tag and text, and answers 3,500 reques
 (dev.bandwidth.com/apis/messaging, "List Messages").
 """
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.strict_json import DECODER
 from receiver.errors import QuestionRefused, RecordsUnavailable
+from receiver.logs import get_logger
 
 SPACING = 0.1
 """Seconds between two requests: 3,000 in 5 minutes."""
@@ -38,7 +38,7 @@ MOST_PAGES = 100
 SHORTEST_FRAGMENT = 5
 """Characters: a shorter sender may not be asked for."""
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Row = Record | Unreadable
 
@@ -133,7 +133,7 @@ class MessageSearch:
             page = self._page(question | ({"pageToken": token} if token else {}))
             for row in map(read_record, page.rows):
                 if isinstance(row, Unreadable):
-                    log.warning("message search: a row cannot be read: %s", row.reason)
+                    log.warning("a row of the message search cannot be read", reason=row.reason)
                     yield row
                 elif not row.inbound:
                     yield row
@@ -151,7 +151,7 @@ class MessageSearch:
             seconds = max(pause or 0, trouble.retry_after or 0)
             if pause is None or trouble.is_final or seconds > LONGEST_WAIT:
                 raise (QuestionRefused if trouble.status == 400 else RecordsUnavailable)(trouble.sentence)
-            log.warning("%s Next try in %d s.", trouble.sentence, seconds)
+            log.warning("the message search is asked again", bandwidth_status=trouble.status, seconds=seconds)
             self._clock.wait(seconds)
         raise AssertionError("unreachable")
 

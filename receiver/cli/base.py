@@ -1,6 +1,5 @@
 """What every command needs: the group, its errors in one sentence, its exit codes."""
 
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from dotenv import load_dotenv
 from rich.console import Console
 from rich.text import Text
 
-from receiver import config, terminal
+from receiver import config, logs, terminal
 from receiver.errors import (
     ConfigurationError,
     InvalidFields,
@@ -77,7 +76,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 )
 def main(env_file: Path | None) -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
-    logging.getLogger().addHandler(logging.NullHandler())  # a command says itself what went wrong, once
+    logs.silence()
     if env_file:
         try:
             load_dotenv(env_file)

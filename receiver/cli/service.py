@@ -1,5 +1,6 @@
 """Commands of the operator: run the service, migrate, look at the settings, fold again."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,8 +9,8 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from receiver import config, recomputing, sending, serving
-from receiver.app import log_to_stderr, make_sending
+from receiver import config, logs, recomputing, sending, serving
+from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
@@ -26,6 +27,8 @@ from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
 from receiver.working import Worker
+
+log = logs.get_logger(__name__)
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
 
@@ -79,7 +82,10 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
         sending.tidy(database)
     address = serving.free_address(host, port)
     _print_settings(settings)
+    logs.to_stderr(settings.log_level)
+    log.info("the server starts", address=address, port=port, workers=workers or 2, pid=os.getpid())
     serving.run(address, port, workers=workers or 2, **options)
+    log.info("the server has ended")
 
 
 @main.command()
@@ -97,14 +103,16 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
 def worker(threads: int, attempts: int) -> None:
     """Send what is queued. Any number of workers may run, on any number of hosts."""
     settings = config.read_settings(sending=True)
-    log_to_stderr()
+    logs.to_stderr(settings.log_level)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # in every thread that begins now: one waits for them
     with Database(settings.database_url) as database:
         demand_schema(database)
         _print_settings(settings)
+        log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
         threading.Thread(target=_stop_when_told, args=(running,), name="stop", daemon=True).start()
         running.run()
+        log.info("the worker has ended")
 
 
 def _stop_when_told(running: Worker) -> None:

@@ -37,4 +37,4 @@ def parse(text: object) -> datetime | None:
 
 def rfc3339(instant: datetime) -> str:
     """``2026-11-21T21:53:14.123456Z``: one width, so that the texts sort as the instants do."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"

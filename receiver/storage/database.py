@@ -1,6 +1,5 @@
 """The connection to the database: one write transaction, one consistent read, and nothing read at import."""
 
-import logging
 import os
 import random
 import threading
@@ -16,12 +15,14 @@ from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityE
 from sqlalchemy.orm import Session
 
 from receiver.errors import StorageRefused, StorageUnavailable
+from receiver.logs import get_logger
+from receiver.storage.outage import Outage
 from receiver.storage.preparing import NEVER, prepare_if_direct
 from receiver.storage.watchdog import Watchdog
 
 __all__ = ["Database", "Session", "is_sqlite", "make_engine"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BUSY_SECONDS = 5
 """How long a statement may take, waiting for others included; Bandwidth gives a callback 10 s in all."""
@@ -79,6 +80,7 @@ class Database:
         # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
+        self._outage = Outage()
         self._writing = self.engine.execution_options(writes=True)
 
     def write(self, work: Callable[[Session], Result]) -> Result:
@@ -91,9 +93,12 @@ class Database:
             try:
                 with self._turn(), self._session(self._writing, until=give_up) as session:
                     return work(session)
+            except StorageUnavailable as error:
+                self._outage.note_failure(type(error).__name__, error.reason or str(error))
+                raise
             except SQLAlchemyError as error:
                 if not attempts_left or not _lost_to_another(error) or time.monotonic() >= give_up:
-                    raise _unavailable(error) from error
+                    raise self._unavailable(error) from error
                 time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
         raise AssertionError("unreachable")
 
@@ -106,8 +111,11 @@ class Database:
         try:
             with self._session(self.engine, until=time.monotonic() + GIVE_UP_SECONDS) as session:
                 yield session
+        except StorageUnavailable as error:
+            self._outage.note_failure(type(error).__name__, error.reason or str(error))
+            raise
         except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+            raise self._unavailable(error) from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -132,6 +140,7 @@ class Database:
                 raise
             session.commit()
             connection.commit()  # the transaction began before the session, and is the connection's
+            self._outage.note_success()
 
     def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:
         """A connection that works, and is watched for as long as the stack holds it."""
@@ -151,6 +160,18 @@ class Database:
                 stack.enter_context(this_attempt.pop_all())
                 return connection
         raise AssertionError("unreachable")
+
+    def _unavailable(self, error: SQLAlchemyError) -> StorageUnavailable:
+        """What to raise instead; says it in the log, too."""
+        cause = getattr(error, "orig", None) or error
+        # Only the first line: PostgreSQL puts the values of the row, numbers among them, into the lines below.
+        reason = str(cause).partition("\n")[0]
+        if isinstance(error, DataError | IntegrityError):  # whose first line may quote a value, too
+            constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
+            log.error("the database refuses a row", error=type(cause).__name__, constraint=constraint)
+            return StorageRefused(reason=type(cause).__name__)
+        self._outage.note_failure(type(cause).__name__, reason)
+        return StorageUnavailable(reason=reason)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -207,7 +228,6 @@ def _open_only(_dialect: object, _record: object, arguments: list[Any], options:
     path = Path(arguments[0])
     if path.parent.exists() and not path.exists():
         reason = "there is no such file; run `receiver migrate`, or put it back"
-        log.error("database: %s", reason)
         raise StorageUnavailable(f"The database is not there: {reason}.", reason=reason)
     arguments[0] = f"file:{quote(arguments[0])}?mode=rw"
     options["uri"] = True
@@ -253,12 +273,3 @@ def _lost_to_another(error: SQLAlchemyError) -> bool:
 
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
-
-
-def _unavailable(error: SQLAlchemyError) -> StorageUnavailable:
-    # Only the first line: PostgreSQL puts the values of the row, numbers among them, into the lines below.
-    cause = getattr(error, "orig", None) or error
-    reason = str(cause).partition("\n")[0]
-    log.error("database: %s: %s", type(cause).__name__, reason)
-    refused = isinstance(error, DataError | IntegrityError)
-    return StorageRefused(reason=reason) if refused else StorageUnavailable(reason=reason)

@@ -3,7 +3,6 @@
 Everything here runs inside one write transaction of the caller.
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -14,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.tags import is_tag
+from receiver.logs import get_logger
 from receiver.storage.merging import Linked, to_event
 from receiver.storage.models import Message, MessageId, StoredEvent
 from receiver.storage.rows import insert_rows, instant, is_one_of, parameter, rows_of
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LINKED_BY_TAG, LINKED_BY_MESSAGE_ID = "tag", "messageId"
 
@@ -63,7 +63,7 @@ def _messages_of(session: Session, message_ids: Iterable[str]) -> dict[str, int]
 
 def report_clash(message_id: str) -> None:
     """Two of our tags under one id cannot happen unless Bandwidth errs."""
-    log.error("message id %s came with two of our tags; the first message keeps it", message_id)
+    log.error("a message id came with two of our tags; the first message keeps it", message_id=message_id)
 
 
 def _lock_message_ids(

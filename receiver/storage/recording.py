@@ -21,6 +21,7 @@ from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
 from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import UnreadableCallback
+from receiver.storage.remarking import remark
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.upserting import Received, row_of, times_of, upsert_events
 
@@ -111,7 +112,8 @@ def _record_events(
         waiting = [*waiting, *_claim(session, in_order, rows, now=now)]
         stored = upsert_events(session, rows, anyway=True)
     linked = [_linked(each.event, row) for each in in_order if (row := stored[each.event.identity]).message_pk]
-    merge(session, [*waiting, *linked], accepted=_accepted(stored.values()), now=now)
+    all_news = merge(session, [*waiting, *linked], accepted=_accepted(stored.values()), now=now)
+    remark(session, stored.values(), all_news=all_news, now=now)
     return stored
 
 

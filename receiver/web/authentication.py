@@ -79,10 +79,11 @@ def granted_access(settings: Settings, authorization: str) -> Access:
 
 
 def caller() -> str:
-    """The name of the API key that may write and that this request came with."""
+    """The name of the API key that this request came with; empty if it came with none."""
     token = _credentials(request.headers.get("Authorization", ""), "bearer")
-    matching = [each.name for each in services().settings.api_keys if _any_equal(token, [each.key])]
-    return matching[0]
+    keys = services().settings.api_keys + services().settings.read_only_api_keys
+    matching = [each.name for each in keys if _any_equal(token, [each.key])]
+    return matching[0] if matching else ""
 
 
 def check_callback(settings: Settings, authorization: str) -> None:

@@ -1,9 +1,12 @@
 """The route registered with Bandwidth. 5xx means "send it again": Bandwidth does, for 24 hours."""
 
+import time
+
 import msgspec
 from flask import Blueprint, Response
 
 from receiver.storage.recording import Tally
+from receiver.web import journal
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body
 from receiver.web.services import services
@@ -17,7 +20,10 @@ blueprint = Blueprint("callbacks", __name__)
 @requires(Access.CALLBACK)
 def receive() -> Response:
     """200 only after the events are durable; the counts are for people, Bandwidth ignores them."""
-    return Response(answer(services().committer.receive(read_body())), content_type="application/json")
+    started, body = time.monotonic(), read_body()
+    stored = services().committer.receive(body)
+    journal.callback_stored(stored, len(body), time.monotonic() - started)
+    return Response(answer(stored.tally), content_type="application/json")
 
 
 def answer(tally: Tally) -> bytes:

@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +24,9 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver.errors import StorageUnavailable
-from receiver.receiving import WAIT_SECONDS
-from receiver.storage.recording import Tally
-from receiver.web import callbacks, problems
+from receiver.logs import flush
+from receiver.receiving import WAIT_SECONDS, Answer, Stored
+from receiver.web import callbacks, journal, problems
 from receiver.web.authentication import Access, check_callback, granted_access
 from receiver.web.headers import HEADERS, complete
 from receiver.web.services import Services
@@ -65,7 +66,7 @@ class Front:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._loop: Any = None
-        self._answered: deque[tuple[asyncio.Future[Tally], Tally | Exception]] = deque()
+        self._answered: deque[tuple[asyncio.Future[Stored], Answer]] = deque()
         """What was answered, and the loop has not passed on yet."""
         self._is_woken = False
 
@@ -78,6 +79,7 @@ class Front:
         self._threads.shutdown()
         self._parsers.shutdown()
         self._services.close()
+        flush()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.path == callbacks.PATH and scope.method == "POST":
@@ -91,7 +93,9 @@ class Front:
             granted = granted_access(self._services.settings, scope.headers.get("authorization") or "")
             body = b"" if granted is Access.PUBLIC else await self._read(scope, protocol)
         except HTTPException as error:
-            _respond(protocol, problems.answer(error, scope.method))
+            response = problems.answer(error, scope.method)
+            _respond(protocol, response)
+            journal.request_refused_early(error, scope.method, response.status_code)
         else:
             threads = self._senders if scope.method == "POST" else self._threads
             answer = await self._loop.run_in_executor(threads, self._ask_flask, scope, body)
@@ -99,18 +103,24 @@ class Front:
 
     async def _receive(self, scope: Any, protocol: Any) -> None:
         """The callback route: what callbacks.receive() does, in the same order."""
-        until = self._loop.time() + WAIT_SECONDS
+        started, until, body = time.monotonic(), self._loop.time() + WAIT_SECONDS, b""
+        authorization = scope.headers.get("authorization") or ""
         try:
-            check_callback(self._services.settings, scope.headers.get("authorization") or "")
-            answer = callbacks.answer(await self._stored(await self._read(scope, protocol), until))
+            check_callback(self._services.settings, authorization)
+            body = await self._read(scope, protocol)
+            stored = await self._stored(body, until)
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
-            _respond(protocol, problems.answer(error, f"POST {callbacks.PATH}"))
+            response = problems.answer(error, f"POST {callbacks.PATH}")
+            _respond(protocol, response)
+            seconds, status = time.monotonic() - started, response.status_code
+            journal.callback_refused(error, status, len(body), seconds, is_bare=not authorization)
         else:
-            protocol.response_bytes(200, JSON, answer)
+            protocol.response_bytes(200, JSON, callbacks.answer(stored.tally))
+            journal.callback_stored(stored, len(body), time.monotonic() - started)
 
-    async def _stored(self, body: bytes, until: float) -> Tally:
+    async def _stored(self, body: bytes, until: float) -> Stored:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
-        answer: asyncio.Future[Tally] = self._loop.create_future()
+        answer: asyncio.Future[Stored] = self._loop.create_future()
         too_late = self._loop.call_at(until, _set, answer, StorageUnavailable())
         try:
             if len(body) < LONG:
@@ -121,13 +131,13 @@ class Front:
         finally:
             too_late.cancel()
 
-    def _submit(self, body: bytes, answer: Callable[[Tally | Exception], None]) -> None:
+    def _submit(self, body: bytes, answer: Callable[[Answer], None]) -> None:
         try:
             self._services.committer.submit(body, answer)
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
             answer(error)
 
-    def _pass_on(self, waiting: asyncio.Future[Tally], answer: Tally | Exception) -> None:
+    def _pass_on(self, waiting: asyncio.Future[Stored], answer: Answer) -> None:
         """In another thread. The committer answers many at once: the loop is woken by the first of them only."""
         self._answered.append((waiting, answer))
         if not self._is_woken:
@@ -211,7 +221,7 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     return environ
 
 
-def _set(waiting: asyncio.Future[Tally], answer: Tally | Exception) -> None:
+def _set(waiting: asyncio.Future[Stored], answer: Answer) -> None:
     if waiting.done():
         return
     if isinstance(answer, Exception):

@@ -1,11 +1,10 @@
 """Errors as application/problem+json (RFC 9457). No traceback reaches a caller or the log."""
 
 import json
-import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from receiver.errors import (
@@ -19,8 +18,9 @@ from receiver.errors import (
     TooFast,
     place,
 )
+from receiver.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RETRY_SECONDS = "5"
 """What a caller is told to wait when the database did not answer; less than its own time-out."""
@@ -47,7 +47,12 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
 
 def register(app: Flask) -> None:
     """Makes every error of the application a problem."""
-    app.register_error_handler(Exception, lambda error: answer(error, f"{request.method} {request.url_rule}"))
+
+    def answered(error: Exception) -> Response:
+        g.error = error
+        return answer(error, f"{request.method} {request.url_rule}")
+
+    app.register_error_handler(Exception, answered)
 
 
 def answer(error: Exception, route: str) -> Response:
@@ -77,5 +82,5 @@ def answer(error: Exception, route: str) -> Response:
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, error.description or "", headers=headers)
-    log.error("%s: %s in %s", route, type(error).__name__, place(error))
+    log.error("an error of this program", route=route, error=type(error).__name__, place=place(error))
     return problem(500, "Something went wrong here; the log says where.")

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Response, g, jsonify, request, url_for
 from werkzeug.http import parse_list_header
 
 from receiver import reporting, sending
@@ -41,6 +41,7 @@ def create() -> Response:
     if submission is None:  # only now is it checked: by its repeat an expiration may have passed
         message = read_message(asked, services().settings)
         submission = sends.send(message, key=key) if at_once else sends.queue(message, key=key)
+    g.tag = submission.tag
     answer = _answer(submission)
     if not at_once and answer.status_code == 202:
         answer.headers["Preference-Applied"] = "respond-async"
@@ -50,7 +51,8 @@ def create() -> Response:
 @blueprint.delete("/messages/<tag>")
 @requires(Access.WRITE)
 def cancel(tag: str) -> Response:
-    cancelled = sending.cancel(services().database, known_shape(tag))
+    g.tag = known_shape(tag)
+    cancelled = sending.cancel(services().database, tag)
     return jsonify(MessageSchema().dump(reporting.report(cancelled, now=times.now())))
 
 

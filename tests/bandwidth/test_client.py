@@ -1,7 +1,6 @@
 import base64
 import gzip
 import json
-import logging
 import socket
 import threading
 import time
@@ -804,29 +803,3 @@ def test_a_gateway_can_be_closed_and_used_again(serve: Serve, connect: Connect) 
         assert gateway.create_message(MESSAGE, tag=TAG) == ACCEPTED
         gateway.close()
     assert wire.connections == 2
-
-
-# ---- The log ----
-
-
-@pytest.mark.parametrize(
-    ("reply", "line"),
-    [
-        (answer("202 Accepted", BODY_202), "INFO message 01hzx3k5-group accepted (202) in "),
-        (
-            answer("400 Bad Request", load("answers/400-invalid-to.json")),
-            "WARNING message 01hzx3k5-group refused (400) in ",
-        ),
-        (b"", "WARNING message 01hzx3k5-group unknown (no-answer) in "),
-    ],
-)
-def test_every_call_leaves_one_line_without_secrets_text_or_numbers(
-    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, reply: bytes, line: str
-) -> None:
-    caplog.set_level(logging.INFO)
-    connect(serve(then(hang_up, reply))).create_message(MESSAGE, tag=TAG)
-    [record] = caplog.records
-    assert record.name == "receiver.bandwidth.client"
-    said = f"{record.levelname} {record.getMessage()}"
-    assert said.startswith(line)
-    assert said.removeprefix(line).removesuffix(" ms").isdecimal()

@@ -16,6 +16,7 @@ from receiver.errors import QuestionRefused, RecordsUnavailable
 from tests.bandwidth.test_records import make_row
 from tests.bandwidth.wire import Peer, Serve, Wire, answer, answering
 from tests.builders import ALICE, BOB, MESSAGE_ID, SENDER
+from tests.conftest import Lines
 
 Ask = Callable[..., MessageSearch]
 
@@ -177,15 +178,13 @@ def test_rows_that_are_inbound_or_about_another_message_are_left_out(serve: Serv
     assert found.status == "SENT"
 
 
-def test_a_row_that_cannot_be_read_does_no_harm_and_is_told(
-    serve: Serve, ask: Ask, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_row_that_cannot_be_read_does_no_harm_and_is_told(serve: Serve, ask: Ask, logged: Lines) -> None:
     wire = serve(answering(page(make_row(), 7, make_row("SENT"))))
 
     found = list(ask(wire).of_message(MESSAGE_ID))
 
     assert [isinstance(each, Unreadable) for each in found] == [False, True, False]
-    assert "The row is not an object." in caplog.text
+    assert [line["reason"] for line in logged] == ["The row is not an object."]
 
 
 def test_requests_keep_the_limit_of_bandwidth(serve: Serve, ask: Ask, clock: CountingClock) -> None:

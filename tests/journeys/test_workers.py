@@ -31,7 +31,7 @@ def test_two_hundred_messages_are_sent_each_once(database_url: str, tmp_path: Pa
         assert (queue["queued"], queue["unknown"]) == (0, 0)
         logs = "".join(worker.output for worker in workers)
     for tag in tags:
-        assert logs.count(f"message {tag} ") == 1
+        assert logs.count(f'"event":"send","tag":"{tag}"') == 1
     assert not any(secret in logs for secret in (ALICE, BOB, "Lunch", "secret"))
 
 

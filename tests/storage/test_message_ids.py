@@ -1,6 +1,5 @@
 """The message ids of a message: kept, shown, and bound once."""
 
-import logging
 from itertools import permutations
 from typing import Any
 
@@ -10,6 +9,7 @@ from receiver import reporting
 from receiver.core.messages import Accepted
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, make_event, store_message
+from tests.conftest import Lines
 from tests.storage.stored import accepted, deliver, events, links, message_ids, statuses, submit, view
 
 
@@ -81,8 +81,8 @@ def test_an_id_without_a_tag_of_ours_is_not_the_message_s(database: Database) ->
 class TestTwoOfOurTagsUnderOneId:
     """Bandwidth would have to err; the first binding stays and the clash is logged as an error."""
 
-    def clashes(self, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-        return [record for record in caplog.records if record.levelno >= logging.ERROR and "one" in record.getMessage()]
+    def clashes(self, logged: Lines) -> list[Any]:
+        return [line for line in logged if line["log_level"] == "error" and line["message_id"] == "one"]
 
     @pytest.fixture
     def two(self, database: Database) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -90,12 +90,10 @@ class TestTwoOfOurTagsUnderOneId:
 
     @pytest.mark.parametrize("by", ["answer", "event"])
     @pytest.mark.parametrize("then_by", ["answer", "event", "event without a tag"])
-    def test_one_after_the_other(
-        self, database: Database, two: Any, caplog: pytest.LogCaptureFixture, by: str, then_by: str
-    ) -> None:
+    def test_one_after_the_other(self, database: Database, two: Any, logged: Lines, by: str, then_by: str) -> None:
         (first, second) = two
         for (tag, pk), how in ((first, by), (second, then_by)):
-            assert self.clashes(caplog) == []
+            assert self.clashes(logged) == []
             if how == "answer":
                 accepted(database, pk, "one")
             else:
@@ -104,7 +102,7 @@ class TestTwoOfOurTagsUnderOneId:
         assert message_ids(database) == {"one": first[1]}
         assert shown(database, first[0]) == ("one", ["one"], False)
         assert shown(database, second[0]) == (None, [], False)
-        assert len(self.clashes(caplog)) == (then_by != "event without a tag")
+        assert len(self.clashes(logged)) == (then_by != "event without a tag")
 
     def test_the_answer_of_one_does_not_make_it_the_answer_s_id_of_the_other(
         self, database: Database, two: Any
@@ -116,7 +114,7 @@ class TestTwoOfOurTagsUnderOneId:
 
         assert shown(database, first[0]) == ("lower", ["lower", "one"], True)
 
-    def test_in_one_batch(self, database: Database, two: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def test_in_one_batch(self, database: Database, two: Any, logged: Lines) -> None:
         (first, second) = two
         deliver(
             database,
@@ -126,10 +124,10 @@ class TestTwoOfOurTagsUnderOneId:
 
         assert message_ids(database)["one"] in (first[1], second[1])
         assert {pk for pk, _ in links(database)} == {first[1], second[1]}
-        assert len(self.clashes(caplog)) == 1
+        assert len(self.clashes(logged)) == 1
 
     def test_an_event_follows_its_own_tag_and_later_ones_the_first_binding(
-        self, database: Database, two: Any, caplog: pytest.LogCaptureFixture
+        self, database: Database, two: Any, logged: Lines
     ) -> None:
         (first, second) = two
         accepted(database, first[1], "one")
@@ -142,11 +140,9 @@ class TestTwoOfOurTagsUnderOneId:
         }
         assert statuses(database, first[1]) == {ALICE: "delivered"}
         assert statuses(database, second[1]) == {ALICE: "failed"}
-        assert len(self.clashes(caplog)) == 1
+        assert len(self.clashes(logged)) == 1
 
-    def test_a_linked_event_is_never_linked_again(
-        self, database: Database, two: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_linked_event_is_never_linked_again(self, database: Database, two: Any, logged: Lines) -> None:
         (first, second) = two
         deliver(database, make_event(message_id="one", tag=first[0]))
         deliver(database, make_event(message_id="one", tag=second[0]))
@@ -155,5 +151,5 @@ class TestTwoOfOurTagsUnderOneId:
         assert links(database) == [(first[1], "tag")]
         assert statuses(database, first[1]) == {ALICE: "delivered"}
         assert statuses(database, second[1]) == {ALICE: "pending"}
-        assert len(self.clashes(caplog)) == 2
-        assert not any(ALICE in record.getMessage() for record in caplog.records)
+        assert len(self.clashes(logged)) == 2
+        assert ALICE not in str(logged)

@@ -13,6 +13,7 @@ from receiver.errors import StorageUnavailable
 from receiver.storage import migrations
 from receiver.storage.database import BUSY_SECONDS, Database, Session
 from tests.builders import ALICE, make_event, store_message
+from tests.conftest import Lines
 from tests.storage.locks import PATIENCE, Held, threads
 from tests.storage.stored import deliver, events, recording, submit
 
@@ -48,7 +49,7 @@ def test_a_write_waits_for_another_process_s(sqlite: Database) -> None:
     assert len(events(sqlite)) == 1
 
 
-def test_who_waited_too_long_is_refused(sqlite: Database, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_waited_too_long_is_refused(sqlite: Database, logged: Lines) -> None:
     """A write by then has five of the ten seconds that Bandwidth waits; a migration says so in a sentence."""
     started = time.monotonic()
     with writing_elsewhere(sqlite), threads() as pool:
@@ -60,8 +61,8 @@ def test_who_waited_too_long_is_refused(sqlite: Database, caplog: pytest.LogCapt
             migration.result(PATIENCE)
 
     assert time.monotonic() - started >= BUSY_SECONDS * 0.9
-    assert "database is locked" in caplog.text
-    assert ALICE not in caplog.text
+    assert [line["reason"] for line in logged] == ["database is locked"]
+    assert ALICE not in str(logged)
     deliver(sqlite, make_event())
     assert len(events(sqlite)) == 1
 

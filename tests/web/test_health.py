@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.builders import make_element
+from tests.conftest import Lines
 from tests.postgres import Server
 from tests.web.service import OUTAGES, Service, execute, is_problem, outage
 
@@ -92,10 +93,10 @@ def test_a_database_that_cannot_be_reached_is_not_ready_until_it_can(
 
 @pytest.mark.parametrize("url", ["sqlite:////no/such/file.sqlite3", "postgresql+psycopg://u:hidden@127.0.0.1:9/d"])
 def test_a_database_that_never_was_there_is_not_ready_and_its_password_not_told(
-    url: str, caplog: pytest.LogCaptureFixture
+    url: str, caplog: pytest.LogCaptureFixture, logged: Lines
 ) -> None:
     with Service(url) as service:
         answer = service.call("GET", "/health/ready", key=None)
 
     assert is_problem(answer, 503)
-    assert "hidden" not in answer.text + caplog.text
+    assert "hidden" not in answer.text + caplog.text + str(logged)
