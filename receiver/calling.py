@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
@@ -28,6 +29,8 @@ RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
 
 SLACK_SECONDS = 30
 """How long after every call and its storing have ended a message without an answer counts as unknown."""
+
+EXPIRED = Refused(because=RefusedBecause.EXPIRED)
 
 TOO_LATE = Refused(
     because=RefusedBecause.UNREACHABLE,
@@ -65,11 +68,16 @@ class Calling:
 
         Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
         """
-        now = times.now()
-        if message.has_expired(now):
-            return Refused(because=RefusedBecause.EXPIRED)
-        if attempt.deadline <= now:
-            return TOO_LATE
+        now, begun = times.now(), time.monotonic()
+        if message.has_expired(now) or attempt.deadline <= now:
+            answer: Answer = EXPIRED if message.has_expired(now) else TOO_LATE
+            metrics.sent(answer)
+        else:
+            answer = self._answer(message, tag=tag)
+            metrics.sent(answer, seconds=time.monotonic() - begun)
+        return answer
+
+    def _answer(self, message: OutboundMessage, *, tag: str) -> Answer:
         try:
             return self.gateway.create_message(message, tag=tag)
         except Exception as error:  # noqa: BLE001 - a bug

@@ -21,6 +21,7 @@ from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
 from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import UnreadableCallback
+from receiver.storage.recorded import Recorded, judge
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.upserting import row_of, upsert_events
 
@@ -62,11 +63,12 @@ def record(
     now: datetime,
     source: str = "callback",
     waiting: Sequence[Linked] = (),
+    recorded: list[Recorded] | None = None,
 ) -> list[Fate]:
     """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each.
 
     ``waiting`` are events that the caller's bind() linked just now: their statements are merged with the others, so
-    that recipients are locked only once.
+    that recipients are locked only once. ``recorded``, if given, is made to hold what the new events are.
     """
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
     gathered = gather(element for element in elements if isinstance(element, Event))
@@ -74,6 +76,9 @@ def record(
     if unreadable:
         _record_unreadable(session, unreadable, now=now)
     new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
+    if recorded is not None:
+        is_new = (identity for identity, fate in new.items() if fate is not Fate.DUPLICATE)
+        recorded[:] = judge(((gathered[each].event, stored[each]) for each in is_new), now=now)
     # The first of several in this batch is the new one, if it is new at all; pop() leaves duplicates to the others.
     return [
         new.pop(element.identity, Fate.DUPLICATE) if isinstance(element, Event) else Fate.UNREADABLE

@@ -44,7 +44,9 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
     messages = session.execute(select(shown, func.count()).where(begins).group_by(shown.name))
     sent = {status: count for status, count in messages}  # noqa: C416 - a Row is no tuple to the type checker
     recipients = session.execute(
-        select(Recipient.status, func.count(), func.sum(case((_overdue(now), 1), else_=0)))
+        select(
+            Recipient.status, func.count(), func.sum(case((and_(Recipient.status.in_(OPEN), is_due(now)), 1), else_=0))
+        )
         .join(Message, Message.pk == Recipient.message_pk)
         .where(begins)
         .group_by(Recipient.status)
@@ -57,10 +59,10 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
     )
 
 
-def _overdue(now: datetime) -> ColumnElement[bool]:
-    """core.status.is_overdue() in SQL."""
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Of a message: core.status.is_overdue() in SQL, but for what is asked of the recipient."""
     sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
-    return and_(Recipient.status.in_(OPEN), Message.overdue_at < now, sent)
+    return and_(Message.overdue_at < now, sent)
 
 
 def _begins_with(column: Any, prefix: str) -> Iterator[ColumnElement[bool]]:

@@ -3,6 +3,7 @@
 import msgspec
 from flask import Blueprint, Response
 
+from receiver import metrics
 from receiver.storage.recording import Tally
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body
@@ -18,6 +19,13 @@ blueprint = Blueprint("callbacks", __name__)
 def receive() -> Response:
     """200 only after the events are durable; the counts are for people, Bandwidth ignores them."""
     return Response(answer(services().committer.receive(read_body())), content_type="application/json")
+
+
+@blueprint.after_request
+def count(given: Response) -> Response:
+    """Every answer of this route, errors included."""
+    metrics.callback_answered(given.status_code)
+    return given
 
 
 def answer(tally: Tally) -> bytes:

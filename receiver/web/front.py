@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response
@@ -22,6 +23,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is d
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from receiver import metrics
 from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage.recording import Tally
@@ -103,7 +105,9 @@ class Front:
             check_callback(self._services.settings, scope.headers.get("authorization") or "")
             answer = callbacks.answer(await self._stored(await self._read(scope, protocol), until))
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
-            _respond(protocol, problems.answer(error, f"POST {callbacks.PATH}"))
+            answered = problems.answer(error, f"POST {callbacks.PATH}")
+            metrics.callback_answered(answered.status_code)
+            _respond(protocol, answered)
         else:
             protocol.response_bytes(200, JSON, answer)
 
@@ -136,8 +140,13 @@ class Front:
 
     def _hear(self) -> None:
         self._is_woken = False  # before anything is taken: whoever adds to it later, wakes the loop again
+        stored = 0
         while self._answered:
-            _set(*self._answered.popleft())
+            waiting, answer = self._answered.popleft()
+            stored += isinstance(answer, Tally) and not waiting.done()
+            _set(waiting, answer)
+        if stored:  # all of them at once; each is answered next
+            metrics.callback_answered(HTTPStatus.OK, stored)
 
     async def _read(self, scope: Any, protocol: Any) -> bytes:
         """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""
