@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -83,6 +86,32 @@ def test_any_of_two_processes_tells_what_both_counted_and_one_that_was_killed(
         folder = folder_of(survivor)
         assert server.end() == 0
     assert not folder.exists()
+
+
+def test_every_answer_to_a_callback_is_counted(tmp_path: Path, sqlite_url: str) -> None:
+    settings = environment(sqlite_url, max_body_bytes=1000)
+    with serving(tmp_path, settings, "--body-seconds", "1") as (_, api):
+        path = f"{api.url}/callbacks/bandwidth"
+        answers = [
+            requests.post(path, data=body, auth=CALLBACK_AUTH, timeout=PATIENCE).status_code
+            for body in (b"[]", b"{", b" " * 1001)
+        ]
+        assert answers == [200, 400, 413]
+        assert _stall(api.url) == 408
+        found = {series: value for series, value in scrape(api.url).items() if series[0] == "callbacks_total"}
+    assert found == {("callbacks_total", str(status)): 1 for status in (*answers, 408)}
+
+
+def _stall(url: str) -> int:
+    """The answer to a callback whose body does not come."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    with closing(connection):
+        connection.putrequest("POST", "/callbacks/bandwidth")
+        credentials = base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
+        connection.putheader("Authorization", f"Basic {credentials}")
+        connection.putheader("Content-Length", "10")
+        connection.endheaders()
+        return connection.getresponse().status
 
 
 def counts_of(process: psutil.Process) -> int:
