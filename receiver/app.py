@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask
 
-from receiver import logs
+from receiver import logs, metrics
 from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
 from receiver.calling import Gateway
@@ -88,8 +88,9 @@ def _account(settings: Settings) -> dict[str, Any]:
     }
 
 
-def make_front(*, threads: int, body_seconds: float, parent: int) -> Front:
+def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder: str) -> Front:
     """What `receiver serve` runs in each of its processes, as the environment configures it."""
+    metrics.share(metrics_folder)
     app = from_environment()
     return Front(app, app.extensions[EXTENSION], threads=threads, body_seconds=body_seconds, parent=parent)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.numbers import without_numbers
@@ -29,6 +30,8 @@ RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
 
 SLACK_SECONDS = 30
 """How long after every call and its storing have ended a message without an answer counts as unknown."""
+
+EXPIRED = Refused(because=RefusedBecause.EXPIRED)
 
 TOO_LATE = Refused(
     because=RefusedBecause.UNREACHABLE,
@@ -67,18 +70,14 @@ class Calling:
         Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
         ``number`` is the attempt's, from 1.
         """
-        started = time.monotonic()
-        answer = self._call(message, tag=tag, attempt=attempt)
-        seconds = time.monotonic() - started
+        begun, not_called = time.monotonic(), _not_called(message, attempt)
+        answer = not_called or self._answer(message, tag=tag)
+        seconds = time.monotonic() - begun
+        metrics.sent(answer, seconds=None if not_called else seconds)
         _say(answer, tag=tag, recipients=len(message.to), units=message.units, attempt=number, seconds=seconds)
         return answer
 
-    def _call(self, message: OutboundMessage, *, tag: str, attempt: Attempt) -> Answer:
-        now = times.now()
-        if message.has_expired(now):
-            return Refused(because=RefusedBecause.EXPIRED)
-        if attempt.deadline <= now:
-            return TOO_LATE
+    def _answer(self, message: OutboundMessage, *, tag: str) -> Answer:
         try:
             return self.gateway.create_message(message, tag=tag)
         except Exception as error:  # noqa: BLE001 - a bug
@@ -105,6 +104,14 @@ class Calling:
                     )
                     return None
             time.sleep(RECORD_PAUSE)
+
+
+def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:
+    """Why Bandwidth must not be called any more, if it must not."""
+    now = times.now()
+    if message.has_expired(now):
+        return EXPIRED
+    return TOO_LATE if attempt.deadline <= now else None
 
 
 def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:

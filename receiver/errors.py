@@ -32,6 +32,10 @@ class CannotListen(ReceiverError):
     """The address cannot be listened on."""
 
 
+class CannotCount(ReceiverError):
+    """There is no room for what the processes of the service count."""
+
+
 class StorageUnavailable(ReceiverError):
     """The database did not answer; try again."""
 

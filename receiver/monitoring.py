@@ -1,11 +1,16 @@
-"""How sending is going: what waits, what nobody knows of, and how quickly messages go out."""
+"""How it stands: what waits, what nobody knows of, how quickly messages go out, what is overdue or wrong."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from receiver.config import Settings
 from receiver.core import times
 from receiver.core.pace import Rates
-from receiver.storage.database import Database
+from receiver.core.send_status import SendStatus
+from receiver.errors import StorageUnavailable
+from receiver.metrics import Values
+from receiver.storage.database import Database, Session
+from receiver.storage.figures import figures
 from receiver.storage.pacing import paused_until
 from receiver.storage.queue import backlog
 
@@ -41,10 +46,43 @@ class QueueReport:
 
 def queue(database: Database, rates: Rates) -> QueueReport:
     """How sending is going."""
-    now = times.now()
     with database.read() as session:
-        found = backlog(session, now=now, since=now - MINUTE)
-        until = paused_until(session)
+        return _queue(session, rates, now=times.now())
+
+
+def gauges(database: Database, settings: Settings) -> Values:
+    """What Prometheus is told of the stored state; if the database does not answer, nothing but that."""
+    now = times.now()
+    try:
+        with database.read() as session:
+            sending = _queue(session, settings.rates, now=now)
+            found = figures(session, now=now, overdue_after=settings.overdue_after)
+    except StorageUnavailable:
+        return {"receiver_database_up": 0}
+    rate = sending.pace.rate
+    return {
+        "receiver_database_up": 1,
+        "receiver_messages": {
+            SendStatus.QUEUED: sending.queued,
+            SendStatus.SUBMITTING: found.submitting,
+            SendStatus.UNKNOWN: sending.unknown,
+        },
+        "receiver_oldest_queued_seconds": sending.oldest_queued_seconds or 0,
+        "receiver_pace_units_per_second": sending.pace.last_minute,
+        **({} if rate is None else {"receiver_rate_units_per_second": rate}),
+        "receiver_pause_seconds": sending.pace.pause_seconds or 0,
+        "receiver_overdue_recipients": found.overdue,
+        "receiver_oldest_overdue_seconds": _seconds(now - (found.oldest_overdue_at or now)),
+        "receiver_recent_unlinked_events": found.unlinked,
+        "receiver_recent_unreadable_elements": found.unreadable,
+        "receiver_last_accepted_timestamp_seconds": _timestamp(found.last_accepted_at),
+        "receiver_last_event_timestamp_seconds": _timestamp(found.last_event_at),
+    }
+
+
+def _queue(session: Session, rates: Rates, *, now: datetime) -> QueueReport:
+    found = backlog(session, now=now, since=now - MINUTE)
+    until = paused_until(session)
     return QueueReport(
         queued=found.queued,
         oldest_queued_at=found.oldest_queued_at,
@@ -62,3 +100,7 @@ def queue(database: Database, rates: Rates) -> QueueReport:
 
 def _seconds(span: timedelta) -> float:
     return max(0.0, span.total_seconds())
+
+
+def _timestamp(instant: datetime | None) -> float:
+    return instant.timestamp() if instant else 0

@@ -5,6 +5,7 @@ the others brought while it stored what was there before. A callback is answered
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Self
 
+from receiver import metrics
 from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.errors import StorageRefused, StorageUnavailable, place
 from receiver.logs import get_logger
 from receiver.storage.database import Database
+from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate, Tally, record
 
 log = get_logger(__name__)
@@ -200,8 +203,10 @@ class Committer:
         Whatever is wrong with one element does no harm to its neighbours: what cannot be stored together is halved
         until it can, or is that one element.
         """
+        new: list[Recorded] = []
+        begun = time.monotonic()
         try:
-            return list(self._database.write(lambda session: record(session, elements, now=times.now())))
+            fates = list(self._database.write(lambda session: record(session, elements, now=times.now(), recorded=new)))
         except Exception as error:
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
                 raise
@@ -210,3 +215,5 @@ class Committer:
                 return [error]
             half = len(elements) // 2
             return self._store(elements[:half]) + self._store(elements[half:])
+        metrics.committed(fates, new, seconds=time.monotonic() - begun)
+        return [*fates]

@@ -1,15 +1,23 @@
 """Runs the processes of the service: granian, a server whose time-outs and limits are not Python's, with ours."""
 
 import os
+import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from functools import partial
+from pathlib import Path
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server import Server
 
 from receiver.app import make_front
-from receiver.errors import CannotListen
+from receiver.errors import CannotCount, CannotListen
+
+SHARED_MEMORY, FOLDER_PREFIX = "/dev/shm", "receiver-metrics-"  # noqa: S108 - what is in it is made by mkdtemp
 
 LONGEST_HEAD = 2**16
 """Bytes of a request line and its headers, which need no credentials: so this is what a stranger's connection may take.
@@ -36,6 +44,40 @@ def free_address(host: str, port: int) -> str:
     return str(address[0])
 
 
+@contextmanager
+def metrics_folder() -> Iterator[str]:
+    """A folder in which the processes of this server share what they count. Removes what killed servers left.
+
+    Raises CannotCount.
+    """
+    # Memory rather than a disk, which may be full: a process that writes to a page it has no room for is ended.
+    parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir()
+    for each in Path(parent).glob(f"{FOLDER_PREFIX}*"):
+        _remove_unless_used(each)
+    try:
+        made = Path(tempfile.mkdtemp(dir=parent))
+        lock = os.open(made, os.O_RDONLY)
+        flock(lock, LOCK_SH)  # as long as this process lives
+        folder = made.rename(made.with_name(FOLDER_PREFIX + made.name))  # who starts meanwhile finds it locked
+    except OSError as error:
+        raise CannotCount(f"Cannot make a folder in {parent}, for what is counted: {error.strerror}.") from error
+    try:
+        yield str(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_unless_used(folder: Path) -> None:
+    with suppress(OSError):  # somebody else's, or gone by now
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
 def run(
     address: str,
     port: int,
@@ -48,7 +90,10 @@ def run(
     stop_seconds: int,
     access_log: bool,
 ) -> None:
-    """Serves until it is told to stop. What the options mean, `receiver serve --help` says. Raises CannotListen."""
+    """Serves until it is told to stop. What the options mean, `receiver serve --help` says.
+
+    Raises CannotListen and CannotCount.
+    """
     server = Server(
         "receiver.app:make_front",
         address=address,
@@ -66,6 +111,8 @@ def run(
     )
     load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())
     try:
-        server.serve(target_loader=load, wrap_loader=False)  # type: ignore[arg-type]  # no callable, but has __rsgi__
+        with metrics_folder() as folder:
+            loader = partial(load, metrics_folder=folder)
+            server.serve(target_loader=loader, wrap_loader=False)  # type: ignore[arg-type]  # no callable, but has __rsgi__
     except RuntimeError as error:  # with a backtrace of Rust code below its first line
         raise CannotListen(f"Cannot listen on {address}:{port}: {str(error).partition(chr(10))[0]}") from error

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from receiver import metrics
+from receiver.calling import EXPIRED
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import Rates, backoff
@@ -52,6 +54,8 @@ class _Start:
     """It is submitting by this one. If not, and nothing else is said, it is somebody else's, or has ended."""
     turn_in: float | None = None
     """It has its turn, in so many seconds."""
+    has_expired: bool = False
+    """It is refused now."""
     hold: float | None = None
     """It has no turn, and no other message has one, for so many seconds."""
 
@@ -161,6 +165,9 @@ class Worker:
                 write(lambda session: queue.give_back(session, [claimed], claimable_at=times.now()))
                 return None
             start = self._write(claimed, self._submit)
+        if start.has_expired:
+            metrics.sent(EXPIRED)
+            log.warning("a message has expired while it waited", tag=claimed.tag)
         if start.hold is not None:
             self._hold(start.hold)
         return start.attempt
@@ -182,9 +189,7 @@ class Worker:
     def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         message, rates, now = claimed.message, self._sending.rates, times.now()
         if message.has_expired(now):
-            queue.expire(session, claimed, now=now)
-            log.warning("a message has expired while it waited", tag=claimed.tag)
-            return _Start()
+            return _Start(has_expired=queue.expire(session, claimed, now=now))
         turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units)
         if turn.is_taken and turn.wait <= timedelta(0):
             return self._submit(session, claimed, attempt)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from receiver import config, logs, recomputing, sending, serving
+from receiver import config, logs, metrics, recomputing, sending, serving
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -99,20 +99,36 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     show_default=True,
     help="After how many failures a message is refused; they take about two hours. A 429 does not count.",
 )
+@click.option(
+    "--metrics",
+    "metrics_at",
+    metavar="[HOST:]PORT",
+    callback=lambda _context, _option, value: _address(value) if value else None,
+    help="Where Prometheus may ask what this worker counted; on 127.0.0.1 unless a host is given. Needs no key.",
+)
 @said_in_one_sentence
-def worker(threads: int, attempts: int) -> None:
+def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> None:
     """Send what is queued. Any number of workers may run, on any number of hosts."""
     settings = config.read_settings(sending=True)
     logs.to_stderr(settings.log_level)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # in every thread that begins now: one waits for them
     with Database(settings.database_url) as database:
         demand_schema(database)
+        if metrics_at:
+            metrics.listen(*metrics_at)
         _print_settings(settings)
         log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
         threading.Thread(target=_stop_when_told, args=(running,), name="stop", daemon=True).start()
         running.run()
         log.info("the worker has ended")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter("is not [HOST:]PORT, for example 9100 or 10.0.0.5:9100.")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _stop_when_told(running: Worker) -> None:

@@ -129,6 +129,13 @@ def standing(event: Event) -> bytes:
     )
 
 
+def status_of(standing: bytes) -> RecipientStatus:
+    """The status of the statement that has this standing; pending if there is none."""
+    return _STATUS_OF_RANK[standing[0]] if standing else RecipientStatus.PENDING
+
+
+_STATUS_OF_RANK = {rank: status for status, rank in STATEMENT_RANK.items()}
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

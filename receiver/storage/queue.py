@@ -103,9 +103,9 @@ def take_back(session: Session, claimed: Claimed, attempt: Attempt) -> None:
     change(session, own, send_status=SendStatus.QUEUED, claimable_at=attempt.at, updated_at=attempt.at)
 
 
-def expire(session: Session, claimed: Claimed, *, now: datetime) -> None:
-    """Refuses a claimed message whose expiration has passed."""
-    refuse(session, claimed.pk, claimed.still, because=RefusedBecause.EXPIRED, now=now)
+def expire(session: Session, claimed: Claimed, *, now: datetime) -> bool:
+    """Refuses a claimed message whose expiration has passed; False if it is not claimed any longer."""
+    return refuse(session, claimed.pk, claimed.still, because=RefusedBecause.EXPIRED, now=now)
 
 
 def give_back(session: Session, claimed: Iterable[Claimed], *, claimable_at: datetime) -> None:

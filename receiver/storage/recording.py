@@ -21,6 +21,7 @@ from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
 from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import UnreadableCallback
+from receiver.storage.recorded import Recorded, judge
 from receiver.storage.remarking import remark
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.upserting import Received, row_of, times_of, upsert_events
@@ -67,11 +68,13 @@ def record(
     source: str = CALLBACK,
     waiting: Sequence[Linked] = (),
     received: Mapping[Identity, Received] | None = None,
+    recorded: list[Recorded] | None = None,
 ) -> list[Fate]:
     """Stores every element of one or more callbacks, in any order, repeats included; returns the fate of each.
 
     ``waiting`` are events that the caller's bind() linked just now: their statements are merged with the others, so
-    that recipients are locked only once. ``received`` tells when each event came, if not now.
+    that recipients are locked only once. ``received`` tells when each event came, if not now. ``recorded``, if given,
+    is made to hold what the new events are.
     """
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
     gathered = gather(element for element in elements if isinstance(element, Event))
@@ -82,6 +85,9 @@ def record(
         rows = [row | times_of(received[identity]) for row, identity in zip(rows, sorted(gathered), strict=True)]
     stored = _record_events(session, gathered, rows, now=now, waiting=waiting) if gathered or waiting else {}
     new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
+    if recorded is not None:
+        is_new = (identity for identity, fate in new.items() if fate is not Fate.DUPLICATE)
+        recorded[:] = judge(((gathered[each].event, stored[each]) for each in is_new), now=now)
     # The first of several in this batch is the new one, if it is new at all; pop() leaves duplicates to the others.
     return [
         new.pop(element.identity, Fate.DUPLICATE) if isinstance(element, Event) else Fate.UNREADABLE

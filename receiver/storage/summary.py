@@ -59,8 +59,13 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
 
 def overdue(now: datetime) -> ColumnElement[bool]:
     """core.status.is_overdue() in SQL."""
+    return and_(Recipient.status.in_(OPEN), is_due(now))
+
+
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Of a message: core.status.is_overdue() in SQL, but for what is asked of the recipient."""
     sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
-    return and_(Recipient.status.in_(OPEN), Message.overdue_at < now, sent)
+    return and_(Message.overdue_at < now, sent)
 
 
 def _begins_with(column: Any, prefix: str) -> Iterator[ColumnElement[bool]]:

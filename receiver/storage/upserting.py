@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    LargeBinary,
     Row,
     Select,
     String,
@@ -25,6 +26,7 @@ from receiver.core.events import INBOUND_TYPES, Gathered, Identity
 from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG
 from receiver.storage.models import Message, MessageId, StoredEvent
 from receiver.storage.rows import insert_from, instant, is_one_of, parameter, rows_of
+from receiver.storage.types import Instant
 
 
 class Received(NamedTuple):
@@ -74,6 +76,11 @@ def upsert_events(
     return {(row.message_id, row.recipient, row.type, row.error_code): row for row in stored}
 
 
+OF_RECIPIENT = (
+    "FROM recipients r WHERE r.message_pk = events.message_pk AND r.recipient = CAST(events.recipient AS TEXT)"
+)
+
+
 @cache
 def _event_upsert(dialect: str) -> Any:
     """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first. It may have
@@ -103,7 +110,7 @@ def _event_upsert(dialect: str) -> Any:
         StoredEvent.description,
         StoredEvent.deliveries,
         # Whether receipts are on; null unless the message is accepted. (On SQLite, SQLAlchemy takes the tables' names
-        # out of all that is returned, so these two are written as text.)
+        # out of all that is returned, so these are written as text.)
         literal_column(
             "(SELECT m.receipts FROM messages m WHERE m.pk = events.message_pk AND m.send_status = 'accepted')", Boolean
         ).label("receipts"),
@@ -113,6 +120,12 @@ def _event_upsert(dialect: str) -> Any:
             " WHERE i.message_id = CAST(events.message_id AS TEXT))",
             String,
         ).label("bound_tag"),
+        # What was known before: of the recipient, whose standing is null if the message has no such recipient.
+        literal_column(f"(SELECT r.standing {OF_RECIPIENT})", LargeBinary).label("standing_before"),
+        literal_column(f"(SELECT r.invalid_recipient {OF_RECIPIENT})", Boolean).label("was_invalid"),
+        literal_column("(SELECT m.submitted_at FROM messages m WHERE m.pk = events.message_pk)", Instant).label(
+            "submitted_at"
+        ),
     )
 
 

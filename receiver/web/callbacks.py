@@ -5,6 +5,7 @@ import time
 import msgspec
 from flask import Blueprint, Response
 
+from receiver import metrics
 from receiver.storage.recording import Tally
 from receiver.web import journal
 from receiver.web.authentication import Access, requires
@@ -24,6 +25,13 @@ def receive() -> Response:
     stored = services().committer.receive(body)
     journal.callback_stored(stored, len(body), time.monotonic() - started)
     return Response(answer(stored.tally), content_type="application/json")
+
+
+@blueprint.after_request
+def count(given: Response) -> Response:
+    """Every answer of this route, errors included."""
+    metrics.callback_answered(given.status_code)
+    return given
 
 
 def answer(tally: Tally) -> bytes:

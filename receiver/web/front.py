@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response
@@ -23,6 +24,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is d
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from receiver import metrics
 from receiver.errors import StorageUnavailable
 from receiver.logs import flush
 from receiver.receiving import WAIT_SECONDS, Answer, Stored
@@ -111,6 +113,7 @@ class Front:
             stored = await self._stored(body, until)
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
             response = problems.answer(error, f"POST {callbacks.PATH}")
+            metrics.callback_answered(response.status_code)
             _respond(protocol, response)
             seconds, status = time.monotonic() - started, response.status_code
             journal.callback_refused(error, status, len(body), seconds, is_bare=not authorization)
@@ -147,8 +150,13 @@ class Front:
 
     def _hear(self) -> None:
         self._is_woken = False  # before anything is taken: whoever adds to it later, wakes the loop again
+        stored = 0
         while self._answered:
-            _set(*self._answered.popleft())
+            waiting, answer = self._answered.popleft()
+            stored += isinstance(answer, Stored) and not waiting.done()
+            _set(waiting, answer)
+        if stored:  # all of them at once; each is answered next
+            metrics.callback_answered(HTTPStatus.OK, stored)
 
     async def _read(self, scope: Any, protocol: Any) -> bytes:
         """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""

@@ -17,6 +17,7 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.storage.database import Database
+from receiver.storage.figures import figures
 from receiver.storage.reading import MessageFilter
 from receiver.web.requests import MessagesQuery, load
 from tests.benchmarks.history import (
@@ -44,6 +45,7 @@ def queries(database: Database, history: History) -> dict[str, Ask]:
         "GET /messages/{tag}": lambda asked, _: len(reporting.message(asked, one["tag"]).recipients),
         "GET /messages/{tag}/events": lambda asked, _: len(reporting.events(asked, one["tag"])),
     }
+    asked["GET /metrics: figures"] = _figures
     for name, query in filters(history, one).items():
         asked[f"GET /messages {name}"] = _list(query)
     for view in VIEWS:
@@ -127,6 +129,12 @@ def sample(database: Database, view: str, history: History) -> Values:
     query = text(f"SELECT * FROM {view} WHERE {condition} AND {when} >= :middle ORDER BY {when} LIMIT 1")
     with database.read() as session:
         return dict(session.execute(query, {"middle": history.created_at(history.messages // 2)}).mappings().one())
+
+
+def _figures(asked: Database, _: int) -> int:
+    with asked.read() as session:
+        figures(session, now=times.now(), overdue_after=timedelta(hours=27))
+    return 1
 
 
 def _conditions(view: str, row: Values, history: History) -> dict[str, tuple[str, Values]]:

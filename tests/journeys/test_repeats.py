@@ -65,7 +65,7 @@ def test_what_is_for_later_waits_until_it_is_withdrawn(loop: Loop, fields: list[
     assert (status, shown["sendStatus"]) == (202, "queued")
     assert (head["preference-applied"], head["location"]) == ("respond-async", f"/messages/{shown['tag']}".lower())
     assert loop.api.get("/queue")["queued"] == 1
-    assert "receiver_queued_messages 1.0" in loop.api.call("GET", "/metrics").text
+    assert 'receiver_messages{send_status="queued"} 1.0' in loop.api.call("GET", "/metrics").text
     assert loop.api.call("DELETE", f"/messages/{shown['tag']}").json()["refusedBecause"] == "cancelled"
     assert loop.api.get("/queue")["queued"] == 0
     assert loop.simulator.accepted(shown["tag"]) == []

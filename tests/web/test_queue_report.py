@@ -10,9 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.metrics import GAUGES
 from receiver.sending import tidy
 from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element
-from tests.web.service import LATER, BusyGateway, Service, execute, is_problem, outage
+from tests.web.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
 
 IDLE = {"rate": None, "senderRate": None, "lastMinute": 0.0, "pausedUntil": None}
 LONG_AGO = "2020-01-01 00:00:00.000000"
@@ -23,12 +24,11 @@ def report(service: Service) -> Any:
 
 
 def gauges(service: Service) -> dict[str, float]:
-    """The value of each metric; all are gauges without labels, and say what they mean."""
+    """What is read from the database, by name; messages by their send status."""
     answer = service.call("GET", "/metrics", key=READ_ONLY_KEY)
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
-    families = list(text_string_to_metric_families(answer.text))
-    assert all(each.type == "gauge" and each.documentation for each in families)
-    return {sample.name: sample.value for each in families for sample in each.samples if not sample.labels}
+    families = [each for each in text_string_to_metric_families(answer.text) if each.type == "gauge"]
+    return {sample.labels.get("send_status", sample.name): sample.value for each in families for sample in each.samples}
 
 
 def test_where_nothing_was_ever_sent_there_is_nothing_to_tell(service: Service) -> None:
@@ -39,13 +39,10 @@ def test_where_nothing_was_ever_sent_there_is_nothing_to_tell(service: Service) 
         "unknown": 0,
         "pace": IDLE,
     }
-    assert gauges(service) == {
-        "receiver_queued_messages": 0,
-        "receiver_oldest_queued_seconds": 0,
-        "receiver_unknown_messages": 0,
-        "receiver_pace_units_per_second": 0,
-        "receiver_pause_seconds": 0,
-    }
+    told = gauges(service)
+    assert told.pop("receiver_database_up") == 1
+    names = set(GAUGES) - {"receiver_database_up", "receiver_messages", "receiver_rate_units_per_second"}
+    assert told == dict.fromkeys([*names, "queued", "submitting", "unknown"], 0)
 
 
 @pytest.mark.parametrize("path", ["/queue", "/metrics"])
@@ -56,10 +53,14 @@ def test_whoever_may_read_may_ask_and_nobody_else(service: Service, path: str) -
     assert is_problem(service.call("POST", path), 405)
 
 
-@pytest.mark.parametrize("path", ["/queue", "/metrics"])
-def test_without_a_database_there_is_no_number(database_url: str, request: pytest.FixtureRequest, path: str) -> None:
-    with Service(database_url) as service, outage(database_url, "broken", request):
-        assert is_problem(service.call("GET", path), 503)
+@OUTAGES
+def test_without_a_database_there_is_no_number_of_it(
+    database_url: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    with Service(database_url) as service, outage(database_url, kind, request):
+        assert is_problem(service.call("GET", "/queue"), 503)
+        assert gauges(service) == {"receiver_database_up": 0}
+        assert "receiver_callbacks_total" in service.call("GET", "/metrics").text
 
 
 def test_what_waits_is_counted_and_the_oldest_of_it_named(service: Service) -> None:
@@ -72,7 +73,7 @@ def test_what_waits_is_counted_and_the_oldest_of_it_named(service: Service) -> N
     age = (times.now() - times.parse(queued[0]["createdAt"])).total_seconds()  # type: ignore[operator]
     assert 0 <= told["oldestQueuedSeconds"] <= age
     assert told["oldestQueuedSeconds"] <= gauges(service)["receiver_oldest_queued_seconds"] < age + 60
-    assert gauges(service)["receiver_queued_messages"] == 3
+    assert gauges(service)["queued"] == 3
     service.call("DELETE", f"/messages/{queued[0]['tag']}")
     told = report(service)
     assert (told["queued"], told["oldestQueuedAt"]) == (2, queued[1]["createdAt"])
@@ -86,11 +87,11 @@ def test_unknown_is_counted_from_its_deadline_on_and_until_an_event_tells(databa
         tags = [json.loads(service.send().text)["tag"] for _ in range(2)]
         tidy(service.database)
         assert (seen, report(service)["unknown"]) == ([1, 2], 2)
-        assert gauges(service)["receiver_unknown_messages"] == 2
+        assert gauges(service)["unknown"] == 2
 
         service.callback(make_element("delivered", ALICE, tag=tags[0]))
 
-        assert (report(service)["unknown"], gauges(service)["receiver_unknown_messages"]) == (1, 1)
+        assert (report(service)["unknown"], gauges(service)["unknown"]) == (1, 1)
 
 
 def test_the_last_minute_is_what_went_out_in_recipients_times_segments(service: Service) -> None:
