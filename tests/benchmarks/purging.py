@@ -1,6 +1,6 @@
 """What a purge costs those who call back meanwhile, and how much it purges. Speed is shown, never asserted.
 
-    python -m tests.benchmarks.purging [--messages 40000] [--rounds 3] [--seconds 5]
+    python -m tests.benchmarks.purging [--messages 60000] [--rounds 3] [--seconds 5]
 
 A service with a history of old messages, on each database in turn, is called back without a purge, beside one that
 removes and beside one that redacts, in turn, in one run; each purge is a process of its own, which is killed when the
@@ -142,7 +142,7 @@ def show(runs: list[Run]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=40_000, help="of the old history (default: %(default)s)")
+    parser.add_argument("--messages", type=int, default=60_000, help="of the old history (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
     options = parser.parse_args()
