@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from receiver import purging, replaying, reporting
+from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.events import Unreadable
 from receiver.core.messages import Refused, Unknown
@@ -14,7 +15,7 @@ from receiver.resolving import resolve
 from receiver.storage import outbox
 from receiver.storage.database import Database
 from receiver.storage.rows import instant
-from tests.builders import ALICE, BOB, CAROL, make_element, make_event
+from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
 from tests.storage.aged import DAY, aged, is_its_fold, purge, rows, said, survey, tables, with_belongings
 from tests.storage.agreement import assert_views_agree
 from tests.storage.queued import enqueue
@@ -252,6 +253,20 @@ def test_an_event_that_is_read_again_after_its_message_was_redacted_is_redacted_
     assert ALICE not in str(tables(database))
     assert is_its_fold(database)
     assert_views_agree(database, tag)
+
+
+def test_nobody_calls_himself_as_a_blanked_number(database: Database) -> None:
+    """Such an event would change an outcome, or keep the real one from being redacted for ever."""
+    tag, pk = aged(database, ALICE, days=91, message_id="known")
+    forged = make_element("failed", f"redacted-{pk}-1", message_id="known", tag=tag)
+    said(database, make_event("failed", message_id="known"), *parse(make_body(forged)), days=91)
+
+    purge(database, redact=True)
+    said(database, *parse(make_body(forged | {"errorCode": 4720})), days=0)
+
+    assert [each.recipient for each in events(database)] == [f"redacted-{pk}-1"]
+    assert reporting.message(database, tag).recipients[0].error_code is None
+    assert rows(tables(database))["unreadable_callbacks"] == 2
 
 
 def test_what_a_person_says_of_a_redacted_message_is_redacted_in_turn(database: Database) -> None:

@@ -25,6 +25,7 @@ from receiver.core.events import (
     clean_text,
     is_storable,
 )
+from receiver.core.numbers import PSEUDONYM
 from receiver.core.strict_json import DECODER
 from receiver.errors import NotJSON
 
@@ -166,6 +167,8 @@ def _recipient(to: object, message_to: object) -> str:
     if not isinstance(to, str) or not to:
         only = message_to[0] if isinstance(message_to, list) and len(message_to) == 1 else ""
         to = only if isinstance(only, str) else ""
+    if to.startswith(PSEUDONYM):
+        raise NotAnEvent(f"to begins with {PSEUDONYM}, as only numbers do that were blanked here.")
     return check_text(to, name="to", longest=MAX_RECIPIENT)
 
 

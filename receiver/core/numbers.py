@@ -5,6 +5,9 @@ import re
 MAX_RECIPIENTS = 10
 """Bandwidth, "Create message": a group has at most 10 participants."""
 
+PSEUDONYM = "redacted-"
+"""How what stands for a number begins once that was blanked. Nobody else's word for a recipient may."""
+
 E164 = r"\+[1-9][0-9]{1,14}"
 """The shape of a number (ITU-T E.164), as a regular expression for the whole of it."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, case, cast, delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
+from receiver.core.numbers import PSEUDONYM
 from receiver.core.send_status import SendStatus
 from receiver.storage.aging import REDACTED, Kind, Terms, lock_events, lock_messages, still_due
 from receiver.storage.models import Message, Recipient, Resolution, StoredEvent, UnreadableCallback
@@ -19,10 +20,10 @@ from receiver.storage.removing import count_events
 from receiver.storage.sending_models import IdempotencyKeyRow
 
 
-def _pseudonym(*keys: Any) -> ColumnElement[str]:
-    text: Any = literal("redacted")
-    for key in keys:
-        text = text.concat("-").concat(cast(key, String))
+def _pseudonym(key: Any, *places: Any) -> ColumnElement[str]:
+    text: Any = literal(PSEUDONYM).concat(cast(key, String))
+    for place in places:
+        text = text.concat("-").concat(cast(place, String))
     return text  # type: ignore[no-any-return]
 
 
