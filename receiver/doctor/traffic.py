@@ -42,7 +42,8 @@ def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *
     silent = [each for each in senders if not each.heard_of]
     last = f"the last event came {_age(now - last_event_at)} ago" if last_event_at else "no event ever came"
     if not senders:
-        yield skipped("events", f"nothing was accepted in the last {LATELY.days} days to be told about; {last}")
+        span = f"between {_age(QUEUED_AT_BANDWIDTH)} and {_age(LATELY)} ago"
+        yield skipped("events", f"none had to come, because nothing was accepted {span}; {last}")
     elif not silent:
         yield ok("events", f"they come about what every sender sends; {last}")
     for each in silent:

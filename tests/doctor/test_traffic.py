@@ -79,7 +79,10 @@ def test_nothing_is_said_of_what_bandwidth_may_still_queue_nor_of_what_is_long_p
     store_message(database, ALICE)
     age(database, by)
 
-    assert only(database, "events").mark is Mark.SKIPPED
+    finding = only(database, "events")
+
+    assert finding.mark is Mark.SKIPPED
+    assert "nothing was accepted between 15 minutes and 3 days ago; no event ever came" in finding.found
 
 
 def test_one_event_about_one_message_ends_the_silence(database: Database) -> None:
