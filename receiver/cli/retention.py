@@ -68,10 +68,11 @@ def _look(database: Database, wanted: Terms) -> Survey:
 
 def _tell(found: Survey, wanted: Terms) -> None:
     verb = "redacted" if wanted.redact else "removed"
+    age = f"older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC"
     if not sum(found.counts.values()):
-        out.print(f"Nothing is older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC and not yet {verb}.")
+        out.print(f"Nothing is {age} and not yet {verb}.")
     else:
-        out.print(f"To be {verb}, because older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC:")
+        out.print(f"To be {verb}, because {age}:")
         terminal.show_rows(out, ("what", "how many", "oldest", "newest"), [_row(found, each) for each in ROWS])
     if found.counts["open"]:
         out.print(f"Of the messages {found.counts['open']} have no final outcome.")

@@ -36,8 +36,9 @@ def reconcile() -> None:
         try:
             with progress() as bars:
                 asking = reconciling.reconcile(database, make_search(settings), tags)
-                found.extend(bars.track(asking, total=len(tags), description="messages"))
-        finally:  # what was found before an error is recorded, and shown
+                for each in bars.track(asking, total=len(tags), description="messages"):
+                    found.append(each)  # one by one: what was found before an error is recorded, and shown
+        finally:
             _show(found)
     if any(each.outcome is Outcome.REFUSED for each in found):
         sys.exit(EXIT_WRONG)
