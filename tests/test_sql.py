@@ -24,6 +24,8 @@ REVIEWED = {
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/queue.py: str(limit)": "a number, that of a worker's threads",
+    "receiver/storage/upserting.py: f'(SELECT r.invalid_recipient {OF_RECIPIENT})'": "a constant of that module",
+    "receiver/storage/upserting.py: f'(SELECT r.standing {OF_RECIPIENT})'": "a constant of that module",
     "receiver/storage/views.py: statement": "files of migrations/views, names of views, roles quoted by PostgreSQL",
     "migrations/versions/0001_messages.py: where": "constants of that file",
     "migrations/versions/0001_messages.py: day": "constants of that file",
