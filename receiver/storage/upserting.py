@@ -109,6 +109,7 @@ def _event_upsert(dialect: str) -> Any:
         StoredEvent.occurred_at,
         StoredEvent.description,
         StoredEvent.deliveries,
+        StoredEvent.first_received_at,
         # Whether receipts are on; null unless the message is accepted. (On SQLite, SQLAlchemy takes the tables' names
         # out of all that is returned, so these are written as text.)
         literal_column(
@@ -123,6 +124,7 @@ def _event_upsert(dialect: str) -> Any:
         # What was known before: of the recipient, whose standing is null if the message has no such recipient.
         literal_column(f"(SELECT r.standing {OF_RECIPIENT})", LargeBinary).label("standing_before"),
         literal_column(f"(SELECT r.invalid_recipient {OF_RECIPIENT})", Boolean).label("was_invalid"),
+        literal_column(f"(SELECT r.updated_at {OF_RECIPIENT})", Instant).label("changed_before"),
         literal_column("(SELECT m.submitted_at FROM messages m WHERE m.pk = events.message_pk)", Instant).label(
             "submitted_at"
         ),
