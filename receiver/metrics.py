@@ -197,11 +197,12 @@ def callback_answered(status: int, count: int = 1) -> None:
     _meters.callbacks.labels(status).inc(count)
 
 
-def committed(fates: Sequence[Fate], new: Sequence[Recorded], *, seconds: float) -> None:
-    """A transaction of callbacks is durable, and took that long; ``new`` are its new events."""
+def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
+    """A transaction of callbacks is durable, and took that long."""
+    new = [each for each in recorded if each.is_new]
     _meters.commit_elements.observe(len(fates))
     _meters.commit.observe(seconds)
-    for (event_type, disposition), count in Counter((each.type, each.disposition) for each in new).items():
+    for (event_type, disposition), count in Counter((each.event.type, each.disposition) for each in new).items():
         _meters.events.labels(_kind(event_type), disposition).inc(count)
     for counter, count in (
         (_meters.duplicates, fates.count(Fate.DUPLICATE)),
