@@ -213,6 +213,8 @@ def test_settings_come_from_a_file_unless_the_environment_has_them(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("arguments", [["--env-file", "no-such-file", "config"], ["nonsense"], ["show"]])
+@pytest.mark.parametrize(
+    "arguments", [["--env-file", "no-such-file", "config"], ["nonsense"], ["show"], ["recompute", "--after", "\udcff"]]
+)
 def test_a_command_line_that_is_wrong_exits_2(arguments: list[str]) -> None:
     assert invoke(*arguments, environment={}).exit_code == 2

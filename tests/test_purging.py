@@ -5,15 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import purging, reporting
+from receiver import purging, replaying, reporting
 from receiver.core import times
 from receiver.core.events import Unreadable
 from receiver.core.messages import Refused, Unknown
-from receiver.core.send_status import RefusedBecause
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.resolving import resolve
 from receiver.storage import outbox
 from receiver.storage.database import Database
 from receiver.storage.rows import instant
-from tests.builders import ALICE, BOB, CAROL, make_event
+from tests.builders import ALICE, BOB, CAROL, make_element, make_event
 from tests.storage.aged import DAY, aged, is_its_fold, purge, rows, said, survey, tables, with_belongings
 from tests.storage.agreement import assert_views_agree
 from tests.storage.queued import enqueue
@@ -235,6 +236,47 @@ def test_a_late_event_of_a_removed_message_is_unlinked_and_goes_in_its_turn(data
     change(database, "UPDATE events SET first_received_at = '2026-01-01', last_received_at = '2026-01-01'")
     assert purge(database) == {"unlinked events": 1}
     assert rows(tables(database)) == {}
+
+
+def test_an_event_that_is_read_again_after_its_message_was_redacted_is_redacted_in_turn(database: Database) -> None:
+    """It came before that, when nobody understood it."""
+    tag, _ = aged(database, ALICE, days=91, message_id="known")
+    element = make_element(message_id="known", tag=tag)
+    said(database, Unreadable(payload=json.dumps(element), reason="An older parser's."), days=85)
+    purge(database, redact=True)
+
+    assert [each.rows for each in replaying.replay(database)] == [1]
+
+    assert the_event(database).recipient == ALICE
+    assert purge(database, redact=True) == {"messages": 1, "events": 1}
+    assert ALICE not in str(tables(database))
+    assert is_its_fold(database)
+    assert_views_agree(database, tag)
+
+
+def test_what_a_person_says_of_a_redacted_message_is_redacted_in_turn(database: Database) -> None:
+    tag, _ = aged(database, ALICE, days=91)
+    change(database, "UPDATE messages SET send_status = 'unknown'")
+    purge(database, redact=True)
+
+    resolve(database, tag, SendStatus.ACCEPTED, reason="Alice has it.", by="jane")
+
+    assert purge(database, redact=True) == {"messages": 1}
+    assert "Alice" not in str(tables(database))
+    assert purge(database, redact=True) == {}
+
+
+@pytest.mark.parametrize("whole_body", [False, True], ids=["element", "body"])
+def test_what_was_unreadable_and_redacted_is_not_read_again(database: Database, *, whole_body: bool) -> None:
+    """Nothing is left to be read, and what took its place is not what Bandwidth said."""
+    said(database, Unreadable(payload="[" * 9000, reason="Too deep.", whole_body=whole_body), days=91)
+    purge(database, redact=True)
+    before = tables(database)
+
+    assert replaying.kept(database) == 0
+    assert list(replaying.replay(database)) == []
+
+    assert tables(database) == before
 
 
 @pytest.mark.parametrize("known_by", ["tag", "message id"])

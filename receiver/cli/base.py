@@ -1,9 +1,12 @@
 """What every command needs: the group, its errors in one sentence, its exit codes."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, ParamSpec
 
@@ -33,7 +36,7 @@ EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Something is wrong, was refused or is not there; the settings or arguments are wrong; nobody can say whether it was
 sent, or whether it is there; Ctrl-C."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+out = Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 10_000)
 """In a pipe a row of a table is a line, however long."""
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -82,6 +85,10 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             end(str(error), EXIT_USAGE)
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads any more, which click takes for the end
+                raise
+            end(f"Not everything could be read or written: {error.strerror or error}.", EXIT_UNKNOWN)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
 
@@ -96,12 +103,23 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 )
 def main(env_file: Path | None) -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
+    _open_streams()
     logs.silence()
     if env_file:
         try:
             load_dotenv(env_file)
         except UnicodeDecodeError:
             end(f"{env_file} is no file of settings: it is not UTF-8.", EXIT_USAGE)
+
+
+def _open_streams() -> None:
+    """A stream that was closed goes nowhere: otherwise the database would be opened in its place. What the terminal's
+    character set lacks is printed as its escape."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def demand_schema(database: Database) -> None:

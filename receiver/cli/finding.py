@@ -29,7 +29,7 @@ from receiver.web.answers import MessageSchema
 from receiver.web.events import with_payload
 
 limited = click.option(
-    "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many; the newest."
+    "--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many; the newest."
 )
 
 LONGEST_CELL = 200

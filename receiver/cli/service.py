@@ -23,6 +23,7 @@ from receiver.cli.base import (
     said_in_one_sentence,
     say,
 )
+from receiver.core.tags import is_tag
 from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
@@ -158,7 +159,13 @@ def show_config() -> None:
 
 @main.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if anything stored differs from its events.")
-@click.option("--after", "after_tag", default="", help="Resume after this tag.")
+@click.option(
+    "--after",
+    "after_tag",
+    default="",
+    callback=lambda _context, _option, value: _tag(value) if value else "",
+    help="Resume after this tag.",
+)
 @said_in_one_sentence
 def recompute(check: bool, after_tag: str) -> None:
     """Fold the stored events of every message again, and repair what differs."""
@@ -180,6 +187,12 @@ def recompute(check: bool, after_tag: str) -> None:
     out.print(f"{messages} messages, {differences} differences{'' if check else ' repaired'}")
     if check and differences:
         sys.exit(EXIT_WRONG)
+
+
+def _tag(text: str) -> str:
+    if not is_tag(text):
+        raise click.BadParameter("is not a tag.")
+    return text
 
 
 def _print_settings(settings: config.Settings) -> None:

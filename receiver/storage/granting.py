@@ -38,10 +38,18 @@ _NAMES = text("""
 _ELSE = text("""
     SELECT 'create in the schema' WHERE has_schema_privilege(:role, current_schema(), 'CREATE')
     UNION ALL
+    SELECT 'create roles' FROM pg_roles WHERE rolname = :role AND rolcreaterole
+    UNION ALL
     (
-        SELECT 'use the table ' || relname FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-            AND has_table_privilege(:role, oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+        -- A role that does not inherit from those it is a member of can still become them.
+        SELECT 'use the table ' || relname FROM pg_class c
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND EXISTS (
+            SELECT 1 FROM pg_roles r
+            WHERE pg_has_role(:role, r.oid, 'MEMBER') AND (
+                has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE')
+                OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE')
+            )
+        )
         ORDER BY relname
     )
     UNION ALL

@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from receiver.core import times
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_element, make_event, store_message
 from tests.processes import PATIENCE, Child, environment, invoke
 from tests.storage.locks import locked, onlooker
-from tests.storage.stored import HOUR, change, deliver, submit
+from tests.storage.stored import HOUR, change, deliver, submit, unreadables
 from tests.terminal import on_terminal, without_colours
 from tests.web.service import Service
 
@@ -373,6 +376,67 @@ def test_nobody_who_reads_is_no_error(sqlite: Database, sqlite_url: str, tmp_pat
         child.stdout.close()
         assert child.stderr.read() == b""
         assert child.wait(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("form", ["", "--json", "--csv"])
+def test_a_list_that_cannot_be_written_is_no_answer(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, form: str
+) -> None:
+    deliver(sqlite, Unreadable(payload="1", reason="?"))
+
+    ended = shell(f"unreadable {form} > /dev/full", sqlite_url, tmp_path)
+
+    assert (ended.returncode, ended.stderr.decode()) == (
+        3,
+        "Not everything could be read or written: No space left on device.\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_error_and_the_database_is_not_taken_for_it(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, closed: str
+) -> None:
+    deliver(sqlite, Unreadable(payload="1", reason="?"), now=times.now() - timedelta(days=91))
+
+    for form in ("", "--json", "--csv"):
+        assert shell(f"unreadable {form} {closed}", sqlite_url, tmp_path).returncode == 1
+    asked = shell(f"purge --older-than 90d {closed}", sqlite_url, tmp_path)
+
+    assert (asked.returncode, len(unreadables(sqlite))) == (2, 1)
+    assert b"Traceback" not in asked.stderr
+
+
+@pytest.mark.parametrize("form", ["", "--csv"])
+def test_what_the_character_set_lacks_is_printed_as_its_escape(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, form: str
+) -> None:
+    deliver(sqlite, make_event(message_id="\N{SNOWMAN}"))
+
+    ended = shell(f"unlinked {form}", sqlite_url, tmp_path, PYTHONIOENCODING="latin-1")
+
+    assert (ended.returncode, ended.stderr) == (1, b"")
+    assert rb"\u2603" in ended.stdout
+
+
+def shell(line: str, url: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """`receiver` with the rest of the line, as a shell runs it."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.quote(sys.executable)} -m receiver.cli {line}"],
+        env=environment(url) | variables,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("limit", ["0", "9223372036854775807", "9" * 30])
+@pytest.mark.parametrize("command", ["find lunch", "overdue", "unlinked", "unreadable"])
+def test_a_limit_that_no_database_takes_is_a_wrong_command_line(
+    settings: dict[str, str], command: str, limit: str
+) -> None:
+    assert invoke(*command.split(), "--limit", limit, environment=settings).exit_code == 2
 
 
 def test_a_replay_that_is_interrupted_says_so_and_nothing_else(

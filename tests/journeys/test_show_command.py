@@ -121,7 +121,7 @@ def test_recompute_resumes_after_a_tag(database_url: str) -> None:
     settings, tag = environment(database_url), _told(database_url)
 
     assert "0 messages" in invoke("recompute", "--after", tag, environment=settings).stdout
-    assert "1 messages" in invoke("recompute", "--after", "0", environment=settings).stdout
+    assert "1 messages" in invoke("recompute", "--after", "0" * 26, environment=settings).stdout
 
 
 def test_a_recompute_that_is_interrupted_says_where_to_resume(postgres_url: str, tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_recompute_that_is_interrupted_says_where_to_resume(postgres_url: str,
     with (
         onlooker(postgres_url) as watching,
         locked(postgres_url, "SELECT 1 FROM messages FOR UPDATE"),
-        Child("recompute", "--after", "0", environment=environment(postgres_url), folder=tmp_path) as child,
+        Child("recompute", "--after", "0" * 26, environment=environment(postgres_url), folder=tmp_path) as child,
     ):
         watching.wait_for(1)
 
-        assert (child.end(signal.SIGINT), child.output) == (130, "To resume: --after 0\n")
+        assert (child.end(signal.SIGINT), child.output) == (130, f"To resume: --after {"0" * 26}\n")

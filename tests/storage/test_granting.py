@@ -130,6 +130,28 @@ def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server)
     assert said.endswith("can do more than that: use the table messages. Take a role of its own.\n")
 
 
+@pytest.mark.parametrize(
+    ("statements", "more"),
+    [
+        (["GRANT SELECT (text) ON messages TO {}"], "use the table messages"),
+        (["ALTER ROLE {} NOINHERIT", "GRANT pg_read_all_data TO {}"], "use the table alembic_version, use the table"),
+        (["ALTER ROLE {} CREATEROLE"], "create roles"),
+    ],
+    ids=["a column", "a role that it may become", "roles that it may become once it made them"],
+)
+def test_what_a_role_may_do_in_a_roundabout_way_is_told_too(
+    role: Role, postgres_server: Server, statements: list[str], more: str
+) -> None:
+    for statement in statements:
+        name = sql.Identifier(role.name).as_string()
+        postgres_server.execute(statement.format(name), make_url(role.url).database or "")
+
+    code, said = grant(role.url, role.name)
+
+    assert code == 1
+    assert f"can do more than that: {more}" in said
+
+
 def test_a_schema_that_not_everybody_may_use_is_opened_too(role: Role, postgres_server: Server) -> None:
     postgres_server.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", make_url(role.url).database or "")
 
