@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session, aliased
 
 from receiver.core.events import Event
-from receiver.core.numbers import shortened, without_numbers
+from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.core.status import RecipientStatus, fold, is_failure, statement
 from receiver.logs import get_logger
 from receiver.storage.models import Message, StoredEvent
@@ -87,7 +87,7 @@ def _say(line: str, this: Row[Any], old_status: RecipientStatus | None, *, delay
     log.info(
         line,
         tag=this.tag,
-        message_id=this.message_id,
+        message_id=identifier(this.message_id),
         type=without_numbers(this.type),
         error_code=this.error_code or None,
         recipient=shortened(this.recipient),
