@@ -5,7 +5,7 @@ Of events that are durable: what a transaction found that is undone, or tried ag
 
 from collections.abc import Iterable
 
-from receiver.core.numbers import shortened, without_numbers
+from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.core.status import RecipientStatus, statement
 from receiver.logs import get_logger
 from receiver.storage.recorded import Recorded
@@ -30,7 +30,7 @@ def _say(line: str, this: Recorded, new_status: RecipientStatus | None) -> None:
     log.info(
         line,
         tag=this.tag,
-        message_id=this.event.message_id,
+        message_id=identifier(this.event.message_id),
         type=without_numbers(this.event.type),
         error_code=this.event.error_code or None,
         recipient=shortened(this.event.recipient),

@@ -51,3 +51,9 @@ _IN_TEXT = re.compile(r"(?:\+|%2[Bb]|(?<![0-9A-Za-z]))[0-9]{7,}", re.ASCII)
 def without_numbers(text: str) -> str:
     """``text`` with everything that may be a number shortened."""
     return _IN_TEXT.sub(lambda found: shortened(found[0]), text)
+
+
+def identifier(text: str) -> str:
+    """Somebody else's identifier, as a log shows it: letters and digits as they are, and whatever else may be a number
+    shortened."""
+    return text if text.isalnum() and not text.isdecimal() else without_numbers(text)

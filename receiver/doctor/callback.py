@@ -21,7 +21,9 @@ def is_url(text: str) -> bool:
     """Whether this can be tried at all."""
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.username
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
     except ValueError:
         return False
 
@@ -109,7 +111,7 @@ def is_ours(reply: Reply) -> bool:
         return False
     try:
         said = json.loads(reply.call.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and said.get("recorded") == 0
 

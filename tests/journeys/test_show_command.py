@@ -133,4 +133,4 @@ def test_a_recompute_that_is_interrupted_says_where_to_resume(postgres_url: str,
     ):
         watching.wait_for(1)
 
-        assert (child.end(signal.SIGINT), child.output) == (130, f"To resume: --after {"0" * 26}\n")
+        assert (child.end(signal.SIGINT), child.output) == (130, f"To resume: --after {'0' * 26}\n")
