@@ -1,5 +1,8 @@
 """For any WSGI server: ``wsgi:app``."""
 
-from receiver.app import from_environment
+import os
 
-app = from_environment()
+from receiver.app import from_environment
+from receiver.metrics import FOLDER
+
+app = from_environment(os.environ.get(FOLDER))

@@ -10,7 +10,7 @@ from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
 from receiver.calling import Gateway
 from receiver.config import Settings, read_settings
-from receiver.errors import ConfigurationError
+from receiver.errors import CannotCount, ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Sending
 from receiver.storage.database import Database, is_sqlite
@@ -90,15 +90,21 @@ def _account(settings: Settings) -> dict[str, Any]:
 
 def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder: str) -> Front:
     """What `receiver serve` runs in each of its processes, as the environment configures it."""
-    metrics.share(metrics_folder)
-    app = from_environment()
+    app = from_environment(metrics_folder)
     return Front(app, app.extensions[EXTENSION], threads=threads, body_seconds=body_seconds, parent=parent)
 
 
-def from_environment() -> Flask:
-    """The application as the environment configures it; ends the process with every problem of the settings."""
+def from_environment(metrics_folder: str | None = None) -> Flask:
+    """The application as the environment configures it; ends the process with every problem of the settings.
+
+    ``metrics_folder`` is where several processes of a server share what they count.
+    """
     try:
         settings = read_settings(serving=True)
+        if metrics_folder:
+            metrics.share(metrics_folder)
+    except CannotCount as error:
+        sys.exit(str(error))
     except ConfigurationError as error:
         sys.exit(f"The settings are wrong:\n{error}")
     logs.to_stderr(settings.log_level)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
-from receiver.core.numbers import without_numbers
+from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import StorageUnavailable, place
 from receiver.logs import get_logger
@@ -117,7 +117,8 @@ def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:
 def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:
     """One line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
     if isinstance(answer, Accepted):
-        result = {"result": SendStatus.ACCEPTED, "bandwidth_status": 202, "message_id": answer.message_id}
+        message_id = answer.message_id and identifier(answer.message_id)
+        result = {"result": SendStatus.ACCEPTED, "bandwidth_status": 202, "message_id": message_id}
     else:
         refused = isinstance(answer, Refused)
         result = {"result": SendStatus.REFUSED if refused else SendStatus.UNKNOWN, "bandwidth_status": answer.status}

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPMethod
 from queue import SimpleQueue
 from select import PIPE_BUF
 from typing import Any
@@ -34,6 +35,8 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 FLOORS = {"_granian": logging.INFO, "granian.access": logging.INFO, "urllib3": logging.ERROR}
 """What libraries may say, by the beginning of their loggers' names; others warn. Below it they quote rows and URLs;
 urllib3 warns of malformed answers by quoting them."""
+
+METHODS = frozenset(HTTPMethod)
 
 MOST_WAITING = 10_000
 """Lines. Those that come while so many wait are lost, and counted."""
@@ -213,7 +216,13 @@ class _FromLibraries(logging.Handler):
 def _request(given: Mapping[str, Any]) -> dict[str, Any]:
     """A line of granian's access log; without the query, in which numbers stand."""
     path = _harmless(str(given["path"]))
-    return {"method": given["method"], "path": path, "status": given["status"], "duration_ms": round(given["dt_ms"], 2)}
+    method = known_method(str(given["method"]))
+    return {"method": method, "path": path, "status": given["status"], "duration_ms": round(given["dt_ms"], 2)}
+
+
+def known_method(given: str) -> str:
+    """A method of HTTP as a line shows it: a stranger may call it anything, so also a number, a line long."""
+    return given if given in METHODS else "other"
 
 
 def _harmless(text: str) -> str:

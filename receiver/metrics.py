@@ -11,7 +11,9 @@ import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest, values
@@ -23,7 +25,7 @@ from receiver.core.events import INBOUND_TYPES
 from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import Disposition, is_failure, statement
-from receiver.errors import CannotListen
+from receiver.errors import CannotCount, CannotListen
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate
 
@@ -145,25 +147,29 @@ def _possible(kind: str) -> Iterator[Disposition]:
         yield Disposition.SUPERSEDED
 
 
+values.ValueClass = values.MutexValue  # whatever FOLDER says: a command counts for itself, until share() is called
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Prometheus ignores these series, and several processes have none
 _meters = _Meters()
+_is_shared = False
 
 
 def share(folder: str) -> None:
-    """Lets this process count in that folder, from 0, together with all others that do."""
-    global _meters
-    os.environ[FOLDER] = folder
-    # prometheus-client decides when it is imported, which is before there is a server and so a folder.
+    """Lets this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
+    global _meters, _is_shared
+    os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
-    _meters = _Meters()
+    try:
+        _meters, _is_shared = _Meters(), True
+    except OSError as error:
+        raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
 
 
 def exposition(gauges: Values) -> bytes:
     """What Prometheus reads: what was counted, in all processes that share it, and these gauges."""
     counted = _meters.registry
-    if os.environ.get(FOLDER):
+    if _is_shared:
         counted = CollectorRegistry()
-        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        counted.register(_Shared())
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
     return generate_latest(counted) + generate_latest(stored)
@@ -172,9 +178,34 @@ def exposition(gauges: Values) -> bytes:
 def listen(host: str, port: int) -> None:
     """Tells whoever asks at that address what this process counted. Raises CannotListen."""
     try:
-        prometheus_client.start_http_server(port, host, _meters.registry)
+        server, _ = prometheus_client.start_http_server(port, host, _meters.registry)
     except OSError as error:
         raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror or error}") from error
+    # A client that hangs up, or names a format that there is not, would be a traceback on stderr.
+    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
+    server.RequestHandlerClass = _Brief
+    server.set_app(_tell)
+
+
+class _Brief(WSGIRequestHandler):
+    timeout = 10  # seconds, or whoever only connects would keep a thread
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the request is a stranger's."""
+
+
+def _tell(_environ: object, start_response: Any) -> Sequence[bytes]:
+    start_response("200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)])
+    return [generate_latest(_meters.registry)]
+
+
+class _Shared(Collector):
+    """What all processes counted, the ended ones too."""
+
+    def collect(self) -> Iterator[Metric]:
+        # A process that was killed before its first byte leaves an empty file, on which prometheus-client breaks.
+        files = [str(each) for each in Path(os.environ[FOLDER]).glob("*.db") if each.stat().st_size]
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
 
 
 class _Gauges(Collector):
@@ -197,11 +228,12 @@ def callback_answered(status: int, count: int = 1) -> None:
     _meters.callbacks.labels(status).inc(count)
 
 
-def committed(fates: Sequence[Fate], new: Sequence[Recorded], *, seconds: float) -> None:
-    """A transaction of callbacks is durable, and took that long; ``new`` are its new events."""
+def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
+    """A transaction of callbacks is durable, and took that long."""
+    new = [each for each in recorded if each.is_new]
     _meters.commit_elements.observe(len(fates))
     _meters.commit.observe(seconds)
-    for (event_type, disposition), count in Counter((each.type, each.disposition) for each in new).items():
+    for (event_type, disposition), count in Counter((each.event.type, each.disposition) for each in new).items():
         _meters.events.labels(_kind(event_type), disposition).inc(count)
     for counter, count in (
         (_meters.duplicates, fates.count(Fate.DUPLICATE)),

@@ -19,6 +19,7 @@ from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.errors import StorageRefused, StorageUnavailable, place
 from receiver.logs import get_logger
+from receiver.remarking import remark
 from receiver.storage.database import Database
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate, Tally, record
@@ -203,10 +204,12 @@ class Committer:
         Whatever is wrong with one element does no harm to its neighbours: what cannot be stored together is halved
         until it can, or is that one element.
         """
-        new: list[Recorded] = []
+        found: list[Recorded] = []
         begun = time.monotonic()
         try:
-            fates = list(self._database.write(lambda session: record(session, elements, now=times.now(), recorded=new)))
+            fates = list(
+                self._database.write(lambda session: record(session, elements, now=times.now(), recorded=found))
+            )
         except Exception as error:
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
                 raise
@@ -215,5 +218,6 @@ class Committer:
                 return [error]
             half = len(elements) // 2
             return self._store(elements[:half]) + self._store(elements[half:])
-        metrics.committed(fates, new, seconds=time.monotonic() - begun)
+        metrics.committed(fates, found, seconds=time.monotonic() - begun)
+        remark(found)
         return [*fates]

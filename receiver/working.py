@@ -202,25 +202,26 @@ class Worker:
         return _Start(attempt=attempt if queue.submit(session, claimed, attempt) else None)
 
     def _store(self, claimed: Claimed, answer: Answer) -> None:
-        def work(session: Session) -> None:
-            if not (isinstance(answer, Refused) and self._put_back(session, claimed, answer)):
+        def work(session: Session) -> timedelta | None:
+            wait = self._put_back(session, claimed, answer) if isinstance(answer, Refused) else None
+            if wait is None:
                 now = times.now()
                 outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=answer, now=now)
+            return wait
 
-        self._sending.store_answer(claimed.tag, answer, work)
+        wait = self._sending.store_answer(claimed.tag, answer, work)
+        if wait is not None:
+            log.info("a message is queued again", tag=claimed.tag, seconds=round(wait.total_seconds(), 1))
 
-    def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> bool:
-        """Whether there is to be another attempt."""
+    def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> timedelta | None:
+        """In how long there is to be another attempt; None if there is to be none."""
         failures = claimed.failures + (1 if _counts(answer) else 0)
         if not answer.is_repeatable or failures >= self._attempts:
-            return False
+            return None
         now = times.now()
         wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
         is_back = queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
-        if is_back:
-            seconds = round(wait.total_seconds(), 1)
-            log.info("a message is queued again", tag=claimed.tag, failures=failures, seconds=seconds)
-        return is_back
+        return wait if is_back else None
 
     def _mind_outage(self, answer: Answer) -> None:
         """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from receiver.core import times
-from receiver.core.numbers import shortened, without_numbers
+from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.logs import MOST_WAITING, Writer
 from tests.builders import ALICE
 from tests.processes import PATIENCE, wait_for
@@ -140,6 +140,19 @@ def test_a_reader_that_is_gone_ends_nothing() -> None:
 )
 def test_a_number_is_shown_by_its_last_four_digits_and_never_more_than_half(number: str, shown: str) -> None:
     assert shortened(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1661365814859loF7mCWD4QACn7", "1661365814859loF7mCWD4QACn7"),
+        (ALICE, "…0101"),
+        (ALICE[1:], "…0101"),
+        (f"id\n{ALICE}", "id\n…0101"),
+    ],
+)
+def test_an_identifier_of_others_is_shown_unless_it_may_be_a_number(text: str, shown: str) -> None:
+    assert identifier(text) == shown
 
 
 @pytest.mark.parametrize(

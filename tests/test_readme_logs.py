@@ -18,7 +18,7 @@ from tests.processes import environment, serving
 
 EVERY = ["timestamp", "level", "logger", "event"]
 ROW = re.compile(r"^\| `(?P<event>[a-z' ]+)` \| [^|]+ \| (?P<fields>[^|]+) \|$", re.MULTILINE)
-LOGS = readme.TEXT.partition("\n## Logs\n")[2].partition("\n## ")[0]
+LOGS = next(each for each in re.split(r"^#+ ", readme.TEXT, flags=re.MULTILINE) if each.startswith("Logs\n"))
 FIELDS = {row["event"]: set(re.findall(r"`(\w+)`", row["fields"])) for row in ROW.finditer(LOGS)}
 FIELDS["event after the outcome"] |= FIELDS["event repeated"]  # "the same"
 

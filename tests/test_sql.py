@@ -19,11 +19,12 @@ RUNS_SQL = {"execute", "executemany", "executescript"}
 
 REVIEWED = {
     "receiver/storage/database.py: begin": "one of two constants of that module",
-    "receiver/storage/database.py: f'PRAGMA {pragma}'": "one of three constants in the line above",
+    "receiver/storage/database.py: f'PRAGMA {pragma}'": "one of the constants in the line above",
     "receiver/storage/idempotency.py: str(FORGOTTEN)": "a number, and a constant",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/queue.py: str(limit)": "a number, that of a worker's threads",
+    "receiver/storage/upserting.py: f'(SELECT {column} FROM recipients r WHERE {same})'": "constants there",
     "receiver/storage/views.py: statement": "files of migrations/views, names of views, roles quoted by PostgreSQL",
     "migrations/versions/0001_messages.py: where": "constants of that file",
     "migrations/versions/0001_messages.py: day": "constants of that file",

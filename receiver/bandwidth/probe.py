@@ -62,12 +62,15 @@ class Reply:
 
     @property
     def date(self) -> datetime | None:
-        """The server's clock when it answered, without the fraction of the second (RFC 9110, 6.6.1)."""
+        """The server's clock when it answered, without the fraction of the second (RFC 9110, 6.6.1).
+
+        None if that cannot be read."""
         try:
             date = parsedate_to_datetime(self.call.header("Date"))
-        except ValueError:
+            read = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        except (ValueError, OverflowError):
             return None
-        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        return read if times.EARLIEST_YEAR <= read.year <= times.LATEST_YEAR else None
 
     @property
     def took(self) -> timedelta:

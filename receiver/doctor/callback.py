@@ -21,7 +21,9 @@ def is_url(text: str) -> bool:
     """Whether this can be tried at all."""
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.username
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
     except ValueError:
         return False
 
@@ -73,13 +75,9 @@ def challenge(reply: Reply, *, is_open: bool) -> Finding:
     if reply.status == 401 and "basic" in schemes:
         return ok(CHALLENGE, f"a bare request is answered 401 with WWW-Authenticate: Basic, in {_milliseconds(reply)}")
     if reply.status == 401:
-        found = (
-            f"a bare request is answered 401 with WWW-Authenticate: {', '.join(schemes)}"
-            if schemes
-            else ("a bare request is answered 401 without WWW-Authenticate")
-        )
+        how = f"with WWW-Authenticate: {', '.join(schemes)}" if schemes else "without WWW-Authenticate"
         remedy = "let the proxy pass on our header, WWW-Authenticate: Basic; without it no event ever comes."
-        return wrong(CHALLENGE, found, remedy)
+        return wrong(CHALLENGE, f"a bare request is answered 401 {how}", remedy)
     if is_ours(reply):
         found = "a bare request is accepted: whoever knows the URL can post events that nobody sent"
         if is_open:
@@ -113,7 +111,7 @@ def is_ours(reply: Reply) -> bool:
         return False
     try:
         said = json.loads(reply.call.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and said.get("recorded") == 0
 

@@ -12,6 +12,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
+from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.logs import get_logger
 from receiver.storage.merging import Linked, to_event
@@ -63,7 +64,7 @@ def _messages_of(session: Session, message_ids: Iterable[str]) -> dict[str, int]
 
 def report_clash(message_id: str) -> None:
     """Two of our tags under one id cannot happen unless Bandwidth errs."""
-    log.error("a message id came with two of our tags; the first message keeps it", message_id=message_id)
+    log.error("a message id came with two of our tags; the first message keeps it", message_id=identifier(message_id))
 
 
 def _lock_message_ids(

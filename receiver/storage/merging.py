@@ -114,8 +114,8 @@ def _set_pending(dialect: str) -> Update:
 
 def merge(
     session: Session, linked: Sequence[Linked], *, now: datetime, accepted: Mapping[int, bool] | None = None
-) -> bool:
-    """Merges linked events into their messages and recipients; whether each statement changed its recipient.
+) -> None:
+    """Merges linked events into their messages and recipients.
 
     ``accepted`` are messages of which it is known that they are accepted, and whether their receipts are on.
     """
@@ -130,7 +130,8 @@ def merge(
     for each in linked:
         if statement(each.event.type, each.event.error_code) is not None:
             statements.setdefault((each.message_pk, each.event.recipient), []).append(each)
-    return not statements or _improve(session, statements, now=now)
+    if statements:
+        _improve(session, statements, now=now)
 
 
 def _turn_on_receipts(session: Session, message_pks: Sequence[int], *, now: datetime) -> None:
@@ -146,9 +147,8 @@ def _set_receipts(dialect: str) -> Update:
     return update(Message).where(_matches(key, given), news).values(receipts=True, updated_at=given.c.updated_at)
 
 
-def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> bool:
-    """Makes each recipient show the best of what is said now and was said before; nothing else is written. Returns
-    whether each statement was news."""
+def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked]], *, now: datetime) -> None:
+    """Makes each recipient show the best of what is said now and was said before; nothing else is written."""
     updated_at = instant(now)
     rows = []
     for (message_pk, recipient), said in sorted(statements.items()):
@@ -158,8 +158,7 @@ def _improve(session: Session, statements: Mapping[RecipientKey, Sequence[Linked
         row["invalid_recipient"] = any(says_invalid_recipient(each.event.type, each.event.error_code) for each in said)
         rows.append(row)
     connection = session.connection()
-    changed = connection.execute(_raise_standings(connection.dialect.name), parameter(rows)).rowcount
-    return changed == sum(map(len, statements.values()))
+    connection.execute(_raise_standings(connection.dialect.name), parameter(rows))
 
 
 @cache

@@ -1,14 +1,13 @@
-"""What the events that a transaction stores are to their recipients, as it sees them: for those who watch."""
+"""What the events of a transaction are to their recipients, as it sees them: for those who watch."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Row
 
 from receiver.core.events import Event
 from receiver.core.status import (
-    NO_STANDING,
     TERMINAL,
     Disposition,
     RecipientStatus,
@@ -20,9 +19,14 @@ from receiver.core.status import (
 
 
 class Recorded(NamedTuple):
-    """A new event."""
+    """An event that came just now."""
 
-    type: str
+    event: Event
+    """As it is stored."""
+    is_new: bool
+    deliveries: int
+    tag: str | None
+    """That of its message."""
     disposition: Disposition
     """As of now; later events may change it."""
     lag: float | None
@@ -31,38 +35,74 @@ class Recorded(NamedTuple):
     """Seconds since the message's last request, if its recipient has the first final status by it."""
     is_known_false: bool
     """Whether it is extraneous, or makes the delivered that its recipient showed extraneous."""
+    old_status: RecipientStatus | None
+    """What its recipient showed before it, or shows now if it came again; None if the message has no such recipient."""
+    delay: float | None
+    """Seconds since its recipient changed before it, or since it came first if it came again."""
 
 
-def judge(new: Iterable[tuple[Event, Row[Any]]], *, now: datetime) -> list[Recorded]:
-    """What each of the new events is, once all of them are merged; each with its row as upserting returns it."""
-    best: dict[tuple[int | None, str], bytes] = {}
-    invalid = set()
-    said = [(event, row, (row.message_pk, event.recipient), standing(event)) for event, row in new]
-    for event, row, key, own in said:
-        best[key] = max(best.get(key, row.standing_before or NO_STANDING), own)
-        if row.was_invalid or says_invalid_recipient(event.type, event.error_code):
-            invalid.add(key)
-    return [_recorded(event, row, best[key], own == best[key], key in invalid, now) for event, row, key, own in said]
+class _Shown(NamedTuple):
+    """What a recipient shows; without a standing, the message has no such recipient."""
+
+    standing: bytes | None
+    is_invalid: bool
+    since: datetime | None
+
+    @property
+    def status(self) -> RecipientStatus | None:
+        return None if self.standing is None else status_of(self.standing)
+
+    def after(self, event: Event, *, now: datetime) -> Self:
+        if self.standing is None:
+            return self
+        is_invalid = self.is_invalid or says_invalid_recipient(event.type, event.error_code)
+        best = max(self.standing, standing(event))
+        return self._replace(standing=best, is_invalid=is_invalid, since=self.since if best == self.standing else now)
 
 
-def _recorded(event: Event, row: Row[Any], best: bytes, wins: bool, invalid: bool, now: datetime) -> Recorded:
-    before = None if row.standing_before is None else status_of(row.standing_before)
-    after = None if before is None else status_of(best)
+Stored = tuple[Event, Row[Any], bool]
+"""An event as it is stored, its row as upserting returns it, and whether it is new."""
+
+
+def judge(stored: Sequence[Stored], *, now: datetime) -> list[Recorded]:
+    """What each of these is, in the order of arrival, once all of them are merged."""
+    shown: dict[tuple[int | None, str], _Shown] = {}
+    before = []
+    for event, row, _ in stored:
+        key = (row.message_pk, event.recipient)
+        before.append(shown.get(key) or _Shown(row.standing_before, bool(row.was_invalid), row.changed_before))
+        shown[key] = before[-1].after(event, now=now)
+    return [
+        _recorded(each, before=its, after=shown[each[1].message_pk, each[0].recipient], now=now)
+        for each, its in zip(stored, before, strict=True)
+    ]
+
+
+def _recorded(stored: Stored, *, before: _Shown, after: _Shown, now: datetime) -> Recorded:
+    event, row, is_new = stored
+    wins = standing(event) == after.standing
     found = disposition(
         event_type=event.type,
         linked=row.message_pk is not None,
         is_winner=wins,
-        recipient=after,
-        invalid_recipient=invalid,
+        recipient=after.status,
+        invalid_recipient=after.is_invalid,
     )
-    is_first = wins and after in TERMINAL and before not in TERMINAL
-    reveals = wins and invalid and before is RecipientStatus.DELIVERED and after is RecipientStatus.FAILED
+    first = None if row.standing_before is None else status_of(row.standing_before)
+    is_first_outcome = wins and after.status in TERMINAL and first not in TERMINAL
+    reveals = (first, after.status) == (RecipientStatus.DELIVERED, RecipientStatus.FAILED) and after.is_invalid and wins
+    came_again = row.deliveries > 1
     return Recorded(
-        event.type,
-        found,
-        _seconds(event.occurred_at, now),
-        _seconds(row.submitted_at, now) if is_first else None,
-        reveals or found is Disposition.EXTRANEOUS,
+        event=event,
+        is_new=is_new,
+        deliveries=row.deliveries,
+        tag=None if row.message_pk is None else row.bound_tag,
+        disposition=found,
+        lag=_seconds(event.occurred_at, now),
+        outcome_after=_seconds(row.submitted_at, now) if is_first_outcome else None,
+        is_known_false=reveals or found is Disposition.EXTRANEOUS,
+        old_status=(after if came_again else before).status,
+        delay=_seconds(row.first_received_at if came_again else before.since, now),
     )
 
 

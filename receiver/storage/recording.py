@@ -22,7 +22,6 @@ from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
 from receiver.storage.models import UnreadableCallback
 from receiver.storage.recorded import Recorded, judge
-from receiver.storage.remarking import remark
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.upserting import Received, row_of, times_of, upsert_events
 
@@ -74,7 +73,7 @@ def record(
 
     ``waiting`` are events that the caller's bind() linked just now: their statements are merged with the others, so
     that recipients are locked only once. ``received`` tells when each event came, if not now. ``recorded``, if given,
-    is made to hold what the new events are.
+    is made to hold what the events are; it is true once the transaction is durable.
     """
     unreadable = Counter(element for element in elements if isinstance(element, Unreadable))
     gathered = gather(element for element in elements if isinstance(element, Event))
@@ -86,8 +85,13 @@ def record(
     stored = _record_events(session, gathered, rows, now=now, waiting=waiting) if gathered or waiting else {}
     new = {identity: _fate(each, stored[identity]) for identity, each in gathered.items()}
     if recorded is not None:
-        is_new = (identity for identity, fate in new.items() if fate is not Fate.DUPLICATE)
-        recorded[:] = judge(((gathered[each].event, stored[each]) for each in is_new), now=now)
+        recorded[:] = judge(
+            [
+                (_as_stored(gathered[identity].event, stored[identity]), stored[identity], fate is not Fate.DUPLICATE)
+                for identity, fate in new.items()
+            ],
+            now=now,
+        )
     # The first of several in this batch is the new one, if it is new at all; pop() leaves duplicates to the others.
     return [
         new.pop(element.identity, Fate.DUPLICATE) if isinstance(element, Event) else Fate.UNREADABLE
@@ -117,9 +121,12 @@ def _record_events(
     else:
         waiting = [*waiting, *_claim(session, in_order, rows, now=now)]
         stored = upsert_events(session, rows, anyway=True)
-    linked = [_linked(each.event, row) for each in in_order if (row := stored[each.event.identity]).message_pk]
-    all_news = merge(session, [*waiting, *linked], accepted=_accepted(stored.values()), now=now)
-    remark(session, stored.values(), all_news=all_news, now=now)
+    linked = [
+        Linked(row.pk, row.message_pk, _as_stored(each.event, row))
+        for each in in_order
+        if (row := stored[each.event.identity]).message_pk
+    ]
+    merge(session, [*waiting, *linked], accepted=_accepted(stored.values()), now=now)
     return stored
 
 
@@ -159,10 +166,10 @@ def _report_clashes(
             report_clash(message_id)
 
 
-def _linked(event: Event, row: Row[Any]) -> Linked:
+def _as_stored(event: Event, row: Row[Any]) -> Event:
     if event.occurred_at != row.occurred_at or event.description != row.description:
-        event = replace(event, occurred_at=row.occurred_at, description=row.description)
-    return Linked(row.pk, row.message_pk, event)
+        return replace(event, occurred_at=row.occurred_at, description=row.description)
+    return event
 
 
 def _record_unreadable(session: Session, unreadable: Counter[Unreadable], *, now: datetime) -> None:

@@ -76,11 +76,6 @@ def upsert_events(
     return {(row.message_id, row.recipient, row.type, row.error_code): row for row in stored}
 
 
-OF_RECIPIENT = (
-    "FROM recipients r WHERE r.message_pk = events.message_pk AND r.recipient = CAST(events.recipient AS TEXT)"
-)
-
-
 @cache
 def _event_upsert(dialect: str) -> Any:
     """A repeat counts, may tell an earlier time, and may link; everything else stays that of the first. It may have
@@ -109,6 +104,7 @@ def _event_upsert(dialect: str) -> Any:
         StoredEvent.occurred_at,
         StoredEvent.description,
         StoredEvent.deliveries,
+        StoredEvent.first_received_at,
         # Whether receipts are on; null unless the message is accepted. (On SQLite, SQLAlchemy takes the tables' names
         # out of all that is returned, so these are written as text.)
         literal_column(
@@ -121,12 +117,18 @@ def _event_upsert(dialect: str) -> Any:
             String,
         ).label("bound_tag"),
         # What was known before: of the recipient, whose standing is null if the message has no such recipient.
-        literal_column(f"(SELECT r.standing {OF_RECIPIENT})", LargeBinary).label("standing_before"),
-        literal_column(f"(SELECT r.invalid_recipient {OF_RECIPIENT})", Boolean).label("was_invalid"),
+        _of_recipient("r.standing", LargeBinary).label("standing_before"),
+        _of_recipient("r.invalid_recipient", Boolean).label("was_invalid"),
+        _of_recipient("r.updated_at", Instant).label("changed_before"),
         literal_column("(SELECT m.submitted_at FROM messages m WHERE m.pk = events.message_pk)", Instant).label(
             "submitted_at"
         ),
     )
+
+
+def _of_recipient(column: str, its_type: Any) -> ColumnElement[Any]:
+    same = "r.message_pk = events.message_pk AND r.recipient = CAST(events.recipient AS TEXT)"
+    return literal_column(f"(SELECT {column} FROM recipients r WHERE {same})", its_type)  # noqa: S608 - constants
 
 
 def _linked_rows(dialect: str) -> Select[Any]:

@@ -7,9 +7,10 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from werkzeug.exceptions import HTTPException
 
 from receiver.core.events import Event
+from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.errors import ReceiverError
-from receiver.logs import get_logger
+from receiver.logs import get_logger, known_method
 from receiver.receiving import Stored
 from receiver.web.authentication import caller
 
@@ -37,7 +38,7 @@ def callback_stored(stored: Stored, size: int, seconds: float) -> None:
         unreadable=tally.unreadable,
         # The tags of others may be anything, so also numbers.
         tags=list({each.tag: None for each in events if each.tag and is_tag(each.tag)}),
-        message_ids=list({each.message_id: None for each in events}),
+        message_ids=list({identifier(each.message_id): None for each in events}),
         bytes=size,
         duration_ms=_milliseconds(seconds),
     )
@@ -51,7 +52,7 @@ def callback_refused(error: Exception, status: int, size: int, seconds: float, *
 
 def request_refused_early(error: Exception, method: str, status: int) -> None:
     """Before its body was read."""
-    log.warning("request", method=method, status=status, reason=_reason(error))
+    log.warning("request", method=known_method(method), status=status, reason=_reason(error))
 
 
 def register(app: Flask, *, callback_endpoint: str) -> None:
@@ -84,7 +85,7 @@ def _request(status: int, seconds: float) -> None:
     duration_ms = _milliseconds(seconds)
     write(
         "request",
-        method=request.method,
+        method=known_method(request.method),
         route=route,
         status=status,
         tag=g.get("tag"),

@@ -39,6 +39,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    access_log {folder}/access.log;
     include {folder}/site.conf;
 }}
 """
@@ -205,6 +206,20 @@ def sending(child: Any, port: int) -> bool:
     """Whether a process of that server has a connection to the simulator."""
     connections = [each for process in child.left_behind() for each in process.net_connections("tcp")]
     return any(each.raddr and each.raddr.port == port and each.status == "ESTABLISHED" for each in connections)
+
+
+def test_no_log_of_nginx_holds_what_somebody_asked_for(tmp_path: Path, authority: trustme.CA) -> None:
+    """While no host answers nginx has something to say of every request; Debian's nginx.conf has an access log."""
+    folder = tmp_path / "nginx"
+    with proxying(folder, authority, "127.0.0.1:9") as (front, http):
+        asked = f"/messages?to=%2B{ALICE[1:]}"
+        assert front.call("GET", asked).status_code == 502
+        assert front.callback(make_element("delivered", ALICE)).status_code == 502
+        plain = requests.get(f"http://127.0.0.1:{http}{asked}", headers={"Host": "localhost"}, timeout=10)
+        assert plain.status_code == 403
+    written = "".join(file.read_text() for file in folder.glob("*.log"))
+    assert "POST /callbacks/bandwidth" in written
+    assert ALICE[1:] not in written
 
 
 def test_the_callback_route_of_the_site_is_that_of_the_service() -> None:

@@ -110,7 +110,16 @@ def test_a_clock_that_differs_from_bandwidths_is_told(serve: Serve, ahead: int, 
     assert says in found.found
 
 
-@pytest.mark.parametrize("header", ["Date: yesterday", "X-Nothing: 1"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Date: yesterday",
+        "X-Nothing: 1",
+        "Date: Fri, 31 Dec 9999 23:59:59 -2300",
+        "Date: Fri, 31 Dec 9999 23:59:59 GMT",
+        "Date: Fri, 31 Dec 99999999999999999999 23:59:59 GMT",
+    ],
+)
 def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, header: str) -> None:
     found = examine(serve(answering(answer("200 OK", PAGE, header))).port)
 

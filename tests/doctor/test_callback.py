@@ -68,6 +68,7 @@ def test_a_sound_url_is_tried_bare_then_with_right_then_with_wrong_credentials_a
         (answer("200 OK", b"<html>It works!</html>"), "200", "not this program's"),
         (answer("200 OK", b'{"ok": true}'), "200", "not this program's"),
         (answer("200 OK", b"[]"), "200", "not this program's"),
+        (answer("200 OK", b"[" * 100_000), "200", "not this program's"),
         (TAKES, "accepted", "restart"),
     ],
 )
@@ -173,6 +174,8 @@ def test_the_address_itself_is_judged(url: str, mark: Mark) -> None:
     assert callback.address(url).mark is mark
 
 
-@pytest.mark.parametrize("text", ["", "receiver.example", "ftp://h/", "https://", "https://u:p@h/", "https://h:x/"])
+@pytest.mark.parametrize(
+    "text", ["", "receiver.example", "ftp://h/", "https://", "https://u:p@h/", "https://:p@h/", "https://h:x/"]
+)
 def test_what_is_no_url_is_not_tried(text: str) -> None:
     assert not callback.is_url(text)

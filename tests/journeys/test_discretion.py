@@ -148,6 +148,8 @@ def call_back_everything(api: Api, tag: str) -> None:
         [about("sending"), about("sending", NUMBERS[1]), about("sending", "zq-number")],
         [about(f"of-{NUMBERS[0]}")] * 2,
         [make_element(tag=f"zq-{NUMBERS[0]}", message_id="another")] * 2,
+        [make_element(message_id=f"id\n{number}") for number in NUMBERS] * 2,
+        [make_element(message_id=NUMBERS[0][1:])] * 2,
         [PAYLOAD, {"type": PAYLOAD, "to": NUMBERS[0]}, {"type": 7, "message": about("read")}],
         [make_element("received", NUMBERS[0], message_id="inbound", text=TEXT)] * 2,
     ):
@@ -167,6 +169,9 @@ def shout(api: Api) -> None:
         b"POST /callbacks/bandwidth HTTP/1.1\r\nContent-Length: %s\r\nX: zq-header" % number,
         b"zq-header %s" % number,
         b"GET /%s zq-header" % number,
+        b"zq-%s /messages HTTP/1.1" % number,
+        b"zq-%s /messages HTTP/1.1\r\nAuthorization: Bearer %s\r\nContent-Length: 9999999"
+        % (number, WRITE_KEY.encode()),
     ):
         address = urlsplit(api.url)
         with socket.create_connection((address.hostname, address.port), timeout=10) as connection:

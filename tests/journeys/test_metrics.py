@@ -6,6 +6,8 @@ import base64
 import http.client
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ import psutil
 import pytest
 import requests
 
+from receiver.metrics import FOLDER
 from tests.builders import API_KEY, CALLBACK_AUTH, make_element
 from tests.figures import counted
 from tests.journeys.plant import plant
@@ -150,6 +153,56 @@ def test_a_worker_tells_what_it_sent_and_for_how_long_bandwidth_took(tmp_path: P
 def _metrics_of_worker(port: int) -> dict[tuple[str, ...], float] | None:
     found = counted(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE).text)
     return found if found.get(("sends_total", "", "accepted")) == 20 else None
+
+
+def test_what_strangers_do_to_the_port_of_a_worker_leaves_no_traceback(tmp_path: Path, sqlite_url: str) -> None:
+    port = free_port()
+    with Child("worker", "--metrics", str(port), environment=environment(sqlite_url), folder=tmp_path) as worker:
+        worker.wait_until(lambda: "the worker starts" in worker.output, "the worker")
+        for sent in (b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n", b"\xff +12025550143\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(sent)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        accept = {"Accept": "application/openmetrics-text; version=1.0.0; escaping=+12025550143"}
+        answer = requests.get(f"http://127.0.0.1:{port}/metrics", headers=accept, timeout=PATIENCE)
+        assert answer.status_code == 200
+        assert worker.end() == 0
+        assert "Traceback" not in worker.output
+        assert "2025550143" not in worker.output
+
+
+def test_a_process_that_was_killed_before_it_counted_spoils_no_sum(tmp_path: Path, sqlite_url: str) -> None:
+    with serving(tmp_path, environment(sqlite_url)) as (server, api):
+        (folder_of(workers(server)[0]) / "counter_1.db").touch()
+        post_all(api.url, range(1))
+        expect(api.url, callbacks=1, events=1)
+
+
+@pytest.mark.parametrize("place", ["", "nowhere"])
+def test_a_command_leaves_the_folder_of_another_server_alone(tmp_path: Path, sqlite_url: str, place: str) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    settings = environment(sqlite_url) | {FOLDER: str(shared / place)}
+    assert run("config", environment=settings, folder=tmp_path).returncode == 0
+    with serving(tmp_path, settings) as (_, api):
+        post_all(api.url, range(1))
+        expect(api.url, callbacks=1, events=1)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_said_in_a_sentence(sqlite_url: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import wsgi"],
+        env=environment(sqlite_url) | {FOLDER: "/no/such/folder"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == 1
+    sentence = "Cannot count in /no/such/folder, which PROMETHEUS_MULTIPROC_DIR names: No such file or directory.\n"
+    assert ended.stderr == sentence
 
 
 @pytest.mark.parametrize(("address", "code"), [("nine", 2), ("0", 2), ("127.0.0.1:99999", 2), ("192.0.2.1:9100", 1)])

@@ -9,8 +9,10 @@ from receiver.storage.database import Database, Session
 
 
 def plans(database: Database, ask: Callable[[Session], object]) -> list[str]:
-    """The plan of each statement of ``ask``, once the database knows the size of its tables."""
-    database.write(lambda session: session.execute(text("ANALYZE")))
+    """The plan of each statement of ``ask``, once PostgreSQL has counted its rows, as it does by itself. SQLite does
+    not, so there the plan must be good without."""
+    if database.engine.dialect.name != "sqlite":
+        database.write(lambda session: session.execute(text("ANALYZE")))
     statements: list[tuple[str, Any]] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:

@@ -13,6 +13,7 @@ from receiver.storage.models import Message
 from receiver.storage.outbox import Attempt
 from tests.builders import ACCEPTED, ALICE, BOB, make_event, make_message
 from tests.storage.agreement import assert_views_agree
+from tests.storage.plans import plans
 from tests.storage.queued import LEASE, UNREACHABLE, cancel, claim, enqueue, pks, put_back, submit
 from tests.storage.stored import answer, deliver, messages, statuses
 
@@ -27,6 +28,12 @@ class TestOrder:
         assert pks(claim(database, limit=3)) == [high, higher, first]
         assert pks(claim(database)) == [second, third]
         assert claim(database) == []
+
+    def test_sqlite_reads_them_in_that_order_and_does_not_sort_all_that_wait(self, sqlite_url: str) -> None:
+        with Database(sqlite_url) as database:
+            plan = plans(database, lambda session: queue.claim(session, now=times.now(), lease=LEASE, limit=8))[0]
+        assert "USING INDEX messages_queue_index" in plan
+        assert "TEMP B-TREE" not in plan
 
     def test_what_is_put_back_keeps_its_place(self, database: Database) -> None:
         first, second = (enqueue(database, ALICE)[1] for _ in range(2))

@@ -34,9 +34,10 @@ EVENTS = {
 
 
 def store(database: Database, *elements: Event | Unreadable) -> list[Recorded]:
+    """What the new ones are."""
     found: list[Recorded] = []
     database.write(lambda session: record(session, elements, now=times.now(), recorded=found))
-    return found
+    return [each for each in found if each.is_new]
 
 
 def by_type_and_code(database: Database, tag: str) -> dict[tuple[str, str, int], str]:

@@ -1,14 +1,28 @@
 """Lines about events that came again, or after another outcome was known: old status, new status, delay."""
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import pytest
 
+from receiver.core import times
 from receiver.core.events import Event
-from receiver.storage.database import Database
-from tests.builders import ALICE, BOB, make_event
+from receiver.errors import StorageUnavailable
+from receiver.receiving import Committer
+from receiver.remarking import remark
+from receiver.storage.database import Database, Session
+from receiver.storage.recorded import Recorded
+from receiver.storage.recording import record
+from tests.builders import ALICE, BOB, make_body, make_element, make_event
 from tests.conftest import Lines
-from tests.storage.stored import deliver, submit
+from tests.storage.stored import submit
+
+
+def deliver(database: Database, *events: Event) -> None:
+    found: list[Recorded] = []
+    database.write(lambda session: record(session, events, now=times.now(), recorded=found))
+    remark(found)
 
 
 def told(logged: Lines) -> list[tuple[Any, ...]]:
@@ -73,3 +87,41 @@ def test_a_repeat_of_what_is_no_message_of_ours_is_told_without_a_status(databas
 
     assert [(line["event"], line["tag"], line["old_status"]) for line in logged] == [(AGAIN, None, None)] * 2
     assert "another" not in str(logged)
+
+
+Result = TypeVar("Result")
+
+
+class Losing(Database):
+    """Undoes each transaction at first; all but the last of them are tried again."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_lost = False
+
+    def write(self, work: Callable[[Session], Result]) -> Result:
+        def undone(session: Session) -> None:
+            work(session)
+            raise StorageUnavailable
+
+        with suppress(StorageUnavailable):
+            super().write(undone)
+        if self.is_lost:
+            raise StorageUnavailable
+        return super().write(work)
+
+
+def test_only_what_is_durable_is_told_and_only_once_however_often_it_was_tried(
+    database: Database, database_url: str, logged: Lines
+) -> None:
+    tag, _ = submit(database, ALICE)
+    first = make_body(make_element("delivered", tag=tag))
+    second = make_body(make_element("failed", tag=tag, errorCode=4720))
+    with Losing(database_url) as losing, Committer(losing) as committer:
+        for body in (first, first, second):
+            committer.receive(body)
+        losing.is_lost = True
+        with pytest.raises(StorageUnavailable):
+            committer.receive(second)
+
+    assert [line["event"] for line in logged if line["event"] in (AGAIN, AFTER)] == [AGAIN, AFTER]
