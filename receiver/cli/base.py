@@ -1,5 +1,6 @@
 """What every command needs: the group, its errors in one sentence, its exit codes."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,16 @@ EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Something is wrong, was refused or is not there; the settings or arguments are wrong; nobody can say whether it was
 sent, or whether it is there; Ctrl-C."""
 
+
+def _open_streams() -> None:
+    """Whoever starts this program may have closed one (``2>&-``): its number must not be that of the next socket."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - to stay
+
+
+_open_streams()
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
 """In a pipe a row of a table is a line, however long."""
 
@@ -62,6 +73,10 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             end(str(error), EXIT_USAGE)
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
+        except BrokenPipeError:  # click ends quietly
+            raise
+        except OSError as error:
+            end(f"The system refuses: {error}", EXIT_WRONG)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
 
