@@ -114,7 +114,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
         log_level=_text(env, "LOG_LEVEL", check=_check_level) or "info",
     )
-    problems = (_open_doors(settings) if serving else {}) | _malformed(env)
+    problems = (_open_doors(settings) if serving else {}) | _malformed(env) | _not_utf_8()
     if problems:
         raise ConfigurationError(problems)
     return settings
@@ -138,6 +138,12 @@ def _malformed(env: Env) -> dict[str, str]:
         found = cast("Mapping[str, list[str]]", error.error_messages)
         return {name: " ".join(messages) for name, messages in found.items()}
     return {}
+
+
+def _not_utf_8() -> dict[str, str]:
+    """Python lets such bytes pass as surrogates, which no log, no header and no database takes."""
+    given = {name: os.environ.get(name, "") for name in VARIABLES}
+    return {name: "is not UTF-8." for name, value in given.items() if re.search("[\ud800-\udfff]", value)}
 
 
 def _open_doors(settings: Settings) -> dict[str, str]:

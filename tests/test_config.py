@@ -297,3 +297,11 @@ def test_an_application_with_wrong_settings_ends_with_all_their_names(monkeypatc
 
     assert all(name in str(ended.value) for name in SERVING)
     assert "hush" not in str(ended.value)
+
+
+@pytest.mark.parametrize("name", ["API_KEYS", "CALLBACK_CREDENTIALS", "BANDWIDTH_PASSWORD"])
+def test_what_is_not_utf_8_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As a name of a key it kept every line that holds it out of the log."""
+    set_all(monkeypatch, SERVING | {name: b"sh\xffop:hush-key".decode(errors="surrogateescape")})
+
+    assert problems(serving=True) == {name: "is not UTF-8."}

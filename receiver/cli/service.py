@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -83,7 +84,8 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
         demand_schema(database)
         sending.tidy(database)
     address = serving.free_address(host, port)
-    _print_settings(settings)
+    with suppress(OSError):  # a full disk under its log keeps no server from starting
+        _print_settings(settings)
     logs.to_stderr(settings.log_level)
     log.info("the server starts", address=address, port=port, workers=workers or 2, pid=os.getpid())
     serving.run(address, port, workers=workers or 2, **options)
@@ -118,7 +120,8 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
         demand_schema(database)
         if metrics_at:
             metrics.listen(*metrics_at)
-        _print_settings(settings)
+        with suppress(OSError):  # as above
+            _print_settings(settings)
         log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
         threading.Thread(target=_stop_when_told, args=(running,), name="stop", daemon=True).start()

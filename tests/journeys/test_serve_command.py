@@ -202,3 +202,37 @@ def test_a_wsgi_server_is_told_every_wrong_setting(sqlite_url: str) -> None:
     assert "Traceback" not in ended.stderr
     named: list[Any] = [line.partition(":")[0] for line in ended.stderr.splitlines()[1:]]
     assert named == ["API_KEYS", "BANDWIDTH_ACCOUNT_ID"]
+
+
+@pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", "<&- >&- 2>&-", ">/dev/full 2>&-"])
+def test_a_disk_that_is_full_and_streams_that_are_closed_keep_no_server_from_starting(
+    tmp_path: Path, sqlite_url: str, streams: str
+) -> None:
+    port = free_port()
+    command = f"exec {sys.executable} -m receiver.cli serve --port {port} {streams}"
+    server = subprocess.Popen(["sh", "-c", command], env=environment(sqlite_url), cwd=tmp_path, start_new_session=True)
+    try:
+        with Api(f"http://127.0.0.1:{port}") as api:
+            wait_for(lambda: server.poll() is not None or api.is_ready(), "the server")
+            assert [api.callback(make_element()).status_code for _ in range(3)] == [200] * 3
+        server.terminate()
+        server.wait(SECONDS)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path: Path, sqlite_url: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "receiver.cli", "config"],
+            env=environment(sqlite_url),
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    said = "Not everything could be read or written: No space left on device.\n"
+    assert (ended.returncode, ended.stderr) == (3, said)
