@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from receiver import reporting
 from receiver.core.events import is_storable
-from receiver.core.numbers import as_e164
+from receiver.core.numbers import meant_by
 from receiver.errors import MessageNotFound
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.storage.database import Database
@@ -37,13 +37,13 @@ class Found:
 def find(database: Database, word: str, *, limit: int) -> tuple[list[Found], bool]:
     """The newest messages of which ``word`` is anything, at most ``limit``; and whether there are more."""
     found: dict[str, MessageReport] = {}
-    by: dict[str, list[FoundBy]] = {}
+    by: dict[str, dict[FoundBy, None]] = {}  # each once, in their order
     for name, messages in _by_every_name(database, word, limit=limit + 1):
         for each in messages:
             found[each.tag] = each
-            by.setdefault(each.tag, []).append(name)
+            by.setdefault(each.tag, {})[name] = None
     newest = sorted(found.values(), key=lambda each: (each.created_at, each.tag), reverse=True)
-    return [_found(each, by[each.tag], word) for each in newest[:limit]], len(newest) > limit
+    return [_found(each, list(by[each.tag]), word) for each in newest[:limit]], len(newest) > limit
 
 
 def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tuple[FoundBy, Sequence[MessageReport]]]:
@@ -56,7 +56,7 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
         (FoundBy.MESSAGE_ID, MessageFilter(message_id=word)),
         (FoundBy.FROM, MessageFilter(sender=word)),
     ]
-    if number := as_e164(word):
+    for number in meant_by(word):
         wanted.append((FoundBy.TO, MessageFilter(to=number)))
         if number != word:
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
@@ -67,5 +67,5 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:
     recipients: Sequence[RecipientReport] = message.recipients
     if by == [FoundBy.TO]:
-        recipients = [each for each in recipients if each.to == as_e164(word)]
+        recipients = [each for each in recipients if each.to in meant_by(word)]
     return Found(message, by, recipients)

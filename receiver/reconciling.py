@@ -50,8 +50,8 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What was learnt about one message."""
+class Inquiry:
+    """A message that was asked about, and what was learnt."""
 
     tag: str
     before: SendStatus
@@ -73,7 +73,7 @@ def in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
         return tags_in_doubt(session, since=now - KEPT, open_before=now - overdue_after, now=now)
 
 
-def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Finding]:
+def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Inquiry]:
     """Asks about each of these messages. Raises RecordsUnavailable; what was found by then is recorded."""
     for tag in tags:
         message = _look_up(database, tag)
@@ -87,7 +87,7 @@ def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterat
         except QuestionRefused as error:  # others may be answered
             outcome, learnt = Outcome.REFUSED, str(error)
         after = _shown(_look_up(database, tag) or message)
-        yield Finding(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
+        yield Inquiry(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
 
 
 def _look_up(database: Database, tag: str) -> Message | None:

@@ -19,7 +19,7 @@ from receiver.core.status import (
     is_overdue,
 )
 from receiver.errors import MessageNotFound
-from receiver.storage.database import Database
+from receiver.storage.database import Database, Session
 from receiver.storage.models import Message, Recipient, Resolution, StoredEvent
 from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_page
 from receiver.storage.resolutions import resolutions_of
@@ -118,9 +118,7 @@ class Page:
 def message(database: Database, tag: str) -> MessageReport:
     """Raises MessageNotFound."""
     with database.read() as session:
-        stored = message_tagged(session, tag)
-    if stored is None:
-        raise MessageNotFound(tag)
+        stored = _tagged(session, tag)
     return report(stored, now=times.now())
 
 
@@ -136,9 +134,7 @@ def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Page:
 def events(database: Database, tag: str) -> list[EventReport]:
     """The message's events, first received first. Raises MessageNotFound."""
     with database.read() as session:
-        stored = message_tagged(session, tag)
-        if stored is None:
-            raise MessageNotFound(tag)
+        stored = _tagged(session, tag)
         rows = events_of(session, stored.pk)
     recipients = {each.recipient: each for each in stored.recipients}
     return [_event_report(row, recipients.get(row.recipient)) for row in rows]
@@ -147,10 +143,14 @@ def events(database: Database, tag: str) -> list[EventReport]:
 def resolutions(database: Database, tag: str) -> Sequence[Resolution]:
     """What people decided about the message, oldest first. Raises MessageNotFound."""
     with database.read() as session:
-        stored = message_tagged(session, tag)
-        if stored is None:
-            raise MessageNotFound(tag)
-        return resolutions_of(session, stored.pk)
+        return resolutions_of(session, _tagged(session, tag).pk)
+
+
+def _tagged(session: Session, tag: str) -> Message:
+    stored = message_tagged(session, tag)
+    if stored is None:
+        raise MessageNotFound(tag)
+    return stored
 
 
 def report(row: Message, *, now: datetime) -> MessageReport:

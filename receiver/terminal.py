@@ -1,6 +1,5 @@
 """What the commands print: tables for people, in colour on a terminal."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import zip_longest
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver.bandwidth.error_codes import explain
+from receiver.core.plain_text import one_line
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.doctor import Finding, Mark
@@ -225,20 +225,6 @@ def _add_row(table: Table, *cells: object) -> None:
 
 def _coloured(word: str) -> Text:
     return Text(word, style=COLOURS.get(word, ""))
-
-
-_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Characters that move, colour or turn what a terminal shows."""
-
-
-def harmless(text: str) -> str:
-    """As it is shown: what others wrote gives no commands to the terminal."""
-    return _COMMANDS.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def one_line(text: str) -> str:
-    """The same without line breaks, so that it cannot look like a line of ours."""
-    return harmless(text.replace("\r\n", " ").replace("\n", " "))
 
 
 def _text(value: object) -> Text:

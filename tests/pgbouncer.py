@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -70,7 +69,7 @@ def _running(settings: Path, port: int, *, user: int | None) -> Iterator[None]:
             assert bouncer.poll() is None, log.read_text()
             yield
         finally:
-            bouncer.send_signal(signal.SIGQUIT)  # at once
+            bouncer.kill()  # it keeps nothing
             bouncer.wait(GRACE)
 
 

@@ -120,7 +120,7 @@ def test_the_doctor_of_the_readme_looks_at_all_that_is_listed_and_finds_nothing_
     ended = run(*arguments, url, "--json", environment=terminal.settings, folder=tmp_path)
 
     assert ended.returncode == 0, ended.stdout
-    looked_at = {each["check"] for each in json.loads(ended.stdout)}
+    looked_at = {each["check"] for each in json.loads(ended.stdout)["findings"]}
     assert looked_at - set(VARIABLES) == set(readme.first_column("Looked at"))
     assert {"API_KEYS", "BANDWIDTH_API_URL"} <= looked_at  # those of config/development.env are for development
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.cli import base
 from receiver.core.events import Unreadable
 from receiver.storage.database import Database
 from tests import readme
@@ -70,7 +71,8 @@ def test_every_example_in_the_terminal_answers_its_question(sqlite: Database, sq
 
 
 def test_the_exit_codes_of_the_readme_are_those_of_the_commands() -> None:
-    assert readme.first_column("Exit code") == ["0", "1", "2", "3", "130"]
+    codes = [0, base.EXIT_WRONG, base.EXIT_USAGE, base.EXIT_UNKNOWN, base.EXIT_INTERRUPTED]
+    assert readme.first_column("Exit code") == [str(each) for each in codes]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -50,7 +50,7 @@ def rows(*numbers: str, status: str = "DELIVERED", at: datetime | None = None, *
     return [make_row(status, number, **known | changes) for number in numbers]
 
 
-def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconciling.Finding]:
+def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconciling.Inquiry]:
     """The findings by tag. Whatever was recorded, everything stored is the fold of its events."""
     tags = reconciling.in_doubt(database, overdue_after=timedelta(0))
     found = {each.tag: each for each in reconciling.reconcile(database, bandwidth, tags)}
@@ -62,7 +62,7 @@ def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconci
     return found
 
 
-def only(found: dict[str, reconciling.Finding]) -> tuple[Any, ...]:
+def only(found: dict[str, reconciling.Inquiry]) -> tuple[Any, ...]:
     [each] = found.values()
     return each.before, each.after, each.outcome
 

@@ -206,7 +206,7 @@ def test_replays_and_callbacks_at_once_lose_nothing_and_count_nothing_twice(data
     with threads() as pool, Committer(database) as committer:
         replays = [pool.submit(partial(replayed, database)) for _ in range(2)]
         received = [pool.submit(committer.receive, make_body(*coming[at : at + 10])) for at in range(0, 150, 10)]
-        tallies = [each.result() for each in (*replays, *received)]
+        tallies = [*(each.result() for each in replays), *(each.result().tally for each in received)]
 
     assert sum(each.recorded for each in tallies) == len(numbers)
     assert [row.deliveries for row in events(database)] == [2] * len(numbers)

@@ -171,10 +171,12 @@ def test_the_command_asks_before_it_changes_anything(database_url: str) -> None:
 
         asked = invoke("restored", environment=settings)
 
-        assert (asked.exit_code, stored(database, tag).send_status) == (1, "queued")
-        assert "1 messages wait" in asked.stderr
+        assert (asked.exit_code, stored(database, tag).send_status) == (2, "queued")
+        assert "1 messages wait" in asked.stdout
+        assert "--yes" in asked.stderr
 
         done = invoke("restored", "--yes", environment=settings)
 
         assert (done.exit_code, stored(database, tag).send_status) == (0, "unknown")
         assert "1 messages became unknown." in done.stdout
+        assert done.stderr == ""

@@ -238,7 +238,7 @@ CREATE VIEW support_inbound AS
 SELECT
     i.*,
     -- The words that the FCC names (47 CFR 64.1200(a)(10)), and those that are customary, however they are written.
-    coalesce(upper(trim(i.text, ' .!"''')) IN (
+    coalesce(upper(trim(i.text, ' .!"''' || ${white_space})) IN (
         'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPTOUT', 'OPT OUT', 'OPT-OUT'
     ), FALSE) AS opt_out
 FROM (

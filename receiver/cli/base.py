@@ -10,9 +10,11 @@ from typing import NoReturn, ParamSpec
 import click
 from dotenv import load_dotenv
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
-from receiver import config, logs, terminal
+from receiver import config, logs
+from receiver.core.plain_text import harmless
 from receiver.errors import (
     ConfigurationError,
     InvalidFields,
@@ -39,12 +41,30 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(line: str, *, on: Console = err, style: str = "") -> None:
     """As it is: what others wrote in it is neither markup to rich nor commands to the terminal."""
-    on.print(Text(terminal.harmless(line), style=style), soft_wrap=True)
+    on.print(Text(harmless(line), style=style), soft_wrap=True)
 
 
 def end(message: str, code: int) -> NoReturn:
     say(message, style="red")
     sys.exit(code)
+
+
+def progress(*, transient: bool = False) -> Progress:
+    """Bars, for people only: in a pipe or a journal they would be noise."""
+    return Progress(console=err, transient=transient, disable=not err.is_terminal)
+
+
+with_consent = click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+
+
+def demand_consent(question: str, *, yes: bool) -> None:
+    """Ends the command unless somebody says yes to the question, now or before with --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        end("Nothing was done: where nobody can be asked, say --yes.", EXIT_USAGE)
+    if not click.confirm(question, err=True):
+        end("Nothing was done.", EXIT_USAGE)
 
 
 def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:

@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 import click
 from rich.live import Live
-from rich.progress import Progress
 
 from receiver import bulk, config, terminal, watching
 from receiver.app import make_sending
@@ -18,11 +17,12 @@ from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
+    database_to_ask,
     demand_schema,
     end,
-    err,
     main,
     out,
+    progress,
     said_in_one_sentence,
     say,
 )
@@ -103,8 +103,8 @@ def _walk(
     """Through the whole file, with a bar of how far."""
     size = copy.seek(0, 2)
     copy.seek(0)
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        file = progress.wrap_file(copy, total=size, description="queueing" if queue else "checking")
+    with progress() as bars:
+        file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
             return bulk.walk(sending, read_lines(file, form, columns), batch, queue=queue)
         except StorageUnavailable as error:
@@ -135,8 +135,7 @@ def watch(reference_prefix: str) -> None:
 
     Exits 1 if there are none, or if everything that is open is overdue.
     """
-    with Database(config.read_settings().database_url) as database:
-        demand_schema(database)
+    with database_to_ask() as database:
         last = _follow(database, reference_prefix)
     if not last.messages:
         end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)

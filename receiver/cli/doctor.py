@@ -22,7 +22,7 @@ def _url(_context: click.Context, _option: click.Parameter, value: str | None) -
 
 @main.command()
 @click.option("--callback-url", callback=_url, help="The URL that is registered with Bandwidth, to be tried.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array of all findings.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @said_in_one_sentence
 def doctor(callback_url: str | None, as_json: bool) -> None:
     """Say what is right and what is wrong with this installation. Exits 1 if anything is wrong."""
@@ -32,7 +32,7 @@ def doctor(callback_url: str | None, as_json: bool) -> None:
         if not as_json:
             terminal.show_finding(out, finding)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in found]}, indent=2))
     if any(finding.mark is examining.Mark.WRONG for finding in found):
         sys.exit(EXIT_WRONG)
 

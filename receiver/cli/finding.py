@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import click
-from rich.progress import Progress
 
 from receiver import finding, replaying, terminal
-from receiver.cli.base import EXIT_WRONG, database_to_ask, end, err, main, out, said_in_one_sentence, say
+from receiver.cli.base import EXIT_WRONG, database_to_ask, end, main, out, progress, said_in_one_sentence, say
 from receiver.cli.forms import (
     RECIPIENT_COLUMNS,
     Form,
@@ -179,12 +178,12 @@ def _tell_of_more(more: bool) -> None:
 
 def _replay(database: Database) -> None:
     stored: Counter[str] = Counter()
-    with Progress(console=err, disable=not err.is_terminal) as progress:
-        task = progress.add_task("reading again", total=replaying.kept(database))
+    with progress() as bars:
+        task = bars.add_task("reading again", total=replaying.kept(database))
         try:
             for batch in replaying.replay(database):
                 stored.update(asdict(batch.stored))
-                progress.advance(task, batch.rows)
+                bars.advance(task, batch.rows)
         except StorageUnavailable as error:
             raise StorageUnavailable(f"{error} What was read again by now is stored; run this again.") from error
     words = ", ".join(f"{name}: {stored[name]}" for name in ("recorded", "unlinked", "duplicates"))

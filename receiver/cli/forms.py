@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from receiver import terminal
 from receiver.core import times
 from receiver.core.numbers import is_e164
+from receiver.core.plain_text import one_line
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.web.answers import MessageSchema, RecipientSchema
 
@@ -65,7 +65,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
     words = value if isinstance(value, list) else ["" if value is None else value]
-    text = terminal.one_line(" ".join(map(str, words)))
+    text = one_line(" ".join(map(str, words)))
     return "'" + text if _FORMULA.match(text) and not is_e164(text) else text
 
 

@@ -5,7 +5,7 @@ import sys
 import click
 
 from receiver import config
-from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, err, main, out, said_in_one_sentence
+from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence, say
 from receiver.storage.database import Database, is_sqlite
 from receiver.storage.granting import grant_support as grant
 
@@ -25,7 +25,7 @@ def grant_support(role: str) -> None:
     with Database(url) as database:
         demand_schema(database)
         more = grant(database, role)
-    out.print(f"{role} can read the support views.", markup=False)
+    say(f"{role} can read the support views.", on=out)
     if more:
-        err.print(f"warning: {role} can do more than that: {', '.join(more)}. Take a role of its own.", markup=False)
+        say(f"warning: {role} can do more than that: {', '.join(more)}. Take a role of its own.")
         sys.exit(EXIT_WRONG)

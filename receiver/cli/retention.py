@@ -1,16 +1,14 @@
 """The command that ends how long things are kept."""
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 
 import click
-from rich.progress import Progress
 
 from receiver import config, purging, terminal
-from receiver.cli.base import EXIT_INTERRUPTED, EXIT_USAGE, demand_schema, end, err, main, out, said_in_one_sentence
+from receiver.cli.base import demand_consent, demand_schema, main, out, progress, said_in_one_sentence, with_consent
 from receiver.purging import Survey
 from receiver.storage.aging import Kind, Terms
 from receiver.storage.database import Database
@@ -42,7 +40,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]
 @click.option("--older-than", type=Span(), required=True, help="As in 90d, 12w or 2y; 14d at least.")
 @click.option("--redact", is_flag=True, help="Keep outcomes, codes, times and counts; blank text, numbers, payloads.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@with_consent
 @said_in_one_sentence
 def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None:
     """Remove old messages with all that belongs to them, or blank what may be personal in them.
@@ -52,31 +50,29 @@ def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None
     wanted = purging.terms(older_than, redact=redact)
     with Database(config.read_settings().database_url) as database:
         demand_schema(database)
-        try:
-            found = _look(database, wanted)
-            _tell(found, wanted)
-            if sum(found.counts.values()) and not dry_run:
-                _ask(yes=yes)
-                _purge(database, wanted, found)
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)
+        found = _look(database, wanted)
+        _tell(found, wanted)
+        if sum(found.counts.values()) and not dry_run:
+            demand_consent("Go on? It cannot be undone.", yes=yes)
+            _purge(database, wanted, found)
 
 
 def _look(database: Database, wanted: Terms) -> Survey:
     found = Survey()
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("looking", total=None)
+    with progress(transient=True) as bars:
+        task = bars.add_task("looking", total=None)
         for found in purging.survey(database, wanted):
-            progress.update(task, completed=found.counts[Kind.MESSAGE])
+            bars.update(task, completed=found.counts[Kind.MESSAGE])
     return found
 
 
 def _tell(found: Survey, wanted: Terms) -> None:
     verb = "redacted" if wanted.redact else "removed"
+    age = f"older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC"
     if not sum(found.counts.values()):
-        out.print(f"Nothing is older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC and not yet {verb}.")
+        out.print(f"Nothing is {age} and not yet {verb}.")
     else:
-        out.print(f"To be {verb}, because older than {wanted.before:%Y-%m-%d %H:%M:%S} UTC:")
+        out.print(f"To be {verb}, because {age}:")
         terminal.show_rows(out, ("what", "how many", "oldest", "newest"), [_row(found, each) for each in ROWS])
     if found.counts["open"]:
         out.print(f"Of the messages {found.counts['open']} have no final outcome.")
@@ -86,26 +82,17 @@ def _tell(found: Survey, wanted: Terms) -> None:
 
 def _row(found: Survey, what: str) -> tuple[object, ...]:
     span = found.span.get(Kind(what), ()) if what in list(Kind) else ()
-    return (what, found.counts[what], *(f"{each:%Y-%m-%d %H:%M:%S} UTC" for each in span))
-
-
-def _ask(*, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        end("Nothing was done: where nobody can be asked, say --yes.", EXIT_USAGE)
-    if not click.confirm("Go on? It cannot be undone.", err=True):
-        end("Nothing was done.", EXIT_USAGE)
+    return (what, found.counts[what], *span)
 
 
 def _purge(database: Database, wanted: Terms, found: Survey) -> None:
     done: Counter[str] = Counter()
     try:
-        with Progress(console=err, disable=not err.is_terminal) as progress:
-            task = progress.add_task("purging", total=sum(found.counts[each] for each in Kind))
+        with progress() as bars:
+            task = bars.add_task("purging", total=sum(found.counts[each] for each in Kind))
             for counts in purging.purge(database, wanted):
                 done.update(counts)
-                progress.update(task, completed=sum(done[each] for each in Kind))
+                bars.update(task, completed=sum(done[each] for each in Kind))
     finally:  # what was done before an error or Ctrl-C is done
         out.print(f"{'Redacted' if wanted.redact else 'Removed'}: {_listed(done)}.")
 

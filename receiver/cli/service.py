@@ -1,13 +1,13 @@
 """Commands of the operator: run the service, migrate, look at the settings, fold again."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
 from typing import Any
 
 import click
-from rich.progress import Progress
 
 from receiver import config, logs, metrics, recomputing, sending, serving
 from receiver.app import make_sending
@@ -17,12 +17,13 @@ from receiver.cli.base import (
     PORT,
     demand_schema,
     end,
-    err,
     main,
     out,
+    progress,
     said_in_one_sentence,
     say,
 )
+from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database, is_sqlite
@@ -162,15 +163,20 @@ def show_config() -> None:
 def recompute(check: bool, after_tag: str) -> None:
     """Fold the stored events of every message again, and repair what differs."""
     messages = differences = 0
-    with Database(config.read_settings().database_url) as database, Progress(console=err) as progress:
+    with Database(config.read_settings().database_url) as database, progress() as bars:
         demand_schema(database)
-        task = progress.add_task("messages", total=None)
-        for batch in recomputing.recompute(database, check=check, after_tag=after_tag):
-            messages += batch.messages
-            differences += len(batch.differences)
-            progress.update(task, advance=batch.messages, description=f"to resume: --after {batch.last_tag}")
-            for each in batch.differences:
-                say(f"{each.tag} {each.recipient or ''} {each.stored} -> {each.folded}", on=out)
+        task = bars.add_task("messages", total=None)
+        try:
+            for batch in recomputing.recompute(database, check=check, after_tag=after_tag):
+                messages += batch.messages
+                differences += len(batch.differences)
+                after_tag = batch.last_tag
+                bars.update(task, description=f"{messages} messages")
+                for each in batch.differences:
+                    say(f"{each.tag} {each.recipient or ''} {each.stored} -> {each.folded}", on=out)
+        except (KeyboardInterrupt, StorageUnavailable):
+            say(f"To resume: --after {shlex.quote(after_tag)}")
+            raise
     out.print(f"{messages} messages, {differences} differences{'' if check else ' repaired'}")
     if check and differences:
         sys.exit(EXIT_WRONG)

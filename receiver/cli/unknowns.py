@@ -3,16 +3,24 @@
 import getpass
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import click
-from rich.progress import Progress
 
 from receiver import config, reconciling, reporting, resolving, restoring, terminal
 from receiver.app import make_search
-from receiver.cli.base import EXIT_WRONG, demand_schema, err, main, out, said_in_one_sentence
+from receiver.cli.base import (
+    EXIT_WRONG,
+    demand_consent,
+    demand_schema,
+    main,
+    out,
+    progress,
+    said_in_one_sentence,
+    with_consent,
+)
 from receiver.core.send_status import SendStatus
-from receiver.reconciling import Finding, Outcome
+from receiver.reconciling import Inquiry, Outcome
 from receiver.storage.database import Database
 
 
@@ -21,29 +29,26 @@ from receiver.storage.database import Database
 def reconcile() -> None:
     """Ask Bandwidth what became of messages that are unknown or overdue. Exits 1 if it could not be asked."""
     settings = config.read_settings(sending=True)
-    found: list[Finding] = []
+    found: list[Inquiry] = []
     with Database(settings.database_url) as database:
         demand_schema(database)
         tags = reconciling.in_doubt(database, overdue_after=settings.overdue_after)
         try:
-            for each in _with_progress(reconciling.reconcile(database, make_search(settings), tags), total=len(tags)):
-                found.append(each)
-        finally:  # what was found before an error is recorded, and shown
-            _show_findings(found)
+            with progress() as bars:
+                asking = reconciling.reconcile(database, make_search(settings), tags)
+                for each in bars.track(asking, total=len(tags), description="messages"):
+                    found.append(each)  # one by one: what was found before an error is recorded, and shown
+        finally:
+            _show(found)
     if any(each.outcome is Outcome.REFUSED for each in found):
         sys.exit(EXIT_WRONG)
 
 
-def _with_progress(findings: Iterator[Finding], *, total: int) -> Iterator[Finding]:
-    with Progress(console=err) as progress:
-        yield from progress.track(findings, total=total, description="messages")
-
-
-def _show_findings(findings: Sequence[Finding]) -> None:
-    rows = [(each.tag, f"{each.before} -> {each.after}", each.outcome, each.learnt) for each in findings]
+def _show(asked: Sequence[Inquiry]) -> None:
+    rows = [(each.tag, f"{each.before} -> {each.after}", each.outcome, each.learnt) for each in asked]
     if rows:
         terminal.show_rows(out, ("tag", "send status", "outcome", "what Bandwidth says"), rows)
-    count = Counter(each.outcome for each in findings)
+    count = Counter(each.outcome for each in asked)
     out.print(f"{len(rows)} messages asked about: " + ", ".join(f"{count[each]} {each}" for each in Outcome))
 
 
@@ -78,7 +83,7 @@ def resolve(tag: str, send_status: str, reason: str, by: str) -> None:
 
 
 @main.command()
-@click.option("--yes", is_flag=True, help="Do not ask first.")
+@with_consent
 @said_in_one_sentence
 def restored(yes: bool) -> None:
     """Put a restored backup right before anything works on it: what may have been sent since is not sent again."""
@@ -86,11 +91,11 @@ def restored(yes: bool) -> None:
     with Database(settings.database_url) as database:
         demand_schema(database)
         pks = restoring.unsent(database)
-        if pks and not yes:
-            question = f"{len(pks)} messages wait, or would be sent if asked for again. Make them unknown?"
-            click.confirm(question, abort=True, err=True)
-        with Progress(console=err) as progress:
-            task = progress.add_task("messages", total=len(pks))
+        if pks:
+            out.print(f"{len(pks)} messages wait, or would be sent if asked for again.")
+            demand_consent("Make them unknown?", yes=yes)
+        with progress() as bars:
+            task = bars.add_task("messages", total=len(pks))
             for number in restoring.make_unknown(database, pks, overdue_after=settings.overdue_after):
-                progress.advance(task, number)
+                bars.advance(task, number)
     out.print(f"{len(pks)} messages became unknown.")

@@ -20,14 +20,19 @@ def is_e164(text: str) -> bool:
     return _E164.fullmatch(text) is not None
 
 
-_PUNCTUATION = re.compile(r"^\s*\+|[\s.()/-]")
+_PUNCTUATION = re.compile(r"[\s.()/\u2010-\u2013-]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What people put between digits, and the invisible marks of a number that was copied from a telephone's contacts."""
+
+_NORTH_AMERICAN = re.compile("[2-9][0-9]{9}")
+"""A number of North America without the 1."""
 
 
-def as_e164(text: str) -> str | None:
-    """The E.164 number that people write like this, with or without its plus: ``+1 (919) 555-0101`` or
-    ``1-919-555-0101``. None if it is none."""
-    number = "+" + _PUNCTUATION.sub("", text)
-    return number if is_e164(number) else None
+def meant_by(text: str) -> list[str]:
+    """The E.164 numbers that people write like this: ``+1 (919) 555-0101``, ``1-919-555-0101`` or, as in North America,
+    ``919-555-0101``, which might be a number of elsewhere too. Empty if it is none."""
+    digits = _PUNCTUATION.sub("", text)
+    written = [digits, f"+{digits}", f"+1{digits}" if _NORTH_AMERICAN.fullmatch(digits) else ""]
+    return [each for each in written if is_e164(each)]
 
 
 def is_sender(text: str) -> bool:

@@ -73,13 +73,9 @@ def challenge(reply: Reply, *, is_open: bool) -> Finding:
     if reply.status == 401 and "basic" in schemes:
         return ok(CHALLENGE, f"a bare request is answered 401 with WWW-Authenticate: Basic, in {_milliseconds(reply)}")
     if reply.status == 401:
-        found = (
-            f"a bare request is answered 401 with WWW-Authenticate: {', '.join(schemes)}"
-            if schemes
-            else ("a bare request is answered 401 without WWW-Authenticate")
-        )
+        how = f"with WWW-Authenticate: {', '.join(schemes)}" if schemes else "without WWW-Authenticate"
         remedy = "let the proxy pass on our header, WWW-Authenticate: Basic; without it no event ever comes."
-        return wrong(CHALLENGE, found, remedy)
+        return wrong(CHALLENGE, f"a bare request is answered 401 {how}", remedy)
     if is_ours(reply):
         found = "a bare request is accepted: whoever knows the URL can post events that nobody sent"
         if is_open:

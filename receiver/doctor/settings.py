@@ -1,7 +1,7 @@
 """The settings: what keeps the service from starting, and what is allowed but hardly meant. No secret is shown."""
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from receiver.config import Settings, read_settings
@@ -93,9 +93,13 @@ def _keys(settings: Settings) -> Iterator[Finding]:
                 )
 
 
-_LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    *(_account, _timeouts, _api_url),
-    *(_database, _callbacks, _keys),
+_LOOKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
+    _account,
+    _timeouts,
+    _api_url,
+    _database,
+    _callbacks,
+    _keys,
 )
 
 

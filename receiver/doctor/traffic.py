@@ -6,21 +6,11 @@ from datetime import datetime, timedelta
 from receiver.core import times
 from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.storage.database import Database
-from receiver.storage.inspection import (
-    MOST,
-    SAMPLE,
-    Counts,
-    QueueState,
-    SenderTraffic,
-    counts,
-    last_callback_at,
-    queue_state,
-    sender_traffic,
-)
+from receiver.storage.figures import MOST, Figures, figures
+from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, queue_state, sender_traffic
+from receiver.storage.queue import backlog
 
-DAY = timedelta(days=1)
-
-LATELY = 3 * DAY
+LATELY = timedelta(days=3)
 """How far back sending is looked at: over a weekend."""
 
 QUEUED_AT_BANDWIDTH = timedelta(minutes=15)
@@ -36,23 +26,24 @@ def examine(database: Database, *, overdue_after: timedelta) -> Iterator[Finding
     """All of it, as one moment shows it."""
     now = times.now()
     with database.read() as session:
-        found = counts(session, since=now - DAY, overdue_after=overdue_after, now=now)
+        found = figures(session, now=now, overdue_after=overdue_after)
+        unknown = backlog(session, now=now, since=now).unknown
         senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
-        last_event_at = last_callback_at(session)
         queue = queue_state(session, since=now - UNWORKED, now=now)
-    yield from arriving(senders, last_event_at, now=now)
-    yield from counted(found)
+    yield from arriving(senders, found.last_event_at, now=now)
+    yield from counted(found, unknown=unknown)
     yield worked(queue, now=now)
     yield paused(queue.paused_until, now=now)
 
 
 def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime) -> Iterator[Finding]:
     """Whether events come about what is sent. An application that is not linked to its number's location is answered
-    202, and then nothing ever happens."""
+    202, and then nothing ever happens; replies come all the same."""
     silent = [each for each in senders if not each.heard_of]
-    last = f"the last new event came {_age(now - last_event_at)} ago" if last_event_at else "no event ever came"
+    last = f"the last event came {_age(now - last_event_at)} ago" if last_event_at else "no event ever came"
     if not senders:
-        yield skipped("events", f"nothing was accepted in the last {LATELY.days} days to be told about; {last}")
+        span = f"between {_age(QUEUED_AT_BANDWIDTH)} and {_age(LATELY)} ago"
+        yield skipped("events", f"none had to come, because nothing was accepted {span}; {last}")
     elif not silent:
         yield ok("events", f"they come about what every sender sends; {last}")
     for each in silent:
@@ -66,16 +57,16 @@ def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *
         )
 
 
-def counted(found: Counts) -> Iterator[Finding]:
+def counted(found: Figures, *, unknown: int) -> Iterator[Finding]:
     """Whatever should be none."""
     yield _none_or(
         found.overdue,
         "overdue",
         "recipients whose outcome should be known by now",
-        "run `receiver reconcile`; SELECT * FROM support_overdue lists them.",
+        "run `receiver reconcile`; `receiver overdue` lists them.",
     )
     yield _none_or(
-        found.unknown,
+        unknown,
         "unknown",
         "messages of which nobody can say whether they were sent",
         "run `receiver reconcile`, then `receiver resolve` for what is left.",
@@ -84,13 +75,13 @@ def counted(found: Counts) -> Iterator[Finding]:
         found.unlinked,
         "unlinked",
         "events of the last day that belong to no message of this database",
-        "does somebody else send with this application, or from another database? See support_unlinked.",
+        "`receiver unlinked` lists them: does somebody else send with this application, or from another database?",
     )
     yield _none_or(
         found.unreadable,
         "unreadable",
         "elements of the last day that are no events",
-        "see support_unreadable: either Bandwidth says something new, or it is not Bandwidth who says it.",
+        "`receiver unreadable` lists them: Bandwidth says something new, or it is not Bandwidth who says it.",
     )
 
 

@@ -3,14 +3,16 @@ rows than MOST. Every function reads."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.send_status import SendStatus
 from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.reading import is_open, shows
+from receiver.storage.recording import CALLBACK
 from receiver.storage.rows import is_one_of
 from receiver.storage.summary import is_due
 
@@ -47,11 +49,13 @@ def figures(session: Session, *, now: datetime, overdue_after: timedelta) -> Fig
     """``overdue_after`` is the present setting: no message that was asked for later than that ago is overdue."""
     overdue, oldest = _overdue(session, now=now, since=now - overdue_after)
     return Figures(
-        submitting=_count(session, Message, shows(SendStatus.SUBMITTING, now=now)),
+        submitting=count(session, select(Message.pk).where(shows(SendStatus.SUBMITTING, now=now))),
         overdue=overdue,
         oldest_overdue_at=oldest,
         unlinked=_unlinked(session, since=now - DAY),
-        unreadable=_count(session, UnreadableCallback, UnreadableCallback.first_received_at >= now - DAY),
+        unreadable=count(
+            session, select(UnreadableCallback.pk).where(UnreadableCallback.first_received_at >= now - DAY)
+        ),
         last_accepted_at=session.scalar(
             select(func.max(Message.created_at)).where(Message.send_status == SendStatus.ACCEPTED)
         ),
@@ -59,9 +63,9 @@ def figures(session: Session, *, now: datetime, overdue_after: timedelta) -> Fig
     )
 
 
-def _count(session: Session, model: type[Message | UnreadableCallback], which: ColumnElement[bool]) -> int:
-    some = select(model.pk).where(which).limit(MOST).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+def count(session: Session, found: Select[Any]) -> int:
+    """How many rows there are, up to MOST."""
+    return session.scalar(select(func.count()).select_from(found.limit(MOST).subquery())) or 0
 
 
 def _overdue(session: Session, *, now: datetime, since: datetime) -> tuple[int, datetime | None]:
@@ -93,5 +97,5 @@ def _unlinked(session: Session, *, since: datetime) -> int:
 def _last_event_at(session: Session) -> datetime | None:
     columns = (StoredEvent.first_received_at, StoredEvent.source, StoredEvent.type)
     newest = session.execute(select(*columns).order_by(StoredEvent.first_received_at.desc()).limit(NEWEST)).all()
-    ours = (row.first_received_at for row in newest if row.source == "callback" and row.type not in INBOUND_TYPES)
+    ours = (row.first_received_at for row in newest if row.source == CALLBACK and row.type not in INBOUND_TYPES)
     return next(ours, newest[-1].first_received_at if len(newest) == NEWEST else None)

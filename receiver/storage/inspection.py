@@ -1,23 +1,17 @@
-"""What a check of an installation asks the database: all of it is counted only so far as it matters."""
+"""What a check of an installation asks the database, beside the figures that monitoring has too."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Select, and_, case, exists, false, func, literal, literal_column, select, update
+from sqlalchemy import case, exists, false, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from receiver.core.events import INBOUND_TYPES
 from receiver.core.send_status import SendStatus
-from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
+from receiver.storage.figures import count
+from receiver.storage.models import Message, StoredEvent
 from receiver.storage.pacing import paused_until
-from receiver.storage.reading import is_open, shows
 from receiver.storage.recording import CALLBACK
 from receiver.storage.sending_models import LaneRow
-from receiver.storage.summary import overdue
-
-MOST = 10_000
-"""How far is counted: that many or more is the same news."""
 
 SAMPLE = 1_000
 """How many of the newest accepted messages are looked at."""
@@ -80,40 +74,6 @@ def sender_traffic(session: Session, *, since: datetime, until: datetime) -> lis
     return [SenderTraffic(**row) for row in session.execute(groups).mappings()]
 
 
-def last_callback_at(session: Session) -> datetime | None:
-    """When Bandwidth last told something new."""
-    newest = select(StoredEvent.first_received_at).where(StoredEvent.source == CALLBACK)
-    return session.scalar(newest.order_by(StoredEvent.first_received_at.desc()).limit(1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """How many of each there are, at most MOST."""
-
-    overdue: int
-    """Recipients."""
-    unknown: int
-    """Messages."""
-    unlinked: int
-    """Events that came first since a given time."""
-    unreadable: int
-    """The same, of elements."""
-
-
-def counts(session: Session, *, since: datetime, overdue_after: timedelta, now: datetime) -> Counts:
-    """Counts what should not be."""
-    # Nobody is overdue sooner: so an index finds those who may be.
-    suspects = (is_open(Recipient), Recipient.created_at <= now - overdue_after)
-    recipients = select(literal(1)).select_from(Recipient).join(Message, Message.pk == Recipient.message_pk)
-    unlinked = and_(StoredEvent.linked_by.is_(None), StoredEvent.type.not_in(INBOUND_TYPES))
-    return Counts(
-        overdue=_count(session, recipients.where(*suspects, overdue(now))),
-        unknown=_count(session, select(Message.pk).where(shows(SendStatus.UNKNOWN, now=now))),
-        unlinked=_count(session, select(StoredEvent.pk).where(unlinked, StoredEvent.first_received_at >= since)),
-        unreadable=_count(session, select(UnreadableCallback.pk).where(UnreadableCallback.first_received_at >= since)),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
     """What waits for a worker, and whether one is there."""
@@ -137,12 +97,8 @@ def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueSta
         select(LaneRow.sender).where(LaneRow.next_at > now),
     ]
     return QueueState(
-        queued=_count(session, select(Message.pk).where(queued)),
+        queued=count(session, select(Message.pk).where(queued)),
         waiting_since=session.scalar(select(func.min(Message.claimable_at)).where(queued)),
         is_worked=any(session.execute(sign.limit(1)).first() is not None for sign in signs),
         paused_until=paused_until(session),
     )
-
-
-def _count(session: Session, found: Select[Any]) -> int:
-    return session.scalar(select(func.count()).select_from(found.limit(MOST).subquery())) or 0

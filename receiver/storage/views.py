@@ -92,6 +92,7 @@ def render(path: Path, dialect: str) -> list[str]:
 SPELLINGS = {
     "postgresql": {
         "join_text": "string_agg",
+        "white_space": r"E'\t\n\r\u00a0'",
         "latest": "greatest",
         "utc_day_of_occurred_at": "CAST(occurred_at AT TIME ZONE 'UTC' AS date)",
         "utc": "to_char(",
@@ -107,6 +108,7 @@ SPELLINGS = {
     },
     "sqlite": {
         "join_text": "group_concat",
+        "white_space": "char(9, 10, 13, 160)",
         "latest": "max",
         "utc_day_of_occurred_at": "date(occurred_at)",
         "utc": "replace(",

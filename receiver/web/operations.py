@@ -26,11 +26,12 @@ PREFER = parameter(
     "`respond-async` leaves the message to the workers, which send it at the account's pace (RFC 7240).",
     example="respond-async",
 )
-LATER = header("In how many seconds to ask again.", pattern="^[0-9]+$")
-AT_LAST = header("In how many seconds to ask again.", required=True, pattern="^[0-9]+$")
+RETRY_AFTER = header("In how many seconds to ask again.", pattern="^[0-9]+$")
+ALWAYS_RETRY_AFTER = header("In how many seconds to ask again.", required=True, pattern="^[0-9]+$")
 
 NOT_FOUND = problem("There is no message with this tag.")
-UNSTORED = problem("The database did not answer.", headers={"Retry-After": LATER})
+UNCHANGED = {"description": "It is the one whose `ETag` the request names in `If-None-Match`."}
+UNSTORED = problem("The database did not answer.", headers={"Retry-After": RETRY_AFTER})
 
 TAG_OF_ANSWER = {"parameters": {"tag": "$response.body#/tag"}}
 LINKS = {
@@ -72,7 +73,7 @@ OPERATIONS: dict[str, Fragment] = {
                 "the same key after `Retry-After`. Or it is `refused`: it was cancelled, or a person decided so; send "
                 "it again with a new key.",
                 said="The first request with this key is still being answered; repeat it, or ask for its tag.",
-                headers={"Retry-After": LATER},
+                headers={"Retry-After": RETRY_AFTER},
             ),
             422: problem(
                 "A field is wrong; `errors` says which and why. With a `tag`: Bandwidth found it wrong, or its "
@@ -84,20 +85,20 @@ OPERATIONS: dict[str, Fragment] = {
                 "up, or Bandwidth has asked to slow down, and nothing was stored. Nothing was sent; send it again "
                 "after `Retry-After`, or with `Prefer: respond-async`.",
                 said="This was not sent. Bandwidth: The queue is full.",
-                headers={"Retry-After": AT_LAST},
+                headers={"Retry-After": ALWAYS_RETRY_AFTER},
             ),
             502: problem(
                 "Bandwidth refused it because of credentials or permissions. Correct the settings, then send it again "
                 "with a new key.",
                 said="This was not sent. Bandwidth: Access is denied.",
-                headers={"Retry-After": LATER},
+                headers={"Retry-After": RETRY_AFTER},
             ),
             503: problem(
                 "With a `tag`: nothing was sent, because Bandwidth could not be reached, or said so. Without: the "
                 "database did not answer; with `Prefer: respond-async` it may have been queued. Send it again later; "
                 "with a key it is stored once.",
                 said="The database did not answer; try again.",
-                headers={"Retry-After": LATER},
+                headers={"Retry-After": RETRY_AFTER},
             ),
             504: problem(
                 "Nobody can say whether it was sent. Do **not** send it again: ask for its `tag`.",
@@ -176,7 +177,7 @@ OPERATIONS: dict[str, Fragment] = {
         },
         "responses": {
             200: found("All of it is durably stored.", TallySchema, examples.TALLY),
-            503: problem("It could not be stored; post it again.", headers={"Retry-After": AT_LAST}),
+            503: problem("It could not be stored; post it again.", headers={"Retry-After": ALWAYS_RETRY_AFTER}),
         },
     },
     "health.live": {
@@ -190,7 +191,8 @@ OPERATIONS: dict[str, Fragment] = {
         "responses": {
             200: found("It can; perhaps with a `warning`.", health("ready"), {"status": "ready"}),
             503: problem(
-                "The database cannot be reached, or is not migrated to this version.", headers={"Retry-After": LATER}
+                "The database cannot be reached, or is not migrated to this version.",
+                headers={"Retry-After": RETRY_AFTER},
             ),
         },
     },
@@ -199,7 +201,7 @@ OPERATIONS: dict[str, Fragment] = {
         "summary": "This description",
         "responses": {
             200: found("An OpenAPI 3.1 document.", {"type": "object"}, {"openapi": "3.1.0"}),
-            304: {"description": "It is the one whose `ETag` the request names in `If-None-Match`."},
+            304: UNCHANGED,
         },
     },
     "documentation.page": {
@@ -207,7 +209,7 @@ OPERATIONS: dict[str, Fragment] = {
         "summary": "This description, for reading",
         "responses": {
             200: text("One page, which needs nothing from elsewhere.", "text/html"),
-            304: {"description": "It is the one whose `ETag` the request names in `If-None-Match`."},
+            304: UNCHANGED,
         },
     },
 }

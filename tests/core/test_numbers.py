@@ -1,6 +1,6 @@
 import pytest
 
-from receiver.core.numbers import MAX_RECIPIENTS, as_e164, is_e164, is_sender
+from receiver.core.numbers import MAX_RECIPIENTS, is_e164, is_sender, meant_by
 
 E164 = [
     ("+12345678902", "an American number"),
@@ -77,21 +77,24 @@ def test_a_group_has_at_most_ten_recipients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "number"),
+    ("written", "numbers"),
     [
-        ("+12345678902", "+12345678902"),
-        (" 12345678902", "+12345678902"),
-        ("+1 (234) 567-8902", "+12345678902"),
-        ("1.234.567.8902\n", "+12345678902"),
-        ("+44 20\u00a07946/0958", "+442079460958"),
-        ("", None),
-        ("+", None),
-        ("++12345678902", None),
-        ("0234567890", None),
-        ("1234567890123456", None),
-        ("lunch-1", None),
-        ("1795300147488bssu9wfcphe9qiay", None),
+        ("+12345678902", ["+12345678902"]),
+        (" 12345678902", ["+12345678902"]),
+        ("+1 (234) 567-8902", ["+12345678902"]),
+        ("1.234.567.8902\n", ["+12345678902"]),
+        ("\u202a+1\u00a0(234)\u00a0567\u20118902\u202c", ["+12345678902"]),
+        ("(234) 567-8902", ["+2345678902", "+12345678902"]),
+        ("+2345678902", ["+2345678902"]),
+        ("+44 20\u00a07946/0958", ["+442079460958"]),
+        ("", []),
+        ("+", []),
+        ("++12345678902", []),
+        ("0234567890", []),
+        ("1234567890123456", []),
+        ("lunch-1", []),
+        ("1795300147488bssu9wfcphe9qiay", []),
     ],
 )
-def test_a_number_is_known_however_people_write_it(written: str, number: str | None) -> None:
-    assert as_e164(written) == number
+def test_a_number_is_known_however_people_write_it(written: str, numbers: list[str]) -> None:
+    assert meant_by(written) == numbers

@@ -28,6 +28,10 @@ def downgrade() -> None:
     op.drop_column("messages", "campaign")
 '''
 VIEW = "\n\nCREATE VIEW support_campaigns AS SELECT tag, campaign FROM messages;\n"
+COMMENTS = {
+    "[views]\n": 'support_campaigns = "A row per message, with its campaign."\n',
+    "[columns]\n": 'campaign = "What the message is part of."\n',
+}
 
 
 def make_next_release(folder: Path) -> Path:
@@ -38,4 +42,9 @@ def make_next_release(folder: Path) -> Path:
     versions, views = release / "migrations" / "versions", release / "migrations" / "views"
     (versions / "0002_campaigns.py").write_text(MIGRATION)
     (views / "0002.sql").write_text((views / "0001.sql").read_text().rstrip() + VIEW)
+    comments = (views / "0001.toml").read_text()
+    for heading, line in COMMENTS.items():
+        assert heading in comments
+        comments = comments.replace(heading, heading + line)
+    (views / "0002.toml").write_text(comments)
     return release

@@ -43,7 +43,7 @@ def test_hosts_that_stop_and_start_while_traffic_goes_on_lose_nothing_and_double
         assert {each["sendStatus"] for each in messages(hosts[0])} == {"accepted"}
         assert messages(hosts[0]) == messages(hosts[1])
         logs = [worker.output, *(child.output for host in hosts for child in host.children)]
-        assert [line for log in logs for line in log.splitlines() if "ERROR" in line] == []
+        assert [line for log in logs for line in log.splitlines() if '"level":"error"' in line] == []
     assert run("recompute", "--check", environment=environment(postgres_url), folder=tmp_path).returncode == 0
 
 

@@ -28,7 +28,7 @@ def doctor(folder: Path, settings: dict[str, str], *arguments: str, exit_code: i
     assert ended.returncode == exit_code, ended.stdout + ended.stderr
     assert not any(secret in ended.stdout + ended.stderr for secret in SECRETS)
     found: dict[str, list[dict[str, Any]]] = {}
-    for each in json.loads(ended.stdout):
+    for each in json.loads(ended.stdout)["findings"]:
         assert set(each) == {"mark", "check", "found", "remedy"}
         assert bool(each["remedy"]) == (each["mark"] in (Mark.WARNING, Mark.WRONG))
         found.setdefault(each["check"], []).append(each)

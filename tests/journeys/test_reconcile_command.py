@@ -54,6 +54,7 @@ def test_an_unknown_message_is_found_in_bandwidths_record(
 
     first = invoke("reconcile", environment=settings)
     assert (first.exit_code, _words(first.stdout, tag)[1:5]) == (0, ["unknown", "->", "accepted", "recorded"])
+    assert first.stderr == ""
     assert "1 messages asked about: 1 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused" in first.stdout
     wait_for(found, "nothing to be in doubt any more")
     [[message_id]] = select(database_url, "SELECT message_id FROM support_messages WHERE tag = ?", tag)

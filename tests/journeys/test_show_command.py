@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from sqlalchemy import text
 from receiver.receiving import Committer
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
-from tests.processes import environment, invoke
+from tests.processes import Child, environment, invoke
+from tests.storage.locks import locked, onlooker
 from tests.terminal import on_terminal, without_colours
 
 LONGEST = "+123456789012345"
@@ -108,7 +110,7 @@ def test_recompute_checks_and_repairs(database_url: str) -> None:
     assert "sent -> unconfirmed" in found.stdout
 
     repaired = invoke("recompute", environment=settings)
-    assert repaired.exit_code == 0
+    assert (repaired.exit_code, repaired.stderr) == (0, "")
     assert "4 differences repaired" in repaired.stdout
 
     assert invoke("recompute", "--check", environment=settings).exit_code == 0
@@ -120,3 +122,15 @@ def test_recompute_resumes_after_a_tag(database_url: str) -> None:
 
     assert "0 messages" in invoke("recompute", "--after", tag, environment=settings).stdout
     assert "1 messages" in invoke("recompute", "--after", "0", environment=settings).stdout
+
+
+def test_a_recompute_that_is_interrupted_says_where_to_resume(postgres_url: str, tmp_path: Path) -> None:
+    _told(postgres_url)
+    with (
+        onlooker(postgres_url) as watching,
+        locked(postgres_url, "SELECT 1 FROM messages FOR UPDATE"),
+        Child("recompute", "--after", "0", environment=environment(postgres_url), folder=tmp_path) as child,
+    ):
+        watching.wait_for(1)
+
+        assert (child.end(signal.SIGINT), child.output) == (130, "To resume: --after 0\n")

@@ -46,6 +46,7 @@ def test_a_reply_is_shown_with_its_sender_its_text_and_its_group(
 
 
 OPT_OUTS = ["STOP", "stop", " Stop. ", '"STOP"', "Stop!", "Unsubscribe", "stopall", "End", "quit", "CANCEL", "opt out"]
+OPT_OUTS += ["STOP\n", "\r\n\tSTOP\u00a0"]
 OTHERS = ["", "Don't stop", "Stop by at noon", "STOPP", "START", "UNSTOP", "HELP", "ok"]
 
 
