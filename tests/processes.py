@@ -118,6 +118,12 @@ class Child:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def faults(self) -> int:
+        """How many errors of the program it told of: none is what every test expects."""
+        said = self.output
+        return sum(map(said.count, ("Traceback", "error of this program", "the worker goes on after an error")))
+
     def wait_until(self, condition: Callable[[], Found], what: str) -> Found:
         """Like wait_for, but only for as long as the child lives."""
 

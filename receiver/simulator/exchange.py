@@ -50,18 +50,30 @@ class Exchange:
             late.join()
 
     def _post(self, body: bytes, headers: dict[str, str]) -> Answer:
+        was_open = self._connection.sock is not None
+        try:
+            response = self._ask(body, headers)
+        except ConnectionError:
+            # Whoever sends a challenge before the body has come closes the connection behind it, and any client then
+            # takes another one (RFC 9112, section 9.3.1).
+            if not was_open or self._ended:
+                raise
+            self._connection.close()
+            response = self._ask(body, headers)
+        with response:
+            if self._ended:  # in the middle of the headers, which http.client takes for their end
+                raise TimeoutError
+            self._skip_body(response)
+        return Answer(response.status, response.headers.get("WWW-Authenticate", ""))
+
+    def _ask(self, body: bytes, headers: dict[str, str]) -> HTTPResponse:
         if self._connection.sock is None:
             self._connection.connect()
         self._socket = self._connection.sock
         if self._ended:
             raise TimeoutError
         self._connection.request("POST", self._target, body=body, headers=headers)
-        response = self._connection.getresponse()
-        with response:
-            if self._ended:  # in the middle of the headers, which http.client takes for their end
-                raise TimeoutError
-            self._skip_body(response)
-        return Answer(response.status, response.headers.get("WWW-Authenticate", ""))
+        return self._connection.getresponse()
 
     def _skip_body(self, response: HTTPResponse) -> None:
         """Reads a body to its end, so that the answer to a challenge can go over the same connection."""

@@ -43,13 +43,13 @@ class Result:
     findings: Findings
     recomputed: str
     """What `receiver recompute --check` said last."""
-    tracebacks: int
+    faults: int
     """In the logs of all senders."""
 
     @property
     def is_good(self) -> bool:
         recomputed = f"{len(self.outcome.rows)} messages, 0 differences"
-        return self.findings == Findings() and self.recomputed == recomputed and not self.tracebacks
+        return self.findings == Findings() and self.recomputed == recomputed and not self.faults
 
 
 def crash(who: type[Senders], url: str, folder: Path, *, seed: int, times: int, told: Told) -> Result:
@@ -68,7 +68,7 @@ def crash(who: type[Senders], url: str, folder: Path, *, seed: int, times: int, 
             reconciled=reconciled,
             findings=check(outcome) + check(reconciled),
             recomputed=invoke("recompute", "--check", environment=scene.settings()).output.splitlines()[-1],
-            tracebacks=sum(each.output.count("Traceback") for each in scene.senders),
+            faults=sum(each.faults for each in scene.senders),
         )
 
 

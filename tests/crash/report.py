@@ -65,7 +65,7 @@ def _sums(results: Sequence[Result]) -> Iterator[tuple[str, int]]:
     yield "sent twice", sum(len(each.findings.twice) for each in results)
     yield "forgotten", sum(len(each.findings.forgotten) for each in results)
     yield "wrong", sum(len(each.findings.wrong) for each in results)
-    yield "tracebacks in the senders' logs", sum(each.tracebacks for each in results)
+    yield "errors of the program in the senders' logs", sum(each.faults for each in results)
     yield (
         "rounds that `recompute --check` found clean",
         sum("0 differences" in each.recomputed for each in results),

@@ -21,7 +21,7 @@ def test_nothing_is_sent_twice_or_forgotten_wherever_a_sender_is_killed(
     result = crash(who, database_url, tmp_path, seed=SEED, times=2, told=lambda _: None)
 
     report.show([result])  # pytest shows it if the test failed
-    assert result.is_good, (result.findings, result.recomputed, result.tracebacks)
+    assert result.is_good, (result.findings, result.recomputed, result.faults)
     assert Counter(life.point for life in result.lives) == dict.fromkeys(who.points, 2)
     assert len(result.outcome.caught) > 20
     assert result.outcome.statuses["unknown"] > result.reconciled.statuses["unknown"] > 0

@@ -28,7 +28,7 @@ class Plant:
                 for _ in range(count)
             ]
             yield children
-            assert not any("Traceback" in child.output for child in children)
+            assert not any(child.faults for child in children)
 
     def queue(self, count: int, *to: str) -> list[str]:
         """Leaves that many messages to the workers; their tags."""

@@ -158,6 +158,30 @@ def trickling() -> Iterator[tuple[str, threading.Event]]:
         thread.join()
 
 
+def test_a_receiver_that_closes_the_connection_behind_its_challenge_is_asked_on_another(start: Start) -> None:
+    """As servers do that need no body to know that credentials are missing; they do not always say so."""
+    challenge = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="r"\r\nContent-Length: 0\r\n\r\n'
+    heads: list[bytes] = []
+
+    def answer() -> None:
+        for response in (challenge, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
+            connection, _ = listener.accept()
+            with connection:
+                heads.append(connection.recv(65536))
+                connection.sendall(response)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        simulator = start(callback_url=f"http://127.0.0.1:{listener.getsockname()[1]}/", day=60.0, **CREDENTIALS)
+        post(simulator, to=ALICE)
+        assert simulator.wait_until_idle(10)
+        thread.join()
+    assert [b"\r\nAuthorization: Basic " in head for head in heads] == [False, True]
+    assert [attempt.status for attempt in only_callback(simulator).attempts] == [200]
+
+
 def test_nobody_listening_is_a_failed_attempt(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -175,10 +175,10 @@ def test_left_free_purges_and_callbacks_do_no_harm(postgres: Database, *, redact
         purges = [pool.submit(purge, postgres, redact=redact) for _ in range(2)]
         callbacks = [pool.submit((one, other)[n % 2].receive, make_body(*late[n::24])) for n in range(24)]
         counts = [each.result(PATIENCE) for each in purges]
-        tallies = [each.result(PATIENCE) for each in callbacks]
+        answers = [each.result(PATIENCE) for each in callbacks]
 
     assert sum(each.get("messages", 0) for each in counts) >= 40  # and more, if what was redacted got a late event
-    assert sum(each.recorded + each.duplicates for each in tallies) == len(late)
+    assert sum(each.tally.recorded + each.tally.duplicates for each in answers) == len(late)
     assert is_its_fold(postgres)
     purge(postgres, redact=redact)
     assert {each.message_pk is None for each in events(postgres)} <= {not redact}

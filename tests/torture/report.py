@@ -68,5 +68,5 @@ def figures(result: Result) -> Iterator[tuple[str, int | str]]:
     yield "different ones stored", result.stored
     yield "lost", len(result.findings.lost)
     yield "wrong", len(result.findings.wrong)
-    yield "tracebacks in the servers' logs", result.tracebacks
+    yield "errors of the program in the servers' logs", result.faults
     yield "receiver recompute --check", result.recomputed

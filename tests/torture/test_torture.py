@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_nothing_is_wrong_whatever_happens(engine: str, tmp_
 
     print("\n".join(map(report.sentence, told)))  # noqa: T201 - pytest shows it if the test failed
     report.show([result])
-    assert (result.findings, result.unacknowledged, result.tracebacks) == (Findings(), 0, 0)
+    assert (result.findings, result.unacknowledged, result.faults) == (Findings(), 0, 0)
     assert [each for each in told if each.recovered_after is None] == []
     assert result.is_good, result.recomputed
     assert {each.name for each in told} == OWN[engine] | set(ON_EITHER)

@@ -65,13 +65,13 @@ class Result:
     findings: Findings
     recomputed: str
     """What `receiver recompute --check` said last."""
-    tracebacks: int
+    faults: int
     """In the servers' logs."""
 
     @property
     def is_good(self) -> bool:
         recovered = all(each.recovered_after is not None for each in self.injected)
-        complaints = self.findings.lost or self.findings.wrong or self.unacknowledged or self.tracebacks
+        complaints = self.findings.lost or self.findings.wrong or self.unacknowledged or self.faults
         return recovered and not complaints and self.recomputed == f"{self.messages} messages, 0 differences"
 
 
@@ -101,7 +101,7 @@ def torture(engine: str, plan: Plan, folder: Path, *, told: Callable[[Injected],
             stored=len(stored.events) + len(stored.unreadable),
             findings=findings,
             recomputed=run("recompute", "--check", environment=settings, folder=folder).stdout.splitlines()[-1],
-            tracebacks=sum(child.output.count("Traceback") for server in servers for child in server.children),
+            faults=sum(child.faults for server in servers for child in server.children),
         )
 
 
