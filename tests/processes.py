@@ -96,6 +96,11 @@ def invoke(*arguments: str, environment: dict[str, str]) -> Result:
     return result
 
 
+def faults(output: str) -> int:
+    """How many errors of the program its output tells of: none is what every test expects."""
+    return sum(map(output.count, ("Traceback", "error of this program", "the worker goes on after an error")))
+
+
 class Child:
     """A running `receiver`, its output in a file."""
 
@@ -117,12 +122,6 @@ class Child:
     @property
     def output(self) -> str:
         return self.log.read_text(errors="replace")
-
-    @property
-    def faults(self) -> int:
-        """How many errors of the program it told of: none is what every test expects."""
-        said = self.output
-        return sum(map(said.count, ("Traceback", "error of this program", "the worker goes on after an error")))
 
     def wait_until(self, condition: Callable[[], Found], what: str) -> Found:
         """Like wait_for, but only for as long as the child lives."""

@@ -23,7 +23,7 @@ from tests.crash.checking import Findings, Outcome, check
 from tests.crash.rounds import Senders, Servers, Told, Workers, plan, play
 from tests.crash.scene import Life, staged
 from tests.postgres import PostgresServer
-from tests.processes import invoke
+from tests.processes import faults, invoke
 
 NewUrl = Callable[[Path], AbstractContextManager[str]]
 """Makes an empty, migrated database."""
@@ -68,7 +68,7 @@ def crash(who: type[Senders], url: str, folder: Path, *, seed: int, times: int, 
             reconciled=reconciled,
             findings=check(outcome) + check(reconciled),
             recomputed=invoke("recompute", "--check", environment=scene.settings()).output.splitlines()[-1],
-            faults=sum(each.faults for each in scene.senders),
+            faults=sum(faults(each.output) for each in scene.senders),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.journeys.conftest import select
 from tests.postgres import free_port
-from tests.processes import Api, Child, SimulatorProcess, environment, serving, simulating, wait_for
+from tests.processes import Api, Child, SimulatorProcess, environment, faults, serving, simulating, wait_for
 
 SILENT = "+12005660001"
 
@@ -28,7 +28,7 @@ class Plant:
                 for _ in range(count)
             ]
             yield children
-            assert not any(child.faults for child in children)
+            assert not any(faults(child.output) for child in children)
 
     def queue(self, count: int, *to: str) -> list[str]:
         """Leaves that many messages to the workers; their tags."""

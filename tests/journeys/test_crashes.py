@@ -17,7 +17,7 @@ import requests
 from tests.builders import ALICE, BOB
 from tests.journeys.conftest import Loop, looping
 from tests.postgres import Server
-from tests.processes import Api, run, wait_for
+from tests.processes import Api, faults, run, wait_for
 
 INVALID, THRICE, RECEIPT, SILENT = "+12005564404", "+12005610002", "+12005580001", "+12005660001"
 GROUP = {ALICE: "delivered", INVALID: "failed", THRICE: "delivered", RECEIPT: "delivered", SILENT: "pending"}
@@ -108,7 +108,7 @@ def test_what_the_database_did_not_store_comes_again(
         assert {each["to"]: each["status"] for each in loop.api.message(tag)["recipients"]} == GROUP
         _check_rows(loop)
         assert [each["request"]["tag"] for each in loop.simulator.messages()] == [tag]
-        assert loop.server.faults == 0
+        assert faults(loop.server.output) == 0
 
 
 def _refusals(loop: Loop) -> set[int]:

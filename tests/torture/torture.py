@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from receiver.storage.database import Database
 from tests.postgres import PostgresServer
-from tests.processes import environment, run
+from tests.processes import environment, faults, run
 from tests.torture import report
 from tests.torture.checking import Findings, Stored, check, read_stored
 from tests.torture.client import Bandwidth, Delivery
@@ -101,7 +101,7 @@ def torture(engine: str, plan: Plan, folder: Path, *, told: Callable[[Injected],
             stored=len(stored.events) + len(stored.unreadable),
             findings=findings,
             recomputed=run("recompute", "--check", environment=settings, folder=folder).stdout.splitlines()[-1],
-            faults=sum(child.faults for server in servers for child in server.children),
+            faults=sum(faults(child.output) for server in servers for child in server.children),
         )
 
 
