@@ -16,7 +16,7 @@ from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, U
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import StorageUnavailable, place
-from receiver.logs import get_logger
+from receiver.logs import get_logger, telling
 from receiver.storage import pacing
 from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt
@@ -114,6 +114,7 @@ def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:
     return TOO_LATE if attempt.deadline <= now else None
 
 
+@telling(log)
 def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:
     """One line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
     if isinstance(answer, Accepted):

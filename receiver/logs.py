@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPMethod
 from queue import SimpleQueue
@@ -74,6 +75,15 @@ def silence() -> None:
     """How a command logs: it says itself what went wrong, once."""
     logging.getLogger().addHandler(logging.NullHandler())
     structlog.configure(processors=[_drop])
+
+
+@contextmanager
+def telling(log: FilteringBoundLogger) -> Iterator[None]:
+    """Around what counts or logs that something happened: its own failure is logged, and undoes nothing."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a bug, and what is told of is done
+        log.error("an error of this program", error=type(error).__name__, place=place(error))  # noqa: TRY400
 
 
 def _drop(_logger: object, _method: str, _fields: Fields) -> str:

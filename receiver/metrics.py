@@ -26,8 +26,11 @@ from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import Disposition, is_failure, statement
 from receiver.errors import CannotCount, CannotListen
+from receiver.logs import get_logger, telling
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate
+
+log = get_logger(__name__)
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client's own variable: where processes share what they count."""
@@ -223,11 +226,13 @@ class _Gauges(Collector):
                 yield GaugeMetricFamily(name, GAUGES[name], value=value)
 
 
+@telling(log)
 def callback_answered(status: int, count: int = 1) -> None:
     """So many callbacks were answered with this HTTP status."""
     _meters.callbacks.labels(status).inc(count)
 
 
+@telling(log)
 def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
     """A transaction of callbacks is durable, and took that long."""
     new = [each for each in recorded if each.is_new]
@@ -254,6 +259,7 @@ def _kind(event_type: str) -> str:
     return REJECTED if is_failure(event_type) and event_type not in OUTBOUND_TYPES else event_type
 
 
+@telling(log)
 def sent(answer: Answer, *, seconds: float | None = None) -> None:
     """An attempt to send ended so; after ``seconds``, if Bandwidth was called."""
     reason = answer.because if isinstance(answer, Refused) else ""

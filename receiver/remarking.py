@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.core.status import RecipientStatus, statement
-from receiver.logs import get_logger
+from receiver.logs import get_logger, telling
 from receiver.storage.recorded import Recorded
 
 log = get_logger(__name__)
@@ -16,6 +16,7 @@ KNOWN = frozenset({RecipientStatus.DELIVERED, RecipientStatus.FAILED})
 """Outcomes that nothing should follow; unconfirmed is none."""
 
 
+@telling(log)
 def remark(recorded: Iterable[Recorded]) -> None:
     """A line for each event that deserves one."""
     for each in recorded:

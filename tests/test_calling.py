@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from receiver import calling, metrics
 from receiver.core import times
 from receiver.core.messages import Refused
 from receiver.storage.database import Database
 from receiver.storage.outbox import Attempt
 from tests.builders import ACCEPTED, FakeGateway, make_message, make_sending
+from tests.conftest import Lines
 
 HOUR = timedelta(hours=1)
 
@@ -42,3 +44,17 @@ def test_after_its_deadline_or_its_expiration_nothing_is_sent(
     assert isinstance(answer, Refused)
     assert answer.because == because
     assert gateway.sent == []
+
+
+@pytest.mark.parametrize("broken", [(metrics, "_meters"), (calling, "identifier")], ids=["count", "line"])
+def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: tuple[object, str]
+) -> None:
+    monkeypatch.setattr(*broken, None)
+
+    answer = make_sending(sqlite, FakeGateway()).call(
+        make_message(), tag="t", attempt=attempt(deadline_in=HOUR), number=1
+    )
+
+    assert answer == ACCEPTED
+    assert [line["error"] for line in logged if "error" in line] in (["AttributeError"], ["TypeError"])

@@ -18,6 +18,7 @@ from receiver.storage.models import StoredEvent
 from receiver.storage.reading import message_tagged
 from receiver.storage.recording import Fate, Tally
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
+from tests.conftest import Lines
 from tests.storage.stored import events
 
 ONE = make_body(make_element("of-tomorrow", ALICE, message_id="one"))
@@ -83,6 +84,20 @@ def gated(gate: Gate) -> Iterator[Committer]:
     for _ in range(10):
         gate.let(fates(PORTION))
     committer.close()
+
+
+@pytest.mark.parametrize("broken", ["receiver.metrics._meters", "receiver.remarking.shortened"])
+def test_events_that_cannot_be_told_of_are_stored_all_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: str
+) -> None:
+    monkeypatch.setattr(broken, None)
+    body = make_body(*[make_element("delivered", ALICE, message_id="one")] * 2)
+
+    with Committer(database) as committer:
+        assert committer.receive(body).tally == Tally(recorded=1, duplicates=1, unlinked=1, unreadable=0)
+
+    assert len(events(database)) == 1
+    assert [line["error"] for line in logged if "error" in line] in (["AttributeError"], ["TypeError"])
 
 
 def test_what_waits_together_is_stored_in_one_transaction_and_answered_after_it(gate: Gate, gated: Committer) -> None:

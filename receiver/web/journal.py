@@ -10,7 +10,7 @@ from receiver.core.events import Event
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.errors import ReceiverError
-from receiver.logs import get_logger, known_method
+from receiver.logs import get_logger, known_method, telling
 from receiver.receiving import Stored
 from receiver.web.authentication import caller
 
@@ -25,6 +25,7 @@ NOTEWORTHY = frozenset({401, 403, 408, 413})
 """What a client hardly does on purpose."""
 
 
+@telling(log)
 def callback_stored(stored: Stored, size: int, seconds: float) -> None:
     """``size`` is the body's, in bytes; the seconds are those from the request's head to its answer."""
     tally = stored.tally

@@ -27,6 +27,8 @@ class Plant:
                 stack.enter_context(Child(*arguments, environment=self.settings, folder=self.folder))
                 for _ in range(count)
             ]
+            for child in children:  # one that is told to stop before it listens to signals ends by the signal
+                child.wait_until(lambda child=child: "the worker starts" in child.output, "the worker's start")
             yield children
             assert not any(faults(child.output) for child in children)
 
