@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from receiver import metrics
-from receiver.calling import EXPIRED
+from receiver.calling import EXPIRED, NOT_CALLED
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import Rates, backoff
@@ -183,8 +183,7 @@ class Worker:
 
     def _take_back(self, claimed: Claimed, attempt: Attempt) -> None:
         """Leaves to others what was not sent."""
-        not_called = Refused(because=RefusedBecause.UNREACHABLE)
-        self._sending.store_answer(claimed.tag, not_called, partial(queue.take_back, claimed=claimed, attempt=attempt))
+        self._sending.store_answer(claimed.tag, NOT_CALLED, partial(queue.take_back, claimed=claimed, attempt=attempt))
 
     def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         message, rates, now = claimed.message, self._sending.rates, times.now()
