@@ -13,7 +13,8 @@ from receiver.config import Settings, read_settings
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Sending
-from receiver.storage.database import Database, is_sqlite
+from receiver.storage.database import Database
+from receiver.storage.engines import is_sqlite
 from receiver.web import (
     authentication,
     callbacks,
