@@ -78,6 +78,7 @@ class Worker:
         self._claiming = threading.Lock()
         self._claimed: deque[Claimed] = deque()
         self._held_until = 0.0
+        self._minding = threading.Lock()
         self._failing, self._outage = 0, 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
@@ -123,7 +124,8 @@ class Worker:
             answer = self._send(claimed)
         if answer is not None:
             self._store(claimed, answer)
-            self._mind_outage(answer)
+            with self._minding:
+                self._mind_outage(answer)
 
     def _send(self, claimed: Claimed) -> Answer | None:
         """Bandwidth's answer; None if it was not called."""
