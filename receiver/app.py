@@ -1,19 +1,19 @@
 """The composition root: everything that a running application consists of is put together here."""
 
 import sys
-from typing import Any
 
 from flask import Flask
 
 from receiver import logs, metrics
-from receiver.bandwidth.client import BandwidthGateway
+from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
 from receiver.calling import Gateway
 from receiver.config import Settings, read_settings
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Sending
-from receiver.storage.database import Database, is_sqlite
+from receiver.storage.database import Database
+from receiver.storage.engines import is_sqlite
 from receiver.web import (
     authentication,
     callbacks,
@@ -69,23 +69,23 @@ def make_sending(settings: Settings, database: Database, gateway: Gateway | None
 
 def make_gateway(settings: Settings) -> BandwidthGateway:
     """The client that calls Bandwidth. ``settings`` must have been read for sending."""
-    return BandwidthGateway(**_account(settings))
+    return BandwidthGateway(_account(settings))
 
 
 def make_search(settings: Settings) -> MessageSearch:
     """The client that asks Bandwidth for its own records. ``settings`` must have been read for sending."""
-    return MessageSearch(**_account(settings))
+    return MessageSearch(_account(settings))
 
 
-def _account(settings: Settings) -> dict[str, Any]:
-    return {
-        "api_url": settings.bandwidth_api_url,
-        "account_id": settings.bandwidth_account_id or "",
-        "username": settings.bandwidth_username or "",
-        "password": settings.bandwidth_password or "",
-        "connect_timeout": settings.bandwidth_connect_timeout,
-        "read_timeout": settings.bandwidth_read_timeout,
-    }
+def _account(settings: Settings) -> Account:
+    return Account(
+        api_url=settings.bandwidth_api_url,
+        account_id=settings.bandwidth_account_id or "",
+        username=settings.bandwidth_username or "",
+        password=settings.bandwidth_password or "",
+        connect_timeout=settings.bandwidth_connect_timeout,
+        read_timeout=settings.bandwidth_read_timeout,
+    )
 
 
 def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder: str) -> Front:

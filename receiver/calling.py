@@ -39,6 +39,12 @@ TOO_LATE = Refused(
     description="This process stood still until its deadline had passed, so Bandwidth was not called.",
 )
 
+NOT_CALLED = Refused(
+    because=RefusedBecause.UNREACHABLE,
+    type="not-called",
+    description="The database did not say in time that the message was stored, so Bandwidth was not called.",
+)
+
 
 class Gateway(Protocol):
     """What calls Bandwidth."""

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
-from receiver.core.status import Disposition, is_failure, statement
+from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
 from receiver.errors import CannotCount, CannotListen
 from receiver.logs import get_logger, telling
 from receiver.storage.recorded import Recorded
@@ -35,11 +35,8 @@ log = get_logger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client's own variable: where processes share what they count."""
 
-OUTBOUND_TYPES = (
-    *("message-queued", "message-sending", "message-sent", "message-delivered", "message-read", "message-failed"),
-    REJECTED := "message-rejected",
-)
-"""The types that say something of a recipient; those that begin with the last are counted as one."""
+REJECTED = "message-rejected"
+"""Stands for every type that begins so."""
 
 OTHER = "other"
 """Stands for every other type: what Bandwidth may call a type has no end, and the series must have one."""
@@ -125,7 +122,7 @@ class _Meters:
     def _foresee(self) -> None:
         for status in STATUSES:
             self.callbacks.labels(status)
-        for kind in (*sorted(INBOUND_TYPES), *OUTBOUND_TYPES, OTHER):
+        for kind in (*sorted(INBOUND_TYPES), *STATED_TYPES, REJECTED, OTHER):
             for disposition in _possible(kind):
                 self.events.labels(kind, disposition)
         for result, reason in (("accepted", ""), ("unknown", ""), *(("refused", each) for each in RefusedBecause)):
@@ -144,9 +141,9 @@ def _possible(kind: str) -> Iterator[Disposition]:
         yield Disposition.UNRECOGNIZED
         return
     yield from (Disposition.APPLIED, Disposition.UNEXPECTED_RECIPIENT)
-    if kind in ("message-delivered", "message-read"):
+    if statement(kind, 0) is RecipientStatus.DELIVERED:
         yield from (Disposition.EXTRANEOUS, Disposition.CONFLICTING)
-    if kind in ("message-failed", REJECTED):
+    if kind == REJECTED or is_failure(kind):
         yield Disposition.SUPERSEDED
 
 
@@ -252,11 +249,9 @@ def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: f
 
 
 def _kind(event_type: str) -> str:
-    if event_type in INBOUND_TYPES:
+    if event_type in INBOUND_TYPES or event_type in STATED_TYPES:
         return event_type
-    if statement(event_type, 0) is None:
-        return OTHER
-    return REJECTED if is_failure(event_type) and event_type not in OUTBOUND_TYPES else event_type
+    return REJECTED if is_failure(event_type) else OTHER
 
 
 @telling(log)

@@ -1,7 +1,7 @@
 """Sends messages: stored with their tag first, then Bandwidth is called, then the answer is stored.
 
-Past the commit of ``submitting`` nothing is sent again unless it is
-known not to have been sent: Bandwidth has no idempotency key.
+Past the commit of ``submitting`` nothing is sent again unless it is known not to have been sent: Bandwidth has no
+idempotency key.
 """
 
 import math
@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from receiver.calling import Calling
+from receiver.calling import NOT_CALLED, Calling
 from receiver.core import times
 from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
@@ -82,7 +82,7 @@ class Sending(Calling):
             return _Begun(pk, tag, 1, attempt)
 
         try:
-            begun = self._in_turn(message, begin)
+            begun = self._begun(message, begin)
         except KeysTaken:
             return self._of_the_other(key, at_once=True)
         return self._carry_out(message, begun)
@@ -136,6 +136,23 @@ class Sending(Calling):
             return Submission(tag=stored.tag, stored=stored)
         return self._again(stored) if at_once else self._queue_again(stored)
 
+    def _begun(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
+        """What ``begin`` returns, once it is the message's turn. Raises TooFast, and StorageUnavailable, after which
+        the message is refused if it was stored all the same: nobody has called Bandwidth."""
+        last: Result | None = None
+
+        def noted(session: Session) -> Result:
+            nonlocal last
+            last = begin(session)
+            return last
+
+        try:
+            return self._in_turn(message, noted)
+        except StorageUnavailable:
+            if isinstance(last, _Begun):  # only the commit can have failed, or nobody heard of it
+                self.store_answer(last.tag, NOT_CALLED, partial(_take_back, begun=last))
+            raise
+
     def _in_turn(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
         """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
 
@@ -179,7 +196,7 @@ class Sending(Calling):
             return _submission(session, stored.tag)
 
         try:
-            begun = self._in_turn(message, begin)
+            begun = self._begun(message, begin)
         except TooFast as error:  # it is what it was, and that is known
             return Submission(tag=stored.tag, stored=stored, retry_after=error.retry_after)
         return begun if isinstance(begun, Submission) else self._carry_out(message, begun)
@@ -223,6 +240,14 @@ def tidy(database: Database) -> int:
     if lapsed:
         log.warning("requests without an answer are unknown now", messages=lapsed)
     return lapsed
+
+
+def _take_back(session: Session, begun: _Begun) -> None:
+    """Undoes what became submitting just now. It is found by its tag and time: of a transaction that was undone the
+    key, and the number of the attempt, may be another's by now."""
+    stored = message_tagged(session, begun.tag)
+    if stored is not None and stored.submitted_at == begun.attempt.at:
+        outbox.record_answer(session, stored.pk, attempt=begun.number, answer=NOT_CALLED, now=times.now())
 
 
 def _queue_all(

@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from receiver import metrics
-from receiver.calling import EXPIRED
+from receiver.calling import EXPIRED, NOT_CALLED
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import Rates, backoff
@@ -78,6 +78,7 @@ class Worker:
         self._claiming = threading.Lock()
         self._claimed: deque[Claimed] = deque()
         self._held_until = 0.0
+        self._minding = threading.Lock()
         self._failing, self._outage = 0, 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
@@ -123,7 +124,8 @@ class Worker:
             answer = self._send(claimed)
         if answer is not None:
             self._store(claimed, answer)
-            self._mind_outage(answer)
+            with self._minding:
+                self._mind_outage(answer)
 
     def _send(self, claimed: Claimed) -> Answer | None:
         """Bandwidth's answer; None if it was not called."""
@@ -183,8 +185,7 @@ class Worker:
 
     def _take_back(self, claimed: Claimed, attempt: Attempt) -> None:
         """Leaves to others what was not sent."""
-        not_called = Refused(because=RefusedBecause.UNREACHABLE)
-        self._sending.store_answer(claimed.tag, not_called, partial(queue.take_back, claimed=claimed, attempt=attempt))
+        self._sending.store_answer(claimed.tag, NOT_CALLED, partial(queue.take_back, claimed=claimed, attempt=attempt))
 
     def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         message, rates, now = claimed.message, self._sending.rates, times.now()

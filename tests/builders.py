@@ -23,7 +23,6 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 API_KEY, READ_ONLY_KEY = "an-api-key", "a-read-only-key"
 BEARER = {"Authorization": f"Bearer {API_KEY}"}
-READ_ONLY_BEARER = {"Authorization": f"Bearer {READ_ONLY_KEY}"}
 CALLBACK_AUTH = ("bandwidth", "callback:password")
 
 

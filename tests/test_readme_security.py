@@ -11,7 +11,8 @@ from sqlalchemy import MetaData, select
 from receiver.config import ApiKey
 from receiver.receiving import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLBACKS
 from receiver.serving import LONGEST_HEAD
-from receiver.storage.database import BUSY_SECONDS, Database
+from receiver.storage.database import Database
+from receiver.storage.engines import BUSY_SECONDS
 from receiver.web.authentication import Access, declared_access
 from tests import readme
 from tests.builders import ALICE, API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, make_element, make_settings

@@ -18,8 +18,8 @@ RUNS_SQL = {"execute", "executemany", "executescript"}
 """Methods of a driver too: there, only what is put together is suspicious."""
 
 REVIEWED = {
-    "receiver/storage/database.py: begin": "one of two constants of that module",
-    "receiver/storage/database.py: f'PRAGMA {pragma}'": "one of the constants in the line above",
+    "receiver/storage/engines.py: begin": "one of two constants of that module",
+    "receiver/storage/engines.py: f'PRAGMA {pragma}'": "one of the constants in the line above",
     "receiver/storage/idempotency.py: str(FORGOTTEN)": "a number, and a constant",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",

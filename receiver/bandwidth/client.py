@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -24,28 +25,43 @@ HEADERS = {
 POOL_SIZE = 256  # connections kept; a call beyond them still gets one of its own
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The account at Bandwidth, and how it is called."""
+
+    api_url: str
+    """The base up to and with ``/api/v2``."""
+    account_id: str
+    username: str
+    password: str = field(repr=False)
+    connect_timeout: float
+    """Seconds."""
+    read_timeout: float
+    """Seconds. A call ends after the sum of both, whatever the network does."""
+
+    @property
+    def timeouts(self) -> tuple[float, float]:
+        return (self.connect_timeout, self.read_timeout)
+
+    @property
+    def messages_url(self) -> str:
+        return messages_url(self.api_url, self.account_id)
+
+    def session(self) -> requests.Session:
+        return make_session((self.username, self.password))
+
+
 class BandwidthGateway:
     """Creates messages at Bandwidth; one gateway is shared by any number of threads.
 
-    ``api_url`` is the base up to and with ``/api/v2``; the time-outs are in seconds, and a call ends after their
-    sum, whatever the network does. ``clock`` (monotonic seconds) tells how long a connection has been idle.
+    ``clock`` (monotonic seconds) tells how long a connection has been idle.
     """
 
-    def __init__(
-        self,
-        *,
-        api_url: str,
-        account_id: str,
-        username: str,
-        password: str,
-        connect_timeout: float,
-        read_timeout: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._url = messages_url(api_url, account_id)
-        self._timeouts = (connect_timeout, read_timeout)
+    def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = account.messages_url
+        self._timeouts = account.timeouts
         self._clock = clock
-        self._session = make_session((username, password))
+        self._session = account.session()
 
     @property
     def timeout(self) -> float:

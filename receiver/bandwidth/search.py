@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import requests
 
 from receiver.bandwidth.answers import MAX_BODY, read_answer
-from receiver.bandwidth.client import exchange, make_session, messages_url
+from receiver.bandwidth.client import Account, exchange
 from receiver.bandwidth.records import Record, read_record
 from receiver.bandwidth.wire import Call
 from receiver.core.events import Unreadable
@@ -82,27 +82,17 @@ class Trouble:
 
 
 class MessageSearch:
-    """Asks one question at a time; the parameters are those of the gateway.
+    """Asks one question at a time.
 
     Every question raises RecordsUnavailable, which says in one sentence what is wrong and what to do; it is a
     QuestionRefused if other questions may be answered.
     """
 
-    def __init__(
-        self,
-        *,
-        api_url: str,
-        account_id: str,
-        username: str,
-        password: str,
-        connect_timeout: float,
-        read_timeout: float,
-        clock: Clock | None = None,
-    ) -> None:
-        self._url = messages_url(api_url, account_id)
-        self._timeouts = (connect_timeout, read_timeout)
+    def __init__(self, account: Account, *, clock: Clock | None = None) -> None:
+        self._url = account.messages_url
+        self._timeouts = account.timeouts
         self._clock = clock or Clock()
-        self._session = make_session((username, password))
+        self._session = account.session()
         self._next_turn = self._clock.now()
 
     def of_message(self, message_id: str) -> Iterator[Row]:

@@ -6,7 +6,8 @@ import click
 
 from receiver import config
 from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence, say
-from receiver.storage.database import Database, is_sqlite
+from receiver.storage.database import Database
+from receiver.storage.engines import is_sqlite
 from receiver.storage.granting import grant_support as grant
 
 NO_ROLES = (

@@ -28,7 +28,8 @@ from receiver.core.tags import is_tag
 from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
-from receiver.storage.database import Database, is_sqlite
+from receiver.storage.database import Database
+from receiver.storage.engines import is_sqlite
 from receiver.working import Worker
 
 log = logs.get_logger(__name__)

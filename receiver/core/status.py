@@ -105,6 +105,9 @@ _STATEMENTS = {
     "message-read": RecipientStatus.DELIVERED,
 }
 
+STATED_TYPES = (*_STATEMENTS, "message-failed")
+"""The types that say something of a recipient, but for those that begin with ``message-rejected-``."""
+
 RECEIPT_TYPES = frozenset({"message-sending"})
 """Bandwidth sends these only while delivery receipts are on (Bandwidth support, "MMS delivery receipts")."""
 

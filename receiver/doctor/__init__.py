@@ -1,6 +1,6 @@
 """Examines an installation: what is right, what is wrong, and what to do about it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from receiver.config import Settings, read_settings
@@ -10,8 +10,6 @@ from receiver.errors import ConfigurationError
 from receiver.storage.database import Database
 
 __all__ = ["Finding", "Mark", "examine"]
-
-Checks = Iterable[tuple[str, Callable[[], Iterable[Finding]]]]
 
 
 def examine(*, callback_url: str | None) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from receiver.config import Settings, read_settings
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
-from receiver.storage.database import is_sqlite
+from receiver.storage.engines import is_sqlite
 
 SHORTEST_SECRET = 16
 """Characters: 16 random ones of base 64 are 96 bits, which nobody guesses."""

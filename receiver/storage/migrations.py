@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import SchemaOutdated, StorageUnavailable
 from receiver.storage import estimates, views
-from receiver.storage.database import make_engine
+from receiver.storage.engines import make_engine
 
 FOLDER = Path(__file__).parents[2] / "migrations"
 

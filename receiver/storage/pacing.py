@@ -106,16 +106,17 @@ def _limits(rates: Rates, sender: str) -> dict[str, float]:
 def _locked(session: Session, names: Iterable[str]) -> dict[str, LaneRow]:
     """The lanes of these names and the account's, all of them there and locked."""
     wanted = sorted({ACCOUNT, *names})
-    rows = _found(session, wanted, lock=True)
+    rows = _lock(session, wanted)
     if len(rows) < len(wanted):
         _add(session, wanted)
-        rows = _found(session, wanted, lock=True)
+        rows = _lock(session, wanted)
     return rows
 
 
-def _found(session: Session, names: Sequence[str], *, lock: bool = False) -> dict[str, LaneRow]:
-    query = select(LaneRow).where(LaneRow.sender.in_(names)).order_by(LaneRow.sender)
-    return {row.sender: row for row in session.scalars(query.with_for_update() if lock else query)}
+def _lock(session: Session, names: Sequence[str]) -> dict[str, LaneRow]:
+    """Those that are there."""
+    query = select(LaneRow).where(LaneRow.sender.in_(names)).order_by(LaneRow.sender).with_for_update()
+    return {row.sender: row for row in session.scalars(query)}
 
 
 def _add(session: Session, names: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from receiver.errors import NotJSON
 from tests.samples import callbacks, load
 
 ID = "14762070468292kw2fuqty55yp2b2"
-RBM_ID = "1661365814859loidf7mcwd4qacn7"
 AT_2016, AT_RBM = "2016-09-14T18:20:16Z", "2024-12-02T20:15:57.278Z"
 
 # type, recipient, error code, occurred at, tag

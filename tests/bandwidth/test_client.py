@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from receiver.bandwidth.client import BandwidthGateway
+from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.bandwidth.wire import CERTIFICATE, Peer, Script, Serve, Wire, answer, answering
@@ -42,12 +42,17 @@ def connect(serve: Serve) -> Iterator[Connect]:
     gateways: list[BandwidthGateway] = []
 
     def make(
-        wire: Wire | None = None, *, url: str = "http://127.0.0.1:{port}/api/v2", **settings: Any
+        wire: Wire | None = None,
+        *,
+        url: str = "http://127.0.0.1:{port}/api/v2",
+        clock: Callable[[], float] = time.monotonic,
+        **settings: Any,
     ) -> BandwidthGateway:
         known = {"account_id": "5500001", "username": "user", "password": "s3cret-password"}
         timeouts = {"connect_timeout": 5.0, "read_timeout": 5.0}
         port = wire.port if wire else 0
-        gateways.append(BandwidthGateway(api_url=url.format(port=port), **(known | timeouts | settings)))
+        account = Account(api_url=url.format(port=port), **(known | timeouts | settings))
+        gateways.append(BandwidthGateway(account, clock=clock))
         return gateways[-1]
 
     yield make

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from receiver.bandwidth.client import Account
 from receiver.bandwidth.records import Record
 from receiver.bandwidth.search import LONGEST_WAIT, SPACING, Clock, MessageSearch
 from receiver.core.events import Unreadable
@@ -50,16 +51,15 @@ def ask(clock: CountingClock) -> Iterator[Ask]:
     """Makes searches that wait by the counting clock."""
 
     def make(wire: Wire | None = None, **changes: Any) -> MessageSearch:
-        settings = {
+        settings: dict[str, Any] = {
             "api_url": f"http://127.0.0.1:{wire.port if wire else 9}/api/v2",
             "account_id": "5500001",
             "username": "üser",
             "password": "s3cret-password",
             "connect_timeout": 5.0,
             "read_timeout": 5.0,
-            "clock": clock,
         }
-        made.append(MessageSearch(**settings | changes))
+        made.append(MessageSearch(Account(**settings | changes), clock=clock))
         return made[-1]
 
     made: list[MessageSearch] = []

@@ -15,7 +15,8 @@ from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
 from receiver.storage import migrations, pacing
-from receiver.storage.database import Database, make_engine
+from receiver.storage.database import Database
+from receiver.storage.engines import make_engine
 from receiver.storage.migrations import SchemaState
 from receiver.storage.models import Base
 from tests.builders import ALICE, BOB, CAROL, make_event, make_key, make_message, make_sending, store_message

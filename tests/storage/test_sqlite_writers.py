@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from receiver.errors import StorageUnavailable
 from receiver.storage import migrations
-from receiver.storage.database import BUSY_SECONDS, Database, Session
+from receiver.storage.database import Database, Session
+from receiver.storage.engines import BUSY_SECONDS
 from tests.builders import ALICE, make_event, store_message
 from tests.conftest import Lines
 from tests.storage.locks import PATIENCE, Held, threads

@@ -20,7 +20,7 @@ from receiver.storage.database import Database
 from receiver.storage.reading import message_tagged
 from tests.builders import ACCEPTED, ALICE, BOB, MESSAGE_ID, make_element
 from tests.processes import wait_for
-from tests.web.service import LATER, ONCE, BusyGateway, Service, execute, is_problem, wrong_fields
+from tests.web.service import LATER, ONCE, BusyGateway, Service, is_problem, wrong_fields
 from tests.web.test_send import BUSY, INTERNAL, NO_CONNECTION, NOT_VALID, UNKNOWNS
 
 NOT_SENT_AND_MAY_PASS = [BUSY, NO_CONNECTION, INTERNAL]
@@ -248,15 +248,29 @@ def commit_that_nobody_hears_of(database: Database, number: int) -> Iterator[Non
     assert remaining[0] <= 0, "there were not so many writes"
 
 
-def test_if_it_is_not_heard_that_the_message_was_stored_nothing_is_sent(service: Service) -> None:
-    """Nobody was asked to send it, but whoever finds the row cannot know that: it ends as unknown."""
+def test_if_it_is_not_heard_that_the_message_was_stored_its_repeat_sends_it(service: Service) -> None:
+    """Nobody has called Bandwidth, so nobody has to wonder for ever whether it was sent."""
     with commit_that_nobody_hears_of(service.database, 1):
         assert is_problem(service.send(headers=ONCE), 503)
 
-    assert is_problem(service.send(headers=ONCE), 409)
-    execute(service.database_url, "UPDATE messages SET deadline = '2020-01-01 00:00:00.000000'")
-    assert is_problem(service.send(headers=ONCE), 504)
     assert service.gateway.sent == []
+    (stored,) = service.get("/messages")["messages"]
+    assert (stored["sendStatus"], stored["refusedBecause"]) == ("refused", "unreachable")
+    assert service.send(headers=ONCE).get_json()["tag"] == stored["tag"]
+    assert [tag for _, tag in service.gateway.sent] == [stored["tag"]]
+
+
+def test_nor_if_it_is_not_heard_that_another_attempt_was_begun(service: Service) -> None:
+    service.gateway.answer = BUSY
+    tag = problem(service.send(headers=ONCE))["tag"]
+    service.gateway.answer = ACCEPTED
+
+    with commit_that_nobody_hears_of(service.database, 1):
+        assert is_problem(service.send(headers=ONCE), 503)
+
+    assert service.message(tag)["sendStatus"] == "refused"
+    assert service.send(headers=ONCE).get_json()["sendStatus"] == "accepted"
+    assert [each for _, each in service.gateway.sent] == [tag, tag]
 
 
 def test_if_it_is_not_heard_that_it_was_queued_the_repeat_finds_it(service: Service) -> None:
