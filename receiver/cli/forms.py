@@ -89,6 +89,9 @@ def _api_value(value: Any) -> Any:
     return None if value == "" else value  # the recipient of an event that names none
 
 
+OF_RESOLUTION = ("send_status", "reason", "resolved_by", "resolved_at")
+"""Columns of a resolution that are shown."""
+
 OF_MESSAGE = ("tag", "reference", "messageId", "from", "sendStatus", "refusedBecause", "createdAt")
 OF_RECIPIENT = tuple(field.data_key or name for name, field in RecipientSchema().dump_fields.items())
 RECIPIENT_COLUMNS = (*OF_MESSAGE, *OF_RECIPIENT)

@@ -265,7 +265,7 @@ def test_show_and_find_print_the_json_of_the_api(database_url: str, settings: di
     shown = invoke("show", tag, "--json", environment=settings)
 
     assert shown.exit_code == 0
-    assert json.loads(shown.stdout) == message | events
+    assert json.loads(shown.stdout) == message | events | {"resolutions": []}
     assert objects(invoke("find", tag, "--json", environment=settings).stdout, "messages") == [
         {"foundBy": ["tag"]} | message
     ]
