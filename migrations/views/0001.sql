@@ -149,6 +149,9 @@ FROM (
             END
             WHEN r.status <> 'pending' THEN ${status_in_words}
             WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN ${unknown_in_words}
+            WHEN m.send_status = 'accepted' AND shown.message_id IS NULL AND EXISTS (
+                SELECT 1 FROM resolutions d WHERE d.message_pk = m.pk
+            ) THEN 'A person decided that Bandwidth has it; Bandwidth has not said anything about this recipient.'
             WHEN m.send_status = 'accepted' THEN 'Bandwidth has it, and has not said anything about this recipient.'
             ELSE ${send_status_in_words}
         END AS known,

@@ -61,7 +61,10 @@ def test_what_a_person_decided_is_said_as_such_until_bandwidth_says_so_itself(da
 
     resolve(database, tag, SendStatus.ACCEPTED, reason="She has it now.", by="joe")
     decided = "A person decided that Bandwidth has it; Bandwidth has not said so. Decided by joe"
-    assert reasons(database)[0] == f"{decided}: She has it now."
+    assert reasons(database) == (
+        f"{decided}: She has it now.",
+        "A person decided that Bandwidth has it; Bandwidth has not said anything about this recipient.",
+    )
     change(database, "UPDATE resolutions SET reason = ''")  # as a purge leaves it
     assert reasons(database)[0] == f"{decided}."
 
