@@ -50,10 +50,10 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
     if not is_storable(word):  # no message has what no database takes
         return
     with suppress(MessageNotFound):
-        yield FoundBy.TAG, [reporting.message(database, word)]
+        yield FoundBy.TAG, [reporting.message(database, word.strip().upper())]  # all of ours are
     wanted = [
         (FoundBy.REFERENCE, MessageFilter(reference=word)),
-        (FoundBy.MESSAGE_ID, MessageFilter(message_id=word)),
+        *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), word.strip().lower()}),
         (FoundBy.FROM, MessageFilter(sender=word)),
     ]
     for number in meant_by(word):

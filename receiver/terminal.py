@@ -5,10 +5,11 @@ from datetime import datetime
 from itertools import zip_longest
 
 from rich import box
+from rich.cells import cell_len
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from receiver.bandwidth.error_codes import explain
@@ -45,8 +46,13 @@ SENTENCES = "what that means"
 TO_COPY = ("tag", "recipient", "code", "event")
 """Columns that are never broken, however narrow the terminal."""
 
-WORDS = {"status": "unconfirmed", "created": "2026-11-21", "overdue since": "2026-11-21"}
-"""Columns that are broken between words only, and the longest word of each."""
+WORDS = {
+    "status": "unconfirmed",
+    "created": "2026-11-21",
+    "overdue since": "2026-11-21",
+    SENTENCES: "rejected-routing-error:",
+}
+"""Columns that are broken between words only, and a long word of each."""
 
 
 def show_message(console: Console, message: MessageReport) -> None:
@@ -66,7 +72,7 @@ def show_message(console: Console, message: MessageReport) -> None:
     for name, fact in facts.items():
         if fact:
             console.print(Text(f"{name:>16}  ", style="bold").append_text(_text(fact)))
-    console.print(_recipients(message.recipients))
+    _print(console, _recipients(message.recipients))
 
 
 def show_resolutions(console: Console, resolutions: Sequence[Resolution]) -> None:
@@ -75,7 +81,7 @@ def show_resolutions(console: Console, resolutions: Sequence[Resolution]) -> Non
     for each in resolutions:
         _add_row(table, f"{_second(each.resolved_at)} UTC", _coloured(each.send_status), each.resolved_by, each.reason)
     if resolutions:
-        console.print(table)
+        _print(console, table)
 
 
 def show_events(console: Console, events: Sequence[EventReport]) -> None:
@@ -91,7 +97,7 @@ def show_events(console: Console, events: Sequence[EventReport]) -> None:
             event.error_code or "",
             _coloured(event.disposition),
         )
-    console.print(table)
+    _print(console, table)
 
 
 def show_found(console: Console, found: Sequence[Found]) -> None:
@@ -110,7 +116,7 @@ def show_found(console: Console, found: Sequence[Found]) -> None:
                 recipient.to,
                 _outcome(recipient).append(f" {recipient.error_code}" if recipient.error_code else "").append(sent),
             )
-    console.print(table)
+    _print(console, table)
 
 
 MEANINGS = {
@@ -128,7 +134,7 @@ def show_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[
     for row in rows:
         cells = ("" if value is None else value for value in row)
         _add_row(table, *map(_cell, columns, cells))
-    console.print(table)
+    _print(console, table)
 
 
 def _cell(column: str, value: object) -> object:
@@ -213,9 +219,30 @@ def _error(message: MessageReport) -> str:
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        min_width = len(WORDS.get(column, ""))
-        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold", min_width=min_width)
+        table.add_column(column, no_wrap=column in TO_COPY, overflow="fold")
     return table
+
+
+def _print(console: Console, table: Table) -> None:
+    """The widest columns give way first, none below its longest word. Nothing is cut off: a terminal that is still too
+    narrow continues a line on its next."""
+    widths = [max(cell_len(str(cell)) for cell in (each.header, *each.cells)) for each in table.columns]
+    least = [
+        width if each.no_wrap else min(width, _least(each)) for each, width in zip(table.columns, widths, strict=True)
+    ]
+    between = 2 * len(widths) + 1
+    while sum(widths) + between > console.width and widths != least:
+        widest = max((width, place) for place, width in enumerate(widths) if width > least[place])[1]
+        widths[widest] -= 1
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
+    table.width = sum(widths) + between
+    console.print(table, crop=False)
+
+
+def _least(column: Column) -> int:
+    name = str(column.header)
+    return max(map(len, WORDS.get(name, name).split()))
 
 
 def _add_row(table: Table, *cells: object) -> None:

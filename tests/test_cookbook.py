@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from receiver import resolving
+from receiver import purging, resolving
 from receiver.bandwidth.callbacks import parse
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.storage.aging import Terms
 from receiver.storage.database import Database
 from tests import readme
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
@@ -159,7 +160,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "Who answered STOP, or another word that means it?": [(z(22, 14), BOB, "Stop!")],
     "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
     "What was not sent, and why?": [
-        ("decided", z(25, 3), "operator", "Not sent: a person decided so."),
+        ("decided", z(25, 3), "operator", "Not sent: a person decided so. Decided by jane: Frank got nothing."),
         ("refused", z(25, 1), "bandwidth", "Not sent: Bandwidth refused it. Bandwidth said: 'from' is not yours."),
     ],
     "Of which messages does nobody know whether they were sent?": [
@@ -211,14 +212,34 @@ def test_every_query_of_the_readme_is_a_question_s() -> None:
     assert list(readme.questions()) == list(ANSWERS)
 
 
-def test_every_query_of_the_readme_answers_its_question(story: Story) -> None:
+def asked(story: Story, question: str) -> list[tuple[object, ...]]:
+    query = readme.questions()[question].replace(readme.TAG, story.tags["lunch-1"])
     with story.database.read() as session:
         if session.connection().dialect.name == "postgresql":
             session.execute(text("SET LOCAL TIME ZONE 'UTC'"))
-        answers = {
-            question: [story.named(row) for row in session.execute(text(query.rstrip(";")))]
-            for question, query in readme.questions().items()
-            for query in [query.replace(readme.TAG, story.tags["lunch-1"])]
-        }
+        return [story.named(row) for row in session.execute(text(query.rstrip(";")))]
 
-    assert answers == ANSWERS
+
+def test_every_query_of_the_readme_answers_its_question(story: Story) -> None:
+    assert {question: asked(story, question) for question in ANSWERS} == ANSWERS
+
+
+ABOUT_NUMBERS: dict[str, list[tuple[Any, ...]]] = {
+    "Which numbers should leave our lists, and why?": [(DAVE, OPTED_OUT, 1, z(24))],
+    "Which numbers keep failing, and got nothing since?": [],
+    "Who answered STOP, or another word that means it?": [],
+    "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
+}
+TRENDS = (
+    "What failed, by day?",
+    "How many extraneous events came by day, and did they stop while invalid numbers still failed?",
+    "Which failures did we pay for in that month?",
+)
+
+
+def test_what_was_redacted_is_no_number_of_a_list_and_still_counts(story: Story) -> None:
+    for _ in purging.purge(story.database, Terms(before=at(24), redact=True, now=at(27))):
+        pass
+
+    assert {question: asked(story, question) for question in ABOUT_NUMBERS} == ABOUT_NUMBERS
+    assert {question: asked(story, question) for question in TRENDS} == {each: ANSWERS[each] for each in TRENDS}

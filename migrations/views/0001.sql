@@ -31,11 +31,21 @@ FROM (
         CASE
             WHEN m.send_status = 'refused' THEN ${refused_because_in_words} || CASE
                 WHEN m.refused_because IN ('bandwidth', 'rate_limited')
-                THEN coalesce(' Bandwidth said: ' || m.error_description, '')
+                THEN coalesce(' Bandwidth said: ' || nullif(m.error_description, ''), '')
                 ELSE ''
             END
             WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN ${unknown_in_words}
+            WHEN m.send_status = 'accepted' AND shown.message_id IS NULL AND EXISTS (
+                SELECT 1 FROM resolutions d WHERE d.message_pk = m.pk
+            ) THEN 'A person decided that Bandwidth has it; Bandwidth has not said so.'
             ELSE ${send_status_in_words}
+        END || CASE
+            WHEN m.refused_because = 'operator' OR (m.send_status = 'accepted' AND shown.message_id IS NULL)
+            THEN coalesce((
+                SELECT ' Decided by ' || d.resolved_by || coalesce(': ' || nullif(d.reason, ''), '.')
+                FROM resolutions d WHERE d.message_pk = m.pk ORDER BY d.pk DESC LIMIT 1
+            ), '')
+            ELSE ''
         END AS reason,
         m.error_status,
         m.error_type,
@@ -108,10 +118,12 @@ SELECT
     s.created_at,
     s.occurred_at,
     s.updated_at,
+    s.redacted_at,
     ${utc}s.overdue_at${as_text} AS overdue_utc,
     ${utc}s.created_at${as_text} AS created_utc,
     ${utc}s.occurred_at${as_text} AS occurred_utc,
-    ${utc}s.updated_at${as_text} AS updated_utc
+    ${utc}s.updated_at${as_text} AS updated_utc,
+    ${utc}s.redacted_at${as_text} AS redacted_utc
 FROM (
     SELECT
         m.tag,
@@ -126,17 +138,20 @@ FROM (
         CASE
             WHEN r.status IN ('failed', 'unconfirmed') THEN ${status_in_words} || ' ' || coalesce(
                 c.reason,
-                'Bandwidth said: ' || CASE WHEN r.error_code IS NULL THEN r.description END,
+                'Bandwidth said: ' || CASE WHEN r.error_code IS NULL THEN nullif(r.description, '') END,
                 (SELECT g.reason FROM error_ranges g WHERE coalesce(r.error_code, 0) BETWEEN first_code AND last_code)
             )
             WHEN r.status = 'delivered' THEN 'Delivered. ' || ${confirmed_by_in_words}
             WHEN r.status = 'not_sent' THEN ${refused_because_in_words} || CASE
                 WHEN m.refused_because IN ('bandwidth', 'rate_limited')
-                THEN coalesce(' Bandwidth said: ' || m.error_description, '')
+                THEN coalesce(' Bandwidth said: ' || nullif(m.error_description, ''), '')
                 ELSE ''
             END
             WHEN r.status <> 'pending' THEN ${status_in_words}
             WHEN m.send_status = 'submitting' AND m.deadline < CURRENT_TIMESTAMP THEN ${unknown_in_words}
+            WHEN m.send_status = 'accepted' AND shown.message_id IS NULL AND EXISTS (
+                SELECT 1 FROM resolutions d WHERE d.message_pk = m.pk
+            ) THEN 'A person decided that Bandwidth has it; Bandwidth has not said anything about this recipient.'
             WHEN m.send_status = 'accepted' THEN 'Bandwidth has it, and has not said anything about this recipient.'
             ELSE ${send_status_in_words}
         END AS known,
@@ -167,7 +182,8 @@ FROM (
         m.overdue_at,
         r.created_at,
         r.occurred_at,
-        r.updated_at
+        r.updated_at,
+        m.redacted_at
     FROM recipients r
     JOIN messages m ON m.pk = r.message_pk
     LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
@@ -238,9 +254,10 @@ CREATE VIEW support_inbound AS
 SELECT
     i.*,
     -- The words that the FCC names (47 CFR 64.1200(a)(10)), and those that are customary, however they are written.
-    coalesce(upper(trim(i.text, ' .!"''' || ${white_space})) IN (
+    -- Of what was redacted nobody can say it any more.
+    CASE WHEN i.payload <> '{"redacted":true}' THEN coalesce(upper(trim(i.text, ' .!"''' || ${white_space})) IN (
         'STOP', 'STOPALL', 'STOP ALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPTOUT', 'OPT OUT', 'OPT-OUT'
-    ), FALSE) AS opt_out
+    ), FALSE) END AS opt_out
 FROM (
     SELECT
         e.*,

@@ -52,6 +52,7 @@ RENEW = "if it still matters, send again to this recipient alone, to expire late
 OTHERWISE = "do not send the same again, but reach the recipient another way"
 LATER = "send again later and once at most, to this recipient alone"
 SLOWER = "wait, then send again more slowly, to this recipient alone"
+TOMORROW = "send again the next day, to this recipient alone"
 RETRY = "send again to this recipient alone, and tell Bandwidth support if it recurs"
 ONCE = "send again once at most, to this recipient alone"
 ASK_FIRST = "ask the recipient before sending again, once at most and to them alone"
@@ -102,7 +103,7 @@ _CARRIER_CLIENT: tuple[_Row, ...] = (
     (4710, "media-unavailable", UNSAID, "The carrier could not fetch the media", MEDIA),
     (4711, "rejected-message-size-limit-exceeded", YES, "The media are too large for the carrier", MEDIA),
     (4712, "media-content-invalid", YES, "The carrier does not take this type of media", MEDIA),
-    (4720, "invalid-destination-address", YES, "The number does not exist, or is a landline", REMOVE),
+    (4720, "invalid-destination-address", YES, "No such number, a landline, or it bars toll-free senders", REMOVE),
     (4721, "destination-tn-deactivated", YES, "The recipient's number is deactivated", REMOVE),
     (4730, "no-route-to-destination-carrier", YES, "No route leads to the recipient", OTHERWISE),
     (4735, "too-many-recipients", UNSAID, "The group is too large for the carrier", SPLIT),
@@ -118,7 +119,7 @@ _CARRIER_CLIENT: tuple[_Row, ...] = (
     (4773, "inactive-campaign", YES, "The sender's campaign is not active", REGISTER),
     (4774, "provisioning-issue", YES, "The industry's records of the from number are wrong", SUPPORT),
     (4775, "destination-rejected-due-to-user-opt-out", YES, "The recipient has opted out", STOP),
-    (4780, "volume-violation-tmo", YES, "The brand's daily limit at T-Mobile is used up", SLOWER),
+    (4780, "volume-violation-tmo", YES, "The brand's daily limit at T-Mobile is used up", TOMORROW),
     (4781, "volume-violation-att", YES, "The campaign's rate at AT&T was exceeded", SLOWER),
     (4785, "volumetric-violation", YES, "The carrier's limit on volume was exceeded", SLOWER),
     (4790, "destination-rejected-sc-not-allowed", YES, "The recipient takes no short codes", OTHERWISE),

@@ -56,8 +56,9 @@ def write_csv(columns: Sequence[str], rows: Iterable[Row]) -> None:
     sys.stdout.flush()  # here, where it is noticed that nobody reads any more
 
 
-_FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")
-"""How what a spreadsheet takes for a formula begins (OWASP, "CSV Injection")."""
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
+"""Where a spreadsheet takes what follows for a formula (OWASP, "CSV Injection"). In much of Europe a semicolon ends a
+cell, whatever is quoted in commas' way."""
 
 
 def _cell(value: Any) -> str:
@@ -66,7 +67,7 @@ def _cell(value: Any) -> str:
         return json.dumps(value)
     words = value if isinstance(value, list) else ["" if value is None else value]
     text = one_line(" ".join(map(str, words)))
-    return "'" + text if _FORMULA.match(text) and not is_e164(text) else text
+    return text if is_e164(text) else _FORMULA.sub(r"\1'", text)
 
 
 _NAMES = {"recipient": "to", "sender": "from"}
@@ -88,6 +89,9 @@ def _api_value(value: Any) -> Any:
         return times.rfc3339(value)
     return None if value == "" else value  # the recipient of an event that names none
 
+
+OF_RESOLUTION = ("send_status", "reason", "resolved_by", "resolved_at")
+"""Columns of a resolution that are shown."""
 
 OF_MESSAGE = ("tag", "reference", "messageId", "from", "sendStatus", "refusedBecause", "createdAt")
 OF_RECIPIENT = tuple(field.data_key or name for name, field in RecipientSchema().dump_fields.items())

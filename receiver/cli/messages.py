@@ -18,7 +18,7 @@ from receiver.cli.base import (
     out,
     said_in_one_sentence,
 )
-from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv
+from receiver.cli.forms import OF_RESOLUTION, RECIPIENT_COLUMNS, Form, api_row, in_form, recipient_rows, write_csv
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database
@@ -67,7 +67,8 @@ def show(tag: str, form: Form) -> None:
         resolutions = reporting.resolutions(database, tag)
     match form:
         case Form.JSON:
-            text = json.dumps(MessageSchema().dump(message))
+            decided = [api_row({name: getattr(each, name) for name in OF_RESOLUTION}) for each in resolutions]
+            text = json.dumps(MessageSchema().dump(message) | {"resolutions": decided})
             click.echo(f'{text[:-1]}, "events": [{", ".join(map(event_text, events))}]}}')
         case Form.CSV:
             write_csv(RECIPIENT_COLUMNS, recipient_rows(message, message.recipients))

@@ -16,6 +16,7 @@ from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
     PORT,
+    database_to_ask,
     demand_schema,
     end,
     main,
@@ -172,10 +173,12 @@ def show_config() -> None:
 )
 @said_in_one_sentence
 def recompute(check: bool, after_tag: str) -> None:
-    """Fold the stored events of every message again, and repair what differs."""
+    """Fold the stored events of every message again, and repair what differs.
+
+    Exits 3 if the database cannot be asked.
+    """
     messages = differences = 0
-    with Database(config.read_settings().database_url) as database, progress() as bars:
-        demand_schema(database)
+    with database_to_ask() as database, progress() as bars:
         task = bars.add_task("messages", total=None)
         try:
             for batch in recomputing.recompute(database, check=check, after_tag=after_tag):

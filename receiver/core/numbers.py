@@ -26,15 +26,23 @@ def is_e164(text: str) -> bool:
 _PUNCTUATION = re.compile(r"[\s.()/\u2010-\u2013-]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What people put between digits, and the invisible marks of a number that was copied from a telephone's contacts."""
 
+_ABROAD = re.compile("(?:00|011)(?=[1-9])")
+"""What is dialled before the country code of another country, in most of the world and in North America."""
+
 _NORTH_AMERICAN = re.compile("[2-9][0-9]{9}")
 """A number of North America without the 1."""
 
 
 def meant_by(text: str) -> list[str]:
-    """The E.164 numbers that people write like this: ``+1 (919) 555-0101``, ``1-919-555-0101`` or, as in North America,
-    ``919-555-0101``, which might be a number of elsewhere too. Empty if it is none."""
+    """The E.164 numbers that people write like this: ``+1 (919) 555-0101``, ``1-919-555-0101``, ``00 44 20 7946 0958``
+    or, as in North America, ``919-555-0101``, which might be a number of elsewhere too. Empty if it is none."""
     digits = _PUNCTUATION.sub("", text)
-    written = [digits, f"+{digits}", f"+1{digits}" if _NORTH_AMERICAN.fullmatch(digits) else ""]
+    abroad = _ABROAD.match(digits)
+    written = [
+        digits,
+        f"+{digits[abroad.end() :] if abroad else digits}",
+        f"+1{digits}" if _NORTH_AMERICAN.fullmatch(digits) else "",
+    ]
     return [each for each in written if is_e164(each)]
 
 

@@ -1,8 +1,8 @@
 """Tells SQLite what a long history looks like, because it cannot know.
 
 It plans by what ANALYZE once counted, and nobody runs that. Without it every status is rare to SQLite, so it would read
-all accepted messages to find the overdue ones, and sort the whole queue to claim the first of it. PostgreSQL counts by
-itself.
+all accepted messages to find the overdue ones, sort the whole queue to claim the first of it, and read all recipients,
+number by number, to find those that failed. PostgreSQL counts by itself.
 """
 
 from sqlalchemy import Connection, text
@@ -14,11 +14,12 @@ ROWS = {
     ("messages", "messages_queue_index"): f"{FEW} {FEW // 2} 1 1",
     ("recipients", "recipients_created_at_index"): f"{3 * MANY} 3",
     ("recipients", "recipients_open_index"): f"{FEW} 3 1",
+    ("recipients", "recipients_failed_index"): f"{FEW} 1 1",
     ("events", "events_first_received_at_index"): f"{3 * MANY} 1",
     ("events", "events_unlinked_index"): f"{FEW} 1 1",
 }
 """Of each index how many rows are in it, and how many of them are alike in its first column, its first two, and so on.
-That what waits, is open or has no message is little beside what is done matters; the numbers do not."""
+That what waits, is open, has failed or has no message is little beside what is done matters; the numbers do not."""
 
 
 def write(connection: Connection) -> None:

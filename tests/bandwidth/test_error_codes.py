@@ -79,6 +79,10 @@ def test_after_an_opt_out_nothing_more_is_sent(code: int) -> None:
     assert "again" not in explain(code).advice
 
 
+def test_a_limit_of_a_day_is_waited_for_until_the_next() -> None:
+    assert "the next day" in explain(4780).advice
+
+
 def test_invalid_barred_and_opted_out_numbers_leave_the_lists_and_no_other() -> None:
     assert {code for code, row in ERROR_CODES.items() if row.remove_number} == {
         *INVALID_RECIPIENT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 
 import pytest
 
@@ -34,6 +35,12 @@ def test_a_decision_is_shown_with_who_and_why_and_can_be_taken_back(database_url
     assert [line[3:] for line in lines if line[3:4] in (["refused"], ["accepted"])] == [
         ["refused", getpass.getuser(), "Nobody", "got", "it."],
         ["accepted", "jane", "Alice", "got", "it."],
+    ]
+    decided = json.loads(invoke("show", tag, "--json", environment=settings).stdout)["resolutions"]
+    assert [each.pop("resolvedAt")[-1] for each in decided] == ["Z", "Z"]
+    assert decided == [
+        {"sendStatus": "refused", "reason": "Nobody got it.", "resolvedBy": getpass.getuser()},
+        {"sendStatus": "accepted", "reason": "Alice got it.", "resolvedBy": "jane"},
     ]
     assert invoke("recompute", "--check", environment=settings).exit_code == 0
 

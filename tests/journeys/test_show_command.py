@@ -51,6 +51,27 @@ def test_show_keeps_numbers_whole_on_a_narrow_terminal(sqlite_url: str, tmp_path
     assert {"×3", ALICE, BOB, CAROL, LONGEST, "+19195550199", "9902", "4720"} <= set(timeline)  # noqa: RUF001
 
 
+@pytest.mark.parametrize("columns", [30, 40, 60])
+def test_a_terminal_that_is_narrower_still_shows_all_of_it(sqlite_url: str, tmp_path: Path, columns: int) -> None:
+    tag, settings = _told(sqlite_url), environment(sqlite_url)
+
+    for command, whole in ((["show", tag], {"unconfirmed", "9902", "4720"}), (["find", LONGEST], {"delivered"})):
+        shown = without_colours(on_terminal(*command, environment=settings, folder=tmp_path, columns=columns))
+
+        assert {tag, LONGEST} | whole <= set(shown.split())
+        assert len(shown.splitlines()) < 80, "words have become columns of letters"
+
+
+def test_find_shows_a_code_whole_beside_the_longest_number(sqlite_url: str, tmp_path: Path) -> None:
+    tag, settings = _told(sqlite_url), environment(sqlite_url)
+    with Database(sqlite_url) as database, Committer(database) as committer:
+        committer.receive(make_body(make_element("failed", LONGEST, errorCode=4770, tag=tag)))
+
+    shown = without_colours(on_terminal("find", LONGEST, environment=settings, folder=tmp_path))
+
+    assert {"failed", "4770"} <= set(shown.split())
+
+
 def test_what_others_wrote_is_shown_as_it_is_and_commands_nothing(sqlite_url: str) -> None:
     """Neither rich, which has a markup in brackets, nor the terminal."""
     with Database(sqlite_url) as database:

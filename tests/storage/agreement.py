@@ -67,7 +67,7 @@ def _recipients_agree(database: Database, report: reporting.MessageReport) -> No
     ]
     for each in rows:
         assert_times_are_told_in_words(each)
-    of_message = ("reference", "message_id", "sender", "created_at")
+    of_message = ("reference", "message_id", "sender", "created_at", "redacted_at")
     expected = tuple(getattr(report, name) for name in of_message)
     assert {columns(row, *of_message) for row in rows} == {expected}
     overdue = view(database, "support_overdue", order="position", tag=report.tag)

@@ -120,6 +120,16 @@ def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Serv
     assert role.readable() == {"support_failures"}
 
 
+def test_what_was_granted_is_lost_with_the_views_at_base_and_can_be_granted_again(role: Role) -> None:
+    grant(role.url, role.name)
+    migrations.downgrade(role.url, "base")
+    migrations.upgrade(role.url)
+    assert role.readable() == set()
+
+    assert grant(role.url, role.name)[0] == 0
+    assert role.readable() == VIEWS
+
+
 def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server) -> None:
     database = make_url(role.url).database or ""
     postgres_server.execute(f"GRANT INSERT ON messages TO {sql.Identifier(role.name).as_string()}", database)

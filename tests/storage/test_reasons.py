@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import inspect, text
 
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
-from receiver.core.send_status import RefusedBecause
+from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.resolving import resolve
 from receiver.storage.database import Database
 from tests.builders import ALICE, make_event, make_message, make_sending, store_message
-from tests.storage.stored import HOUR, MINUTE, deliver, submit, view
+from tests.storage.stored import HOUR, MINUTE, change, deliver, submit, view
 
 HAS_IT = "Bandwidth has it: a 202, or an event that proves it."
 NOBODY_KNOWS = "May have been sent; nobody can say."
@@ -51,6 +52,32 @@ def test_a_recipient_of_whom_nothing_was_said_has_the_reason_of_its_message(
     store_message(database, ALICE, answer=said)
 
     assert reasons(database) == (of_message, of_recipient)
+
+
+def test_what_a_person_decided_is_said_as_such_until_bandwidth_says_so_itself(database: Database) -> None:
+    tag, _ = store_message(database, ALICE, answer=Unknown())
+    resolve(database, tag, SendStatus.REFUSED, reason="Alice got nothing.", by="jane")
+    assert reasons(database)[0] == "Not sent: a person decided so. Decided by jane: Alice got nothing."
+
+    resolve(database, tag, SendStatus.ACCEPTED, reason="She has it now.", by="joe")
+    decided = "A person decided that Bandwidth has it; Bandwidth has not said so. Decided by joe"
+    assert reasons(database) == (
+        f"{decided}: She has it now.",
+        "A person decided that Bandwidth has it; Bandwidth has not said anything about this recipient.",
+    )
+    change(database, "UPDATE resolutions SET reason = ''")  # as a purge leaves it
+    assert reasons(database)[0] == f"{decided}."
+
+    deliver(database, make_event("sending", tag=tag))
+    assert reasons(database)[0] == HAS_IT
+
+
+def test_an_empty_sentence_of_bandwidth_is_not_passed_on(database: Database) -> None:
+    tag, _ = store_message(database, ALICE, answer=Refused(because=RefusedBecause.BANDWIDTH, description=""))
+    assert reasons(database) == ("Not sent: Bandwidth refused it.",) * 2
+
+    deliver(database, make_event("rejected-forbidden-country", tag=tag, description=""))
+    assert reasons(database)[1] == "Definitely not delivered. Bandwidth gave no reason that its lists explain."
 
 
 def test_a_queued_message_waits_and_one_past_its_deadline_is_unknown(database: Database) -> None:

@@ -27,7 +27,7 @@ SUPPORT_COLUMNS = {
     " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete"
     " redacted_at",
     "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
-    " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable",
+    " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable redacted_at",
     "support_events": "tag type recipient error_code description occurred_at first_received_at last_received_at"
     " deliveries disposition linked_by source payload",
     "support_unreadable": "payload deliveries",

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.storage.database import Database
+from tests import readme
 from tests.builders import ALICE, BOB, make_event, make_message, make_sending
 from tests.storage.plans import plans
 from tests.storage.stored import deliver, messages
@@ -46,6 +47,22 @@ def test_no_table_is_read_whole(filled: Database) -> None:
             query = text(f"SELECT * FROM {view} WHERE {condition}")
             [plan] = plans(filled, lambda session, query=query: session.execute(query).all())
             assert not re.search(WHOLE, plan), f"{view} WHERE {condition}: {plan}"
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which numbers should leave our lists, and why?",
+        "Which numbers keep failing, and got nothing since?",
+        "Of whom does Bandwidth or the carrier say that they have opted out?",
+    ],
+)
+def test_a_question_about_failures_reads_nothing_else(sqlite: Database, question: str) -> None:
+    """SQLite would rather read all recipients, because those have an index in the order of their numbers."""
+    [plan] = plans(sqlite, lambda session: session.execute(text(readme.questions()[question].rstrip(";"))).all())
+
+    assert "SCAN r USING INDEX recipients_failed_index" in plan
+    assert "SCAN r USING INDEX recipients_recipient" not in plan
 
 
 def test_this_test_would_see_it(filled: Database) -> None:
