@@ -18,13 +18,16 @@ from receiver.cli.base import (
     out,
     said_in_one_sentence,
 )
-from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv
+from receiver.cli.forms import RECIPIENT_COLUMNS, Form, api_row, in_form, recipient_rows, write_csv
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database
 from receiver.web.answers import MessageSchema
 from receiver.web.events import event_text
 from receiver.web.requests import read_message
+
+RESOLUTION = ("send_status", "reason", "resolved_by", "resolved_at")
+"""What is told of a person's decision."""
 
 
 @main.command()
@@ -67,7 +70,8 @@ def show(tag: str, form: Form) -> None:
         resolutions = reporting.resolutions(database, tag)
     match form:
         case Form.JSON:
-            text = json.dumps(MessageSchema().dump(message))
+            decided = [api_row({name: getattr(each, name) for name in RESOLUTION}) for each in resolutions]
+            text = json.dumps(MessageSchema().dump(message) | {"resolutions": decided})
             click.echo(f'{text[:-1]}, "events": [{", ".join(map(event_text, events))}]}}')
         case Form.CSV:
             write_csv(RECIPIENT_COLUMNS, recipient_rows(message, message.recipients))
@@ -81,8 +85,7 @@ def show(tag: str, form: Form) -> None:
 @click.argument("tag")
 @said_in_one_sentence
 def cancel(tag: str) -> None:
-    """Withdraw a message that is still queued. Exits 1 if it is not."""
-    with Database(config.read_settings().database_url) as database:
-        demand_schema(database)
+    """Withdraw a message that is still queued. Exits 1 if it is not, and 3 if nobody can say."""
+    with database_to_ask() as database:
         cancelled = sending.cancel(database, tag)
     terminal.show_message(out, reporting.report(cancelled, now=times.now()))

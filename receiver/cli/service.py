@@ -16,6 +16,7 @@ from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
     PORT,
+    database_to_ask,
     demand_schema,
     end,
     main,
@@ -173,8 +174,7 @@ def show_config() -> None:
 def recompute(check: bool, after_tag: str) -> None:
     """Fold the stored events of every message again, and repair what differs."""
     messages = differences = 0
-    with Database(config.read_settings().database_url) as database, progress() as bars:
-        demand_schema(database)
+    with database_to_ask() as database, progress() as bars:
         task = bars.add_task("messages", total=None)
         try:
             for batch in recomputing.recompute(database, check=check, after_tag=after_tag):

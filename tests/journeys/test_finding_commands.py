@@ -17,12 +17,12 @@ import pytest
 
 from receiver.core import times
 from receiver.core.events import Unreadable
-from receiver.core.messages import Accepted
+from receiver.core.messages import Accepted, Unknown
 from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_element, make_event, store_message
 from tests.processes import PATIENCE, Child, environment, invoke
 from tests.storage.locks import locked, onlooker
-from tests.storage.stored import HOUR, change, deliver, submit, unreadables
+from tests.storage.stored import HOUR, change, deliver, submit, unreadables, view
 from tests.terminal import on_terminal, without_colours
 from tests.web.service import Service
 
@@ -265,9 +265,26 @@ def test_show_and_find_print_the_json_of_the_api(database_url: str, settings: di
     shown = invoke("show", tag, "--json", environment=settings)
 
     assert shown.exit_code == 0
-    assert json.loads(shown.stdout) == message | events
+    assert json.loads(shown.stdout) == message | events | {"resolutions": []}
     assert objects(invoke("find", tag, "--json", environment=settings).stdout, "messages") == [
         {"foundBy": ["tag"]} | message
+    ]
+
+
+def test_show_prints_who_decided_what_when_and_why_as_json_too(database: Database, settings: dict[str, str]) -> None:
+    tag, _ = store_message(database, ALICE, answer=Unknown())
+    invoke("resolve", tag, "--as", "refused", "--reason", "Alice got nothing.", "--by", "jane", environment=settings)
+
+    shown = json.loads(invoke("show", tag, "--json", environment=settings).stdout)
+
+    [decided] = view(database, "support_resolutions", tag=tag)
+    assert shown["resolutions"] == [
+        {
+            "sendStatus": "refused",
+            "reason": "Alice got nothing.",
+            "resolvedBy": "jane",
+            "resolvedAt": decided["resolved_utc"],
+        }
     ]
 
 
