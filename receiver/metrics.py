@@ -44,6 +44,9 @@ OTHER = "other"
 STATUSES = (200, 400, 401, 408, 413, 500, 503)
 """What a callback can be answered."""
 
+LIVE = "gauge_live"
+"""How the files begin whose process must live for them to say anything."""
+
 MINUTE, HOUR = 60, 3600
 
 # Bandwidth queues for 15 minutes, waits 2 hours for a receipt and redelivers for 24 hours; after 27 all is overdue.
@@ -95,6 +98,12 @@ class _Meters:
         self.extraneous = counter(
             "extraneous_events",
             "Deliveries known to be false, counted when the second of delivered and failed is stored, in either order.",
+        )
+        self.waiting = prometheus_client.Gauge(
+            "receiver_waiting_callbacks",
+            "Callbacks that wait for their commit.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.sends = counter("sends", "Attempts to send by result.", "result", "reason")
         self.commit_elements = histogram("commit_elements", "Elements that one transaction stored.", COMMIT_ELEMENTS)
@@ -200,12 +209,22 @@ def _tell(_environ: object, start_response: Any) -> Sequence[bytes]:
 
 
 class _Shared(Collector):
-    """What all processes counted, the ended ones too."""
+    """What all processes counted, the ended ones too; what waits, only of those that live."""
 
     def collect(self) -> Iterator[Metric]:
         # A process that was killed before its first byte leaves an empty file, on which prometheus-client breaks.
-        files = [str(each) for each in Path(os.environ[FOLDER]).glob("*.db") if each.stat().st_size]
+        found = [each for each in Path(os.environ[FOLDER]).glob("*.db") if each.stat().st_size]
+        files = [str(each) for each in found if not each.name.startswith(LIVE) or _lives(each)]
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+
+
+def _lives(file: Path) -> bool:
+    """Whether the process whose file that is has not ended."""
+    try:
+        os.kill(int(file.stem.rpartition("_")[2]), 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class _Gauges(Collector):
@@ -227,6 +246,12 @@ class _Gauges(Collector):
 def callback_answered(status: int, count: int = 1) -> None:
     """So many callbacks were answered with this HTTP status."""
     _meters.callbacks.labels(status).inc(count)
+
+
+@telling(log)
+def waiting(callbacks: int) -> None:
+    """So many callbacks wait in this process for their commit, those that are being stored included."""
+    _meters.waiting.set(callbacks)
 
 
 @telling(log)

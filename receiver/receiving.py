@@ -144,6 +144,7 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next_batch():
+            metrics.waiting(self._unanswered)
             outcomes: Sequence[Fate | Exception]
             try:
                 outcomes = self._store([element for _, portion in batch for element in portion])
@@ -155,6 +156,7 @@ class Committer:
                 is_answered = self._told(callback, list(islice(remaining, len(portion))))
                 (answered if is_answered else self._backlog).append(callback)
             self._leave(answered)
+            metrics.waiting(self._unanswered)
 
     def _next_batch(self) -> list[tuple[Waiting, Sequence[Element]]]:
         """Everything that waits, as far as one transaction takes it; waits for something. Empty: there is no more."""

@@ -124,6 +124,7 @@ def test_serve_runs_one_process_on_sqlite(sqlite_url: str) -> None:
         ("show 01M803PMPZHK79K198H9DPFJ7A", 3),
         ("find x", 3),
         ("watch x", 3),
+        ("cancel 01M803PMPZHK79K198H9DPFJ7A", 3),
         ("overdue", 3),
         ("recompute", 3),
         ("recompute --check", 3),

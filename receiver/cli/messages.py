@@ -82,8 +82,7 @@ def show(tag: str, form: Form) -> None:
 @click.argument("tag")
 @said_in_one_sentence
 def cancel(tag: str) -> None:
-    """Withdraw a message that is still queued. Exits 1 if it is not."""
-    with Database(config.read_settings().database_url) as database:
-        demand_schema(database)
+    """Withdraw a message that is still queued. Exits 1 if it is not, and 3 if nobody can say."""
+    with database_to_ask() as database:
         cancelled = sending.cancel(database, tag)
     terminal.show_message(out, reporting.report(cancelled, now=times.now()))

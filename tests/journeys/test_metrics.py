@@ -25,6 +25,7 @@ from tests.figures import counted
 from tests.journeys.plant import plant
 from tests.postgres import free_port
 from tests.processes import PATIENCE, Api, Child, environment, run, serving, wait_for
+from tests.storage.locks import locked
 
 CLIENTS, SCRAPES = 16, 12
 
@@ -89,6 +90,34 @@ def test_any_of_two_processes_tells_what_both_counted_and_one_that_was_killed(
         folder = folder_of(survivor)
         assert server.end() == 0
     assert not folder.exists()
+
+
+def waiting(url: str) -> int:
+    answer = requests.get(f"{url}/metrics", headers={"Authorization": f"Bearer {API_KEY}"}, timeout=PATIENCE)
+    return int(float(re.findall(r"^receiver_waiting_callbacks (\S+)$", answer.text, re.MULTILINE)[0]))
+
+
+def test_callbacks_wait_until_they_are_stored_and_no_longer_than_their_process_lives(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    with (
+        serving(tmp_path, environment(postgres_url), "--workers", "1") as (server, api),
+        ThreadPoolExecutor(1) as client,
+    ):
+        with locked(postgres_url, "LOCK TABLE events IN EXCLUSIVE MODE"):
+            asked = client.submit(post, api.url, 1)
+            wait_for(lambda: waiting(api.url) == 1, "the callback to wait")
+        assert asked.result() == 200
+        wait_for(lambda: waiting(api.url) == 0, "nothing to wait any more")
+
+        [victim] = workers(server)
+        with locked(postgres_url, "LOCK TABLE events IN EXCLUSIVE MODE"):
+            asked = client.submit(post, api.url, 2)
+            wait_for(lambda: waiting(api.url) == 1, "the other to wait")
+            victim.kill()
+            wait_for(lambda: victim.pid not in {each.pid for each in workers(server)} and api.is_ready(), "the next")
+            assert waiting(api.url) == 0
+        assert isinstance(asked.exception(), requests.ConnectionError)
 
 
 def test_every_answer_to_a_callback_is_counted(tmp_path: Path, sqlite_url: str) -> None:
