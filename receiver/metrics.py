@@ -35,6 +35,9 @@ log = get_logger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client's own variable: where processes share what they count."""
 
+ROOM = 2**16
+"""Bytes of a file in which a process counts, as prometheus-client makes it; all series together take a part of it."""
+
 OUTBOUND_TYPES = (
     *("message-queued", "message-sending", "message-sent", "message-delivered", "message-read", "message-failed"),
     REJECTED := "message-rejected",
@@ -162,9 +165,24 @@ def share(folder: str) -> None:
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
     try:
+        _reserve(folder)
         _meters, _is_shared = _Meters(), True
     except OSError as error:
         raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
+
+
+def _reserve(folder: str) -> None:
+    """Room for this process's files: they are written to as memory, and where that finds a full disk, the process is
+    ended without a word."""
+    for kind in ("counter", "histogram"):
+        file = Path(folder) / f"{kind}_{os.getpid()}.db"
+        if file.exists():  # of one that had the same id, and whose counts go on
+            continue
+        try:
+            file.write_bytes(bytes(ROOM))
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def exposition(gauges: Values) -> bytes:
