@@ -200,8 +200,8 @@ def listen(host: str, port: int) -> None:
     """Tells whoever asks at that address what this process counted. Raises CannotListen."""
     try:
         server, _ = prometheus_client.start_http_server(port, host, _meters.registry)
-    except OSError as error:
-        raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
+        raise CannotListen(host, port, error) from error
     # A client that hangs up, or names a format that there is not, would be a traceback on stderr.
     server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     server.RequestHandlerClass = _Brief

@@ -43,8 +43,8 @@ def free_address(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
-    except OSError as error:
-        raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
+        raise CannotListen(host, port, error) from error
     return str(address[0])
 
 
@@ -134,4 +134,4 @@ def run(
             loader = partial(load, metrics_folder=folder)
             server.serve(target_loader=loader, wrap_loader=False)  # type: ignore[arg-type]  # no callable, but has __rsgi__
     except RuntimeError as error:  # with a backtrace of Rust code below its first line
-        raise CannotListen(f"Cannot listen on {address}:{port}: {str(error).partition(chr(10))[0]}") from error
+        raise CannotListen(address, port, str(error).partition("\n")[0]) from error
