@@ -18,7 +18,7 @@ from tests.figures import counted
 from tests.postgres import free_port
 from tests.processes import PATIENCE, environment, wait_for
 
-FULL = "mount -t tmpfs -o size=1m none {0} && (head -c 2m /dev/zero > {0}/fill; exec {1})"
+FULL = "mount -t tmpfs -o size=1m none {0} && head -c 2m /dev/zero > {0}/fill; exec {1}"
 """In the shell of a mount namespace of its own, which nobody else sees."""
 
 
