@@ -31,6 +31,9 @@ class NotJSON(ReceiverError):
 class CannotListen(ReceiverError):
     """The address cannot be listened on."""
 
+    def __init__(self, host: str, port: int, reason: object) -> None:
+        super().__init__(f"Cannot listen on {host}:{port}: {getattr(reason, 'strerror', None) or reason}")
+
 
 class CannotCount(ReceiverError):
     """There is no room for what the processes of the service count."""

@@ -35,6 +35,9 @@ log = get_logger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus-client's own variable: where processes share what they count."""
 
+ROOM = 2**16
+"""Bytes of a file in which a process counts, as prometheus-client makes it; all series together take a part of it."""
+
 REJECTED = "message-rejected"
 """Stands for every type that begins so."""
 
@@ -168,9 +171,24 @@ def share(folder: str) -> None:
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
     try:
+        _reserve(folder)
         _meters, _is_shared = _Meters(), True
     except OSError as error:
         raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
+
+
+def _reserve(folder: str) -> None:
+    """Room for this process's files: they are written to as memory, and where that finds a full disk, the process is
+    ended without a word."""
+    for kind in ("counter", "histogram"):
+        file = Path(folder) / f"{kind}_{os.getpid()}.db"
+        if file.exists():  # of one that had the same id, and whose counts go on
+            continue
+        try:
+            file.write_bytes(bytes(ROOM))
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def exposition(gauges: Values) -> bytes:
@@ -188,8 +206,8 @@ def listen(host: str, port: int) -> None:
     """Tells whoever asks at that address what this process counted. Raises CannotListen."""
     try:
         server, _ = prometheus_client.start_http_server(port, host, _meters.registry)
-    except OSError as error:
-        raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
+        raise CannotListen(host, port, error) from error
     # A client that hangs up, or names a format that there is not, would be a traceback on stderr.
     server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     server.RequestHandlerClass = _Brief

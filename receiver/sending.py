@@ -235,8 +235,14 @@ def cancel(database: Database, tag: str) -> Message:
 
 
 def tidy(database: Database) -> int:
-    """Writes as unknown what was submitting when its process died; returns how many messages that were."""
-    lapsed = database.write(lambda session: outbox.write_lapsed(session, now=times.now()))
+    """Writes as unknown what was submitting when its process died; returns how many messages that were.
+
+    Lets what is queued go on after the clock was set back, too.
+    """
+    now = times.now()
+    lapsed = database.write(lambda session: outbox.write_lapsed(session, now=now))
+    if ahead := database.write(lambda session: queue.bring_forward(session, now=now)):
+        log.warning("messages were queued by a clock that was ahead", messages=ahead)
     if lapsed:
         log.warning("requests without an answer are unknown now", messages=lapsed)
     return lapsed

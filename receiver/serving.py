@@ -1,5 +1,6 @@
 """Runs the processes of the service: granian, a server whose time-outs and limits are not Python's, with ours."""
 
+import errno
 import os
 import shutil
 import socket
@@ -18,6 +19,9 @@ from receiver.app import make_front
 from receiver.errors import CannotCount, CannotListen
 
 SHARED_MEMORY, FOLDER_PREFIX = "/dev/shm", "receiver-metrics-"  # noqa: S108 - what is in it is made by mkdtemp
+
+LEAST_ROOM = 2**22
+"""Bytes: what the processes of a server count takes twice metrics.ROOM of each, also of those that have ended."""
 
 LONGEST_HEAD = 2**16
 """Bytes of a request line and its headers, which need no credentials: so this is what a stranger's connection may take.
@@ -39,8 +43,8 @@ def free_address(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
-    except OSError as error:
-        raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
+        raise CannotListen(host, port, error) from error
     return str(address[0])
 
 
@@ -50,22 +54,37 @@ def metrics_folder() -> Iterator[str]:
 
     Raises CannotCount.
     """
-    # Memory rather than a disk, which may be full: a process that writes to a page it has no room for is ended.
-    parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir()
-    for each in Path(parent).glob(f"{FOLDER_PREFIX}*"):
-        _remove_unless_used(each)
-    try:
-        made = Path(tempfile.mkdtemp(dir=parent))
-        lock = os.open(made, os.O_RDONLY)
-        flock(lock, LOCK_SH)  # as long as this process lives
-        folder = made.rename(made.with_name(FOLDER_PREFIX + made.name))  # who starts meanwhile finds it locked
-    except OSError as error:
-        raise CannotCount(f"Cannot make a folder in {parent}, for what is counted: {error.strerror}.") from error
+    folder, lock = _made_folder()
     try:
         yield str(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _made_folder() -> tuple[Path, int]:
+    """And its lock, which lasts as long as this process lives."""
+    # Memory rather than a disk, which may fill up: a process that writes to a page it has no room for is ended. But a
+    # container may have very little of it.
+    for parent in (SHARED_MEMORY, None):
+        try:
+            return _folder_in(parent or tempfile.gettempdir())
+        except OSError as error:
+            trouble = error
+    raise CannotCount(
+        f"Cannot make a folder for what is counted, neither in {SHARED_MEMORY} nor in TMPDIR: {trouble.strerror}."
+    ) from trouble
+
+
+def _folder_in(parent: str) -> tuple[Path, int]:
+    for each in Path(parent).glob(f"{FOLDER_PREFIX}*"):
+        _remove_unless_used(each)
+    if shutil.disk_usage(parent).free < LEAST_ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    made = Path(tempfile.mkdtemp(dir=parent))
+    lock = os.open(made, os.O_RDONLY)
+    flock(lock, LOCK_SH)
+    return made.rename(made.with_name(FOLDER_PREFIX + made.name)), lock  # who starts meanwhile finds it locked
 
 
 def _remove_unless_used(folder: Path) -> None:
@@ -115,4 +134,4 @@ def run(
             loader = partial(load, metrics_folder=folder)
             server.serve(target_loader=loader, wrap_loader=False)  # type: ignore[arg-type]  # no callable, but has __rsgi__
     except RuntimeError as error:  # with a backtrace of Rust code below its first line
-        raise CannotListen(f"Cannot listen on {address}:{port}: {str(error).partition(chr(10))[0]}") from error
+        raise CannotListen(address, port, str(error).partition("\n")[0]) from error

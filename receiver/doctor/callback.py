@@ -11,6 +11,9 @@ from receiver.config import Settings
 from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.doctor.settings import is_loopback
 
+MOST_SHOWN = 200
+"""Characters of what somebody else's server says: it may say anything."""
+
 BANDWIDTH_WAITS = 10.0
 """Seconds; then it tries again later ("Webhooks")."""
 
@@ -75,7 +78,7 @@ def challenge(reply: Reply, *, is_open: bool) -> Finding:
     if reply.status == 401 and "basic" in schemes:
         return ok(CHALLENGE, f"a bare request is answered 401 with WWW-Authenticate: Basic, in {_milliseconds(reply)}")
     if reply.status == 401:
-        how = f"with WWW-Authenticate: {', '.join(schemes)}" if schemes else "without WWW-Authenticate"
+        how = f"with WWW-Authenticate: {', '.join(schemes)[:MOST_SHOWN]}" if schemes else "without WWW-Authenticate"
         remedy = "let the proxy pass on our header, WWW-Authenticate: Basic; without it no event ever comes."
         return wrong(CHALLENGE, f"a bare request is answered 401 {how}", remedy)
     if is_ours(reply):
@@ -145,7 +148,7 @@ def _no_answer_of_ours(check: str, reply: Reply) -> Finding:
         return wrong(check, *_FAILURES.get(reply.failure, (f"no connection: {reply.failure}", "check the URL.")))
     if reply.status // 100 == 3:
         target = next(iter(reply.headers("Location")), "elsewhere")
-        return wrong(check, f"redirects to {target}", "Bandwidth follows none: register the final URL.")
+        return wrong(check, f"redirects to {target[:MOST_SHOWN]}", "Bandwidth follows none: register the final URL.")
     remedy = _STATUSES.get(reply.status, "that is not this program's answer: check the URL and any proxy.")
     return wrong(check, f"is answered {reply.status}", remedy)
 

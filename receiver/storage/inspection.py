@@ -1,20 +1,25 @@
 """What a check of an installation asks the database, beside the figures that monitoring has too."""
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, exists, false, func, literal_column, select, update
+from sqlalchemy import case, delete, exists, func, insert, literal_column, select
 from sqlalchemy.orm import Session
 
+from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.figures import count
-from receiver.storage.models import Message, StoredEvent
+from receiver.storage.models import Message, StoredEvent, UnreadableCallback
 from receiver.storage.pacing import paused_until
 from receiver.storage.recording import CALLBACK
 from receiver.storage.sending_models import LaneRow
 
 SAMPLE = 1_000
 """How many of the newest accepted messages are looked at."""
+
+TRIAL = 2**16
+"""Bytes that are written on trial: more than a full disk has left in the files that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,13 @@ def server(session: Session) -> Server:
 
 
 def try_write(session: Session) -> None:
-    """Changes no row, in a way that needs everything a write needs."""
-    session.execute(update(LaneRow).where(false()).values(next_at=LaneRow.next_at))
+    """Stores an element of a callback and removes it at once, so that nobody ever sees it: that needs everything that
+    a write needs, also space on the disk."""
+    row = {"sha256": secrets.token_hex(32), "reason": "", "payload": secrets.token_hex(TRIAL // 2), "whole_body": False}
+    received = dict.fromkeys(("first_received_at", "last_received_at"), times.now())
+    stored = insert(UnreadableCallback).values(**row, **received, deliveries=1).returning(UnreadableCallback.pk)
+    key = session.execute(stored).scalar_one()
+    session.execute(delete(UnreadableCallback).where(UnreadableCallback.pk == key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,12 @@ from receiver.storage.models import Message
 from receiver.storage.outbox import NO_ERROR, Attempt, change, error_columns, outbound, refuse
 from receiver.storage.reading import lapsed
 
+LONGEST_WAIT = timedelta(minutes=15)
+"""More than a lease, or the wait for another attempt (core.pace.backoff), ever takes."""
+
+MOST_AT_ONCE = 10_000
+"""Messages that one statement changes, so that it ends in time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
@@ -76,6 +82,17 @@ def claim(
         )
         for row in rows
     ]
+
+
+def bring_forward(session: Session, *, now: datetime) -> int:
+    """Makes claimable what a clock that is right would not keep for so long; returns how many messages that were.
+
+    It was queued or claimed by a clock that was ahead, or that was set back since. Whoever has claimed it loses it.
+    """
+    queued = Message.send_status == literal_column("'queued'")
+    kept = select(Message.pk).where(queued, Message.claimable_at > now + LONGEST_WAIT).order_by(Message.pk)
+    few = kept.limit(MOST_AT_ONCE).with_for_update(skip_locked=True, key_share=True)
+    return change(session, Message.pk.in_(few), claimable_at=now)
 
 
 def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:

@@ -28,7 +28,7 @@ from receiver import metrics
 from receiver.errors import StorageUnavailable
 from receiver.logs import flush
 from receiver.receiving import WAIT_SECONDS, Answer, Stored
-from receiver.web import callbacks, journal, problems
+from receiver.web import callbacks, health, journal, problems
 from receiver.web.authentication import Access, check_callback, granted_access
 from receiver.web.headers import HEADERS, complete
 from receiver.web.services import Services
@@ -63,7 +63,9 @@ class Front:
         self._services = services
         self._body_seconds = body_seconds
         self._parent = parent
-        # Bandwidth may take half a minute for each: whoever asks whether this process lives must not wait for that.
+        # Bandwidth may take half a minute for each, and a database that hangs nearly 10 seconds for each of the others:
+        # whoever asks whether this process lives must wait for none of them, or it would be restarted in vain.
+        self._alive = ThreadPoolExecutor(1, thread_name_prefix="alive")
         self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
@@ -77,6 +79,7 @@ class Front:
         self._end_with_parent()
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        self._alive.shutdown()
         self._senders.shutdown()
         self._threads.shutdown()
         self._parsers.shutdown()
@@ -99,7 +102,8 @@ class Front:
             _respond(protocol, response)
             journal.request_refused_early(error, scope.method, response.status_code)
         else:
-            threads = self._senders if scope.method == "POST" else self._threads
+            others = self._alive if scope.path == health.LIVE else self._threads
+            threads = self._senders if scope.method == "POST" else others
             answer = await self._loop.run_in_executor(threads, self._ask_flask, scope, body)
             protocol.response_bytes(*answer)
 

@@ -8,8 +8,10 @@ from receiver.web.services import services
 
 blueprint = Blueprint("health", __name__)
 
+LIVE = "/health/live"
 
-@blueprint.get("/health/live")
+
+@blueprint.get(LIVE)
 @requires(Access.PUBLIC)
 def live() -> Response:
     return jsonify(status="live")

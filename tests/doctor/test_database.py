@@ -10,7 +10,7 @@ from receiver.doctor.findings import Finding, Mark
 from receiver.storage import inspection
 from receiver.storage.database import Database
 from tests.postgres import Server
-from tests.storage.stored import change
+from tests.storage.stored import change, unreadables
 
 
 def examine(database: Database) -> dict[str, Finding]:
@@ -92,6 +92,21 @@ def test_an_sqlite_file_that_may_only_be_read_takes_no_write(sqlite: Database) -
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
     assert examine(sqlite)["writing"].mark is Mark.WRONG
+
+
+def test_a_full_disk_takes_no_write(sqlite: Database) -> None:
+    """As SQLite sees it: its file cannot grow, so every callback is answered 503."""
+    with sqlite.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    found = examine(sqlite)["writing"]
+
+    assert (found.mark, "full" in found.found) == (Mark.WRONG, True)
+
+
+def test_what_is_written_on_trial_is_gone(database: Database) -> None:
+    assert examine(database)["writing"].mark is Mark.OK
+    assert unreadables(database) == []
 
 
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 import sqlalchemy
@@ -19,10 +20,11 @@ import sqlalchemy
 from receiver.storage.migrations import upgrade
 from receiver.web.front import LONG
 from receiver.web.headers import HEADERS
-from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, make_body, make_element
+from tests.builders import ALICE, API_KEY, BEARER, BOB, CALLBACK_AUTH, make_body, make_element
 from tests.journeys.conftest import select
 from tests.processes import Api, Child, environment, serving, simulating, wait_for
 from tests.samples import callbacks
+from tests.storage.locks import onlooker
 from tests.web.service import CALLBACKS, Service
 
 BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
@@ -290,3 +292,19 @@ def test_processes_whose_parent_was_killed_end_by_themselves(tmp_path: Path, pos
         os.kill(child.process.pid, signal.SIGKILL)
         child.process.wait()
         wait_for(lambda: not child.left_behind(), "the workers to end")
+
+
+def test_whether_it_lives_is_told_while_all_who_ask_the_database_wait_for_it(tmp_path: Path, postgres_url: str) -> None:
+    """Else whoever restarts what does not live would restart this in vain, and with it what receives."""
+    with ExitStack() as stack:
+        options = ("--workers", "1", "--threads", "2")
+        _, api = stack.enter_context(serving(tmp_path, environment(postgres_url), *options))
+        others = stack.enter_context(ThreadPoolExecutor(10))
+        looking = stack.enter_context(onlooker(postgres_url))
+        with psycopg.connect(postgres_url.replace("+psycopg", "")) as lock:
+            lock.execute("LOCK TABLE messages")
+            asked = [others.submit(requests.get, f"{api.url}/messages", headers=BEARER, timeout=60) for _ in range(10)]
+            looking.wait_for(sessions=2)
+            assert api.call("GET", "/health/live").status_code == 200
+            assert not any(each.done() for each in asked)
+        assert {each.result().status_code for each in asked} == {200}

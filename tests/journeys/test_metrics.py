@@ -234,7 +234,9 @@ def test_a_folder_that_is_not_there_is_said_in_a_sentence(sqlite_url: str) -> No
     assert ended.stderr == sentence
 
 
-@pytest.mark.parametrize(("address", "code"), [("nine", 2), ("0", 2), ("127.0.0.1:99999", 2), ("192.0.2.1:9100", 1)])
+@pytest.mark.parametrize(
+    ("address", "code"), [("nine", 2), ("0", 2), ("127.0.0.1:99999", 2), ("192.0.2.1:9100", 1), ("..:9100", 1)]
+)
 def test_an_address_that_cannot_be_listened_on_is_said_in_a_sentence(
     tmp_path: Path, sqlite_url: str, address: str, code: int
 ) -> None:

@@ -56,6 +56,13 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path, sqlite_url: 
     assert str(port) in ended.stderr
 
 
+@pytest.mark.parametrize("host", ["..", "nowhere.invalid", "192.0.2.1"])
+def test_a_host_that_cannot_be_listened_on_is_said_in_a_sentence(sqlite_url: str, host: str) -> None:
+    ended = invoke("serve", "--host", host, environment=environment(sqlite_url))
+    assert ended.exit_code == 1
+    assert f"Cannot listen on {host}:8080: " in ended.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "simulate"])
 def test_a_port_that_no_machine_has_is_said_in_a_sentence(sqlite_url: str, command: str) -> None:
     result = invoke(command, "--port", "99999", environment=environment(sqlite_url))

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from receiver.core import times
 from receiver.core.tags import new_tag
+from receiver.sending import tidy
 from receiver.storage import outbox, queue
 from receiver.storage.database import Database
 from receiver.storage.models import Message
@@ -56,6 +57,22 @@ class TestOrder:
 
         assert pks(passing) == [third]
         assert pks(claim(database)) == [first, second, last]
+
+    def test_what_was_queued_or_claimed_before_the_clock_was_set_back_an_hour_does_not_wait_for_an_hour(
+        self, database: Database
+    ) -> None:
+        before = times.now() + timedelta(hours=1)
+        first, claimed_before, waiting = (enqueue(database, ALICE, now=each)[1] for each in (before, times.now(), None))
+        [_, claimed, another] = claim(database, now=before)
+        put_back_at = times.now() + queue.LONGEST_WAIT
+        database.write(lambda session: queue.give_back(session, [another], claimable_at=put_back_at))
+        assert claim(database) == []
+
+        tidy(database)
+
+        assert pks(claim(database)) == [first, claimed_before]
+        assert not submit(database, claimed)
+        assert pks(claim(database, now=put_back_at)) == [first, claimed_before, waiting]
 
     def test_what_may_not_be_claimed_yet_is_passed_over(self, database: Database) -> None:
         first, second = (enqueue(database, ALICE)[1] for _ in range(2))
