@@ -1,23 +1,21 @@
-"""Every metric of this program: its name, its unit and what it means.
+"""Every metric that this program counts: its name, its unit and what it means.
 
-What happens is counted in the process in which it happens; what is stored is read when somebody asks. The processes of
-one server share their counts in files of a folder (prometheus-client's multiprocess mode), so that any of them tells
-the sum of all, the ended ones included. An increment takes a few microseconds there: what is stored together is
-counted together. All series that can be foreseen are there from the start, at 0: of one that begins later Prometheus
-would overlook the first increase, and its first write could meet a full disk, which ends a process.
+What happens is counted in the process in which it happens. The processes of one server share their counts in files of a
+folder (prometheus-client's multiprocess mode), so that any of them tells the sum of all, the ended ones included. An
+increment takes a few microseconds there: what is stored together is counted together. All series that can be foreseen
+are there from the start, at 0: of one that begins later Prometheus would overlook the first increase.
 """
 
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest, values
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, values
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -25,7 +23,7 @@ from receiver.core.events import INBOUND_TYPES
 from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
-from receiver.errors import CannotCount, CannotListen
+from receiver.errors import CannotCount
 from receiver.logs import get_logger, telling
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate
@@ -58,25 +56,6 @@ OUTCOME_LAG = (*EVENT_LAG[1:11], 3 * HOUR, 12 * HOUR, 24 * HOUR, 27 * HOUR)
 COMMIT_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 COMMIT_ELEMENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 BANDWIDTH_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
-
-GAUGES = {
-    "receiver_database_up": "Whether the database answered; if not, nothing that is read from it is here.",
-    "receiver_messages": "Messages without an end by send status: queued, submitting, unknown.",
-    "receiver_oldest_queued_seconds": "Age of the oldest queued message.",
-    "receiver_pace_units_per_second": "Recipients x segments per second that went to Bandwidth in the last minute.",
-    "receiver_rate_units_per_second": "BANDWIDTH_RATE.",
-    "receiver_pause_seconds": "How long Bandwidth's 429 still holds up sending.",
-    "receiver_overdue_recipients": "Recipients whose outcome should be known by now; counted up to 10,000.",
-    "receiver_oldest_overdue_seconds": "How long the outcome of the first of them has been overdue.",
-    "receiver_recent_unlinked_events": "Events of the last 24 hours that match no message; of the newest 10,000.",
-    "receiver_recent_unreadable_elements": "Elements of the last 24 hours that are no events; up to 10,000.",
-    "receiver_last_accepted_timestamp_seconds": "When the newest accepted message was asked for; 0: never.",
-    "receiver_last_event_timestamp_seconds": "When the last event about messages came by callback; 0: never.",
-}
-"""What is read from the database, and so is the same whichever process is asked."""
-
-Values = Mapping[str, float | Mapping[str, float]]
-"""Gauges by name; by label, where there is one."""
 
 
 class _Histogram(Histogram):
@@ -180,7 +159,7 @@ def share(folder: str) -> None:
 def _reserve(folder: str) -> None:
     """Room for this process's files: they are written to as memory, and where that finds a full disk, the process is
     ended without a word."""
-    for kind in ("counter", "histogram"):
+    for kind in ("counter", "histogram", f"{LIVE}sum"):
         file = Path(folder) / f"{kind}_{os.getpid()}.db"
         if file.exists():  # of one that had the same id, and whose counts go on
             continue
@@ -191,39 +170,13 @@ def _reserve(folder: str) -> None:
             raise
 
 
-def exposition(gauges: Values) -> bytes:
-    """What Prometheus reads: what was counted, in all processes that share it, and these gauges."""
-    counted = _meters.registry
-    if _is_shared:
-        counted = CollectorRegistry()
-        counted.register(_Shared())
-    stored = CollectorRegistry()
-    stored.register(_Gauges(gauges))
-    return generate_latest(counted) + generate_latest(stored)
-
-
-def listen(host: str, port: int) -> None:
-    """Tells whoever asks at that address what this process counted. Raises CannotListen."""
-    try:
-        server, _ = prometheus_client.start_http_server(port, host, _meters.registry)
-    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
-        raise CannotListen(host, port, error) from error
-    # A client that hangs up, or names a format that there is not, would be a traceback on stderr.
-    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
-    server.RequestHandlerClass = _Brief
-    server.set_app(_tell)
-
-
-class _Brief(WSGIRequestHandler):
-    timeout = 10  # seconds, or whoever only connects would keep a thread
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: the request is a stranger's."""
-
-
-def _tell(_environ: object, start_response: Any) -> Sequence[bytes]:
-    start_response("200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)])
-    return [generate_latest(_meters.registry)]
+def registry() -> CollectorRegistry:
+    """What was counted: in this process, or in all that share their counts."""
+    if not _is_shared:
+        return _meters.registry
+    shared = CollectorRegistry()
+    shared.register(_Shared())
+    return shared
 
 
 class _Shared(Collector):
@@ -243,21 +196,6 @@ def _lives(file: Path) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-class _Gauges(Collector):
-    def __init__(self, gauges: Values) -> None:
-        self._values = gauges
-
-    def collect(self) -> Iterator[Metric]:
-        for name, value in self._values.items():
-            if isinstance(value, Mapping):
-                family = GaugeMetricFamily(name, GAUGES[name], labels=["send_status"])
-                for label, each in value.items():
-                    family.add_metric([label], each)
-                yield family
-            else:
-                yield GaugeMetricFamily(name, GAUGES[name], value=value)
 
 
 @telling(log)

@@ -8,7 +8,7 @@ from receiver.core import times
 from receiver.core.pace import Rates
 from receiver.core.send_status import SendStatus
 from receiver.errors import StorageUnavailable
-from receiver.metrics import Values
+from receiver.exposition import Values
 from receiver.storage.database import Database, Session
 from receiver.storage.figures import figures
 from receiver.storage.pacing import paused_until

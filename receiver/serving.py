@@ -21,7 +21,7 @@ from receiver.errors import CannotCount, CannotListen
 SHARED_MEMORY, FOLDER_PREFIX = "/dev/shm", "receiver-metrics-"  # noqa: S108 - what is in it is made by mkdtemp
 
 LEAST_ROOM = 2**22
-"""Bytes: what the processes of a server count takes twice metrics.ROOM of each, also of those that have ended."""
+"""Bytes: what the processes of a server count takes three times metrics.ROOM of each, also of those that have ended."""
 
 LONGEST_HEAD = 2**16
 """Bytes of a request line and its headers, which need no credentials: so this is what a stranger's connection may take.

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.exposition import exposition
 from receiver.storage.database import Database
 from receiver.working import Worker
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
@@ -19,7 +19,7 @@ EXPIRED = ("sends_total", "expired", "refused")
 
 
 def read() -> str:
-    return metrics.exposition({}).decode()
+    return exposition({}).decode()
 
 
 @pytest.mark.parametrize(

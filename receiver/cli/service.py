@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from receiver import config, logs, metrics, recomputing, sending, serving
+from receiver import config, exposition, logs, recomputing, sending, serving
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -121,7 +121,7 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
     with Database(settings.database_url) as database:
         demand_schema(database)
         if metrics_at:
-            metrics.listen(*metrics_at)
+            exposition.listen(*metrics_at)
         with suppress(OSError):  # as above
             _print_settings(settings)
         log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())

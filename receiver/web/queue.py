@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from receiver import monitoring
-from receiver.metrics import exposition
+from receiver.exposition import exposition
 from receiver.web.answers import QueueSchema
 from receiver.web.authentication import Access, requires
 from receiver.web.services import services

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.metrics import GAUGES
+from receiver.exposition import GAUGES
 from receiver.sending import tidy
 from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element
 from tests.web.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
@@ -27,7 +27,7 @@ def gauges(service: Service) -> dict[str, float]:
     """What is read from the database, by name; messages by their send status."""
     answer = service.call("GET", "/metrics", key=READ_ONLY_KEY)
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
-    families = [each for each in text_string_to_metric_families(answer.text) if each.type == "gauge"]
+    families = [each for each in text_string_to_metric_families(answer.text) if each.name in GAUGES]
     return {sample.labels.get("send_status", sample.name): sample.value for each in families for sample in each.samples}
 
 
