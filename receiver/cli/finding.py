@@ -25,7 +25,7 @@ from receiver.errors import StorageUnavailable
 from receiver.finding import Found
 from receiver.storage.database import Database
 from receiver.storage.listing import OVERDUE, UNLINKED, UNREADABLE, View, newest
-from receiver.web.answers import MessageSchema
+from receiver.web.answers import MESSAGE
 from receiver.web.events import with_payload
 
 limited = click.option(
@@ -64,7 +64,7 @@ def find(word: str, limit: int, form: Form) -> None:
 
 
 def _message_json(found: Found) -> str:
-    return json.dumps({"foundBy": found.by} | MessageSchema().dump(found.message))
+    return json.dumps({"foundBy": found.by} | MESSAGE.dump(found.message))
 
 
 @dataclass(frozen=True, slots=True)

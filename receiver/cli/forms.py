@@ -16,7 +16,7 @@ from receiver.core import times
 from receiver.core.numbers import is_e164
 from receiver.core.plain_text import one_line
 from receiver.reporting import MessageReport, RecipientReport
-from receiver.web.answers import MessageSchema, RecipientSchema
+from receiver.web.answers import MESSAGE, RecipientSchema
 
 Row = Mapping[str, Any]
 
@@ -100,6 +100,6 @@ RECIPIENT_COLUMNS = (*OF_MESSAGE, *OF_RECIPIENT)
 
 def recipient_rows(message: MessageReport, recipients: Sequence[RecipientReport]) -> list[dict[str, Any]]:
     """A row for each of these recipients of the message, for CSV."""
-    whole = MessageSchema().dump(message)
+    whole = MESSAGE.dump(message)
     of_message = {name: whole[name] for name in OF_MESSAGE}
     return [of_message | each for each in RecipientSchema(many=True).dump(recipients)]

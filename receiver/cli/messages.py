@@ -22,7 +22,7 @@ from receiver.cli.forms import OF_RESOLUTION, RECIPIENT_COLUMNS, Form, api_row, 
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database
-from receiver.web.answers import MessageSchema
+from receiver.web.answers import MESSAGE
 from receiver.web.events import event_text
 from receiver.web.requests import read_message
 
@@ -68,7 +68,7 @@ def show(tag: str, form: Form) -> None:
     match form:
         case Form.JSON:
             decided = [api_row({name: getattr(each, name) for name in OF_RESOLUTION}) for each in resolutions]
-            text = json.dumps(MessageSchema().dump(message) | {"resolutions": decided})
+            text = json.dumps(MESSAGE.dump(message) | {"resolutions": decided})
             click.echo(f'{text[:-1]}, "events": [{", ".join(map(event_text, events))}]}}')
         case Form.CSV:
             write_csv(RECIPIENT_COLUMNS, recipient_rows(message, message.recipients))

@@ -161,8 +161,6 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
 
     May be done again when nobody can tell whether it was committed: what is queued has left this attempt behind.
     """
-    this_attempt = (Message.pk == message_pk) & (Message.attempt == attempt)
-    this_attempt &= Message.send_status != SendStatus.QUEUED
     if isinstance(answer, Accepted):
         waiting: list[Linked] = []
         if answer.message_id is not None:
@@ -174,6 +172,8 @@ def record_answer(session: Session, message_pk: int, *, attempt: int, answer: An
             change(session, Message.pk == message_pk, **columns)
         merge(session, waiting, now=now)
         return
+    this_attempt = (Message.pk == message_pk) & (Message.attempt == attempt)
+    this_attempt &= Message.send_status != SendStatus.QUEUED
     change(session, this_attempt, **error_columns(answer), updated_at=now)
     if isinstance(answer, Refused):
         refuse(session, message_pk, this_attempt, because=answer.because, now=now)

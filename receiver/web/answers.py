@@ -217,3 +217,7 @@ class ProblemSchema(Schema):
     send_status = fields.Enum(
         SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
     )
+
+
+MESSAGE, PAGE, QUEUE = MessageSchema(), PageSchema(), QueueSchema()
+"""One of each for all: to make a schema takes longer than to write an answer with it."""

@@ -7,10 +7,10 @@ from receiver import reporting
 from receiver.core.tags import is_tag
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.storage.reading import MessageFilter
-from receiver.web.answers import MessageSchema, PageSchema
+from receiver.web.answers import MESSAGE, PAGE
 from receiver.web.authentication import Access, requires
 from receiver.web.events import event_text
-from receiver.web.requests import MessagesQuery, load
+from receiver.web.requests import FILTERS, load
 from receiver.web.services import services
 
 blueprint = Blueprint("messages", __name__)
@@ -19,7 +19,7 @@ blueprint = Blueprint("messages", __name__)
 @blueprint.get("/messages/<tag>")
 @requires(Access.READ)
 def show(tag: str) -> Response:
-    return jsonify(MessageSchema().dump(reporting.message(services().database, known_shape(tag))))
+    return jsonify(MESSAGE.dump(reporting.message(services().database, known_shape(tag))))
 
 
 @blueprint.get("/messages/<tag>/events")
@@ -32,10 +32,10 @@ def events(tag: str) -> Response:
 @blueprint.get("/messages")
 @requires(Access.READ)
 def search() -> Response:
-    wanted = load(MessagesQuery(), _query())
+    wanted = load(FILTERS, _query())
     limit = wanted.pop("limit")
     page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
-    return jsonify(PageSchema().dump(page))
+    return jsonify(PAGE.dump(page))
 
 
 def _query() -> dict[str, str]:

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from receiver import monitoring
 from receiver.exposition import exposition
-from receiver.web.answers import QueueSchema
+from receiver.web.answers import QUEUE
 from receiver.web.authentication import Access, requires
 from receiver.web.services import services
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("queue", __name__)
 @requires(Access.READ)
 def show() -> Response:
     report = monitoring.queue(services().database, services().settings.rates)
-    return jsonify(QueueSchema().dump(report))
+    return jsonify(QUEUE.dump(report))
 
 
 @blueprint.get("/metrics")

@@ -106,7 +106,7 @@ class MessageRequest(Schema):
 
 
 MESSAGE = MessageRequest()
-"""One for all: to make a schema takes longer than to load with it."""
+"""One for all: to make a schema takes longer than to load with it. So it is with FILTERS."""
 
 TEXT_OR_MEDIA = [
     {"required": ["text"], "properties": {"text": {"type": "string"}}},
@@ -153,6 +153,9 @@ class MessagesQuery(Schema):
         load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE), metadata=means("How many messages at most.")
     )
     after_tag = Text(data_key="cursor", validate=IS_CURSOR, metadata=means("The `nextCursor` of the page before."))
+
+
+FILTERS = MessagesQuery()
 
 
 def read_message(given: Any, settings: Settings) -> OutboundMessage:

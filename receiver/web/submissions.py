@@ -14,7 +14,7 @@ from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, S
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
 from receiver.reporting import MessageReport
 from receiver.sending import QUEUE_SECONDS, Submission
-from receiver.web.answers import MessageSchema
+from receiver.web.answers import MESSAGE
 from receiver.web.authentication import Access, caller, requires
 from receiver.web.bodies import read_json
 from receiver.web.messages import known_shape
@@ -53,7 +53,7 @@ def create() -> Response:
 def cancel(tag: str) -> Response:
     g.tag = known_shape(tag)
     cancelled = sending.cancel(services().database, tag)
-    return jsonify(MessageSchema().dump(reporting.report(cancelled, now=times.now())))
+    return jsonify(MESSAGE.dump(reporting.report(cancelled, now=times.now())))
 
 
 def _prefers_async(prefer: str) -> bool:
@@ -94,7 +94,7 @@ def _answer(submission: Submission) -> Response:
     message = reporting.report(submission.stored, now=times.now())
     match message.send_status:
         case SendStatus.ACCEPTED | SendStatus.QUEUED:
-            answer = jsonify(MessageSchema().dump(message))
+            answer = jsonify(MESSAGE.dump(message))
             answer.status_code = 202
             answer.headers["Location"] = url_for("messages.show", tag=message.tag)
             return answer
