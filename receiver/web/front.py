@@ -76,7 +76,7 @@ class Front:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._end_with_parent()
+        loop.call_later(ORPHAN_SECONDS, self._end_with_parent)  # a signal is lost on a loop that does not run yet
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         self._alive.shutdown()
@@ -196,10 +196,9 @@ class Front:
 
     def _end_with_parent(self) -> None:
         # granian's workers would serve on without anybody who could stop or replace them.
-        if os.getppid() == self._parent:
-            self._loop.call_later(ORPHAN_SECONDS, self._end_with_parent)
-        else:
+        if os.getppid() != self._parent:
             os.kill(os.getpid(), signal.SIGTERM)
+        self._loop.call_later(ORPHAN_SECONDS, self._end_with_parent)
 
 
 def _environ(scope: Any, body: bytes) -> dict[str, Any]:

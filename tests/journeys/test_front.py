@@ -6,10 +6,12 @@ import base64
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -22,7 +24,8 @@ from receiver.web.front import LONG
 from receiver.web.headers import HEADERS
 from tests.builders import ALICE, API_KEY, BEARER, BOB, CALLBACK_AUTH, make_body, make_element
 from tests.journeys.conftest import select
-from tests.processes import Api, Child, environment, serving, simulating, wait_for
+from tests.postgres import free_port
+from tests.processes import PATIENCE, Api, Child, environment, serving, simulating, wait_for
 from tests.samples import callbacks
 from tests.storage.locks import onlooker
 from tests.web.service import CALLBACKS, Service
@@ -292,6 +295,30 @@ def test_processes_whose_parent_was_killed_end_by_themselves(tmp_path: Path, pos
         os.kill(child.process.pid, signal.SIGKILL)
         child.process.wait()
         wait_for(lambda: not child.left_behind(), "the workers to end")
+
+
+WITHOUT_PARENT = """
+from receiver import serving
+from receiver.cli import main
+
+make_front = serving.make_front
+serving.make_front = lambda **options: make_front(**options | {"parent": 0})
+main()
+"""
+
+
+def test_a_process_whose_parent_is_gone_before_it_listens_ends_too(tmp_path: Path, sqlite_url: str) -> None:
+    """Then so does this server, whose processes all believe that it is gone."""
+    upgrade(sqlite_url)
+    command = [sys.executable, "-c", WITHOUT_PARENT, "serve", "--port", str(free_port())]
+    server = subprocess.Popen(
+        command, env=environment(sqlite_url), cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        server.wait(PATIENCE)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def test_whether_it_lives_is_told_while_all_who_ask_the_database_wait_for_it(tmp_path: Path, postgres_url: str) -> None:
