@@ -88,6 +88,17 @@ def test_the_role_reads_every_view_and_no_table_and_writes_nothing(role: Role) -
     assert role.is_refused("CREATE VIEW mine AS SELECT 1")
 
 
+def test_temporary_tables_which_postgresql_lets_everybody_make_can_be_refused_too(
+    role: Role, postgres_server: Server
+) -> None:
+    grant(role.url, role.name)
+
+    postgres_server.execute(f"REVOKE TEMPORARY ON DATABASE {make_url(role.url).database} FROM PUBLIC")
+
+    assert role.is_refused("CREATE TEMPORARY TABLE mine (number INTEGER)")
+    assert role.readable() == VIEWS
+
+
 def test_the_readme_s_statements_make_a_role_that_reads_the_views_in_utc(
     postgres_url: str, postgres_server: Server
 ) -> None:

@@ -1,4 +1,5 @@
 import base64
+import hmac
 import json
 from collections.abc import Iterator
 
@@ -120,6 +121,25 @@ def test_without_a_key_that_verifies_the_answer_is_a_bearer_challenge(
     answer = call(shared_service, method, path, authorization)
 
     assert (challenge(answer) or "").startswith('Bearer realm="')
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "secrets"),
+    [
+        (MESSAGES, bearer("old-key"), {"old-key", "new:key with space", "schlüssel"}),
+        (MESSAGES, bearer("no key"), {"old-key", "new:key with space", "schlüssel", "reads", "reads-too"}),
+        (CALLBACKS, basic("old", "one"), {"old:one", "new:two:with:colons", "ü:ß€"}),
+    ],
+)
+def test_whichever_secret_is_given_all_are_compared_and_each_in_constant_time(
+    rotating: Service, monkeypatch: pytest.MonkeyPatch, path: str, given: str, secrets: set[str]
+) -> None:
+    compared, equal = set[str](), hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.add(other.decode()) or equal(one, other))
+
+    call(rotating, "POST" if path == CALLBACKS else "GET", path, given)
+
+    assert compared >= secrets
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "])
