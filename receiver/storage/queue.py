@@ -90,9 +90,11 @@ def bring_forward(session: Session, *, now: datetime) -> int:
     It was queued or claimed by a clock that was ahead, or that was set back since. Whoever has claimed it loses it.
     """
     queued = Message.send_status == literal_column("'queued'")
-    kept = select(Message.pk).where(queued, Message.claimable_at > now + LONGEST_WAIT).order_by(Message.pk)
-    few = kept.limit(MOST_AT_ONCE).with_for_update(skip_locked=True, key_share=True)
-    return change(session, Message.pk.in_(few), claimable_at=now)
+    kept = select(Message.pk).where(queued, Message.claimable_at > now + LONGEST_WAIT)
+    # In the order of the queue's index, or every message that there is might be looked at.
+    first = kept.order_by(Message.urgency, Message.pk).limit(MOST_AT_ONCE)
+    locked = first.with_for_update(skip_locked=True, key_share=True)
+    return change(session, Message.pk.in_(locked), claimable_at=now)
 
 
 def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
