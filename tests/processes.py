@@ -323,3 +323,11 @@ def serving(
     ):
         child.wait_until(api.is_ready, "the service to be ready")
         yield child, api
+
+
+@contextmanager
+def working(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Child]:
+    """`receiver worker`, from when it listens to signals: one that is told to stop before ends by the signal."""
+    with Child("worker", *options, environment=environment, folder=folder) as child:
+        child.wait_until(lambda: "the worker starts" in child.output, "the worker's start")
+        yield child

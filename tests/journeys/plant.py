@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.journeys.conftest import select
 from tests.postgres import free_port
-from tests.processes import Api, Child, SimulatorProcess, environment, faults, serving, simulating, wait_for
+from tests.processes import Api, Child, SimulatorProcess, environment, faults, serving, simulating, wait_for, working
 
 SILENT = "+12005660001"
 
@@ -21,14 +21,9 @@ class Plant:
 
     @contextmanager
     def workers(self, count: int, *options: str, threads: int = 4) -> Iterator[list[Child]]:
-        arguments = ["worker", "--threads", str(threads), *options]
+        arguments = ["--threads", str(threads), *options]
         with ExitStack() as stack:
-            children = [
-                stack.enter_context(Child(*arguments, environment=self.settings, folder=self.folder))
-                for _ in range(count)
-            ]
-            for child in children:  # one that is told to stop before it listens to signals ends by the signal
-                child.wait_until(lambda child=child: "the worker starts" in child.output, "the worker's start")
+            children = [stack.enter_context(working(self.folder, self.settings, *arguments)) for _ in range(count)]
             yield children
             assert not any(faults(child.output) for child in children)
 

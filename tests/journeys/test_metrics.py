@@ -24,7 +24,7 @@ from tests.builders import API_KEY, CALLBACK_AUTH, make_element
 from tests.figures import counted
 from tests.journeys.plant import plant
 from tests.postgres import free_port
-from tests.processes import PATIENCE, Api, Child, environment, run, serving, wait_for
+from tests.processes import PATIENCE, Api, Child, environment, run, serving, wait_for, working
 from tests.storage.locks import locked
 
 CLIENTS, SCRAPES = 16, 12
@@ -186,8 +186,7 @@ def _metrics_of_worker(port: int) -> dict[tuple[str, ...], float] | None:
 
 def test_what_strangers_do_to_the_port_of_a_worker_leaves_no_traceback(tmp_path: Path, sqlite_url: str) -> None:
     port = free_port()
-    with Child("worker", "--metrics", str(port), environment=environment(sqlite_url), folder=tmp_path) as worker:
-        worker.wait_until(lambda: "the worker starts" in worker.output, "the worker")
+    with working(tmp_path, environment(sqlite_url), "--metrics", str(port)) as worker:
         for sent in (b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n", b"\xff +12025550143\r\n\r\n"):
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(sent)
