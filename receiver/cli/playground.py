@@ -29,6 +29,7 @@ from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simula
 @click.option("--queue-seconds", default=900.0, show_default=True, help="How long the queue is; then 429.")
 @click.option("--searches", default=3500, show_default=True, help="How often GET /messages may be asked ...")
 @click.option("--search-seconds", default=300.0, show_default=True, help="... in how many seconds.")
+@click.option("--token-seconds", default=3600.0, show_default=True, help="How long an access token is good.")
 @click.option("--request", type=click.Choice([each.value for each in RequestFate]), default="accept", show_default=True)
 @click.option(
     "--callbacks", type=click.Choice([each.value for each in CallbackShape]), default="normal", show_default=True
@@ -51,6 +52,7 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
     with simulator:
         fates = [(each.number, each.meaning) for each in MAGIC_NUMBERS]
         terminal.show_rows(out, ("recipient", terminal.SENTENCES), fates)
+        say(f"BANDWIDTH_TOKEN_URL={simulator.token_url}", on=out)
         say(f"BANDWIDTH_API_URL={simulator.url}", on=out)
         simulator.serve_forever()
 

@@ -10,7 +10,7 @@ from receiver.simulator.fates import MAGIC_NUMBERS, MagicNumber
 from receiver.simulator.messages import Attempt, Callback, Message
 from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
-from receiver.simulator.switches import CallbackShape, RequestFate, SearchShape, Switches
+from receiver.simulator.switches import CallbackShape, RequestFate, SearchShape, Switches, TokenFate
 
 __all__ = [
     "MAGIC_NUMBERS",
@@ -27,4 +27,5 @@ __all__ = [
     "Simulator",
     "SimulatorOptions",
     "Switches",
+    "TokenFate",
 ]

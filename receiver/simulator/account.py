@@ -1,6 +1,5 @@
 """The account at Bandwidth that the simulator stands for."""
 
-import hmac
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from receiver.simulator.quota import Quota
 from receiver.simulator.record import Record
 from receiver.simulator.switchboard import Switchboard
 from receiver.simulator.switches import CallbackShape, Switches
+from receiver.simulator.tokens import Tokens, is_expected
 from receiver.simulator.validation import MessageRequest
 
 MOST_REMEMBERED = 10_000  # messages
@@ -25,13 +25,18 @@ APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"
 
 
 class Account:
-    """Credentials, the switchboard, accepted messages and the callbacks about them."""
+    """Credentials and tokens, the switchboard, accepted messages and the callbacks about them."""
 
     def __init__(self, options: SimulatorOptions) -> None:
         self.switchboard = Switchboard(options.switches)
         self.messages: deque[Message] = deque(maxlen=MOST_REMEMBERED)
         self.answers: Counter[int] = Counter()
         """How many requests to send were answered with which status."""
+        self.token_answers: Counter[int] = Counter()
+        """How many requests for a token were answered with which status."""
+        self.tokens = Tokens(
+            client_id=options.client_id, client_secret=options.client_secret, seconds=options.token_seconds
+        )
         self._counting = threading.Lock()
         self._options = options
         self._random = Random(options.seed)  # noqa: S311 - it draws delays, nothing that must not be guessed
@@ -52,20 +57,24 @@ class Account:
         if self._record:
             self._record.close()
 
-    def admits(self, *, account_id: str, username: str, password: str) -> bool:
-        """Whether these are the account's own."""
-        options = self._options
-        pairs = (
-            (account_id, options.account_id),
-            (username, options.username),
-            (password, options.password),
-        )
-        return all(_same(given, expected) for given, expected in pairs)
+    def is_own_id(self, account_id: str) -> bool:
+        """Whether this is the account's id."""
+        return is_expected(account_id, self._options.account_id)
+
+    def knows_user(self, *, username: str, password: str) -> bool:
+        """Whether these are the username and password of the account's user."""
+        pairs = ((username, self._options.username), (password, self._options.password))
+        return all(is_expected(given, expected) for given, expected in pairs)
 
     def count(self, status: int) -> None:
         """Counts an answer to a request to send."""
         with self._counting:
             self.answers[status] += 1
+
+    def count_token(self, status: int) -> None:
+        """Counts an answer to a request for a token."""
+        with self._counting:
+            self.token_answers[status] += 1
 
     def accept(
         self, request: MessageRequest, *, headers: Mapping[str, str], received: Any, switches: Switches
@@ -112,9 +121,3 @@ class Account:
         if self._options.unordered:
             return [[each] for chain in chains for each in chain]
         return chains
-
-
-def _same(given: str, expected: str | None) -> bool:
-    if expected is None:
-        return given != ""
-    return hmac.compare_digest(given.encode(), expected.encode())

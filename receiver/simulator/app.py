@@ -3,6 +3,7 @@
 import json
 
 from flask import Flask, Response, request
+from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from receiver.simulator.account import Account
@@ -19,6 +20,8 @@ from receiver.simulator.refusals import (
 from receiver.simulator.search import search
 from receiver.simulator.server import SWITCHES
 from receiver.simulator.switches import RequestFate, Switches
+from receiver.simulator.token_route import add_token_route
+from receiver.simulator.tokens import TOKEN_PATH
 from receiver.simulator.validation import read
 
 BASES = ("/api/v2", "/v2", "")
@@ -38,21 +41,24 @@ def create_app(account: Account) -> Flask:
         return as_json(message.answer(), status=202)
 
     def find(account_id: str) -> Response:
-        _authenticate(account, account_id, failure="Your request could not be authenticated")
+        switches = account.switchboard.switches
+        if not _is_authentic(account, account_id, switches):
+            raise unauthorized("Your request could not be authenticated")
         account.quota.use()
-        shape = account.switchboard.switches.search
         query, url = request.args.to_dict(), request.base_url
-        return as_json(search(account.messages, query, shape=shape, account_id=account_id, url=url))
+        return as_json(search(account.messages, query, shape=switches.search, account_id=account_id, url=url))
 
     def count(response: Response) -> Response:
         if request.environ[SWITCHES]:
-            account.count(response.status_code)
+            is_for_token = request.path == TOKEN_PATH
+            (account.count_token if is_for_token else account.count)(response.status_code)
         return response
 
     for base in BASES:
         path = f"{base}/users/<account_id>/messages"
         app.add_url_rule(path, f"send {base}", send, methods=["POST"])
         app.add_url_rule(path, f"find {base}", find, methods=["GET"])
+    add_token_route(app, account)
     add_own(app, account)
     app.after_request(count)
     app.register_error_handler(Refusal, _refused)
@@ -61,7 +67,8 @@ def create_app(account: Account) -> Flask:
 
 
 def _accept(account: Account, account_id: str, switches: Switches) -> Message:
-    _authenticate(account, account_id)
+    if not _is_authentic(account, account_id, switches):
+        raise unauthorized()
     if request.mimetype != "application/json":
         raise unsupported_type(request.content_type or "")
     raw = request.get_data()
@@ -70,14 +77,19 @@ def _accept(account: Account, account_id: str, switches: Switches) -> Message:
     return account.accept(checked, headers=headers, received=json.loads(raw), switches=switches)
 
 
-def _authenticate(account: Account, account_id: str, *, failure: str = "Authentication Failed") -> None:
+def _is_authentic(account: Account, account_id: str, switches: Switches) -> bool:
     login = request.authorization
-    if (
-        login is None
-        or login.type != "basic"
-        or not account.admits(account_id=account_id, username=login.username or "", password=login.password or "")
-    ):
-        raise unauthorized(failure)
+    return login is not None and account.is_own_id(account_id) and _admits(account, login, basic=switches.basic)
+
+
+def _admits(account: Account, login: Authorization, *, basic: bool) -> bool:
+    if login.type == "bearer":
+        return account.tokens.is_good(login.token or "")
+    return (
+        basic
+        and login.type == "basic"
+        and account.knows_user(username=login.username or "", password=login.password or "")
+    )
 
 
 def _refused(refusal: Refusal) -> Response:

@@ -22,9 +22,13 @@ class SimulatorOptions:
     """Credentials sent once the receiver has asked for them; without them a 401 is a failed attempt."""
 
     account_id: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     """What a client must present; each one that is None may be anything but empty."""
+    token_seconds: float = 3600.0
+    """How long a token is good. Bandwidth does not publish it."""
 
     record: Path | None = None
     """A file that gets a JSON line for every accepted message."""
@@ -60,7 +64,7 @@ class SimulatorOptions:
             raise ValueError("pace is the shortest and the longest gap, in seconds")
         if self.queue_seconds < 0 or (self.rate is not None and self.rate <= 0):
             raise ValueError("rate is positive, and queue_seconds is not negative")
-        positive = ("day", "callback_timeout", "workers", "searches", "search_seconds")
+        positive = ("day", "callback_timeout", "workers", "searches", "search_seconds", "token_seconds")
         if any(getattr(self, name) <= 0 for name in positive):
             raise ValueError(f"{', '.join(positive)} are positive")
 

@@ -31,7 +31,11 @@ def add_own(app: Flask, account: Account) -> None:
             return as_json({"error": str(error)}, status=400)
 
     def show_counts() -> Response:
-        return as_json({"answers": dict(account.answers), "waiting": account.queue.waiting})
+        answers, tokens = dict(account.answers), dict(account.token_answers)
+        return as_json({"answers": answers, "tokens": tokens, "waiting": account.queue.waiting})
+
+    def revoke() -> Response:
+        return as_json({"revoked": account.tokens.revoke()})
 
     def show_held() -> Response:
         return as_json({"held": account.switchboard.held})
@@ -46,6 +50,7 @@ def add_own(app: Flask, account: Account) -> None:
     app.add_url_rule("/simulator/counts", view_func=show_counts, methods=["GET"])
     app.add_url_rule("/simulator/held", view_func=show_held, methods=["GET"])
     app.add_url_rule("/simulator/release", view_func=release, methods=["POST"])
+    app.add_url_rule("/simulator/revoke", view_func=revoke, methods=["POST"])
     app.add_url_rule("/simulator/switches", view_func=show_switches, methods=["GET"])
     app.add_url_rule("/simulator/switches", view_func=set_switches, methods=["PUT"])
     app.add_url_rule("/simulator/messages", view_func=show_messages, methods=["GET"])

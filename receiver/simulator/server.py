@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 from receiver.simulator.accidents import Accident, Action, Point, end
 from receiver.simulator.switchboard import Switchboard
 from receiver.simulator.switches import Switches
+from receiver.simulator.tokens import TOKEN_PATH
 
 logger = logging.getLogger("receiver.simulator")
 
@@ -26,29 +27,44 @@ class _Handler(WSGIRequestHandler):
     disable_nagle_algorithm = True
     server: "Server"
     _switches: Switches | None
-    """Those of the request that is being answered, if it is one to send."""
+    """Those of the request that is being answered, if it is one to send or for a token."""
+    _mishap: Accident | None
+    """What is to happen to that request."""
+    _trickle: float | None
+    """Over how many seconds its answer is written; None: in one piece."""
 
     def handle_one_request(self) -> None:
-        self._switches = None
+        self._switches = self._mishap = self._trickle = None
         # looked at, not read: the simulator's own paths must answer whatever is switched
         begun = self.rfile.peek()  # type: ignore[attr-defined] # it is a BufferedReader
         if self.server.switchboard.awaits_connections and _is_to_send(*begun.split(b" ")[:2]):
-            self._switches = self.server.switchboard.take()
+            self._begin_to_send()
             self._reach(Point.CONNECTED)
         super().handle_one_request()
 
     def run_wsgi(self) -> None:
         """Answers one request. Werkzeug's own closes the connection after each, which Bandwidth does not do."""
-        if self._switches is None and _is_to_send(self.command.encode(), self.path.encode()):
-            self._switches = self.server.switchboard.take()
+        method, path = self.command.encode(), self.path.encode()
+        if _is_for_token(method, path):
+            self._begin_for_token()
+        elif self._switches is None and _is_to_send(method, path):
+            self._begin_to_send()
         environ = self.make_environ()
         environ["wsgi.input"] = BytesIO(self._read(environ))
         environ[SWITCHES] = self._switches
         self._reach(Point.READ)
         response = Response.from_app(self.server.app, environ, buffered=True)
-        if response.status_code == 202:
+        if response.status_code in (200, 202):  # a token or a message
             self._reach(Point.ACCEPTED)
         self._write(response)
+
+    def _begin_to_send(self) -> None:
+        self._switches = self.server.switchboard.take()
+        self._mishap = self._switches.mishap
+
+    def _begin_for_token(self) -> None:
+        self._switches = self.server.switchboard.switches
+        self._mishap, self._trickle = self._switches.token_mishap, self._switches.token_trickle
 
     def _read(self, environ: dict[str, Any]) -> bytes:
         length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")) or 0
@@ -78,12 +94,25 @@ class _Handler(WSGIRequestHandler):
             self.wfile.write(head + body[:half])
             self._reach(Point.HALF_WRITTEN)
             head, body = b"", body[half:]
-        self.wfile.write(head + body)
+        if self._trickle is None:
+            self.wfile.write(head + body)
+        else:
+            self._write_slowly(head + body, seconds=self._trickle)
         self._reach(Point.WRITTEN)
 
+    def _write_slowly(self, answer: bytes, *, seconds: float) -> None:
+        """Byte by byte, so that no single wait of the client is long; once released, the rest at once."""
+        written = 0
+        with self.server.switchboard.holding(Point.HALF_WRITTEN) as held:
+            while written < len(answer) and not held.goes_on.wait(seconds / len(answer)):
+                self.wfile.write(answer[written : written + 1])
+                written += 1
+        if held.do is not None:
+            end(self.connection, held.do)
+        self.wfile.write(answer[written:])
+
     def _accident(self, at: Point) -> Accident | None:
-        accident = self._switches.mishap if self._switches else None
-        return accident if accident and accident.at is at else None
+        return self._mishap if self._mishap and self._mishap.at is at else None
 
     def _reach(self, point: Point) -> None:
         """Raises ConnectionEnded if that is what happens at this point."""
@@ -97,7 +126,11 @@ class _Handler(WSGIRequestHandler):
 
 
 def _is_to_send(method: bytes = b"", path: bytes = b"") -> bool:
-    return method == b"POST" and not path.startswith(b"/simulator")
+    return method == b"POST" and not path.startswith(b"/simulator") and not _is_for_token(method, path)
+
+
+def _is_for_token(method: bytes, path: bytes) -> bool:
+    return method == b"POST" and path.partition(b"?")[0] == TOKEN_PATH.encode()
 
 
 class Server(ThreadedWSGIServer):

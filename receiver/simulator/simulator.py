@@ -1,6 +1,7 @@
 """The simulator as a whole: an account with a server in front of it."""
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
@@ -12,6 +13,7 @@ from receiver.simulator.messages import Message
 from receiver.simulator.options import SimulatorOptions, check_url
 from receiver.simulator.server import Server
 from receiver.simulator.switches import Switches
+from receiver.simulator.tokens import TOKEN_PATH
 
 
 class Simulator:
@@ -61,6 +63,11 @@ class Simulator:
         return f"{self.root}/api/v2"
 
     @property
+    def token_url(self) -> str:
+        """Where a client asks for access tokens."""
+        return f"{self.root}{TOKEN_PATH}"
+
+    @property
     def root(self) -> str:
         """Where the simulator's own paths begin, such as ``/simulator/switches``."""
         if self._server is None:
@@ -89,12 +96,21 @@ class Simulator:
 
     @property
     def held(self) -> tuple[Point, ...]:
-        """Where requests to send are held by an accident, the longest held first."""
+        """Where requests to send, or for a token, are held by an accident, the longest held first."""
         return self._account.switchboard.held
 
     def release(self, do: Action | None = None) -> int:
         """Lets all held requests go on, or closes or resets their connections; how many there were."""
         return self._account.switchboard.release(do)
+
+    def revoke_tokens(self) -> int:
+        """Revokes every token that was issued; returns how many were still good."""
+        return self._account.tokens.revoke()
+
+    @property
+    def token_answers(self) -> Counter[int]:
+        """How many requests for a token were answered with which status, until now."""
+        return self._account.token_answers.copy()
 
     @property
     def messages(self) -> tuple[Message, ...]:

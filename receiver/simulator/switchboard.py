@@ -1,6 +1,8 @@
-"""The switches as they are now, and the requests to send that an accident holds."""
+"""The switches as they are now, and the requests that an accident holds."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from receiver.simulator.accidents import Accident, Action, Point
@@ -8,8 +10,8 @@ from receiver.simulator.switches import RequestFate, Switches
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
-    """A request that stands still."""
+class Held:
+    """A request that stands still, or goes on slowly, until ``goes_on`` is set."""
 
     at: Point
     goes_on: threading.Event = field(default_factory=threading.Event)
@@ -18,11 +20,11 @@ class _Held:
 
 
 class Switchboard:
-    """Hands every request to send its switches, and holds those that are to be held."""
+    """Hands every request to send its switches, and holds the requests that are to be held."""
 
     def __init__(self, switches: Switches) -> None:
         self._lock = threading.Lock()
-        self._held: list[_Held] = []
+        self._held: list[Held] = []
         self._stopped = False
         self._set(switches)
 
@@ -63,16 +65,25 @@ class Switchboard:
 
     def hold(self, accident: Accident) -> Action | None:
         """Returns once the request may go on: what is to end its connection, or None."""
-        held = _Held(accident.at)
+        with self.holding(accident.at) as held:
+            held.goes_on.wait(accident.seconds)
+        return held.do
+
+    @contextmanager
+    def holding(self, at: Point) -> Iterator[Held]:
+        """Counts a request among those that are held, until it is released or the block ends."""
+        held = Held(at)
         with self._lock:
             if self._stopped:
-                return None
-            self._held.append(held)
-        held.goes_on.wait(accident.seconds)
-        with self._lock:
-            if held in self._held:
-                self._held.remove(held)
-        return held.do
+                held.goes_on.set()
+            else:
+                self._held.append(held)
+        try:
+            yield held
+        finally:
+            with self._lock:
+                if held in self._held:
+                    self._held.remove(held)
 
     def release(self, do: Action | None = None) -> int:
         """Lets all held requests go on, or ends their connections; how many there were."""

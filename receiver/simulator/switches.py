@@ -40,6 +40,33 @@ ACCIDENTS = {
 """The fates that are only another word for an accident."""
 
 
+class TokenFate(StrEnum):
+    """What becomes of every request for an access token, until the switch is changed."""
+
+    ISSUE = "issue"  # 200 if the request is valid, a refusal if it is not
+    REFUSE = "refuse"  # 401: the client's id or secret is wrong
+    FORBID = "forbid"  # 403
+    BAD_REQUEST = "400"
+    TOO_MANY = "429"  # with the Retry-After of `retry_after`
+    SERVER_ERROR = "500"
+    UNAVAILABLE = "503"
+    BAD_GATEWAY = "502-html"
+    NOT_JSON = "not-json"  # 200, and a body that is not JSON
+    NO_TOKEN = "no-token"  # noqa: S105 - 200, without access_token
+    NO_EXPIRY = "no-expiry"  # 200, without expires_in
+    SLOW = "slow"  # issued at once, answered only after `slow_seconds`
+    TRICKLE = "trickle"  # issued at once, and the answer takes `slow_seconds`, byte by byte
+    DROP = "drop"  # issued, then the connection closed without an answer
+    CUT_OFF = "cut-off"  # issued, 200, and the connection closed in the middle of the body
+
+
+TOKEN_ACCIDENTS = {
+    TokenFate.DROP: Accident(at=Point.ACCEPTED, do=Action.CLOSE),
+    TokenFate.CUT_OFF: Accident(at=Point.HALF_WRITTEN, do=Action.CLOSE),
+}
+"""The accidents that a request for a token can have."""
+
+
 class CallbackShape(StrEnum):
     """How the callbacks of the messages accepted from now on look."""
 
@@ -75,7 +102,12 @@ class Switches:
     index_seconds: float | None = 0.0
     """How soon GET /messages knows of a message that is accepted from now on; None: never."""
     slow_seconds: float = 30.0
-    """How long `slow` keeps a client waiting."""
+    """How long `slow` keeps a client waiting, and how long the answer that trickles takes."""
+    basic: bool = False
+    """Whether a username and password are let in, as Bandwidth does until 2026-12-02; a token always is."""
+    tokens: TokenFate = TokenFate.ISSUE
+    expires_in: Any = None
+    """What the answer with a token says in expires_in, whatever the truth; None: the truth."""
 
     def __post_init__(self) -> None:
         if self.accident and self.request in ACCIDENTS:
@@ -87,6 +119,18 @@ class Switches:
         if self.request is RequestFate.SLOW:
             return Accident(at=Point.ACCEPTED, do=Action.HOLD, seconds=self.slow_seconds)
         return self.accident or ACCIDENTS.get(self.request)
+
+    @property
+    def token_mishap(self) -> Accident | None:
+        """The accident of a request for a token."""
+        if self.tokens is TokenFate.SLOW:
+            return Accident(at=Point.ACCEPTED, do=Action.HOLD, seconds=self.slow_seconds)
+        return TOKEN_ACCIDENTS.get(self.tokens)
+
+    @property
+    def token_trickle(self) -> float | None:
+        """Over how many seconds the answer to a request for a token is written; None: in one piece."""
+        return self.slow_seconds if self.tokens is TokenFate.TRICKLE else None
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:
@@ -134,6 +178,16 @@ def _count(name: str, value: object) -> int | None:
     return value
 
 
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is true or false")  # noqa: TRY004 - like every other fault of the body
+    return value
+
+
+def _verbatim(name: str, value: object) -> object:
+    return value
+
+
 def _accident(name: str, value: object) -> Accident | None:
     if value is None:
         return None
@@ -151,4 +205,7 @@ SWITCHES = {
     "callbacks": _Switch("callbacks", partial(_member, CallbackShape)),
     "search": _Switch("search", partial(_member, SearchShape)),
     "indexSeconds": _Switch("index_seconds", _seconds_or_never),
+    "basic": _Switch("basic", _flag),
+    "tokens": _Switch("tokens", partial(_member, TokenFate)),
+    "expiresIn": _Switch("expires_in", _verbatim),
 }

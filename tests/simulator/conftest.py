@@ -5,6 +5,8 @@ import pytest
 import requests
 
 from receiver.simulator import Simulator, SimulatorOptions
+from receiver.simulator.tokens import TOKEN_PATH
+from tests.processes import SimulatorProcess
 from tests.simulator.callback_receiver import CallbackReceiver
 
 ALICE, BOB = "+12345678902", "+12345678903"
@@ -53,13 +55,20 @@ def send(simulator: Simulator) -> Send:
     return lambda **fields: post(simulator, **fields)
 
 
+def bearer(simulator: Simulator | SimulatorProcess) -> dict[str, str]:
+    """The header of a request with a token that was issued just now."""
+    client, grant = ("client", "secret"), {"grant_type": "client_credentials"}
+    answer = requests.post(simulator.root + TOKEN_PATH, data=grant, auth=client, timeout=10)
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
 def post(simulator: Simulator, **fields: Any) -> requests.Response:
     changed = MESSAGE | {name.rstrip("_"): value for name, value in fields.items()}
     body = {name: value for name, value in changed.items() if value is not None}
     return requests.post(
         f"{simulator.url}/users/9900000/messages",
         json=body,
-        auth=("user", "password"),
+        headers=bearer(simulator),
         timeout=10,
         allow_redirects=False,
     )

@@ -9,7 +9,7 @@ import requests
 
 from receiver.simulator import Accident, Action, Point, RequestFate, Simulator, Switches
 from tests.processes import wait_for
-from tests.simulator.conftest import MESSAGE, Send, post
+from tests.simulator.conftest import MESSAGE, Send, bearer, post
 from tests.simulator.wire import connection, exchanged, request_bytes
 
 BEFORE_ACCEPTANCE = {Point.CONNECTED, Point.HALF_READ, Point.READ}
@@ -93,7 +93,7 @@ def test_a_request_whose_sender_died_is_accepted_all_the_same_once_it_is_release
 ) -> None:
     switch(simulator, point, Action.HOLD)
     with connection(simulator) as client:
-        client.sendall(request_bytes(tag="from the grave"))
+        client.sendall(request_bytes(simulator, tag="from the grave"))
         wait_held(simulator, point)
 
     simulator.release()
@@ -106,7 +106,7 @@ def test_a_request_whose_sender_died_is_accepted_all_the_same_once_it_is_release
 def test_a_release_can_be_the_end(simulator: Simulator, do: str) -> None:
     switch(simulator, Point.READ, Action.HOLD)
     with connection(simulator) as client:
-        client.sendall(request_bytes())
+        client.sendall(request_bytes(simulator))
         wait_held(simulator, Point.READ)
         released = requests.post(f"{simulator.root}/simulator/release", json={"do": do}, timeout=10)
 
@@ -153,10 +153,10 @@ def test_its_own_paths_answer_whatever_is_held(simulator: Simulator, point: Poin
 
 
 def test_an_accident_happens_on_a_connection_that_was_open_before(simulator: Simulator) -> None:
-    url = f"{simulator.url}/users/9900000/messages"
+    url, headers = f"{simulator.url}/users/9900000/messages", bearer(simulator)
     with requests.Session() as session:
         send: Callable[[], requests.Response] = lambda: session.post(  # noqa: E731
-            url, json=MESSAGE, auth=("user", "password"), timeout=10
+            url, json=MESSAGE, headers=headers, timeout=10
         )
         assert send().status_code == 202
         switch(simulator, Point.CONNECTED, Action.CLOSE)
@@ -187,7 +187,7 @@ def test_a_release_that_cannot_be_read_is_refused_in_words(simulator: Simulator,
 def test_stopping_ends_what_is_held(simulator: Simulator) -> None:
     switch(simulator, Point.ACCEPTED, Action.HOLD)
     with connection(simulator) as client:
-        client.sendall(request_bytes())
+        client.sendall(request_bytes(simulator))
         wait_held(simulator, Point.ACCEPTED)
 
         simulator.stop()

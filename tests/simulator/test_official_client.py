@@ -33,9 +33,11 @@ def create(simulator: Simulator) -> Create:
 
 
 def messages_api(simulator: Simulator) -> MessagesApi:
-    configuration = Configuration(
-        host=simulator.url, username="user", password="password", ignore_operation_servers=True
-    )
+    return api_of(simulator, client_id="client", client_secret="secret", access_token_url=simulator.token_url)
+
+
+def api_of(simulator: Simulator, **credentials: str) -> MessagesApi:
+    configuration = Configuration(host=simulator.url, ignore_operation_servers=True, **credentials)
     return MessagesApi(ApiClient(configuration))
 
 
@@ -144,7 +146,7 @@ def test_it_lists_messages(create: Create, simulator: Simulator) -> None:
 
 def test_it_reads_why_messages_are_not_listed(start: Start) -> None:
     with pytest.raises(UnauthorizedException) as raised:
-        messages_api(start(username="another")).list_messages("9900000", limit=1)
+        messages_api(start(account_id="5000000")).list_messages("9900000", limit=1)
 
     assert set(error_of(raised.value)) == {"type", "description"}
 

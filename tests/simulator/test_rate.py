@@ -9,7 +9,7 @@ import requests
 from receiver.simulator import RequestFate, Simulator, Switches
 from receiver.simulator.queue import Queue
 from receiver.simulator.refusals import Refusal
-from tests.simulator.conftest import ALICE, BOB, Start, post
+from tests.simulator.conftest import ALICE, BOB, Start, bearer, post
 
 
 def counts(simulator: Simulator) -> Any:
@@ -38,7 +38,7 @@ def test_a_message_that_waits_is_queued(start: Start) -> None:
 
     def statuses(message: Any) -> list[str]:
         query = {"messageId": message["id"]}
-        rows = requests.get(url, params=query, auth=("user", "password"), timeout=10).json()["messages"]
+        rows = requests.get(url, params=query, headers=bearer(simulator), timeout=10).json()["messages"]
         return [row["messageStatus"] for row in rows]
 
     assert statuses(first)[1] == "QUEUED"

@@ -43,7 +43,7 @@ def test_it_holds_what_was_accepted_before_a_byte_of_the_answer(tmp_path: Path) 
     with simulating(tmp_path) as running:
         running.switch(accident={"at": "accepted", "do": "hold"})
         with connection(running) as client:
-            client.sendall(request_bytes(tag="unanswered"))
+            client.sendall(request_bytes(running, tag="unanswered"))
             running.wait_held()
             running.child.kill()
             assert client.recv(1) == b""

@@ -9,7 +9,7 @@ import requests
 
 from receiver.simulator import SearchShape, Simulator, Switches
 from tests.processes import wait_for
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, post
+from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, bearer, post
 
 INVALID, TWICE_TOLD, EXPIRED = "+12005554720", "+12005564404", "+12005600000"
 SILENT, ON_ITS_WAY, TO_CARRIER = "+12005660000", "+12005590000", "+12005630000"
@@ -17,7 +17,7 @@ SILENT, ON_ITS_WAY, TO_CARRIER = "+12005660000", "+12005590000", "+12005630000"
 
 def get(simulator: Simulator, **query: Any) -> requests.Response:
     url = f"{simulator.url}/users/9900000/messages"
-    return requests.get(url, params=query, auth=("user", "password"), timeout=10)
+    return requests.get(url, params=query, headers=bearer(simulator), timeout=10)
 
 
 def found(simulator: Simulator, **query: Any) -> list[Any]:
@@ -136,7 +136,7 @@ def test_a_plus_that_is_not_escaped_finds_nothing(simulator: Simulator, send: Se
     url = f"{simulator.url}/users/9900000/messages?destinationTn="
 
     def rows(written: str) -> int:
-        return len(requests.get(url + written, auth=("user", "password"), timeout=10).json()["messages"])
+        return len(requests.get(url + written, headers=bearer(simulator), timeout=10).json()["messages"])
 
     assert (rows(ALICE), rows(ALICE.replace("+", "%2B"))) == (0, 1)
 
@@ -191,7 +191,7 @@ def test_pages_follow_one_another_and_lead_back(simulator: Simulator, send: Send
 
     assert [[row["messageId"] for row in page["messages"]] for page in pages] == [ids[:2], ids[2:4], ids[4:]]
     assert [page["totalCount"] for page in pages] == [5, 5, 5]
-    linked = requests.get(pages[1]["pageInfo"]["prevPage"], auth=("user", "password"), timeout=10).json()
+    linked = requests.get(pages[1]["pageInfo"]["prevPage"], headers=bearer(simulator), timeout=10).json()
     assert linked == pages[0]
 
 
@@ -211,10 +211,9 @@ def test_a_page_has_100_rows_unless_it_is_told_otherwise(start: Start) -> None:
     assert get(simulator, limitTotalCount="true", limit=1).json()["totalCount"] == 110
 
 
-def test_nobody_is_told_anything_without_credentials(start: Start) -> None:
-    simulator = start(username="user", password="hush")
-
-    answer = get(simulator, limit=1)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer abc"}, {"Authorization": "Basic dTpw"}])
+def test_nobody_is_told_anything_without_a_token(simulator: Simulator, headers: dict[str, str]) -> None:
+    answer = requests.get(f"{simulator.url}/users/9900000/messages?limit=1", headers=headers, timeout=10)
 
     assert (answer.status_code, answer.json()) == (
         401,

@@ -8,7 +8,7 @@ import requests
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
 from tests.simulator.callback_receiver import CallbackReceiver, Reply
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, post
+from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, bearer, post
 from tests.simulator.wire import connection
 
 
@@ -56,7 +56,7 @@ def test_a_connection_serves_one_request_after_another(simulator: Simulator) -> 
     url = f"{simulator.url}/users/9900000/messages"
     with requests.Session() as session:
         for _ in range(3):
-            assert session.post(url, json=MESSAGE, auth=("user", "password"), timeout=10).status_code == 202
+            assert session.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 202
             assert session.get(f"{simulator.root}/nowhere", timeout=10).status_code == 404
             assert session.post(url, data=b"not read", timeout=10).status_code == 401
         (pool,) = session.get_adapter(url).poolmanager.pools._container.values()
@@ -68,8 +68,7 @@ def test_a_chunked_request_is_read(simulator: Simulator) -> None:
     answer = requests.post(
         f"{simulator.url}/users/9900000/messages",
         data=chunks,
-        headers={"Content-Type": "application/json"},
-        auth=("user", "password"),
+        headers=bearer(simulator) | {"Content-Type": "application/json"},
         timeout=10,
     )
 
@@ -175,6 +174,7 @@ def test_a_port_that_is_taken_is_an_ordinary_error() -> None:
         {"pace": (1.0, 0.5)},
         {"day": 0.0},
         {"workers": 0},
+        {"token_seconds": 0.0},
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, object]) -> None:
@@ -183,11 +183,14 @@ def test_options_that_cannot_work_are_refused(options: dict[str, object]) -> Non
 
 
 def test_passwords_are_not_shown() -> None:
-    options = SimulatorOptions(callback_user="u", callback_password="hush", username="u", password="hush")
+    options = SimulatorOptions(
+        callback_user="u", callback_password="hush", username="u", password="hush", client_secret="hush"
+    )
 
     assert "hush" not in repr(options)
 
 
 def test_its_address_is_unknown_before_it_is_started() -> None:
-    with pytest.raises(RuntimeError, match="not been started"):
-        _ = Simulator().url
+    for address in ("url", "token_url"):
+        with pytest.raises(RuntimeError, match="not been started"):
+            getattr(Simulator(), address)

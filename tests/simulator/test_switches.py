@@ -90,7 +90,7 @@ def test_a_client_that_does_not_wait_for_a_slow_answer_has_sent_its_message(
     simulator.switches = Switches(request=RequestFate.SLOW)
 
     with connection(simulator) as client:
-        client.sendall(request_bytes())
+        client.sendall(request_bytes(simulator))
         assert receiver.arrived.acquire(timeout=10)
 
     assert len(simulator.messages) == 1
@@ -146,6 +146,7 @@ def test_every_fate_of_a_request_can_be_set_and_unset_over_http(simulator: Simul
     url = f"{simulator.root}/simulator/switches"
     defaults = {"request": "accept", "accident": None, "times": None, "callbacks": "normal", "slowSeconds": 30.0}
     defaults |= {"search": "normal", "indexSeconds": 0.0, "retryAfter": None}
+    defaults |= {"basic": False, "tokens": "issue", "expiresIn": None}
     for fate in RequestFate:
         body = {"request": fate.value, "callbacks": "batched", "slowSeconds": 1.5, "times": 3}
         assert requests.put(url, json=body, timeout=10).json() == defaults | body
@@ -171,6 +172,8 @@ def test_a_fate_can_be_that_of_the_next_requests_only(send: Send, simulator: Sim
         ('{"accident": {"at": "home", "do": "close"}}', "at is one of connected, "),
         ('{"accident": {"at": "accepted", "do": "sing"}}', "do is one of close, reset, hold"),
         ('{"request": "slow", "accident": {"at": "accepted", "do": "hold"}}', "slow is an accident itself"),
+        ('{"basic": 1}', "basic is true or false"),
+        ('{"tokens": "explode"}', "tokens is one of issue, refuse, "),
         ('{"speed": 1}', "no such switch: speed"),
         ("[]", "the body is a JSON object"),
         ("{", "Expecting property name"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from receiver.simulator import Simulator
 from tests.processes import SimulatorProcess
-from tests.simulator.conftest import MESSAGE
+from tests.simulator.conftest import MESSAGE, bearer
 
 
 def connection(simulator: Simulator | SimulatorProcess) -> socket.socket:
@@ -14,11 +14,13 @@ def connection(simulator: Simulator | SimulatorProcess) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10)
 
 
-def request_bytes(**fields: Any) -> bytes:
+def request_bytes(simulator: Simulator | SimulatorProcess, **fields: Any) -> bytes:
+    """A request to send MESSAGE, changed by the fields given, with a token of that simulator."""
+    authorization = bearer(simulator)["Authorization"].encode()
     body = json.dumps(MESSAGE | fields).encode()
     return (
         b"POST /api/v2/users/9900000/messages HTTP/1.1\r\nHost: localhost\r\n"
-        b"Authorization: Basic dXNlcjpwYXNzd29yZA==\r\nContent-Type: application/json\r\n"
+        b"Authorization: " + authorization + b"\r\nContent-Type: application/json\r\n"
         b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
     )
 
@@ -26,5 +28,5 @@ def request_bytes(**fields: Any) -> bytes:
 def exchanged(simulator: Simulator) -> bytes:
     """Everything the simulator sends until it closes the connection."""
     with connection(simulator) as client:
-        client.sendall(request_bytes())
+        client.sendall(request_bytes(simulator))
         return b"".join(iter(lambda: client.recv(65536), b""))
