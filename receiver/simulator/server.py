@@ -102,14 +102,15 @@ class _Handler(WSGIRequestHandler):
 
     def _write_slowly(self, answer: bytes, *, seconds: float) -> None:
         """Byte by byte, so that no single wait of the client is long; once released, the rest at once."""
-        written = 0
+        rest = answer
         with self.server.switchboard.holding(Point.HALF_WRITTEN) as held:
-            while written < len(answer) and not held.goes_on.wait(seconds / len(answer)):
-                self.wfile.write(answer[written : written + 1])
-                written += 1
+            while rest and not held.goes_on.is_set():
+                self.wfile.write(rest[:1])
+                rest = rest[1:]
+                held.goes_on.wait(seconds / len(answer))
         if held.do is not None:
             end(self.connection, held.do)
-        self.wfile.write(answer[written:])
+        self.wfile.write(rest)
 
     def _accident(self, at: Point) -> Accident | None:
         return self._mishap if self._mishap and self._mishap.at is at else None

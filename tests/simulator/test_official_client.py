@@ -1,4 +1,8 @@
-"""Bandwidth's own client takes the simulator for Bandwidth."""
+"""Bandwidth's own client takes the simulator for Bandwidth.
+
+It asks for a token before its first request, uses it until a minute before its end, and does not ask again when the
+token is refused.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +23,7 @@ from bandwidth.models.message import Message
 from bandwidth.models.message_request import MessageRequest
 
 from receiver.simulator import RequestFate, Simulator, Switches
+from tests.processes import wait_for
 from tests.simulator.callback_receiver import CallbackReceiver
 from tests.simulator.conftest import ALICE, BOB, MESSAGE, Start
 
@@ -27,9 +32,12 @@ Create = Callable[..., Message]
 
 @pytest.fixture
 def create(simulator: Simulator) -> Create:
-    return lambda **fields: messages_api(simulator).create_message(
-        "9900000", MessageRequest.from_dict(MESSAGE | fields)
-    )
+    return lambda **fields: send_with(messages_api(simulator), **fields)
+
+
+def send_with(api: MessagesApi, **fields: Any) -> Message:
+    """Sends MESSAGE, changed by the fields given."""
+    return api.create_message("9900000", MessageRequest.from_dict(MESSAGE | fields))
 
 
 def messages_api(simulator: Simulator) -> MessagesApi:
@@ -156,6 +164,73 @@ def test_it_asks_again_when_it_was_told_to(start: Start) -> None:
     api = messages_api(start(searches=1, search_seconds=1.0))
 
     assert [api.list_messages("9900000", limit=1).total_count for _ in range(2)] == [0, 0]
+
+
+def test_it_asks_for_a_token_once_and_uses_it_for_every_request(start: Start) -> None:
+    simulator = start(client_id="client", client_secret="secret")
+    api = messages_api(simulator)
+
+    for _ in range(3):
+        send_with(api)
+    api.list_messages("9900000", limit=1)
+
+    assert len(simulator.messages) == 3
+    assert simulator.token_answers == {200: 1}
+
+
+def test_it_asks_for_another_token_a_minute_before_the_end_of_the_first(start: Start) -> None:
+    simulator = start(token_seconds=61.0)  # it reckons in whole seconds, so it uses this one for less than one
+    api = messages_api(simulator)
+
+    def sent_with_another() -> bool:
+        send_with(api)
+        return simulator.token_answers[200] > 1
+
+    wait_for(sent_with_another, "another token", seconds=10)
+
+
+def test_a_new_client_is_let_in_after_every_token_was_revoked(simulator: Simulator) -> None:
+    api = messages_api(simulator)
+    send_with(api)
+    simulator.revoke_tokens()
+
+    with pytest.raises(UnauthorizedException) as raised:
+        send_with(api)
+    send_with(messages_api(simulator))
+
+    assert error_of(raised.value) == {"type": "unauthorized", "description": "Authentication Failed"}
+    assert len(simulator.messages) == 2
+
+
+@pytest.mark.parametrize("wrong", ["client_id", "client_secret"])
+def test_a_wrong_client_gets_no_token(start: Start, wrong: str) -> None:
+    """It does not look at the status, and misses the token in the answer."""
+    simulator = start(**({"client_id": "client", "client_secret": "secret"} | {wrong: "other"}))
+
+    with pytest.raises(KeyError, match="access_token"):
+        send_with(messages_api(simulator))
+
+    assert simulator.token_answers == {401: 1}
+    assert simulator.messages == ()
+
+
+def test_its_username_and_password_are_refused(simulator: Simulator) -> None:
+    api = api_of(simulator, username="user", password="password")
+
+    with pytest.raises(UnauthorizedException) as raised:
+        send_with(api)
+
+    assert error_of(raised.value) == {"type": "unauthorized", "description": "Authentication Failed"}
+    assert (simulator.messages, simulator.token_answers) == ((), {})
+
+
+def test_its_username_and_password_are_let_in_where_that_is_switched_on(start: Start) -> None:
+    simulator = start(username="user", password="password", switches=Switches(basic=True))
+
+    send_with(api_of(simulator, username="user", password="password"))
+
+    assert len(simulator.messages) == 1
+    assert simulator.token_answers == {}
 
 
 def error_of(exception: ApiException) -> Any:

@@ -1,5 +1,6 @@
 """Access tokens: who gets one, what it opens, and when it ends."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,17 +8,12 @@ import requests
 
 from receiver.simulator import Accident, Action, Point, RequestFate, Simulator, Switches
 from receiver.simulator.tokens import Tokens
-from tests.simulator.conftest import MESSAGE, Start, bearer, post
+from tests.processes import simulating
+from tests.simulator.conftest import MESSAGE, Start, ask_token, bearer, post
 
 GRANT = {"grant_type": "client_credentials"}
-CLIENT = ("client", "secret")
 POST_REFUSED = {"type": "unauthorized", "description": "Authentication Failed"}
 GET_REFUSED = {"type": "unauthorized", "description": "Your request could not be authenticated"}
-
-
-def ask(simulator: Simulator, *, auth: Any = CLIENT, data: Any = GRANT, **options: Any) -> requests.Response:
-    """A request for a token; made as Bandwidth's own client makes it, unless told otherwise."""
-    return requests.post(simulator.token_url, auth=auth, data=data, timeout=10, **options)
 
 
 def answers(simulator: Simulator, headers: dict[str, str]) -> list[tuple[int, Any]]:
@@ -35,7 +31,7 @@ KEPT_OUT = [(401, POST_REFUSED), (401, GET_REFUSED)]
 def test_a_client_gets_a_token_that_lets_it_in(start: Start) -> None:
     simulator = start(client_id="client", client_secret="secret", token_seconds=90.5)
 
-    answer = ask(simulator)
+    answer = ask_token(simulator)
 
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
@@ -51,15 +47,15 @@ def test_a_client_may_name_itself_in_the_form(start: Start) -> None:
     simulator = start(client_id="client", client_secret="secret")
     form = GRANT | {"client_id": "client", "client_secret": "secret"}
 
-    assert ask(simulator, auth=None, data=form).status_code == 200
-    assert ask(simulator, auth=None, data=form | {"client_secret": "other"}).status_code == 401
+    assert ask_token(simulator, auth=None, data=form).status_code == 200
+    assert ask_token(simulator, auth=None, data=form | {"client_secret": "other"}).status_code == 401
 
 
 @pytest.mark.parametrize("auth", [None, ("other", "secret"), ("client", "other"), ("client", ""), ("", "secret")])
 def test_another_client_is_refused(start: Start, auth: tuple[str, str] | None) -> None:
     simulator = start(client_id="client", client_secret="secret")
 
-    answer = ask(simulator, auth=auth)
+    answer = ask_token(simulator, auth=auth)
 
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -67,8 +63,8 @@ def test_another_client_is_refused(start: Start, auth: tuple[str, str] | None) -
 
 
 def test_any_client_is_let_in_unless_one_is_expected_but_none_without_a_secret(simulator: Simulator) -> None:
-    assert ask(simulator, auth=("any", "one")).status_code == 200
-    assert ask(simulator, auth=("any", "")).status_code == 401
+    assert ask_token(simulator, auth=("any", "one")).status_code == 200
+    assert ask_token(simulator, auth=("any", "")).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -81,21 +77,21 @@ def test_any_client_is_let_in_unless_one_is_expected_but_none_without_a_secret(s
     ],
 )
 def test_another_grant_is_refused(simulator: Simulator, data: Any, error: str) -> None:
-    answer = ask(simulator, data=data)
+    answer = ask_token(simulator, data=data)
 
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "multipart/form-data"])
 def test_what_is_no_form_is_refused(simulator: Simulator, content_type: str) -> None:
-    answer = ask(simulator, data='{"grant_type": "client_credentials"}', headers={"Content-Type": content_type})
+    answer = ask_token(simulator, data='{"grant_type": "client_credentials"}', headers={"Content-Type": content_type})
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_a_token_is_asked_for_with_post_only(simulator: Simulator, method: str) -> None:
-    answer = requests.request(method, simulator.token_url, auth=CLIENT, data=GRANT, timeout=10)
+    answer = requests.request(method, simulator.token_url, auth=("client", "secret"), data=GRANT, timeout=10)
 
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
@@ -125,6 +121,12 @@ def test_a_token_ends(start: Start) -> None:
 
     assert answers(simulator, bearer(simulator)) == KEPT_OUT
     assert simulator.revoke_tokens() == 0
+
+
+def test_the_command_says_where_tokens_are_had_and_is_told_how_long_they_are_good(tmp_path: Path) -> None:
+    with simulating(tmp_path, "--token-seconds", "7") as running:
+        assert f"BANDWIDTH_TOKEN_URL={running.root}/api/v1/oauth2/token" in running.child.output
+        assert ask_token(running).json()["expires_in"] == 7
 
 
 def test_each_token_has_an_end_of_its_own() -> None:
@@ -170,7 +172,7 @@ def test_a_request_for_a_token_is_none_to_send(simulator: Simulator) -> None:
     accident = Accident(at=Point.CONNECTED, do=Action.CLOSE)
     for switches in (Switches(accident=accident), Switches(request=RequestFate.SERVER_ERROR, times=1)):
         simulator.switches = switches
-        assert [ask(simulator).status_code for _ in range(2)] == [200, 200]
+        assert [ask_token(simulator).status_code for _ in range(2)] == [200, 200]
 
     assert post(simulator).status_code == 500
     assert post(simulator).status_code == 202
@@ -178,7 +180,7 @@ def test_a_request_for_a_token_is_none_to_send(simulator: Simulator) -> None:
 
 def test_requests_for_tokens_are_counted_for_themselves(simulator: Simulator) -> None:
     token = bearer(simulator)
-    ask(simulator, auth=None)
+    ask_token(simulator, auth=None)
     requests.post(f"{simulator.url}/users/9900000/messages", json=MESSAGE, headers=token, timeout=10)
 
     counts = requests.get(f"{simulator.root}/simulator/counts", timeout=10).json()
