@@ -1,8 +1,8 @@
 """A Bandwidth that runs on this machine, for the demo, the tests and a staging set-up.
 
 It answers the create-message request with Bandwidth's own checks and errors and makes the callbacks about it. The
-number of a recipient chooses what becomes of that recipient (fates.py); switches choose what becomes of a request
-and how callbacks look (switches.py).
+number of a recipient chooses what becomes of that recipient (fates.py); switches choose what becomes of a request,
+to send or for a token, and how callbacks look (switches.py).
 """
 
 from receiver.simulator.accidents import Accident, Action, Point

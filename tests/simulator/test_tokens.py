@@ -123,7 +123,7 @@ def test_a_token_ends(start: Start) -> None:
     assert simulator.revoke_tokens() == 0
 
 
-def test_the_command_says_where_tokens_are_had_and_is_told_how_long_they_are_good(tmp_path: Path) -> None:
+def test_the_command_prints_the_token_url_and_takes_how_long_a_token_is_good(tmp_path: Path) -> None:
     with simulating(tmp_path, "--token-seconds", "7") as running:
         assert f"BANDWIDTH_TOKEN_URL={running.root}/api/v1/oauth2/token" in running.child.output
         assert ask_token(running).json()["expires_in"] == 7
