@@ -69,23 +69,12 @@ def make_sending(settings: Settings, database: Database, gateway: Gateway | None
 
 def make_gateway(settings: Settings) -> BandwidthGateway:
     """The client that calls Bandwidth. ``settings`` must have been read for sending."""
-    return BandwidthGateway(_account(settings))
+    return BandwidthGateway(Account.of(settings))
 
 
 def make_search(settings: Settings) -> MessageSearch:
     """The client that asks Bandwidth for its own records. ``settings`` must have been read for sending."""
-    return MessageSearch(_account(settings))
-
-
-def _account(settings: Settings) -> Account:
-    return Account(
-        api_url=settings.bandwidth_api_url,
-        account_id=settings.bandwidth_account_id or "",
-        username=settings.bandwidth_username or "",
-        password=settings.bandwidth_password or "",
-        connect_timeout=settings.bandwidth_connect_timeout,
-        read_timeout=settings.bandwidth_read_timeout,
-    )
+    return MessageSearch(Account.of(settings))
 
 
 def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder: str) -> Front:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -27,6 +27,10 @@ MIN_RATE, MAX_RATE = 0.01, 10_000
 MAX_KEY_NAME = 255
 """Characters: the name is stored with every Idempotency-Key."""
 DEFAULT_API_URL = "https://messaging.bandwidth.com/api/v2"
+DEFAULT_TOKEN_URL = "https://api.bandwidth.com/api/v1/oauth2/token"  # noqa: S105 - a place, no secret
+BASIC_ENDS = date(2026, 12, 2)
+"""The day on which Bandwidth's API users, with username and password, are no more
+(dev.bandwidth.com/docs/account/credentials/migration)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,11 @@ class Settings:
 
     database_url: str = field(repr=False)
     bandwidth_account_id: str | None
+    bandwidth_client_id: str | None
+    bandwidth_client_secret: str | None = field(repr=False)
+    bandwidth_token_url: str
     bandwidth_username: str | None
+    """Of Basic authentication, with its password: used only where there is no client id."""
     bandwidth_password: str | None = field(repr=False)
     bandwidth_application_id: str | None
     bandwidth_from: str | None
@@ -79,6 +87,12 @@ class Settings:
         return timedelta(hours=self.overdue_after_hours)
 
     @property
+    def calls_bandwidth(self) -> bool:
+        """Whether Bandwidth's own API is called, and no simulator or proxy."""
+        host = urlsplit(self.bandwidth_api_url).hostname or ""
+        return host == "bandwidth.com" or host.endswith(".bandwidth.com")
+
+    @property
     def rates(self) -> Rates:
         return Rates(account=self.bandwidth_rate, sender=self.bandwidth_sender_rate)
 
@@ -96,11 +110,16 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
     settings = Settings(
         database_url=_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL,
         bandwidth_account_id=_text(env, "BANDWIDTH_ACCOUNT_ID", required=sending or serving),
-        bandwidth_username=_text(env, "BANDWIDTH_USERNAME", required=sending or serving, check=_check_user),
-        bandwidth_password=_text(env, "BANDWIDTH_PASSWORD", required=sending or serving),
+        bandwidth_client_id=_text(env, "BANDWIDTH_CLIENT_ID", check=_check_user),
+        bandwidth_client_secret=_text(env, "BANDWIDTH_CLIENT_SECRET"),
+        bandwidth_token_url=_text(env, "BANDWIDTH_TOKEN_URL", check=_check_url(DEFAULT_TOKEN_URL)) or DEFAULT_TOKEN_URL,
+        bandwidth_username=_text(env, "BANDWIDTH_USERNAME", check=_check_user),
+        bandwidth_password=_text(env, "BANDWIDTH_PASSWORD"),
         bandwidth_application_id=_text(env, "BANDWIDTH_APPLICATION_ID"),
         bandwidth_from=_text(env, "BANDWIDTH_FROM", check=_check_sender),
-        bandwidth_api_url=(_text(env, "BANDWIDTH_API_URL", check=_check_url) or DEFAULT_API_URL).rstrip("/"),
+        bandwidth_api_url=(
+            _text(env, "BANDWIDTH_API_URL", check=_check_url(DEFAULT_API_URL)) or DEFAULT_API_URL
+        ).rstrip("/"),
         bandwidth_connect_timeout=_number(env, "BANDWIDTH_CONNECT_TIMEOUT", default=5, highest=600),
         bandwidth_read_timeout=_number(env, "BANDWIDTH_READ_TIMEOUT", default=25, highest=600),
         bandwidth_rate=_rate(env, "BANDWIDTH_RATE"),
@@ -114,7 +133,8 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
         log_level=_text(env, "LOG_LEVEL", check=_check_level) or "info",
     )
-    problems = (_open_doors(settings) if serving else {}) | _malformed(env) | _not_utf_8()
+    problems = _incomplete_pairs(needed=sending or serving) | (_open_doors(settings) if serving else {})
+    problems |= _malformed(env) | _not_utf_8()
     if problems:
         raise ConfigurationError(problems)
     return settings
@@ -124,11 +144,36 @@ def describe(settings: Settings) -> dict[str, str]:
     """Every setting as it may be shown: secrets only as how many there are and what they are called."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
     shown["DATABASE_URL"] = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url).partition("?")[0]
-    shown["BANDWIDTH_PASSWORD"] = "(set)" if settings.bandwidth_password else None
+    for name in ("BANDWIDTH_CLIENT_SECRET", "BANDWIDTH_PASSWORD"):
+        shown[name] = "(set)" if shown[name] else None
     shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
     for name in ("API_KEYS", "READ_ONLY_API_KEYS"):
         shown[name] = ", ".join(f"{each.name}:(set)" for each in shown[name])
     return {name: "(not set)" if value in (None, "") else str(value) for name, value in shown.items()}
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What works with these settings today, and should be mended; each a sentence that names the variable."""
+    if settings.bandwidth_client_id and settings.bandwidth_username:
+        return [
+            "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are not used beside BANDWIDTH_CLIENT_ID: remove them once every"
+            " process runs with BANDWIDTH_CLIENT_ID."
+        ]
+    if settings.bandwidth_username and settings.calls_bandwidth:
+        return [
+            f"BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD end on {BASIC_ENDS}, when Bandwidth takes only OAuth 2.0:"
+            " set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
+        ]
+    return []
+
+
+def _incomplete_pairs(*, needed: bool) -> dict[str, str]:
+    """What is missing of the credentials at Bandwidth. A value that is refused is not missing."""
+    oauth, basic = ("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")
+    if needed and not any(map(_given, oauth + basic)):
+        return dict.fromkeys(oauth, "is missing: Bandwidth takes OAuth 2.0. Set it to that of your credential there.")
+    halves = (oauth, oauth[::-1], basic, basic[::-1])
+    return {name: f"is missing beside {other}." for name, other in halves if _given(other) and not _given(name)}
 
 
 def _malformed(env: Env) -> dict[str, str]:
@@ -253,11 +298,14 @@ def _check_database_url(value: str) -> None:
         raise ValidationError("is neither sqlite:///FILE nor postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.")
 
 
-def _check_url(value: str) -> None:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}.") from error
-    if not usable or parts.query or parts.fragment or parts.username is not None or any(map(str.isspace, value)):
-        raise ValidationError(f"is not a URL such as {DEFAULT_API_URL}; credentials have settings of their own.")
+def _check_url(example: str) -> Callable[[str], None]:
+    def check(value: str) -> None:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            raise ValidationError(f"is not a URL such as {example}.") from error
+        if not usable or parts.query or parts.fragment or parts.username is not None or any(map(str.isspace, value)):
+            raise ValidationError(f"is not a URL such as {example}; credentials have settings of their own.")
+
+    return check

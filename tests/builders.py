@@ -22,20 +22,25 @@ ACCEPTED = Accepted(message_id=MESSAGE_ID, segment_count=1)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 API_KEY, READ_ONLY_KEY = "an-api-key", "a-read-only-key"
+CLIENT_ID, CLIENT_SECRET = "a-client", "hush-of-the-client"
 BEARER = {"Authorization": f"Bearer {API_KEY}"}
 CALLBACK_AUTH = ("bandwidth", "callback:password")
 
 
 def make_settings(database_url: str, **changes: Any) -> Settings:
-    """Settings that serve, with every secret made up."""
+    """Settings that serve, with every secret made up; tokens come from the host that takes messages."""
+    api_url = changes.get("bandwidth_api_url", "http://127.0.0.1:9/api/v2")
     values: dict[str, Any] = {
         "database_url": database_url,
         "bandwidth_account_id": "5000000",
-        "bandwidth_username": "user",
-        "bandwidth_password": "secret",
+        "bandwidth_client_id": CLIENT_ID,
+        "bandwidth_client_secret": CLIENT_SECRET,
+        "bandwidth_token_url": token_url(api_url),
+        "bandwidth_username": None,
+        "bandwidth_password": None,
         "bandwidth_application_id": "93de2206-9669-4e07-948d-329f4b722ee2",
         "bandwidth_from": SENDER,
-        "bandwidth_api_url": "http://127.0.0.1:9/api/v2",
+        "bandwidth_api_url": api_url,
         "bandwidth_connect_timeout": 1.0,
         "bandwidth_read_timeout": 2.0,
         "callback_credentials": (Credential(*CALLBACK_AUTH),),
@@ -49,6 +54,11 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "log_level": "info",
     }
     return Settings(**values | changes)
+
+
+def token_url(api_url: str) -> str:
+    """Where the simulator gives tokens, by the address of its API."""
+    return api_url.removesuffix("/").removesuffix("/api/v2") + "/api/v1/oauth2/token"
 
 
 def make_event(kind: str = "delivered", recipient: str = ALICE, **changes: Any) -> Event:

@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 
 from receiver.cli import main
 from receiver.config import VARIABLES, ApiKey, Credential
-from tests.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, make_settings
+from tests.builders import API_KEY, CALLBACK_AUTH, CLIENT_SECRET, READ_ONLY_KEY, make_settings
 from tests.postgres import free_port
 
 Found = TypeVar("Found")
@@ -83,7 +83,7 @@ def run(
     return ended
 
 
-SECRETS = (API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], "secret", "hunter2")
+SECRETS = (API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], CLIENT_SECRET, "hunter2")
 """What tests use as secrets: no command may ever print one."""
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from receiver.config import VARIABLES
 from receiver.storage.database import Database
-from tests.builders import ALICE, store_message
+from tests.builders import ALICE, CLIENT_ID, store_message
 from tests.processes import environment, invoke, run
 
 UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
@@ -50,7 +50,7 @@ def test_config_prints_every_setting_and_no_secret() -> None:
     lines = dict(line.split("=", 1) for line in result.output.splitlines())
     assert tuple(lines) == VARIABLES
     assert lines["DATABASE_URL"] == "postgresql+psycopg://app:***@127.0.0.1:9/receiver"
-    assert lines["BANDWIDTH_USERNAME"] == "user"
+    assert (lines["BANDWIDTH_CLIENT_ID"], lines["BANDWIDTH_CLIENT_SECRET"]) == (CLIENT_ID, "(set)")
     assert "app" in lines["API_KEYS"]
     assert "support" in lines["READ_ONLY_API_KEYS"]
 
@@ -96,7 +96,7 @@ def test_serve_lists_every_wrong_and_every_missing_setting_at_once() -> None:
 
     assert result.exit_code == 2
     named = {line.partition(":")[0] for line in result.output.splitlines()[1:]}
-    assert named == {*WRONG, "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"}
+    assert named == {*WRONG, "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"}
 
 
 @pytest.mark.parametrize("blank", ["", "   "])

@@ -7,19 +7,21 @@ from typing import Any
 import pytest
 
 from receiver.app import from_environment
-from receiver.config import VARIABLES, ApiKey, Credential, describe, read_settings
+from receiver.config import VARIABLES, ApiKey, Credential, describe, read_settings, warnings
 from receiver.errors import ConfigurationError
 from tests.builders import make_settings
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "example.env"
 SERVING = {
     "BANDWIDTH_ACCOUNT_ID": "5000000",
-    "BANDWIDTH_USERNAME": "user",
-    "BANDWIDTH_PASSWORD": "hush-bandwidth",
+    "BANDWIDTH_CLIENT_ID": "client",
+    "BANDWIDTH_CLIENT_SECRET": "hush-bandwidth",
     "CALLBACK_CREDENTIALS": "bandwidth:hush-callback",
     "API_KEYS": "app:hush-key",
 }
 """The least that a server needs."""
+MISSING = {"BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"}
+"""What is missing of it where nothing about Bandwidth is set."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,8 @@ def problems(**kind: bool) -> dict[str, str]:
 
 def test_the_settings_are_those_of_the_contract() -> None:
     assert set(VARIABLES) == {
-        *("DATABASE_URL", "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"),
+        *("DATABASE_URL", "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"),
+        *("BANDWIDTH_TOKEN_URL", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"),
         *("BANDWIDTH_APPLICATION_ID", "BANDWIDTH_FROM", "BANDWIDTH_API_URL"),
         *("BANDWIDTH_CONNECT_TIMEOUT", "BANDWIDTH_READ_TIMEOUT", "BANDWIDTH_RATE", "BANDWIDTH_SENDER_RATE"),
         *("CALLBACK_CREDENTIALS", "API_KEYS", "READ_ONLY_API_KEYS", "ALLOW_UNAUTHENTICATED_CALLBACKS"),
@@ -60,6 +63,9 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
     assert dataclasses.asdict(read_settings()) == {
         "database_url": "sqlite:///receiver.sqlite3",
         "bandwidth_account_id": None,
+        "bandwidth_client_id": None,
+        "bandwidth_client_secret": None,
+        "bandwidth_token_url": "https://api.bandwidth.com/api/v1/oauth2/token",
         "bandwidth_username": None,
         "bandwidth_password": None,
         "bandwidth_application_id": None,
@@ -85,8 +91,7 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
         ("DATABASE_URL", "sqlite:////var/lib/receiver.sqlite3", None),
         ("DATABASE_URL", "postgresql+psycopg://u:p@h:5432/d?sslmode=require", None),
         ("BANDWIDTH_ACCOUNT_ID", "5000000", None),
-        ("BANDWIDTH_USERNAME", "ü ser", None),
-        ("BANDWIDTH_PASSWORD", " p#a$s{s}\\\"'", None),
+        ("BANDWIDTH_TOKEN_URL", "http://127.0.0.1:8090/api/v1/oauth2/token", None),
         ("BANDWIDTH_APPLICATION_ID", "93de2206", None),
         ("BANDWIDTH_FROM", "+19195550100", None),
         ("BANDWIDTH_FROM", "2020", None),
@@ -115,6 +120,74 @@ def test_a_setting_is_what_its_variable_says(
     assert getattr(read_settings(), variable.lower()) == (text if value is None else value)
 
 
+PAIRS = [("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")]
+
+
+@pytest.mark.parametrize(("name", "secret"), PAIRS)
+def test_a_name_and_its_secret_may_hold_nearly_any_character(
+    monkeypatch: pytest.MonkeyPatch, name: str, secret: str
+) -> None:
+    set_all(monkeypatch, {name: "ü ser", secret: " p#a$s{s}\\\"'"})
+
+    settings = read_settings()
+
+    assert (getattr(settings, name.lower()), getattr(settings, secret.lower())) == ("ü ser", " p#a$s{s}\\\"'")
+
+
+@pytest.mark.parametrize("kind", [{}, {"sending": True}, {"serving": True}])
+@pytest.mark.parametrize("beside_a_whole_pair", [False, True])
+@pytest.mark.parametrize("blank", [None, "", " "])
+@pytest.mark.parametrize(("given", "missing"), [*PAIRS, *(pair[::-1] for pair in PAIRS)])
+def test_half_a_pair_of_credentials_is_an_error_that_names_the_other_half(
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    missing: str,
+    blank: str | None,
+    beside_a_whole_pair: bool,
+    kind: dict[str, bool],
+) -> None:
+    everything = SERVING | {"BANDWIDTH_USERNAME": "user", "BANDWIDTH_PASSWORD": "hush"}
+    ours = next(pair for pair in PAIRS if given in pair)
+    others = {name for pair in PAIRS if pair != ours for name in pair}
+    set_all(monkeypatch, {name: value for name, value in everything.items() if name not in others})
+    if beside_a_whole_pair:
+        set_all(monkeypatch, {name: everything[name] for name in others})
+    if blank is None:
+        monkeypatch.delenv(missing)
+    else:
+        monkeypatch.setenv(missing, blank)
+
+    assert problems(**kind) == {missing: f"is missing beside {given}."}
+
+
+def test_a_username_and_its_password_are_enough_while_bandwidth_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    oauth = {"BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"}
+    basic = {"BANDWIDTH_USERNAME": "user", "BANDWIDTH_PASSWORD": "hush"}
+    set_all(monkeypatch, {name: value for name, value in SERVING.items() if name not in oauth} | basic)
+
+    [warning] = warnings(read_settings(serving=True))
+    assert "BANDWIDTH_USERNAME" in warning
+    assert "BANDWIDTH_CLIENT_ID" in warning
+    assert "2026-12-02" in warning
+
+    monkeypatch.setenv("BANDWIDTH_API_URL", "http://127.0.0.1:8090/api/v2")
+    assert warnings(read_settings(serving=True)) == []
+
+
+def test_both_pairs_are_a_warning_that_one_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, SERVING | {"BANDWIDTH_USERNAME": "user", "BANDWIDTH_PASSWORD": "hush"})
+
+    [warning] = warnings(read_settings(serving=True))
+    assert "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are not used" in warning
+    assert "hush" not in warning
+
+
+def test_a_server_without_any_credentials_is_asked_for_those_of_oauth(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"} < set(problems(serving=True))
+    assert not {"BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"} & set(problems(serving=True))
+    assert warnings(read_settings()) == []
+
+
 def test_a_key_without_a_name_is_named_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {"API_KEYS": "k1,app:k2,k3", "READ_ONLY_API_KEYS": "k4"})
 
@@ -132,8 +205,14 @@ MALFORMED = [
     ("DATABASE_URL", "postgresql+psycopg://u:p@hush@h/d"),
     *(("LOG_LEVEL", text) for text in ("hush", "INFO")),
     *(("BANDWIDTH_FROM", text) for text in ("9195550100x!", "+0", "12", "\u0661\u0662\u0663\u0664", "+19195550100\n")),
-    *(("BANDWIDTH_API_URL", text) for text in ("messaging.bandwidth.com", "ftp://h/x", "https://", "https:///x")),
-    *(("BANDWIDTH_API_URL", text) for text in ("https://h/?hush=1", "https://h/#hush", "http://[", "//h/api/v2")),
+    *(
+        (variable, text)
+        for variable in ("BANDWIDTH_API_URL", "BANDWIDTH_TOKEN_URL")
+        for text in (
+            *("messaging.bandwidth.com", "ftp://h/x", "https://", "https:///x"),
+            *("https://h/?hush=1", "https://h/#hush", "http://[", "//h/api/v2", "https://user:hush@h/x"),
+        )
+    ),
     *(
         (variable, text)
         for variable in ("BANDWIDTH_CONNECT_TIMEOUT", "BANDWIDTH_READ_TIMEOUT", "OVERDUE_AFTER_HOURS")
@@ -171,8 +250,8 @@ def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = dict(reversed(MALFORMED))
     set_all(monkeypatch, wrong)
 
-    assert set(problems(serving=True)) == {*wrong, "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"}
-    assert set(problems(sending=True)) == {*wrong, "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"}
+    assert set(problems(serving=True)) == {*wrong, *MISSING}
+    assert set(problems(sending=True)) == {*wrong, *MISSING}
     assert set(problems()) == set(wrong)
 
 
@@ -230,6 +309,8 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
             "API_KEYS": "app:hush-key,hush-nameless",
             "READ_ONLY_API_KEYS": "support:hush-reader",
             "CALLBACK_CREDENTIALS": "old:hush-old,new:hush:new",
+            "BANDWIDTH_USERNAME": "user",
+            "BANDWIDTH_PASSWORD": "hush-password",
         },
     )
     settings = read_settings(serving=True)
@@ -245,7 +326,8 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_set_is_shown_as_not_set() -> None:
     shown = describe(read_settings())
 
-    assert shown["BANDWIDTH_FROM"] == shown["API_KEYS"] == shown["BANDWIDTH_PASSWORD"] == "(not set)"
+    assert shown["BANDWIDTH_FROM"] == shown["API_KEYS"] == "(not set)"
+    assert shown["BANDWIDTH_CLIENT_SECRET"] == shown["BANDWIDTH_PASSWORD"] == "(not set)"
     assert all(text and "None" not in text for text in shown.values())
 
 
@@ -299,7 +381,7 @@ def test_an_application_with_wrong_settings_ends_with_all_their_names(monkeypatc
     assert "hush" not in str(ended.value)
 
 
-@pytest.mark.parametrize("name", ["API_KEYS", "CALLBACK_CREDENTIALS", "BANDWIDTH_PASSWORD"])
+@pytest.mark.parametrize("name", ["API_KEYS", "CALLBACK_CREDENTIALS", "BANDWIDTH_CLIENT_SECRET"])
 def test_what_is_not_utf_8_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As a name of a key it kept every line that holds it out of the log."""
     set_all(monkeypatch, SERVING | {name: b"sh\xffop:hush-key".decode(errors="surrogateescape")})

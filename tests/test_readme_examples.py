@@ -31,6 +31,10 @@ CURL.add_argument("-d")
 CURL.add_argument("-u")
 
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+"""What curl sends with -d unless it is told otherwise; a GET has no use for it."""
+
+
 @dataclass
 class Terminal:
     """Runs curl examples; the ports of the README stand for those of this test."""
@@ -38,10 +42,11 @@ class Terminal:
     ports: dict[str, str]
     settings: dict[str, str]
     tag: str = ""
+    token: str = ""
     answers: list[requests.Response] = field(default_factory=list)
 
     def run(self, example: str) -> requests.Response:
-        text = example.replace("$TAG", self.tag)
+        text = example.replace("$TAG", self.tag).replace("$TOKEN", self.token)
         for written, real in self.ports.items():
             text = text.replace(f"127.0.0.1:{written}", f"127.0.0.1:{real}")
         program, *arguments = shlex.split(text.replace("\\\n", " "))
@@ -50,7 +55,7 @@ class Terminal:
         answer = requests.request(
             given.X or ("GET" if given.d is None else "POST"),
             given.url,
-            headers=dict(header.split(": ", 1) for header in given.H),
+            headers=FORM | dict(header.split(": ", 1) for header in given.H),
             data=given.d,
             auth=tuple(given.u.split(":", 1)) if given.u else None,
             timeout=PATIENCE,
@@ -66,7 +71,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     settings = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     settings |= {name: value or "" for name, value in values.items()}
     settings["DATABASE_URL"] = f"sqlite:///{tmp_path / 'development.sqlite3'}"
-    settings["BANDWIDTH_API_URL"] = settings["BANDWIDTH_API_URL"].replace(":8090", f":{simulator_port}")
+    for name in ("BANDWIDTH_API_URL", "BANDWIDTH_TOKEN_URL"):
+        settings[name] = settings[name].replace(":8090", f":{simulator_port}")
     upgrade(settings["DATABASE_URL"])
     callback_url = f"http://127.0.0.1:{server_port}/callbacks/bandwidth"
     user, password = settings["CALLBACK_CREDENTIALS"].split(":")
@@ -94,6 +100,7 @@ def test_every_curl_example_of_the_readme_does_what_it_says(terminal: Terminal) 
             continue
         assert answer.json() not in ({}, [], {"events": []}, {"messages": [], "nextCursor": None})
         terminal.tag = answer.json().get("tag", terminal.tag)
+        terminal.token = answer.json().get("access_token", terminal.token)
 
 
 def test_the_files_of_the_readme_are_queued_sent_and_watched_to_the_end(terminal: Terminal, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_database_holds_no_key_and_no_password(service: Service) -> None:
     assert ALICE in stored
     assert "Lunch is at noon." in stored
     settings = make_settings("")
-    secrets = {*SECRETS, settings.bandwidth_password, *(each.password for each in settings.callback_credentials)}
+    secrets = {*SECRETS, settings.bandwidth_client_secret, *(each.password for each in settings.callback_credentials)}
     assert not any(secret in stored for secret in secrets if secret)
 
 

@@ -9,24 +9,31 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from receiver.bandwidth.wire import Call
+from receiver.bandwidth.wire import MAX_BODY, Call, TooLate
 from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 
-MAX_BODY = 2**20  # bytes; a longer answer counts as unreadable
 MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
 MAX_SEGMENTS, MAX_RETRY_AFTER = 2**31 - 1, 86_400
+
+
+class NoToken(Exception):
+    """No token can be had, so nothing was written; ``refused`` says why."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.type)
+        self.refused = refused
 
 
 def read_answer(call: Call) -> Answer:
     """What a call that has ended says about its message."""
     status = call.status
     if not call.written:
-        return _unreachable(call.error)
+        return call.error.refused if isinstance(call.error, NoToken) else unreachable(call.error)
     if status is None:
         return _unanswered(call.error)
-    said = _json_object(call.body)
+    said = json_object(call.body)
     if status == 202:
         return _accepted(said)
     type_, description = _complaint(said)
@@ -39,7 +46,7 @@ def read_answer(call: Call) -> Answer:
         type=type_,
         description=description,
         field_errors=_field_errors(said),
-        retry_after=_retry_after(call.header("Retry-After")) if status == 429 else None,
+        retry_after=retry_after(call) if status == 429 else None,
     )
 
 
@@ -51,20 +58,22 @@ def _accepted(said: dict[str, Any]) -> Accepted:
 
 
 _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
-    (socket.gaierror, "name-not-resolved", "This machine's DNS does not know the host in BANDWIDTH_API_URL."),
-    (TimeoutError, "connect-timeout", "No connection in time: check BANDWIDTH_API_URL, the network and firewall."),
-    (ssl.SSLError, "tls-failed", "No trusted TLS: check BANDWIDTH_API_URL, this machine's clock and any TLS proxy."),
-    (ConnectionRefusedError, "connection-refused", "Nothing listens at the host and port in BANDWIDTH_API_URL."),
-    (ValueError, "invalid-url", "BANDWIDTH_API_URL is not a URL that can be called."),
-    (Exception, "connection-failed", "No connection: check BANDWIDTH_API_URL, the network and the firewall."),
+    (socket.gaierror, "name-not-resolved", "This machine's DNS does not know the host in {setting}."),
+    (TooLate, "too-late", "There was too little time left to wait for an answer, so Bandwidth was not called."),
+    (TimeoutError, "connect-timeout", "No connection in time: check {setting}, the network and firewall."),
+    (ssl.SSLError, "tls-failed", "No trusted TLS: check {setting}, this machine's clock and any TLS proxy."),
+    (ConnectionRefusedError, "connection-refused", "Nothing listens at the host and port in {setting}."),
+    (ValueError, "invalid-url", "{setting} is not a URL that can be called."),
+    (Exception, "connection-failed", "No connection: check {setting}, the network and the firewall."),
 )
 """How a failure before anything was written is worded, the first that fits; that nothing was sent is certain."""
 
 
-def _unreachable(error: Exception | None) -> Refused:
+def unreachable(error: Exception | None, *, setting: str = "BANDWIDTH_API_URL") -> Refused:
+    """What a call that ended with ``error`` before its first byte was written says; ``setting`` holds its URL."""
     causes = list(causes_of(error))
-    type_, description = next(words for kind, *words in _NOT_SENT if any(isinstance(cause, kind) for cause in causes))
-    return Refused(because=RefusedBecause.UNREACHABLE, type=type_, description=description)
+    type_, words = next(words for kind, *words in _NOT_SENT if any(isinstance(cause, kind) for cause in causes))
+    return Refused(because=RefusedBecause.UNREACHABLE, type=type_, description=words.format(setting=setting))
 
 
 def _unanswered(error: Exception | None) -> Unknown:
@@ -81,7 +90,7 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _json_object(body: bytes | None) -> dict[str, Any]:
+def json_object(body: bytes | None) -> dict[str, Any]:
     """The body as a JSON object; empty if it is anything else, too long, or was not read to its end."""
     if body is None or len(body) > MAX_BODY:
         return {}
@@ -119,8 +128,9 @@ def _kept(text: object, longest: int) -> str | None:
     return clean_text(text[:longest]) if isinstance(text, str) else None
 
 
-def _retry_after(text: str) -> int | None:
-    """Seconds, from either form of RFC 9110, 10.2.3; None for anything else."""
+def retry_after(call: Call) -> int | None:
+    """Seconds, from either form of Retry-After (RFC 9110, 10.2.3); None for anything else."""
+    text = call.header("Retry-After")
     try:
         seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
     except (ValueError, OverflowError):

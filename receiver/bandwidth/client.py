@@ -1,108 +1,154 @@
-"""The gateway: sends one message to Bandwidth and says truthfully what became of the request."""
+"""Bandwidth's API for one account: every call is authorized here, and the gateway sends one message truthfully."""
 
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
 
-from receiver.bandwidth.answers import MAX_BODY, read_answer
-from receiver.bandwidth.wire import Call, Pool, SecurePool
+from receiver.bandwidth.answers import NoToken, read_answer
+from receiver.bandwidth.oauth import Token, Tokens
+from receiver.bandwidth.wire import Call, basic, exchange, make_session
+from receiver.config import Settings
 from receiver.core.messages import Answer, OutboundMessage
-
-HEADERS = {
-    "Content-Type": "application/json; charset=utf-8",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "bandwidth-receiver",
-}
-POOL_SIZE = 256  # connections kept; a call beyond them still gets one of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The account at Bandwidth, and how it is called."""
+    """The account at Bandwidth, and how it is called: by OAuth 2.0 if there is a client id, else by Basic."""
 
     api_url: str
     """The base up to and with ``/api/v2``."""
     account_id: str
-    username: str
-    password: str = field(repr=False)
+    client_id: str | None = None
+    client_secret: str = field(default="", repr=False)
+    token_url: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
     connect_timeout: float
     """Seconds."""
     read_timeout: float
     """Seconds. A call ends after the sum of both, whatever the network does."""
 
-    @property
-    def timeouts(self) -> tuple[float, float]:
-        return (self.connect_timeout, self.read_timeout)
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The account that the settings name. They must have been read for sending."""
+        return cls(
+            api_url=settings.bandwidth_api_url,
+            account_id=settings.bandwidth_account_id or "",
+            client_id=settings.bandwidth_client_id,
+            client_secret=settings.bandwidth_client_secret or "",
+            token_url=settings.bandwidth_token_url,
+            username=settings.bandwidth_username or "",
+            password=settings.bandwidth_password or "",
+            connect_timeout=settings.bandwidth_connect_timeout,
+            read_timeout=settings.bandwidth_read_timeout,
+        )
 
     @property
     def messages_url(self) -> str:
-        return messages_url(self.api_url, self.account_id)
-
-    def session(self) -> requests.Session:
-        return make_session((self.username, self.password))
+        """Where the account's messages are created, and searched."""
+        return f"{self.api_url.rstrip('/')}/users/{quote(self.account_id, safe='')}/messages"
 
 
-class BandwidthGateway:
-    """Creates messages at Bandwidth; one gateway is shared by any number of threads.
+class Client:
+    """Calls Bandwidth's API for one account; shared by any number of threads.
 
-    ``clock`` (monotonic seconds) tells how long a connection has been idle.
+    ``clock`` (monotonic seconds) tells how long a connection has been idle, how old a token is, and when a call ends.
     """
 
     def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = account.messages_url
-        self._timeouts = account.timeouts
         self._clock = clock
-        self._session = account.session()
+        self._timeouts = (account.connect_timeout, account.read_timeout)
+        self._session = make_session()
+        self._basic = None if account.client_id else basic(account.username, account.password)
+        self._tokens = Tokens(
+            url=account.token_url,
+            client_id=account.client_id or "",
+            client_secret=account.client_secret,
+            clock=clock,
+        )
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which every call has ended, the fetch of a token included."""
+        return sum(self._timeouts)
+
+    def call(self, request: requests.Request) -> Call:
+        """Carries out one request; never raises for anything that Bandwidth or a network can do.
+
+        A 401 to a token says that nothing was done: the request is repeated once, with a new token, if there is time.
+        Nothing is written once less than half of the read time-out is left: the answer could not be waited for.
+        """
+        ends = self._clock() + self.timeout
+        write_until = ends - self._timeouts[1] / 2
+        if self._basic is not None:
+            return self._carry_out(request, self._basic, ends=ends, write_until=write_until)
+        try:
+            token = self._tokens.get(until=write_until)
+        except NoToken as error:
+            return _not_begun(error)
+        call = self._carry_out(request, token.authorization, ends=ends, write_until=write_until)
+        if call.status != 401:
+            return call
+        if (another := self._tokens.replacement(token, until=write_until)) is None:
+            return call
+        repeated = self._carry_out(request, another.authorization, ends=ends, write_until=write_until)
+        return repeated if repeated.written else call
+
+    def token(self) -> Token | None:
+        """The token that calls are made with, fetched if need be; None if they are made without. Raises NoToken."""
+        return None if self._basic else self._tokens.get(until=self._clock() + self.timeout)
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        self._session.close()
+        self._tokens.close()
+
+    def _carry_out(self, request: requests.Request, authorization: str, *, ends: float, write_until: float) -> Call:
+        request.headers["Authorization"] = authorization
+        call = Call(self._clock, write_until=write_until)
+        seconds = max(0.0, ends - self._clock())
+        call.carry_out(lambda: exchange(self._session, request, timeouts=self._timeouts), seconds=seconds)
+        for secret in (authorization, authorization.partition(" ")[2]):
+            if call.body is not None:  # a proxy may repeat what it was asked, and errors are stored and shown
+                call.body = call.body.replace(secret.encode(), b"***")
+        return call
+
+
+def _not_begun(error: NoToken) -> Call:
+    call = Call(time.monotonic)
+    call.error = error
+    return call
+
+
+class BandwidthGateway:
+    """Creates messages at Bandwidth; one gateway is shared by any number of threads."""
+
+    def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = account.messages_url
+        self._client = Client(account, clock=clock)
 
     @property
     def timeout(self) -> float:
         """Seconds after which every call has ended."""
-        return sum(self._timeouts)
+        return self._client.timeout
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
         """Sends ``message`` once; nothing that the network or Bandwidth can do makes this raise.
 
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.
         """
-        call = Call(self._clock)
-        call.carry_out(lambda: self._exchange(message, tag), seconds=self.timeout)
-        return read_answer(call)
+        content = json.dumps(_request_fields(message, tag)).encode()
+        return read_answer(self._client.call(requests.Request("POST", self._url, data=content)))
 
     def close(self) -> None:
         """Closes the idle connections."""
-        self._session.close()
-
-    def _exchange(self, message: OutboundMessage, tag: str) -> bytes | None:
-        content = json.dumps(_request_fields(message, tag)).encode()
-        return exchange(self._session, requests.Request("POST", self._url, data=content), timeouts=self._timeouts)
-
-
-def messages_url(api_url: str, account_id: str) -> str:
-    """Where the account's messages are created, and searched."""
-    return f"{api_url.rstrip('/')}/users/{quote(account_id, safe='')}/messages"
-
-
-def exchange(session: requests.Session, request: requests.Request, *, timeouts: tuple[float, float]) -> bytes | None:
-    """Carries out one request of a Call; the answer's body, or None unless all of it was read."""
-    prepared = session.prepare_request(request)
-    # Not Session.send: it keeps cookies, and reads the whole body of a redirect that it does not even follow.
-    adapter = session.get_adapter(request.url)
-    with adapter.send(prepared, stream=True, timeout=timeouts) as response:
-        # Leaving this block closes the connection, unless the body was read to its very end. That is what a
-        # 1xx needs: a final answer may follow it (RFC 9110, 15.2), and must not become the next call's.
-        if response.status_code < 200:
-            return None
-        body: bytes = response.raw.read(MAX_BODY + 1)
-        return None if response.raw.length_remaining else body
+        self._client.close()
 
 
 def _request_fields(message: OutboundMessage, tag: str) -> dict[str, Any]:
@@ -124,20 +170,3 @@ def _rfc3339(instant: datetime) -> str:
     """As Bandwidth writes it: ``2021-07-21T21:00:45.179Z``, without the fraction when there is none."""
     timespec = "milliseconds" if instant.microsecond else "seconds"
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
-
-
-def make_session(credentials: tuple[str, str] | None) -> requests.Session:
-    """A session for ``exchange``: the environment changes nothing, and nothing is tried again by itself.
-
-    ``credentials`` are a user and a password; without them it sends none.
-    """
-    adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
-    adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
-    session = requests.Session()
-    session.trust_env = False  # no proxy, no .netrc and no certificates that the environment names
-    if credentials is not None:
-        session.auth = HTTPBasicAuth(*(each.encode() for each in credentials))  # text would be sent as Latin-1
-    session.headers.update(HEADERS)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session

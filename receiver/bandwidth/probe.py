@@ -13,9 +13,9 @@ from email.utils import parsedate_to_datetime
 import requests
 
 from receiver.bandwidth.answers import causes_of, read_answer
-from receiver.bandwidth.client import exchange, make_session, messages_url
+from receiver.bandwidth.client import Account, Client
 from receiver.bandwidth.search import Trouble, asking, read_page, read_trouble, with_milliseconds
-from receiver.bandwidth.wire import Call
+from receiver.bandwidth.wire import Call, exchange, make_session
 from receiver.core import times
 
 NOTHING = b"[]"
@@ -77,13 +77,13 @@ class Reply:
         return self.answered_at - self.asked_at
 
 
-def ask_bandwidth(*, api_url: str, account_id: str, credentials: Credentials, seconds: float) -> Reply:
+def ask_bandwidth(client: Client, account: Account) -> Reply:
     """Asks for the newest message of the last hour."""
     now = times.now()
     span = {"fromDateTime": with_milliseconds(now - timedelta(hours=1)), "toDateTime": with_milliseconds(now)}
-    url = asking(messages_url(api_url, account_id), span | {"limit": "1"})
-    request = requests.Request("GET", url, headers={"Content-Type": None})
-    return _ask(request, credentials=credentials, seconds=seconds)
+    url = asking(account.messages_url, span | {"limit": "1"})
+    call = client.call(requests.Request("GET", url, headers={"Content-Type": None}))
+    return Reply(call=call, asked_at=now, answered_at=times.now())
 
 
 def trouble_of(reply: Reply) -> Trouble | None:
@@ -93,11 +93,8 @@ def trouble_of(reply: Reply) -> Trouble | None:
 
 def post_nothing(url: str, *, credentials: Credentials | None, seconds: float) -> Reply:
     """Posts to a callback URL as Bandwidth does, but no event."""
-    return _ask(requests.Request("POST", url, data=NOTHING), credentials=credentials, seconds=seconds)
-
-
-def _ask(request: requests.Request, *, credentials: Credentials | None, seconds: float) -> Reply:
     call, asked_at = Call(time.monotonic), times.now()
+    request = requests.Request("POST", url, data=NOTHING)
     with make_session(credentials) as session:
         call.carry_out(lambda: exchange(session, request, timeouts=(seconds, seconds)), seconds=seconds)
     return Reply(call=call, asked_at=asked_at, answered_at=times.now())

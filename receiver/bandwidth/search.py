@@ -13,10 +13,11 @@ from urllib.parse import quote, urlencode
 
 import requests
 
-from receiver.bandwidth.answers import MAX_BODY, read_answer
-from receiver.bandwidth.client import Account, exchange
+from receiver.bandwidth.answers import read_answer
+from receiver.bandwidth.client import Account, Client
+from receiver.bandwidth.oauth import CREDENTIALS
 from receiver.bandwidth.records import Record, read_record
-from receiver.bandwidth.wire import Call
+from receiver.bandwidth.wire import MAX_BODY, Call
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.strict_json import DECODER
@@ -70,6 +71,8 @@ class Trouble:
     remedy: str
     retry_after: int | None
     """Seconds, in Bandwidth's word."""
+    is_about_credentials: bool = False
+    """Whether there is no token because Bandwidth refuses the client."""
 
     @property
     def sentence(self) -> str:
@@ -78,7 +81,8 @@ class Trouble:
     @property
     def is_final(self) -> bool:
         """Whether the same question would be answered alike."""
-        return self.status is not None and self.status // 100 == 4 and self.status != 429
+        is_refused = self.status is not None and self.status // 100 == 4 and self.status != 429
+        return is_refused or self.is_about_credentials
 
 
 class MessageSearch:
@@ -90,9 +94,8 @@ class MessageSearch:
 
     def __init__(self, account: Account, *, clock: Clock | None = None) -> None:
         self._url = account.messages_url
-        self._timeouts = account.timeouts
+        self._client = Client(account)
         self._clock = clock or Clock()
-        self._session = account.session()
         self._next_turn = self._clock.now()
 
     def of_message(self, message_id: str) -> Iterator[Row]:
@@ -115,7 +118,7 @@ class MessageSearch:
 
     def close(self) -> None:
         """Closes the idle connections."""
-        self._session.close()
+        self._client.close()
 
     def _rows(self, question: dict[str, str]) -> Iterator[Row]:
         token: str | None = None
@@ -149,9 +152,7 @@ class MessageSearch:
         self._clock.wait(max(0.0, self._next_turn - self._clock.now()))
         self._next_turn = self._clock.now() + SPACING
         request = requests.Request("GET", asking(self._url, question), headers={"Content-Type": None})
-        call = Call(time.monotonic)
-        call.carry_out(lambda: exchange(self._session, request, timeouts=self._timeouts), seconds=sum(self._timeouts))
-        return call
+        return self._client.call(request)
 
 
 def asking(url: str, question: dict[str, str]) -> str:
@@ -186,7 +187,7 @@ TRY_LATER = "try again later."
 
 _REMEDIES = {
     200: "this is not the documented JSON, or too long: check BANDWIDTH_API_URL.",
-    401: "check BANDWIDTH_ACCOUNT_ID, BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD.",
+    401: "check BANDWIDTH_ACCOUNT_ID, BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET.",
     403: "these credentials may not search messages: ask Bandwidth to allow it.",
     404: "check BANDWIDTH_API_URL and BANDWIDTH_ACCOUNT_ID.",
     429: "too many questions came from this address: try again in some minutes.",
@@ -205,4 +206,6 @@ def read_trouble(call: Call) -> Trouble:
         found = "Bandwidth's message search cannot be reached"
     else:
         found, remedy = "Bandwidth's message search did not answer in time, or the connection broke", TRY_LATER
-    return Trouble(status, found, remedy, answer.retry_after if isinstance(answer, Refused) else None)
+    is_about_credentials = answer.type == CREDENTIALS and status is None
+    retry_after = answer.retry_after if isinstance(answer, Refused) else None
+    return Trouble(status, found, remedy, retry_after, is_about_credentials)

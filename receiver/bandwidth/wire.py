@@ -4,33 +4,54 @@ Whether a request went out is never guessed from the kind of an exception. A cal
 written was not sent; after it, only the status that Bandwidth answered with says what happened.
 """
 
+import base64
 import http.client
+import math
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import requests
+from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import HTTPResponse
 
 MAX_IDLE = 2.0  # seconds; a peer may close an idle connection at any moment, which makes a false unknown
+MAX_BODY = 2**20  # bytes; a longer answer counts as unreadable
+POOL_SIZE = 256  # connections kept; a call beyond them still gets one of its own
+
+HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "bandwidth-receiver",
+}
 
 
 class _Abandoned(Exception):
     """The caller has stopped waiting, so nothing may be written any more."""
 
 
-class Call:
-    """One request and how far it got; shared by the caller, who waits, and the thread that talks to Bandwidth."""
+class TooLate(Exception):
+    """There is not enough time left to wait for an answer, so nothing was written."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+
+class Call:
+    """One request and how far it got; shared by the caller, who waits, and the thread that talks to Bandwidth.
+
+    Its first byte is written by ``write_until``, in seconds of ``clock``, or never.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, write_until: float = math.inf) -> None:
         self.clock = clock
         self.written = False
         self.reply: http.client.HTTPResponse | None = None
         self.body: bytes | None = None
         self.error: Exception | None = None
+        self._write_until = write_until
         self._abandoned = False
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
@@ -55,10 +76,12 @@ class Call:
                 self.error = None if self._abandoned else error
 
     def begin_write(self, connected: socket.socket) -> None:
-        """Called before a byte is written: raises if the caller has stopped waiting, and notes it otherwise."""
+        """Called before a byte is written: raises if it must not be, and notes it otherwise."""
         with self._lock:
             if self._abandoned:
                 raise _Abandoned
+            if not self.written and self.clock() > self._write_until:
+                raise TooLate
             self.written, self._socket = True, connected
 
     def let_go(self) -> None:
@@ -134,3 +157,39 @@ class Pool(HTTPConnectionPool):
 
 class SecurePool(Pool, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
+
+
+def make_session(credentials: tuple[str, str] | None = None) -> requests.Session:
+    """A session for ``exchange``: the environment changes nothing, and nothing is tried again by itself.
+
+    ``credentials`` are a user and a password for Basic authentication; without them the session sends none.
+    """
+    adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
+    adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+    session = requests.Session()
+    session.trust_env = False  # no proxy, no .netrc and no certificates that the environment names
+    session.headers.update(HEADERS)
+    if credentials is not None:
+        session.headers["Authorization"] = basic(*credentials)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def basic(user: str, password: str) -> str:
+    """The header's value for Basic authentication in UTF-8 (RFC 7617, section 2.1)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def exchange(session: requests.Session, request: requests.Request, *, timeouts: tuple[float, float]) -> bytes | None:
+    """Carries out one request of a Call; the answer's body, or None unless all of it was read."""
+    prepared = session.prepare_request(request)
+    # Not Session.send: it keeps cookies, and reads the whole body of a redirect that it does not even follow.
+    adapter = session.get_adapter(request.url)
+    with adapter.send(prepared, stream=True, timeout=timeouts) as response:
+        # Leaving this block closes the connection, unless the body was read to its very end. That is what a
+        # 1xx needs: a final answer may follow it (RFC 9110, 15.2), and must not become the next call's.
+        if response.status_code < 200:
+            return None
+        body: bytes = response.raw.read(MAX_BODY + 1)
+        return None if response.raw.length_remaining else body

@@ -205,3 +205,5 @@ def _tag(text: str) -> str:
 def _print_settings(settings: config.Settings) -> None:
     for name, value in config.describe(settings).items():
         say(f"{name}={value}", on=out)
+    for warning in config.warnings(settings):
+        say(f"warning: {warning}")

@@ -58,7 +58,9 @@ class Refused:
     field_errors: tuple[tuple[str, str], ...] = ()
     """Bandwidth's (fieldName, description) pairs."""
     retry_after: int | None = None
-    """Seconds, from Bandwidth's own Retry-After."""
+    """Seconds, from Bandwidth's own Retry-After, or until another try makes sense."""
+    is_remembered: bool = False
+    """Whether nobody was asked for this message: the answer is that of an earlier request for a token."""
 
     @property
     def is_repeatable(self) -> bool:

@@ -1,11 +1,16 @@
-"""Bandwidth: can it be asked, does it take the credentials, and do its clock and ours agree?"""
+"""Bandwidth: does it give a token, can it be asked with it, and do its clock and ours agree?"""
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from receiver.bandwidth.answers import NoToken
+from receiver.bandwidth.client import Account, Client
+from receiver.bandwidth.oauth import CREDENTIALS
 from receiver.bandwidth.probe import Reply, ask_bandwidth, trouble_of
 from receiver.config import Settings
-from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
+from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 
 LONGEST_CALL = 10.0
 """Seconds; a question is answered sooner, or something is wrong."""
@@ -17,24 +22,39 @@ SECOND = timedelta(seconds=1)
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """One question tells both."""
-    account, user, password = (
-        settings.bandwidth_account_id,
-        settings.bandwidth_username,
-        settings.bandwidth_password,
-    )
-    if not (account and user and password):
-        for check in ("Bandwidth", "clock"):
-            yield skipped(check, "it cannot be asked without account, user and password")
+    """A token, if there is to be one, and one question with it."""
+    has_credentials = settings.bandwidth_client_secret if settings.bandwidth_client_id else settings.bandwidth_password
+    if not (settings.bandwidth_account_id and has_credentials):
+        for check in ("token", "Bandwidth", "clock"):
+            yield skipped(check, "it cannot be asked without account and credentials")
         return
-    reply = ask_bandwidth(
-        api_url=settings.bandwidth_api_url,
-        account_id=account,
-        credentials=(user, password),
-        seconds=min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout),
-    )
+    seconds = min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout)
+    account = replace(Account.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
+    with closing(Client(account)) as client:
+        fetched = token(client)
+        yield fetched
+        if fetched.mark is Mark.WRONG:
+            for check in ("Bandwidth", "clock"):
+                yield skipped(check, "there has to be a token first")
+            return
+        reply = ask_bandwidth(client, account)
     yield credentials(reply)
     yield clock(reply)
+
+
+def token(client: Client) -> Finding:
+    """Whether the client id and secret are exchanged for a token, and how long that is used."""
+    try:
+        fetched = client.token()
+    except NoToken as error:
+        refused = error.refused
+        remedy = "create a new secret at Bandwidth, or correct the two settings."
+        if refused.type != CREDENTIALS:
+            remedy = "check BANDWIDTH_TOKEN_URL, the network and the firewall; it may pass."
+        return wrong("token", (refused.description or "there is none").rstrip("."), remedy)
+    if fetched is None:
+        return skipped("token", "there is none to fetch: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are used")
+    return ok("token", f"BANDWIDTH_TOKEN_URL gives one that is good for {fetched.life:.0f} s")
 
 
 def credentials(reply: Reply) -> Finding:

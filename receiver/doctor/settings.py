@@ -4,7 +4,8 @@ import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-from receiver.config import Settings, read_settings
+from receiver.config import BASIC_ENDS, Settings, read_settings
+from receiver.core import times
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
 from receiver.storage.engines import is_sqlite
@@ -37,7 +38,19 @@ def doubtful(settings: Settings) -> Iterator[Finding]:
 def _account(settings: Settings) -> Iterator[Finding]:
     account = settings.bandwidth_account_id
     if account and not (account.isascii() and account.isdecimal()):
-        yield warning("BANDWIDTH_ACCOUNT_ID", "is not a number", "Bandwidth's account ids are: copy it again.")
+        remedy = "use the account's 7-digit number: with OAuth 2.0 Bandwidth takes no other id, such as u-..."
+        yield warning("BANDWIDTH_ACCOUNT_ID", "is not a number", remedy)
+
+
+def _credentials(settings: Settings) -> Iterator[Finding]:
+    if settings.bandwidth_client_id and settings.bandwidth_username:
+        found = "is not used beside BANDWIDTH_CLIENT_ID"
+        yield warning("BANDWIDTH_USERNAME", found, "remove it and BANDWIDTH_PASSWORD once every process has the other.")
+    elif settings.bandwidth_username and settings.calls_bandwidth:
+        has_ended = times.now().date() >= BASIC_ENDS
+        found = f"{'ended' if has_ended else 'ends'} on {BASIC_ENDS}: Bandwidth takes only OAuth 2.0 from then on"
+        remedy = "create a credential at Bandwidth, and set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
+        yield (wrong if has_ended else warning)("BANDWIDTH_USERNAME", found, remedy)
 
 
 def _timeouts(settings: Settings) -> Iterator[Finding]:
@@ -50,13 +63,18 @@ def _timeouts(settings: Settings) -> Iterator[Finding]:
             yield warning(name, f"is only {value:g} s", remedy)
 
 
-def _api_url(settings: Settings) -> Iterator[Finding]:
-    parts = urlsplit(settings.bandwidth_api_url)
-    host = parts.hostname or ""
-    if parts.scheme == "http" and not is_loopback(host):
-        yield wrong("BANDWIDTH_API_URL", "is http, so the password crosses the network readable", "make it https.")
-    elif host != "bandwidth.com" and not host.endswith(".bandwidth.com"):
-        yield warning("BANDWIDTH_API_URL", f"is {host}: nothing reaches a telephone", "leave it out to use Bandwidth.")
+def _urls(settings: Settings) -> Iterator[Finding]:
+    urls = {"BANDWIDTH_API_URL": settings.bandwidth_api_url}
+    if settings.bandwidth_client_id:
+        urls["BANDWIDTH_TOKEN_URL"] = settings.bandwidth_token_url
+    for name, url in urls.items():
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield wrong(name, "is http, so the credentials cross the network readable", "make it https.")
+    host = urlsplit(settings.bandwidth_api_url)
+    if not settings.calls_bandwidth and (host.scheme == "https" or is_loopback(host.hostname or "")):
+        found = f"is {host.hostname}: nothing reaches a telephone"
+        yield warning("BANDWIDTH_API_URL", found, "leave it out to use Bandwidth.")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -95,8 +113,9 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 _LOOKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
     _account,
+    _credentials,
     _timeouts,
-    _api_url,
+    _urls,
     _database,
     _callbacks,
     _keys,

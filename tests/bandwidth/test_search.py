@@ -242,7 +242,7 @@ def test_what_failed_is_tried_again(serve: Serve, ask: Ask, clock: CountingClock
     ("status", "body", "words", "requests"),
     [
         (400, {"type": "bad-request", "description": "A date is wrong."}, "A date is wrong.", 1),
-        (401, {"type": "unauthorized", "description": "no"}, "BANDWIDTH_PASSWORD", 1),
+        (401, {"type": "unauthorized", "description": "no"}, "BANDWIDTH_CLIENT_SECRET", 1),
         (403, {"type": "forbidden", "description": "Access Denied"}, "may not search messages", 1),
         (404, {"status": 404, "error": "Not Found", "message": "Not Found", "path": "/x"}, "BANDWIDTH_API_URL", 1),
         (429, {}, "minutes", 4),

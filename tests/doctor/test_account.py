@@ -1,5 +1,6 @@
 """What the doctor says about Bandwidth: asked over real sockets, answered by a script."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -14,21 +15,32 @@ from tests.builders import make_settings
 PAGE = b'{"totalCount": 0, "pageInfo": {}, "messages": []}'
 REFUSED = b'{"type": "unauthorized", "description": "Authentication Failed"}'
 HTML = b"<html><body>Please log in to the guest network.</body></html>"
+TOKEN = answer("200 OK", b'{"access_token": "a-token", "token_type": "Bearer", "expires_in": 900}')
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
-def examine(port: int, **changes: object) -> dict[str, Finding]:
-    """The findings by what was looked at."""
-    url = changes.pop("url", f"http://127.0.0.1:{port}/api/v2")
-    found = account.examine(make_settings("sqlite:///unused", bandwidth_api_url=url, **changes))
-    return {each.check: each for each in found}
+Examine = Callable[..., dict[str, Finding]]
+
+
+@pytest.fixture
+def examine(serve: Serve) -> Examine:
+    """The findings by what was looked at; there is always a token to be had, unless a test says otherwise."""
+    token_port = serve(answering(TOKEN)).port
+
+    def found(port: int, **changes: object) -> dict[str, Finding]:
+        url = changes.pop("url", f"http://127.0.0.1:{port}/api/v2")
+        tokens = {"bandwidth_token_url": f"http://127.0.0.1:{token_port}/token"}
+        settings = make_settings("sqlite:///unused", bandwidth_api_url=url, **tokens | changes)
+        return {each.check: each for each in account.examine(settings)}
+
+    return found
 
 
 def dated(by: timedelta) -> str:
     return f"Date: {format_datetime(times.now() + by, usegmt=True)}"
 
 
-def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Serve) -> None:
+def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Serve, examine: Examine) -> None:
     wire = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
 
     found = examine(wire.port)
@@ -37,13 +49,14 @@ def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Se
     [request] = wire.requests
     assert request.startswith(b"GET /api/v2/users/5000000/messages?fromDateTime=")
     assert b"limit=1 " in request
-    assert b"authorization: basic " in request.lower()
+    assert b"Authorization: Bearer a-token" in request
+    assert (found["token"].mark, found["token"].found[-14:]) == (Mark.OK, "good for 900 s")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "mark", "says"),
     [
-        ("401 Unauthorized", REFUSED, Mark.WRONG, "BANDWIDTH_PASSWORD"),
+        ("401 Unauthorized", REFUSED, Mark.WRONG, "BANDWIDTH_CLIENT_SECRET"),
         ("401 Unauthorized", HTML, Mark.WRONG, "proxy"),
         ("403 Forbidden", b'{"type": "forbidden", "description": "Access Denied"}', Mark.WRONG, "may not search"),
         ("404 Not Found", b'{"error": "Not Found", "message": "Not Found"}', Mark.WRONG, "BANDWIDTH_API_URL"),
@@ -56,7 +69,7 @@ def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Se
     ],
 )
 def test_what_bandwidth_answers_is_told_with_the_remedy(
-    serve: Serve, status: str, body: bytes, mark: Mark, says: str
+    serve: Serve, examine: Examine, status: str, body: bytes, mark: Mark, says: str
 ) -> None:
     found = examine(serve(answering(answer(status, body, dated(timedelta(0))))).port)
 
@@ -66,18 +79,19 @@ def test_what_bandwidth_answers_is_told_with_the_remedy(
     assert found["clock"].mark is Mark.OK  # whatever it answers, it has a Date
 
 
-def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve) -> None:
+def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve, examine: Examine) -> None:
     wire = serve(answering(), accepting=False)
     wire.close()
 
-    refused, unnamed = examine(wire.port), examine(0, url="http://no-such-host.invalid/api/v2")
+    basic = {"bandwidth_client_id": None, "bandwidth_username": "user", "bandwidth_password": "password"}
+    refused, unnamed = examine(wire.port, **basic), examine(0, url="http://no-such-host.invalid/api/v2", **basic)
 
     assert "Nothing listens" in refused["Bandwidth"].remedy
     assert "DNS" in unnamed["Bandwidth"].remedy
     assert refused["clock"].mark is unnamed["clock"].mark is Mark.SKIPPED
 
 
-def test_a_certificate_that_nobody_trusts_is_told(serve: Serve) -> None:
+def test_a_certificate_that_nobody_trusts_is_told(serve: Serve, examine: Examine) -> None:
     wire = serve(answering(answer("200 OK", PAGE)), tls=True)
 
     found = examine(0, url=f"https://127.0.0.1:{wire.port}/api/v2")
@@ -87,7 +101,7 @@ def test_a_certificate_that_nobody_trusts_is_told(serve: Serve) -> None:
     assert "TLS" in found["Bandwidth"].remedy
 
 
-def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve) -> None:
+def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve, examine: Examine) -> None:
     wire = serve(Peer.wait_for_hang_up)
 
     started = times.now()
@@ -101,7 +115,9 @@ def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve) -> 
     ("ahead", "mark", "says"),
     [(-3600, Mark.WRONG, "ahead of"), (3600, Mark.WRONG, "behind"), (-20, Mark.WARNING, "ahead of"), (2, Mark.OK, "")],
 )
-def test_a_clock_that_differs_from_bandwidths_is_told(serve: Serve, ahead: int, mark: Mark, says: str) -> None:
+def test_a_clock_that_differs_from_bandwidths_is_told(
+    serve: Serve, examine: Examine, ahead: int, mark: Mark, says: str
+) -> None:
     wire = serve(answering(answer("401 Unauthorized", REFUSED, dated(timedelta(seconds=ahead)))))
 
     found = examine(wire.port)["clock"]
@@ -120,7 +136,7 @@ def test_a_clock_that_differs_from_bandwidths_is_told(serve: Serve, ahead: int, 
         "Date: Fri, 31 Dec 99999999999999999999 23:59:59 GMT",
     ],
 )
-def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, header: str) -> None:
+def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, examine: Examine, header: str) -> None:
     found = examine(serve(answering(answer("200 OK", PAGE, header))).port)
 
     assert (found["Bandwidth"].mark, found["clock"].mark) == (Mark.OK, Mark.SKIPPED)
@@ -143,7 +159,40 @@ def test_only_what_neither_the_second_nor_the_journey_explains_is_skew(date: dat
     assert account.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
 
 
-def test_without_an_account_bandwidth_is_not_asked() -> None:
+def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:
     found = examine(9, bandwidth_account_id=None)
 
     assert {each.mark for each in found.values()} == {Mark.SKIPPED}
+
+
+@pytest.mark.parametrize(
+    ("said", "found", "remedy"),
+    [
+        (answer("401 Unauthorized", b'{"error": "invalid_client"}'), "BANDWIDTH_CLIENT_SECRET", "new secret"),
+        (answer("400 Bad Request"), "BANDWIDTH_CLIENT_SECRET", "new secret"),
+        (answer("429 Too Many Requests"), "BANDWIDTH_TOKEN_URL answered 429", "may pass"),
+        (answer("200 OK", HTML), "no token", "BANDWIDTH_TOKEN_URL"),
+    ],
+)
+def test_why_there_is_no_token_is_told_and_bandwidth_is_not_asked(
+    serve: Serve, examine: Examine, said: bytes, found: str, remedy: str
+) -> None:
+    api, tokens = serve(answering(answer("200 OK", PAGE))), serve(answering(said))
+
+    told = examine(api.port, bandwidth_token_url=f"http://127.0.0.1:{tokens.port}/token")
+
+    assert told["token"].mark is Mark.WRONG
+    assert found in told["token"].found
+    assert remedy in told["token"].remedy
+    assert {told[check].mark for check in ("Bandwidth", "clock")} == {Mark.SKIPPED}
+    assert api.requests == []
+
+
+def test_with_a_username_bandwidth_is_asked_without_a_token(serve: Serve, examine: Examine) -> None:
+    wire = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
+    basic = {"bandwidth_client_id": None, "bandwidth_client_secret": None}
+
+    found = examine(wire.port, **basic, bandwidth_username="user", bandwidth_password="password")
+
+    assert (found["token"].mark, found["Bandwidth"].mark) == (Mark.SKIPPED, Mark.OK)
+    assert b"Authorization: Basic dXNlcjpwYXNzd29yZA==" in wire.requests[0]

@@ -1,5 +1,6 @@
 """What the doctor says about settings: by the variable's name, with the remedy, and never with a secret."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.processes import environment
 LONG = "0123456789abcdef"
 SOUND: dict[str, Any] = {
     "bandwidth_api_url": "https://messaging.bandwidth.com/api/v2",
+    "bandwidth_token_url": "https://api.bandwidth.com/api/v1/oauth2/token",
     "bandwidth_read_timeout": 25.0,
     "callback_credentials": (Credential("bandwidth", LONG),),
     "api_keys": (ApiKey("app", LONG + "1"),),
@@ -47,6 +49,8 @@ def test_there_is_no_doubt_about_sound_settings() -> None:
         ({"bandwidth_api_url": "http://127.0.0.1:8090/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "127.0.0.1"),
         ({"bandwidth_api_url": "http://[::1]:8090/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "::1"),
         ({"bandwidth_api_url": "https://notbandwidth.com/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "telephone"),
+        ({"bandwidth_token_url": "http://api.bandwidth.com/x"}, "BANDWIDTH_TOKEN_URL", Mark.WRONG, "readable"),
+        ({"bandwidth_username": "user"}, "BANDWIDTH_USERNAME", Mark.WARNING, "not used beside"),
         ({"api_keys": ()}, "API_KEYS", Mark.WARNING, "nobody can send"),
         ({"api_keys": (ApiKey("app", "short"),)}, "API_KEYS", Mark.WARNING, "entry 1"),
         ({"api_keys": (ApiKey("key 1", LONG, is_named=False),)}, "API_KEYS", Mark.WARNING, "no name"),
@@ -67,6 +71,40 @@ def test_a_doubtful_setting_is_told_with_its_remedy(
     assert (finding.check, finding.mark) == (variable, mark)
     assert says in finding.found
     assert finding.remedy
+
+
+BASIC: dict[str, Any] = {
+    "bandwidth_client_id": None,
+    "bandwidth_client_secret": None,
+    "bandwidth_username": "user",
+    "bandwidth_password": "hunter2",
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "mark", "says"),
+    [
+        (datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC), Mark.WARNING, "ends on 2026-12-02"),
+        (datetime(2026, 12, 2, tzinfo=UTC), Mark.WRONG, "ended on 2026-12-02"),
+        (datetime(2027, 6, 1, tzinfo=UTC), Mark.WRONG, "ended on 2026-12-02"),
+    ],
+)
+def test_a_username_for_bandwidth_itself_is_a_warning_until_it_ends_and_wrong_from_then_on(
+    monkeypatch: pytest.MonkeyPatch, now: datetime, mark: Mark, says: str
+) -> None:
+    monkeypatch.setattr("receiver.core.times.now", lambda: now)
+
+    finding = only(doubts(**BASIC))
+
+    assert (finding.check, finding.mark) == ("BANDWIDTH_USERNAME", mark)
+    assert says in finding.found
+    assert "BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET" in finding.remedy
+
+
+def test_a_username_for_the_simulator_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = only(doubts(**BASIC, bandwidth_api_url="http://127.0.0.1:8090/api/v2"))
+
+    assert finding.check == "BANDWIDTH_API_URL"
 
 
 def test_a_relative_sqlite_file_is_doubtful() -> None:

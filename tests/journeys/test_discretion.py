@@ -21,13 +21,14 @@ from sqlalchemy import make_url
 from receiver.config import ApiKey, Credential
 from tests.builders import make_element
 from tests.journeys.conftest import select
-from tests.processes import Api, Child, environment, run, serving
+from tests.processes import Api, Child, environment, run, serving, wait_for
 from tests.web.service import OUTAGES, outage
 
 TEXT, MEDIA = "zq-text, öffentlich nicht", "https://zq-host.example/p.jpg?token=zq-media-token"
 REFERENCE, IDEMPOTENCY, PAYLOAD, HEADER = "zq-reference", "zq-idempotency", "zq-payload", "zq-header"
 WRITE_KEY, READ_KEY, WRONG_KEY = "zq-write-key", "zq-read-key", "zq-wrong-key"
-CALLBACK_PASSWORD, BANDWIDTH_PASSWORD = "zq-callback", "zq-bandwidth"
+CALLBACK_PASSWORD, BANDWIDTH_SECRET = "zq-callback", "zq-bandwidth"
+TOKEN = "zq-token-head.zq-token-body.zq-token-signature"
 NUMBERS = ["+12025550143", "+442079460958", "+12025550171"]
 BUGGED = "+12025550199"
 """A message to this number meets a bug in the client, and its events one in the view."""
@@ -55,8 +56,12 @@ class Parrot(BaseHTTPRequestHandler):
     """A Bandwidth that repeats, wherever it can, what it was asked to send."""
 
     fates: ClassVar[deque[str]] = deque()
+    token_fates: ClassVar[deque[str]] = deque()
 
     def do_POST(self) -> None:
+        if self.path.endswith("/oauth2/token"):
+            self._give_token()
+            return
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         fate, said = (self.fates.popleft() if self.fates else "202"), json.dumps(asked, ensure_ascii=True)
         if fate == "400":
@@ -64,8 +69,19 @@ class Parrot(BaseHTTPRequestHandler):
             self._say(400, {"type": f"wrong {asked['to'][0]}", "description": said, "fieldErrors": errors})
         elif fate == "malformed":
             self.wfile.write(f"HTTP/1.1 502 {asked['to'][0]}\r\n{said}\r\n : {said}\r\n\r\n{said}".encode())
+        elif fate == "401":
+            said = f"{self.headers['Authorization']} is not known"
+            self._say(401, {"type": said, "description": said})
         elif fate == "202":
             self._say(202, {"id": "1795300147488parrot", "segmentCount": 1} | asked)
+
+    def _give_token(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        said = f"{self.headers['Authorization']} {form} {BANDWIDTH_SECRET} {TOKEN}"
+        if self.token_fates and self.token_fates.popleft() == "401":
+            self._say(401, {"error": said, "error_description": said, "type": said, "description": said})
+        else:
+            self._say(200, {"access_token": TOKEN, "token_type": said, "scope": said, "expires_in": 3600})
 
     def do_GET(self) -> None:
         self._say(400, {"type": "bad-request", "description": self.path})
@@ -91,7 +107,7 @@ def settings(folder: Path, database_url: str, api_url: str) -> dict[str, str]:
     return environment(
         database_url,
         bandwidth_api_url=api_url,
-        bandwidth_password=BANDWIDTH_PASSWORD,
+        bandwidth_client_secret=BANDWIDTH_SECRET,
         api_keys=(ApiKey("shop", WRITE_KEY),),
         read_only_api_keys=(ApiKey("desk", READ_KEY),),
         callback_credentials=(Credential("bandwidth", CALLBACK_PASSWORD),),
@@ -110,6 +126,11 @@ def send(api: Api, *to: str, **headers: str) -> int:
 
 
 def send_everything(api: Api, tag_of: Any) -> None:
+    Parrot.token_fates.append("401")
+    assert send(api, NUMBERS[0]) == 502
+    wait_for(lambda: send(api, NUMBERS[0]) == 202, "a token")
+    Parrot.fates.append("401")
+    assert send(api, NUMBERS[0]) == 502
     Parrot.fates.extend(["202", "400", "malformed", "dropped"])
     answers = [send(api, *NUMBERS, **{"Idempotency-Key": IDEMPOTENCY}) for _ in range(2)]
     answers += [send(api, NUMBERS[0]) for _ in range(3)] + [send(api, BUGGED)]
@@ -191,7 +212,7 @@ def forms(value: str) -> list[str]:
 def assert_discreet(printed: str, *secrets_too: str, numbers: bool = True) -> None:
     """``numbers``: whether it may hold no number either."""
     digits = [number[1:] for number in (*NUMBERS, BUGGED)] if numbers else []
-    secrets = [CALLBACK_PASSWORD, BANDWIDTH_PASSWORD, WRITE_KEY, READ_KEY, WRONG_KEY, *secrets_too]
+    secrets = [CALLBACK_PASSWORD, BANDWIDTH_SECRET, TOKEN, WRITE_KEY, READ_KEY, WRONG_KEY, *secrets_too]
     texts = [TEXT, REFERENCE, IDEMPOTENCY, PAYLOAD, HEADER] if numbers else []
     wanted = [*secrets, *(PLAIN if numbers else []), *digits, *digits_in_pieces(digits)]
     wanted += [form for value in (*secrets, *texts, *digits) for form in forms(value)]
@@ -237,6 +258,8 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
             run(*arguments, environment=given, folder=tmp_path)
             for arguments in (
                 ("config",),
+                ("doctor", "--json"),
+                ("find", tag_of()),
                 ("reconcile",),
                 ("send", "--to", NUMBERS[0], "--text", TEXT, "--media", MEDIA, "--reference", REFERENCE),
                 ("resolve", tag_of(), "--as", "refused", "--reason", PAYLOAD, "--by", "me"),
@@ -250,8 +273,12 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
     for child in (server, worker):
         assert_discreet(child.output, password)
         assert_discreet("\n".join(map(str, lines_of(child))), password)
+    errors = select(database_url, "SELECT error_type || error_description FROM messages WHERE error_status = 401")
+    assert errors
+    assert "zq-" not in str(errors)
     events = {line["event"] for child in (server, worker) for line in lines_of(child)}
     assert {"callback", "send", "request", "event repeated", "event after the outcome"} <= events
+    assert {"token fetched", "token not fetched"} <= events
     assert {"an error of this program", "the database does not answer"} <= events
 
 

@@ -12,6 +12,7 @@ from receiver.doctor.findings import Mark
 from receiver.simulator import Simulator, SimulatorOptions
 from receiver.storage import pacing
 from receiver.storage.database import Database
+from tests.builders import CLIENT_ID, CLIENT_SECRET
 from tests.journeys.conftest import Loop
 from tests.journeys.plant import SILENT
 from tests.postgres import PostgresServer, free_port
@@ -44,7 +45,7 @@ def test_nothing_is_wrong_with_a_sound_installation_and_nothing_is_changed(loop:
 
     found = doctor(loop.folder, loop.environment, "--callback-url", f"{loop.api.url}/callbacks/bandwidth", exit_code=0)
 
-    right = {"settings", "database", "schema", "writing", "Bandwidth", "clock", "queue", "pause"}
+    right = {"settings", "database", "schema", "writing", "token", "Bandwidth", "clock", "queue", "pause"}
     right |= {"challenge", "callback credentials", "wrong credentials"}
     assert {found[check][0]["mark"] for check in right} == {"ok"}
     assert loop.sql(COUNT) == before
@@ -60,18 +61,26 @@ def test_people_read_one_line_for_each_finding(loop: Loop) -> None:
     assert not any(secret in ended.stdout for secret in SECRETS)
 
 
-def test_a_wrong_password_and_a_wrong_account_are_told(sqlite_url: str, tmp_path: Path) -> None:
-    with Simulator(SimulatorOptions(account_id="5000000", username="user", password="secret")) as simulator:
+def test_a_wrong_secret_and_a_wrong_account_are_told(sqlite_url: str, tmp_path: Path) -> None:
+    options = SimulatorOptions(
+        account_id="5000000", client_id=CLIENT_ID, client_secret=CLIENT_SECRET, token_seconds=900
+    )
+    with Simulator(options) as simulator:
         settings = environment(sqlite_url, bandwidth_api_url=simulator.url)
         right = doctor(tmp_path, settings, exit_code=0)
-        wrong = [
-            doctor(tmp_path, settings | {name: "1"}, exit_code=1)["Bandwidth"][0]
-            for name in ("BANDWIDTH_PASSWORD", "BANDWIDTH_ACCOUNT_ID")
-        ]
+        secret = doctor(tmp_path, settings | {"BANDWIDTH_CLIENT_SECRET": "1"}, exit_code=1)
+        account = doctor(tmp_path, settings | {"BANDWIDTH_ACCOUNT_ID": "1"}, exit_code=1)
+        basic = {"BANDWIDTH_CLIENT_ID": "", "BANDWIDTH_CLIENT_SECRET": ""}
+        basic |= {"BANDWIDTH_USERNAME": "user", "BANDWIDTH_PASSWORD": "password"}
+        password = doctor(tmp_path, settings | basic, exit_code=1)
 
-    assert marks(right)["Bandwidth"] == "ok"
-    assert [each["mark"] for each in wrong] == ["wrong", "wrong"]
-    assert all("BANDWIDTH_PASSWORD" in each["remedy"] for each in wrong)
+    assert (marks(right)["token"], marks(right)["Bandwidth"]) == ("ok", "ok")
+    assert "good for 900 s" in right["token"][0]["found"]
+    assert (marks(secret)["token"], marks(secret)["Bandwidth"]) == ("wrong", "skipped")
+    assert "BANDWIDTH_CLIENT_SECRET" in secret["token"][0]["found"]
+    assert (marks(account)["token"], marks(account)["Bandwidth"]) == ("ok", "wrong")
+    assert "BANDWIDTH_ACCOUNT_ID" in account["Bandwidth"][0]["remedy"]
+    assert (marks(password)["token"], marks(password)["Bandwidth"]) == ("skipped", "wrong")
 
 
 def test_a_bandwidth_that_is_down_and_a_callback_password_that_differs_are_told(loop: Loop) -> None:

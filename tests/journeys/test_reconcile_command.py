@@ -11,7 +11,7 @@ import pytest
 from receiver.core.messages import Accepted, Unknown
 from receiver.simulator import RequestFate, SearchShape, Simulator, SimulatorOptions, Switches
 from receiver.storage.database import Database
-from tests.builders import ALICE, BOB, store_message
+from tests.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET, store_message
 from tests.journeys.conftest import select
 from tests.processes import environment, invoke, run, wait_for
 
@@ -22,7 +22,7 @@ INVALID = "+12005554404"
 @pytest.fixture
 def bandwidth() -> Iterator[Simulator]:
     """It calls nobody back: what became of a message is known to its record alone."""
-    with Simulator(SimulatorOptions(username="user", password="secret")) as simulator:
+    with Simulator(SimulatorOptions(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)) as simulator:
         yield simulator
 
 
@@ -79,7 +79,9 @@ def test_an_overdue_recipient_is_learnt_of(database_url: str, bandwidth: Simulat
 
 
 def test_bandwidth_s_limit_makes_it_wait_and_loses_nothing(sqlite_url: str) -> None:
-    with Simulator(SimulatorOptions(username="user", password="secret", searches=3, search_seconds=1)) as bandwidth:
+    with Simulator(
+        SimulatorOptions(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, searches=3, search_seconds=1)
+    ) as bandwidth:
         settings = environment(sqlite_url, bandwidth_api_url=bandwidth.url)
         bandwidth.switches = Switches(request=RequestFate.DROP_AFTER)
         for number in (ALICE, BOB, INVALID):
@@ -114,13 +116,17 @@ def test_two_messages_that_cannot_be_told_apart_are_ambiguous(database_url: str,
     assert all(message.id in result.stdout.replace("\n", "") for message in bandwidth.messages)
 
 
+BASIC = {"bandwidth_client_secret": None, "bandwidth_username": "user", "bandwidth_password": "hunter2"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"bandwidth_password": "hunter2"}, "answered 401: check BANDWIDTH_ACCOUNT_ID"),
+        ({"bandwidth_client_secret": "hunter2"}, "refuses BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET"),
+        ({**BASIC, "bandwidth_client_id": None}, "answered 401: check BANDWIDTH_ACCOUNT_ID"),
         ({"bandwidth_api_url": "http://127.0.0.1:9/api/v2"}, "cannot be reached"),
     ],
-    ids=["credentials", "nobody there"],
+    ids=["credentials", "a password", "nobody there"],
 )
 def test_a_bandwidth_that_cannot_be_asked_is_one_sentence(
     sqlite_url: str, bandwidth: Simulator, tmp_path: Path, changes: dict[str, str], words: str

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
-from tests.builders import ALICE, BOB
+from tests.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET
 from tests.processes import environment, invoke
 
 
 @pytest.fixture(scope="module")
 def bandwidth() -> Iterator[Simulator]:
-    with Simulator(SimulatorOptions(username="user", password="secret")) as simulator:
+    with Simulator(SimulatorOptions(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)) as simulator:
         yield simulator
 
 
@@ -80,4 +80,4 @@ def test_send_exits_2_without_the_settings_that_it_needs(sqlite_url: str) -> Non
 
     assert result.exit_code == 2
     named = {line.partition(":")[0] for line in result.output.splitlines()[1:]}
-    assert named == {"BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD"}
+    assert named == {"BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"}
