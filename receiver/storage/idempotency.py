@@ -36,6 +36,7 @@ def add_keys(session: Session, keys: Sequence[tuple[IdempotencyKey, int]], *, no
             "sha256": key.sha256,
             "message_pk": message_pk,
             "expires_at": instant(key.expires_at),
+            "repeats": 0,
         }
         for key, message_pk in sorted(keys, key=lambda each: each[0].place)
     ]
@@ -51,7 +52,7 @@ def _key_upsert(dialect: str) -> Any:
     insert = insert_rows(dialect, IdempotencyKeyRow)
     return insert.on_conflict_do_update(
         index_elements=[IdempotencyKeyRow.api_key, IdempotencyKeyRow.key],
-        set_={name: insert.excluded[name] for name in ("sha256", "message_pk", "expires_at")},
+        set_={name: insert.excluded[name] for name in ("sha256", "message_pk", "expires_at", "repeats")},
         where=IdempotencyKeyRow.expires_at < bindparam("now", type_=Instant),
     ).returning(IdempotencyKeyRow.key)
 

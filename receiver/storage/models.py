@@ -115,6 +115,10 @@ class Message(Base):
         Instant,
         comment="When its text, media and numbers were blanked by receiver purge --redact; null: they are there.",
     )
+    denied_at: Mapped[datetime | None] = mapped_column(
+        Instant,
+        comment="When Bandwidth first answered 403 or 404 to it while other messages passed; null otherwise.",
+    )
 
     recipients: Mapped[list["Recipient"]] = relationship(order_by="Recipient.position", lazy="raise")
     message_ids: Mapped[list["MessageId"]] = relationship(order_by="MessageId.message_id", lazy="raise")

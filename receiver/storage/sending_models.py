@@ -1,8 +1,9 @@
-"""The tables beside those of messages and events: keys of callers, lanes of the pace, and what error codes mean."""
+"""The tables beside those of messages and events: keys of callers, lanes of the pace, pauses of credentials, and what
+error codes mean."""
 
 from datetime import datetime
 
-from sqlalchemy import Boolean, Float, ForeignKey, Index, String, Text
+from sqlalchemy import Boolean, Float, ForeignKey, Index, SmallInteger, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from receiver.core.events import MAX_RECIPIENT
@@ -32,6 +33,7 @@ class IdempotencyKeyRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(
         Instant, comment="When the key may be used anew; null is never."
     )
+    repeats: Mapped[int] = mapped_column(server_default=text("0"), comment="How often the request came again.")
 
 
 class LaneRow(Base):
@@ -48,6 +50,39 @@ class LaneRow(Base):
     pause_seconds: Mapped[float | None] = mapped_column(
         Float, comment="How long that pause was meant to be; the next is twice as long if it follows at once."
     )
+
+
+class CredentialPauseRow(Base):
+    __tablename__ = "credential_pauses"
+    __table_args__ = (
+        {"comment": "Which credentials Bandwidth refuses, and when the next message is tried with them."},
+    )
+
+    credentials: Mapped[str] = mapped_column(
+        bytewise(64),
+        primary_key=True,
+        comment="HMAC-SHA256 of client id, token address and account, keyed by the secret; hexadecimal.",
+    )
+    denied: Mapped[str] = mapped_column(
+        Text, comment="The last different messages in a row that were answered 403 or 404; JSON array of messages.pk."
+    )
+    paused_at: Mapped[datetime | None] = mapped_column(
+        Instant,
+        comment="Since when workers pause, because Bandwidth refuses these credentials; null while they do not.",
+    )
+    probe_at: Mapped[datetime | None] = mapped_column(Instant, comment="When the next message may be tried.")
+    probe_seconds: Mapped[float | None] = mapped_column(
+        Float, comment="How long the next probe waits for after this one."
+    )
+    probed_urgency: Mapped[int | None] = mapped_column(
+        SmallInteger, comment="The message that was tried last: its urgency."
+    )
+    probed_pk: Mapped[int | None] = mapped_column(
+        Key, comment="The message that was tried last: its messages.pk; the next one follows it in the queue."
+    )
+    error_status: Mapped[int | None] = mapped_column(comment="HTTP status of the last refusal, if there was one.")
+    error_type: Mapped[str | None] = mapped_column(String(128), comment="The word for the last refusal.")
+    updated_at: Mapped[datetime] = mapped_column(Instant, comment="When this row last changed.")
 
 
 class ErrorCodeRow(Base):

@@ -7,13 +7,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-MIGRATION = '''"""A column, an index and a view that this release does not know."""
+PRESENT = max(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))[:4]
+"""The revision of this release, and that of the next."""
+NEXT = f"{int(PRESENT) + 1:04}"
+
+MIGRATION = f'''"""A column, an index and a view that this release does not know."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{PRESENT}"
 branch_labels = None
 depends_on = None
 
@@ -40,11 +44,12 @@ def make_next_release(folder: Path) -> Path:
     for name in ("receiver", "migrations"):
         shutil.copytree(ROOT / name, release / name, ignore=shutil.ignore_patterns("__pycache__"))
     versions, views = release / "migrations" / "versions", release / "migrations" / "views"
-    (versions / "0002_campaigns.py").write_text(MIGRATION)
-    (views / "0002.sql").write_text((views / "0001.sql").read_text().rstrip() + VIEW)
-    comments = (views / "0001.toml").read_text()
+    (versions / f"{NEXT}_campaigns.py").write_text(MIGRATION)
+    newest = max(views.glob("*.sql"))
+    (views / f"{NEXT}.sql").write_text(newest.read_text().rstrip() + VIEW)
+    comments = newest.with_suffix(".toml").read_text()
     for heading, line in COMMENTS.items():
         assert heading in comments
         comments = comments.replace(heading, heading + line)
-    (views / "0002.toml").write_text(comments)
+    (views / f"{NEXT}.toml").write_text(comments)
     return release

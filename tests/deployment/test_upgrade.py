@@ -11,7 +11,7 @@ from typing import Any
 from receiver.core.tags import new_tag
 from receiver.core.times import now
 from tests.builders import make_element
-from tests.deployment.releases import make_next_release
+from tests.deployment.releases import PRESENT, make_next_release
 from tests.deployment.traffic import Traffic
 from tests.journeys.conftest import select
 from tests.processes import Api, environment, run, simulating
@@ -55,7 +55,7 @@ def test_hosts_stay_ready_and_lose_nothing_while_the_database_is_ahead_of_them(
                 restart(host, tmp_path)
                 assert readiness(host.api) == (200, NEWER)
             traffic.flow()
-            back = run("migrate", "--down", "--to", "0001", environment=settings, folder=release)
+            back = run("migrate", "--down", "--to", PRESENT, environment=settings, folder=release)
             assert back.returncode == 0
             assert [readiness(each.api) for each in hosts] == [(200, None)] * len(hosts)
             traffic.flow()
@@ -78,7 +78,7 @@ def test_a_host_that_is_ahead_of_the_database_says_so_and_is_not_ready(tmp_path:
     assert run("migrate", environment=settings, folder=release).returncode == 0
     with Server(release, settings) as host:
         assert readiness(host.api) == (200, None)
-        assert run("migrate", "--down", "--to", "0001", environment=settings, folder=release).returncode == 0
+        assert run("migrate", "--down", "--to", PRESENT, environment=settings, folder=release).returncode == 0
 
         assert readiness(host.api) == (503, OLDER)
 

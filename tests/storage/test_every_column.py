@@ -24,6 +24,7 @@ BLANKED = {
     "resolutions": {"reason"},
     "idempotency_keys": set(),
     "lanes": set(),
+    "credential_pauses": set(),
     "error_codes": set(),
     "error_ranges": set(),
 }
@@ -32,7 +33,7 @@ BLANKED = {
 KEPT = {
     "messages": "pk tag reference application_id sender priority urgency expiration units receipts segment_count"
     " send_status refused_because error_status error_type attempt failures claimable_at deadline created_at"
-    " submitted_at overdue_at updated_at",
+    " submitted_at overdue_at updated_at denied_at",
     "recipients": "message_pk position status standing event_pk error_code occurred_at invalid_recipient created_at"
     " updated_at",
     "message_ids": "message_id message_pk answered linked_at",
@@ -40,15 +41,17 @@ KEPT = {
     " deliveries source",
     "unreadable_callbacks": "pk reason whole_body first_received_at last_received_at deliveries",
     "resolutions": "pk message_pk send_status resolved_by resolved_at",
-    "idempotency_keys": "api_key key sha256 message_pk expires_at",
+    "idempotency_keys": "api_key key sha256 message_pk expires_at repeats",
     "lanes": "sender next_at paused_until pause_seconds",
+    "credential_pauses": "credentials denied paused_at probe_at probe_seconds probed_urgency probed_pk error_status"
+    " error_type updated_at",
     "error_codes": "code name category billable reason advice remove_number",
     "error_ranges": "first_code last_code category reason advice",
 }
 """Outcomes, codes, times, counts, our own sender number, and the words by which rows are found."""
 
 SEEDED = {"error_codes", "error_ranges"}
-FOR_EVER = {"lanes"} | SEEDED
+FOR_EVER = {"lanes", "credential_pauses"} | SEEDED
 """Tables in which nobody is named."""
 
 PERSONAL = "+19195550142"

@@ -19,7 +19,8 @@ from receiver.storage.database import Database
 from receiver.storage.engines import make_engine
 from receiver.storage.migrations import SchemaState
 from receiver.storage.models import Base
-from tests.builders import ALICE, BOB, CAROL, make_event, make_key, make_message, make_sending, store_message
+from receiver.storage.sending_models import CredentialPauseRow
+from tests.builders import ALICE, BOB, CAROL, NOON, make_event, make_key, make_message, make_sending, store_message
 from tests.postgres import free_port
 from tests.storage.locks import locked
 from tests.storage.stored import change, deliver, view
@@ -31,6 +32,7 @@ VIEWS = {
     "support_conflicting",
     "support_error_codes",
 }
+PAUSED: dict[str, Any] = {"paused_at": NOON, "probe_at": NOON, "updated_at": NOON}
 
 
 def fill(url: str) -> None:
@@ -51,6 +53,9 @@ def fill(url: str) -> None:
         database.write(lambda session: pacing.pause(session, retry_after=None, jitter=0.5))
         unknown, _ = store_message(database, ALICE, answer=Unknown())
         resolving.resolve(database, unknown, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
+        change(database, "UPDATE messages SET denied_at = created_at WHERE send_status = 'queued'")
+        change(database, "UPDATE idempotency_keys SET repeats = 3")
+        database.write(lambda session: session.add(CredentialPauseRow(credentials="0" * 64, denied="[1]", **PAUSED)))
 
 
 def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
