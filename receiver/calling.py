@@ -6,7 +6,7 @@ No database connection is held during the call.
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import StorageUnavailable, place
 from receiver.logs import get_logger, telling
-from receiver.storage import pacing
+from receiver.storage import credential_pauses, pacing
 from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt
 
@@ -53,8 +53,22 @@ class Gateway(Protocol):
     def timeout(self) -> float:
         """Seconds after which every call has ended."""
 
+    @property
+    def credentials(self) -> str:
+        """The fingerprint of the credentials with which it calls."""
+
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
         """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
+
+
+@dataclass(slots=True)
+class Suspicion:
+    """Whether anything may stand against the credentials, so that a message that passes must clear it.
+
+    What this process knows of it; so nothing is asked and nothing is written as long as all goes well.
+    """
+
+    is_raised: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,7 @@ class Calling:
     database: Database
     gateway: Gateway
     overdue_after: timedelta
+    suspicion: Suspicion = field(default_factory=Suspicion)
 
     def attempt(self, now: datetime, *, wait: float = 0) -> Attempt:
         """A request to Bandwidth that begins now, or after at most ``wait`` seconds."""
@@ -94,15 +109,23 @@ class Calling:
     def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
         """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
 
-        def stored(session: Session) -> Result:
+        clears = self.suspicion.is_raised and _shows_credentials(answer)
+
+        def stored(session: Session) -> tuple[Result, bool]:
             if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
                 pacing.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
-            return work(session)
+            has_ended = clears and credential_pauses.clear(session, self.gateway.credentials)
+            return work(session), has_ended
 
         give_up = time.monotonic() + RECORD_SECONDS
         while True:
             try:
-                return self.database.write(stored)
+                result, has_ended = self.database.write(stored)
+                if clears:
+                    self.suspicion.is_raised = False
+                if has_ended:
+                    log.warning("credentials are accepted again, workers go on")
+                return result
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
                     log.error(  # noqa: TRY400
@@ -110,6 +133,11 @@ class Calling:
                     )
                     return None
             time.sleep(RECORD_PAUSE)
+
+
+def _shows_credentials(answer: Answer) -> bool:
+    """Whether Bandwidth must have taken the credentials to say so."""
+    return isinstance(answer, Accepted) or (isinstance(answer, Refused) and answer.shows_credentials)
 
 
 def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:

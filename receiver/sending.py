@@ -20,7 +20,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable,
 from receiver.core.tags import new_tag
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.logs import get_logger
-from receiver.storage import idempotency, outbox, pacing, queue
+from receiver.storage import credential_pauses, idempotency, outbox, pacing, queue
 from receiver.storage.database import Database, Session
 from receiver.storage.idempotency import KeysTaken
 from receiver.storage.models import Message
@@ -157,13 +157,21 @@ class Sending(Calling):
         """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
 
         def take(session: Session) -> tuple[pacing.Turn, Result | None]:
-            turn = pacing.take_turn(session, self.rates, sender=message.sender, units=message.units)
+            turn = pacing.take_turn(
+                session,
+                self.rates,
+                sender=message.sender,
+                units=message.units,
+                credentials=self.gateway.credentials,
+                heeds_refusal=False,  # its caller hears Bandwidth's own answer
+            )
             goes_now = turn.is_taken and turn.wait <= timedelta(0)
             return turn, begin(session) if goes_now else None
 
         give_up = time.monotonic() + TURN_SECONDS
         while True:
             turn, begun = self.database.write(take)
+            self.suspicion.is_raised |= turn.is_noted
             if begun is not None:
                 return begun
             wait = turn.wait.total_seconds() if turn.is_taken else turn.ask_again_in
@@ -237,10 +245,11 @@ def cancel(database: Database, tag: str) -> Message:
 def tidy(database: Database) -> int:
     """Writes as unknown what was submitting when its process died; returns how many messages that were.
 
-    Lets what is queued go on after the clock was set back, too.
+    Lets what is queued go on after the clock was set back, too, and forgets credentials that are used no more.
     """
     now = times.now()
     lapsed = database.write(lambda session: outbox.write_lapsed(session, now=now))
+    database.write(credential_pauses.forget)
     if ahead := database.write(lambda session: queue.bring_forward(session, now=now)):
         log.warning("messages were queued by a clock that was ahead", messages=ahead)
     if lapsed:

@@ -11,20 +11,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from receiver import metrics
-from receiver.calling import EXPIRED, NOT_CALLED
+from receiver.calling import EXPIRED, NOT_CALLED, RECORD_SECONDS
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
-from receiver.core.pace import Rates, backoff
+from receiver.core.pace import Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
 from receiver.logs import get_logger
 from receiver.sending import Sending, tidy
-from receiver.storage import outbox, pacing, queue
+from receiver.storage import credential_pauses, outbox, pacing, queue
+from receiver.storage.credential_pauses import Denial
 from receiver.storage.database import Session
 from receiver.storage.outbox import Attempt
 from receiver.storage.queue import Claimed
@@ -42,9 +43,6 @@ AFTER_ERROR_SECONDS = 1
 FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
 """Seconds for which a worker sends nothing after as many failures in a row as it has requests under way."""
 
-WRONG_SETTINGS = frozenset({401, 403, 404})
-"""Answers that are about the credentials or the account, so every other message would be refused as well."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Start:
@@ -58,6 +56,18 @@ class _Start:
     """It is refused now."""
     hold: float | None = None
     """It has no turn, and no other message has one, for so many seconds."""
+    is_noted: bool = False
+    """Whether anything stands against the credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """A message was queued again."""
+
+    wait: timedelta
+    """Until its next attempt."""
+    begins_pause: bool = False
+    """Whether all workers with these credentials pause from now on."""
 
 
 class Worker:
@@ -69,6 +79,7 @@ class Worker:
 
     def __init__(self, sending: Sending, *, threads: int, attempts: int, lease: timedelta = LEASE) -> None:
         self._sending = sending
+        self._suspicion, self._credentials = sending.suspicion, sending.gateway.credentials
         self._attempts = attempts
         self._lease = lease
         self._batch = threads
@@ -126,6 +137,8 @@ class Worker:
             self._store(claimed, answer)
             with self._minding:
                 self._mind_outage(answer)
+        if claimed.is_probe and (answer is None or not _is_about_credentials(answer)):
+            self._sending.database.write(lambda session: credential_pauses.end_probe(session, self._credentials))
 
     def _send(self, claimed: Claimed) -> Answer | None:
         """Bandwidth's answer; None if it was not called."""
@@ -154,9 +167,19 @@ class Worker:
             return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
 
     def _claim(self, session: Session) -> list[Claimed]:
+        """The first messages of the queue; while Bandwidth refuses the credentials none but the next to be tried."""
         rate = self._sending.rates.sender
         closed = pacing.closed(session, rate) if rate else None
-        return queue.claim(session, now=times.now(), lease=self._lease, limit=self._batch, closed=closed)
+        claim = partial(queue.claim, session, now=times.now(), lease=self._lease, closed=closed)
+        if not self._suspicion.is_raised or not pacing.is_refused(session, self._credentials):
+            return claim(limit=self._batch)
+        lease = timedelta(seconds=self._sending.gateway.timeout + RECORD_SECONDS)
+        probe = credential_pauses.claim_probe(session, self._credentials, lease=lease)
+        if probe is None:
+            return []
+        found = claim(limit=1, after=probe.after) or claim(limit=1)
+        credential_pauses.note_probe(session, self._credentials, found[0] if found else None)
+        return [replace(each, is_probe=True) for each in found]
 
     def _begin(self, claimed: Claimed) -> Attempt | None:
         """The attempt by which the message is submitting now; None if it is not to be sent."""
@@ -172,6 +195,7 @@ class Worker:
             log.warning("a message has expired while it waited", tag=claimed.tag)
         if start.hold is not None:
             self._hold(start.hold)
+        self._suspicion.is_raised |= start.is_noted
         return start.attempt
 
     def _write(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Start]) -> _Start:
@@ -191,38 +215,88 @@ class Worker:
         message, rates, now = claimed.message, self._sending.rates, times.now()
         if message.has_expired(now):
             return _Start(has_expired=queue.expire(session, claimed, now=now))
-        turn = pacing.take_turn(session, rates, sender=message.sender, units=message.units)
+        turn = pacing.take_turn(
+            session,
+            rates,
+            sender=message.sender,
+            units=message.units,
+            credentials=self._credentials,
+            heeds_refusal=not claimed.is_probe,
+        )
         if turn.is_taken and turn.wait <= timedelta(0):
-            return self._submit(session, claimed, attempt)
+            return replace(self._submit(session, claimed, attempt), is_noted=turn.is_noted)
         if turn.is_taken:
-            return _Start(turn_in=turn.wait.total_seconds())
+            return _Start(turn_in=turn.wait.total_seconds(), is_noted=turn.is_noted)
         queue.give_back(session, [claimed], claimable_at=times.now())
-        return _Start(hold=None if turn.is_senders else turn.ask_again_in)
+        hold = POLL_SECONDS if turn.is_refused else turn.ask_again_in
+        return _Start(hold=None if turn.is_senders else hold, is_noted=turn.is_noted)
 
     def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         return _Start(attempt=attempt if queue.submit(session, claimed, attempt) else None)
 
     def _store(self, claimed: Claimed, answer: Answer) -> None:
-        def work(session: Session) -> timedelta | None:
-            wait = self._put_back(session, claimed, answer) if isinstance(answer, Refused) else None
-            if wait is None:
+        def work(session: Session) -> _Back | None:
+            back = self._put_back(session, claimed, answer) if isinstance(answer, Refused) else None
+            if back is None:
                 now = times.now()
                 outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=answer, now=now)
-            return wait
+            return back
 
-        wait = self._sending.store_answer(claimed.tag, answer, work)
-        if wait is not None:
-            log.info("a message is queued again", tag=claimed.tag, seconds=round(wait.total_seconds(), 1))
+        back = self._sending.store_answer(claimed.tag, answer, work)
+        if back is not None:
+            log.info("a message is queued again", tag=claimed.tag, seconds=round(back.wait.total_seconds(), 1))
+        if back is not None and back.begins_pause:
+            log.error("credentials refused, workers pause", tag=claimed.tag)
+        if isinstance(answer, Refused) and answer.is_remembered:
+            self._hold(answer.retry_after or POLL_SECONDS)
 
-    def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> timedelta | None:
-        """In how long there is to be another attempt; None if there is to be none."""
+    def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
+        """Queues the message again; None if there is to be no other attempt."""
+        if answer.is_remembered:
+            return self._keep(session, claimed, answer, wait=timedelta(0))
+        if _is_about_credentials(answer):
+            return self._deny(session, claimed, answer)
         failures = claimed.failures + (1 if _counts(answer) else 0)
         if not answer.is_repeatable or failures >= self._attempts:
             return None
         now = times.now()
         wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
         is_back = queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
-        return wait if is_back else None
+        return _Back(wait) if is_back else None
+
+    def _deny(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
+        """The same of what was refused because of the credentials, or perhaps of the message alone."""
+        self._suspicion.is_raised = True
+        denial = credential_pauses.deny(session, self._credentials, claimed, answer)
+        if denial is not Denial.ALONE:
+            back = self._keep(session, claimed, answer, wait=timedelta(0))
+            return back and replace(back, begins_pause=denial is Denial.BEGINS)
+        now = times.now()
+        denied_at = claimed.denied_at or now
+        wait = denied_wait(now - denied_at)
+        return None if wait is None else self._keep(session, claimed, answer, wait=wait, denied_at=denied_at)
+
+    def _keep(
+        self,
+        session: Session,
+        claimed: Claimed,
+        answer: Refused,
+        *,
+        wait: timedelta,
+        denied_at: datetime | None = None,
+    ) -> _Back | None:
+        """Leaves a message in its place, to be tried after ``wait``; nothing of it counts as an attempt that failed."""
+        now = times.now()
+        is_back = queue.put_back(
+            session,
+            claimed,
+            answer,
+            failures=claimed.failures,
+            claimable_at=now + wait,
+            denied_at=denied_at,
+            now=now,
+        )
+        return _Back(wait) if is_back else None
 
     def _mind_outage(self, answer: Answer) -> None:
         """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""
@@ -250,11 +324,18 @@ class Worker:
 
 def _is_outage(answer: Answer) -> bool:
     """Whether other messages would most likely fare no better."""
-    if isinstance(answer, Refused):
-        return _counts(answer) or answer.status in WRONG_SETTINGS
-    return isinstance(answer, Unknown)
+    return _counts(answer) if isinstance(answer, Refused) else isinstance(answer, Unknown)
+
+
+def _is_about_credentials(answer: Answer) -> bool:
+    """Whether Bandwidth was asked, and refused the credentials, or what may be about them."""
+    if not isinstance(answer, Refused) or answer.is_remembered:
+        return False
+    return answer.is_about_credentials or answer.is_denial
 
 
 def _counts(answer: Refused) -> bool:
-    """Whether it uses up an attempt: 429 does not, since all wait then."""
-    return answer.is_repeatable and answer.because is not RefusedBecause.RATE_LIMITED
+    """Whether it uses up an attempt. 429 does not, nor refused credentials, since all wait then; nor what nobody was
+    asked for."""
+    is_excused = answer.because is RefusedBecause.RATE_LIMITED or answer.is_remembered or _is_about_credentials(answer)
+    return answer.is_repeatable and not is_excused

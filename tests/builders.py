@@ -125,6 +125,7 @@ class FakeGateway:
     """Answers what it is told, and remembers what it was asked to send."""
 
     timeout = 3.0
+    credentials = "0" * 64
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.answer: Answer = answer or ACCEPTED

@@ -1,5 +1,7 @@
 """Bandwidth's API for one account: every call is authorized here, and the gateway sends one message truthfully."""
 
+import hashlib
+import hmac
 import json
 import time
 from collections.abc import Callable
@@ -48,6 +50,13 @@ class Account:
             connect_timeout=settings.bandwidth_connect_timeout,
             read_timeout=settings.bandwidth_read_timeout,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for these credentials in the database, where they are not: without the secret it cannot be made."""
+        user, secret = (self.client_id, self.client_secret) if self.client_id else (self.username, self.password)
+        told = json.dumps([user, self.token_url if self.client_id else None, self.account_id])
+        return hmac.new(secret.encode(), told.encode(), hashlib.sha256).hexdigest()
 
     @property
     def messages_url(self) -> str:
@@ -132,6 +141,12 @@ class BandwidthGateway:
     def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = account.messages_url
         self._client = Client(account, clock=clock)
+        self._credentials = account.fingerprint
+
+    @property
+    def credentials(self) -> str:
+        """The fingerprint of the credentials with which it calls."""
+        return self._credentials
 
     @property
     def timeout(self) -> float:

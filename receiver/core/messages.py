@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from receiver.core.segments import units
-from receiver.core.send_status import RefusedBecause, is_repeatable
+from receiver.core.send_status import DENIED, UNAUTHORIZED, RefusedBecause, is_repeatable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,22 @@ class Refused:
     @property
     def is_repeatable(self) -> bool:
         return is_repeatable(self.because, status=self.status)
+
+    @property
+    def is_about_credentials(self) -> bool:
+        """Whether every other message would be refused as well: by the token endpoint, or with 401."""
+        return self.because is RefusedBecause.BANDWIDTH and self.status in (None, UNAUTHORIZED)
+
+    @property
+    def is_denial(self) -> bool:
+        """Whether it may be about the credentials, or about this message alone: 403 or 404."""
+        return self.because is RefusedBecause.BANDWIDTH and self.status in DENIED
+
+    @property
+    def shows_credentials(self) -> bool:
+        """Whether Bandwidth must have taken the credentials to say so."""
+        is_4xx = self.status is not None and self.status // 100 == 4
+        return is_4xx and not self.is_about_credentials and not self.is_denial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,15 @@ MOST_UNITS = 64
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
 """After a 429 that names no time; Bandwidth names none either, but advises to double it."""
 
+DENIALS = 3
+"""How many different messages in a row must be answered 403 or 404 before all wait: either may be about one message."""
+
+FIRST_PROBE, LONGEST_PROBE = timedelta(seconds=1), timedelta(seconds=60)
+"""Between two messages that are tried while Bandwidth refuses the credentials."""
+
+FIRST_DENIED, LONGEST_DENIED, DENIED_FOR = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+"""Between two attempts of a message that alone is answered 403 or 404, and how long it is tried."""
+
 FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=2), timedelta(minutes=10)
 """Between two attempts to send one message."""
 
@@ -83,6 +92,19 @@ def next_pause(last: Pause | None, *, now: datetime, retry_after: int | None, ji
     follows = last is not None and now - last.until <= last.length
     length = min(2 * last.length, LONGEST_PAUSE) if last and follows else FIRST_PAUSE
     return Pause(until=now + length * (0.75 + jitter / 2), length=length)
+
+
+def next_probe(last: timedelta) -> timedelta:
+    """How long to wait after a probe that was refused, if it came so long after the one before."""
+    return min(max(2 * last, FIRST_PROBE), LONGEST_PROBE)
+
+
+def denied_wait(since_first: timedelta) -> timedelta | None:
+    """How long a message waits that alone is answered 403 or 404, so long after the first time: 1, 2, 4 ... minutes, an
+    hour at most. None: it is not tried any more."""
+    if since_first >= DENIED_FOR:
+        return None
+    return min(max(since_first, timedelta(0)) + FIRST_DENIED, LONGEST_DENIED)
 
 
 def backoff(failures: int, *, jitter: float) -> timedelta:

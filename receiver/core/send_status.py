@@ -48,13 +48,19 @@ NEITHER_SENT_NOR_BILLED = 500
 """Bandwidth's own error, if it comes in its documented shape ("HTTP errors when sending messages")."""
 
 
+UNAUTHORIZED, DENIED = 401, (403, 404)
+"""Refusals that end when settings or permissions are corrected: of every message, or perhaps of one alone."""
+
+
 def is_repeatable(because: RefusedBecause, *, status: int | None) -> bool:
     """Whether a refused message is known not to have been sent and might be taken the next time.
 
-    ``status`` is Bandwidth's HTTP status; None when there was no answer.
+    ``status`` is Bandwidth's HTTP status; None when there was no answer, which of a refusal by Bandwidth is one of its
+    token endpoint.
     """
     passing = (RefusedBecause.RATE_LIMITED, RefusedBecause.UNREACHABLE)
-    return because in passing or (because is RefusedBecause.BANDWIDTH and status == NEITHER_SENT_NOR_BILLED)
+    by_bandwidth = (None, UNAUTHORIZED, *DENIED, NEITHER_SENT_NOR_BILLED)
+    return because in passing or (because is RefusedBecause.BANDWIDTH and status in by_bandwidth)
 
 
 def may_become(target: SendStatus) -> frozenset[SendStatus]:

@@ -150,7 +150,7 @@ def begin_again(session: Session, stored: Message, *, then: Attempt | None, now:
     this &= Message.redacted_at.is_(None)
     queued = {"send_status": SendStatus.QUEUED, "failures": 0, "claimable_at": now, "updated_at": now}
     columns = queued if then is None else then.columns() | {"attempt": stored.attempt + 1}
-    begun = change(session, this, **NO_ERROR | columns)
+    begun = change(session, this, **NO_ERROR | columns, denied_at=None)
     if begun:
         show_unsaid(session, stored.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
     return bool(begun)

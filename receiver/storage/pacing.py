@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import Select, bindparam, case, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from receiver.core import pace, times
 from receiver.core.pace import PATIENCE, Lane, Pause, Rates
 from receiver.storage.rows import insert_rows, instant, parameter
-from receiver.storage.sending_models import LaneRow
+from receiver.storage.sending_models import CredentialPauseRow, LaneRow
 
 ACCOUNT = ""
 """The account's lane; every other has the name of its sender."""
@@ -30,6 +30,10 @@ class Turn:
     """Whether the turn is the message's, once this is committed. If not, somebody else may go first."""
     is_senders: bool = False
     """Whether it is the sender's rate that makes it wait."""
+    is_refused: bool = False
+    """Whether it has no turn because Bandwidth refuses the credentials."""
+    is_noted: bool = False
+    """Whether anything stands against the credentials, so that a message that passes must clear it."""
 
     @property
     def ask_again_in(self) -> float:
@@ -40,14 +44,24 @@ class Turn:
         return max(self.wait - PATIENCE, PATIENCE / 2).total_seconds()
 
 
-def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Turn:
-    """Takes the next turn of the account and of the sender, unless it is further ahead than PATIENCE."""
+def take_turn(
+    session: Session, rates: Rates, *, sender: str, units: int, credentials: str, heeds_refusal: bool
+) -> Turn:
+    """Takes the next turn of the account and of the sender, unless it is further ahead than PATIENCE.
+
+    ``credentials`` is their fingerprint. Whoever heeds their refusal takes no turn while workers pause because of it.
+    """
+    until, stands_against = session.connection().execute(_HELD, {"credentials": credentials}).one()
+    is_noted = stands_against is not None
+    if heeds_refusal and stands_against == REFUSED:
+        return Turn(wait=timedelta(0), is_taken=False, is_refused=True, is_noted=True)
     limits = _limits(rates, sender)
     rows = _locked(session, limits) if limits else {}
-    until = rows[ACCOUNT].paused_until if limits else session.connection().scalar(_PAUSED_UNTIL)
-    if until is None and not limits:
-        return Turn(wait=timedelta(0), is_taken=True)
-    now = _now(session)
+    if limits:
+        until = rows[ACCOUNT].paused_until
+    elif until is None:
+        return Turn(wait=timedelta(0), is_taken=True, is_noted=is_noted)
+    now = database_now(session)
     # No turn is in a pause: those that wait for its end would all go then.
     start = max(until or now, now)
     for name, rate in limits.items():
@@ -56,19 +70,34 @@ def take_turn(session: Session, rates: Rates, *, sender: str, units: int) -> Tur
     turns = {name: lane.turn(start) for name, lane in lanes.items()}
     at = max([start, *turns.values()])
     if at - now > PATIENCE:
-        return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at)
+        return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at, is_noted=is_noted)
     for name, lane in lanes.items():
         rows[name].next_at = lane.taken(start, units=units)
     session.flush()
-    return Turn(wait=at - now, is_taken=True)
+    return Turn(wait=at - now, is_taken=True, is_noted=is_noted)
 
 
 _PAUSED_UNTIL = select(LaneRow.paused_until).where(LaneRow.sender == literal_column("''"))
 
+NOTED, REFUSED = "noted", "refused"
+"""What can stand against credentials: less than three refusals in a row, or that workers pause."""
+
+_AGAINST = select(
+    case((CredentialPauseRow.paused_at.is_(None), literal_column(f"'{NOTED}'")), else_=literal_column(f"'{REFUSED}'"))
+).where(CredentialPauseRow.credentials == bindparam("credentials"))
+
+_HELD = select(_PAUSED_UNTIL.scalar_subquery(), _AGAINST.scalar_subquery())
+"""Both things that hold up sending, in one journey."""
+
+
+def is_refused(session: Session, credentials: str) -> bool:
+    """Whether workers pause because Bandwidth refuses these credentials. Reads."""
+    return session.connection().scalar(_AGAINST, {"credentials": credentials}) == REFUSED
+
 
 def closed(session: Session, rate: float) -> Select[str]:
     """Finds the senders that get no turn now: what is queued for them is passed over, and keeps its place."""
-    now = _now(session)
+    now = database_now(session)
     is_closed = (LaneRow.next_at > now + PATIENCE) & (LaneRow.next_at <= pace.latest(now, rate=rate))
     return select(LaneRow.sender).where(LaneRow.sender != ACCOUNT, is_closed)
 
@@ -78,7 +107,7 @@ def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
     row, last = _locked(session, ())[ACCOUNT], None
     if row.paused_until is not None and row.pause_seconds is not None:
         last = Pause(until=row.paused_until, length=timedelta(seconds=row.pause_seconds))
-    following = pace.next_pause(last, now=_now(session), retry_after=retry_after, jitter=jitter)
+    following = pace.next_pause(last, now=database_now(session), retry_after=retry_after, jitter=jitter)
     row.paused_until, row.pause_seconds = following.until, following.length.total_seconds()
     session.flush()
 
@@ -86,7 +115,7 @@ def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
 def resume(session: Session) -> bool:
     """Ends the pause at once; False if there was none."""
     row = _locked(session, ())[ACCOUNT]
-    was_paused = row.paused_until is not None and row.paused_until > _now(session)
+    was_paused = row.paused_until is not None and row.paused_until > database_now(session)
     row.paused_until = row.pause_seconds = None
     session.flush()
     return was_paused
@@ -95,7 +124,7 @@ def resume(session: Session) -> bool:
 def paused_until(session: Session) -> datetime | None:
     """Until when nothing is sent; None if nothing holds it up. Reads."""
     until = session.connection().scalar(_PAUSED_UNTIL)
-    return until if until is not None and until > _now(session) else None
+    return until if until is not None and until > database_now(session) else None
 
 
 def _limits(rates: Rates, sender: str) -> dict[str, float]:
@@ -121,14 +150,14 @@ def _lock(session: Session, names: Sequence[str]) -> dict[str, LaneRow]:
 
 def _add(session: Session, names: Sequence[str]) -> None:
     connection = session.connection()
-    now = _now(session)
+    now = database_now(session)
     insert = insert_rows(connection.dialect.name, LaneRow).on_conflict_do_nothing()
     rest = dict.fromkeys(("paused_until", "pause_seconds"))
     connection.execute(insert, parameter({"sender": name, "next_at": instant(now)} | rest for name in names))
 
 
-def _now(session: Session) -> datetime:
-    """Not the transaction's time, which stands still while it waits for a lock."""
+def database_now(session: Session) -> datetime:
+    """The database's clock; not the transaction's time, which stands still while it waits for a lock."""
     if session.connection().dialect.name == "sqlite":
         return times.now()
     now: datetime = session.scalar(select(func.clock_timestamp())) or times.now()

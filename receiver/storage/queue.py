@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import ColumnElement, Select, Update, bindparam, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, Update, bindparam, func, literal_column, select, tuple_, update
 from sqlalchemy.orm import Session, selectinload
 
 from receiver.core.messages import OutboundMessage, Refused
@@ -21,6 +21,12 @@ from receiver.storage.reading import lapsed
 
 LONGEST_WAIT = timedelta(minutes=15)
 """More than a lease, or the wait for another attempt (core.pace.backoff), ever takes."""
+
+LONGEST_DENIED_WAIT = timedelta(minutes=75)
+"""The same of a message that waits alone because of a 403 or 404 (core.pace.denied_wait)."""
+
+Place = tuple[int, int]
+"""A message's place in the queue: its urgency, then its key."""
 
 MOST_AT_ONCE = 10_000
 """Messages that one statement changes, so that it ends in time."""
@@ -39,6 +45,11 @@ class Claimed:
     """How many of them are known not to have sent it; those answered 429 are not counted."""
     until: datetime
     """The end of the lease."""
+    place: Place
+    denied_at: datetime | None = None
+    """When it first met a 403 or 404 that seems to be about itself."""
+    is_probe: bool = False
+    """Whether it is tried to find out if Bandwidth takes the credentials again."""
 
     @property
     def still(self) -> ColumnElement[bool]:
@@ -54,10 +65,16 @@ class Claimed:
 
 
 def claim(
-    session: Session, *, now: datetime, lease: timedelta, limit: int, closed: Select[str] | None = None
+    session: Session,
+    *,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    closed: Select[str] | None = None,
+    after: Place | None = None,
 ) -> list[Claimed]:
-    """Claims the first messages of the queue; passes over those of the senders that ``closed`` finds, and what another
-    worker is claiming at this moment."""
+    """Claims the first messages of the queue, or the first after a place; passes over those of the senders that
+    ``closed`` finds, and what another worker is claiming at this moment."""
     # The plan is made once for all values, so what the index is made for, and how few rows are wanted, is written out.
     first = (
         select(Message)
@@ -67,7 +84,11 @@ def claim(
         .with_for_update(skip_locked=True, key_share=True)
         .options(selectinload(Message.recipients))
     )
-    rows = session.scalars(first if closed is None else first.where(Message.sender.not_in(closed))).all()
+    if closed is not None:
+        first = first.where(Message.sender.not_in(closed))
+    if after is not None:
+        first = first.where(tuple_(Message.urgency, Message.pk) > tuple_(*after))
+    rows = session.scalars(first).all()
     until = now + lease
     if rows:
         change(session, Message.pk.in_([row.pk for row in rows]), claimable_at=until)
@@ -79,6 +100,8 @@ def claim(
             attempt=row.attempt,
             failures=row.failures,
             until=until,
+            place=(row.urgency, row.pk),
+            denied_at=row.denied_at,
         )
         for row in rows
     ]
@@ -90,7 +113,9 @@ def bring_forward(session: Session, *, now: datetime) -> int:
     It was queued or claimed by a clock that was ahead, or that was set back since. Whoever has claimed it loses it.
     """
     queued = Message.send_status == literal_column("'queued'")
-    kept = select(Message.pk).where(queued, Message.claimable_at > now + LONGEST_WAIT)
+    waits = Message.claimable_at > now + LONGEST_WAIT
+    waits &= Message.denied_at.is_(None) | (Message.claimable_at > now + LONGEST_DENIED_WAIT)
+    kept = select(Message.pk).where(queued, waits)
     # In the order of the queue's index, or every message that there is might be looked at.
     first = kept.order_by(Message.urgency, Message.pk).limit(MOST_AT_ONCE)
     locked = first.with_for_update(skip_locked=True, key_share=True)
@@ -134,7 +159,14 @@ def give_back(session: Session, claimed: Iterable[Claimed], *, claimable_at: dat
 
 
 def put_back(
-    session: Session, claimed: Claimed, answer: Refused, *, failures: int, claimable_at: datetime, now: datetime
+    session: Session,
+    claimed: Claimed,
+    answer: Refused,
+    *,
+    failures: int,
+    claimable_at: datetime,
+    denied_at: datetime | None = None,
+    now: datetime,
 ) -> bool:
     """Queues again what was submitted and is known not to have been sent; False if it is not submitting any longer."""
     return bool(
@@ -145,6 +177,7 @@ def put_back(
             send_status=SendStatus.QUEUED,
             failures=failures,
             claimable_at=claimable_at,
+            denied_at=denied_at,
             updated_at=now,
         )
     )

@@ -213,7 +213,8 @@ def test_what_waited_and_was_sent_shows_a_worker_and_what_was_sent_at_once_does_
 
 def test_a_turn_that_is_waited_for_shows_a_worker(database: Database) -> None:
     enqueue(database, ALICE, now=times.now() - 10 * MINUTE)
-    database.write(lambda session: pacing.take_turn(session, pacing.Rates(account=0.01), sender=SENDER, units=10))
+    turn = {"sender": SENDER, "units": 10, "credentials": "", "heeds_refusal": False}
+    database.write(lambda session: pacing.take_turn(session, pacing.Rates(account=0.01), **turn))
 
     assert only(database, "queue").mark is Mark.OK
 

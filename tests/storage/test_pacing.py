@@ -23,7 +23,9 @@ RATE = 0.01
 
 
 def taking(rates: Rates, sender: str = ALPHA, *, units: int = 1) -> Callable[[Session], Turn]:
-    return lambda session: pacing.take_turn(session, rates, sender=sender, units=units)
+    return lambda session: pacing.take_turn(
+        session, rates, sender=sender, units=units, credentials="", heeds_refusal=False
+    )
 
 
 def take(database: Database, rates: Rates, sender: str = ALPHA, *, units: int = 1) -> Turn:

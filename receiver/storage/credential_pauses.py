@@ -1,0 +1,138 @@
+"""What stands against the credentials: when Bandwidth refuses them, workers pause and try one message after another.
+
+The row of a set of credentials is named by their fingerprint, so it binds only who holds the same, and means nothing to
+those who were restarted with others. Every function runs inside a transaction of the caller; those that write lock the
+row after lanes and before messages. The clock is the database's.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from functools import cache
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from receiver.core import pace
+from receiver.core.messages import Refused
+from receiver.storage.pacing import database_now
+from receiver.storage.queue import Claimed, Place
+from receiver.storage.rows import insert_rows, instant, parameter
+from receiver.storage.sending_models import CredentialPauseRow
+
+KEPT = timedelta(days=1)
+"""How long a row that nobody touches is kept: its credentials are used no more, or nothing is to be sent."""
+
+
+class Denial(Enum):
+    """What a refusal makes of the credentials' standing."""
+
+    ALONE = auto()  # it may be about that message alone
+    BEGINS = auto()  # workers pause from now on
+    GOES_ON = auto()  # workers paused before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The right to try one message while workers pause."""
+
+    after: Place | None
+    """The place in the queue of the message that was tried last; None: none was."""
+
+
+def claim_probe(session: Session, credentials: str, *, lease: timedelta) -> Probe | None:
+    """Gives the caller the next probe, for as long as ``lease``; None if it is not due, or if there is no pause any
+    more. Whoever finds nothing to try with it gives it back at once."""
+    row, now = _lock(session, credentials), database_now(session)
+    if row is None or row.paused_at is None or (row.probe_at is not None and row.probe_at > now):
+        return None
+    row.probe_at, row.updated_at = now + lease, now
+    session.flush()
+    if row.probed_urgency is None or row.probed_pk is None:
+        return Probe(after=None)
+    return Probe(after=(row.probed_urgency, row.probed_pk))
+
+
+def note_probe(session: Session, credentials: str, claimed: Claimed | None) -> None:
+    """Notes which message is tried, so that the next is another one; None: there was none, so the next probe is due."""
+    if (row := _lock(session, credentials)) is not None:
+        if claimed is None:
+            row.probe_at = database_now(session)
+        else:
+            row.probed_urgency, row.probed_pk = claimed.place
+        session.flush()
+
+
+def end_probe(session: Session, credentials: str) -> None:
+    """Of a probe that said nothing about the credentials: the next follows after the same time."""
+    if (row := _lock(session, credentials)) is not None and row.paused_at is not None:
+        row.probe_at = database_now(session) + timedelta(seconds=row.probe_seconds or 0)
+        session.flush()
+
+
+def deny(session: Session, credentials: str, claimed: Claimed, refused: Refused) -> Denial:
+    """Notes that a worker's message met a refusal of the credentials, or one that may be about the message alone.
+
+    Workers pause after the first of the former, and after the latter of three different messages in a row. Only a probe
+    makes the time until the next one longer.
+    """
+    row = _lock(session, credentials) or _add(session, credentials)
+    now = database_now(session)
+    row.error_status, row.error_type, row.updated_at = refused.status, refused.type, now
+    denial = Denial.ALONE if row.paused_at is None else Denial.GOES_ON
+    if denial is Denial.ALONE:
+        denied = [*dict.fromkeys([*json.loads(row.denied), claimed.pk])]
+        row.denied = json.dumps(denied)
+        if refused.is_about_credentials or len(denied) >= pace.DENIALS:
+            row.paused_at, row.probe_seconds = now, pace.FIRST_PROBE.total_seconds()
+            row.probe_at = now + pace.FIRST_PROBE
+            row.probed_urgency, row.probed_pk = claimed.place
+            denial = Denial.BEGINS
+    elif claimed.is_probe:
+        following = pace.next_probe(timedelta(seconds=row.probe_seconds or 0))
+        row.probe_seconds, row.probe_at = following.total_seconds(), now + following
+    session.flush()
+    return denial
+
+
+def clear(session: Session, credentials: str) -> bool:
+    """Ends the pause, and forgets the refusals in a row: a message passed. False if there was no pause."""
+    ended = delete(CredentialPauseRow).where(CredentialPauseRow.credentials == credentials)
+    return any(each.paused_at is not None for each in session.execute(ended.returning(CredentialPauseRow.paused_at)))
+
+
+def forget(session: Session) -> None:
+    """Removes the rows of credentials that are used no more."""
+    session.execute(delete(CredentialPauseRow).where(CredentialPauseRow.updated_at < database_now(session) - KEPT))
+
+
+def resume(session: Session) -> bool:
+    """Ends every pause at once; False if there was none."""
+    found = session.execute(delete(CredentialPauseRow).returning(CredentialPauseRow.paused_at))
+    return any(each.paused_at is not None for each in found)
+
+
+def _lock(session: Session, credentials: str) -> CredentialPauseRow | None:
+    return session.scalar(
+        select(CredentialPauseRow).where(CredentialPauseRow.credentials == credentials).with_for_update()
+    )
+
+
+def _add(session: Session, credentials: str) -> CredentialPauseRow:
+    connection = session.connection()
+    given = {"credentials": credentials, "denied": "[]", "updated_at": instant(database_now(session))}
+    connection.execute(_insert(connection.dialect.name), parameter([dict.fromkeys(_COLUMNS) | given]))
+    row = _lock(session, credentials)
+    if row is None:  # somebody has cleared it in between: what was refused now is newer
+        return _add(session, credentials)
+    return row
+
+
+_COLUMNS = tuple(CredentialPauseRow.__table__.c.keys())
+
+
+@cache
+def _insert(dialect: str) -> Any:
+    return insert_rows(dialect, CredentialPauseRow).on_conflict_do_nothing()
