@@ -46,7 +46,12 @@ def upgrade() -> None:
     )
     add(
         "idempotency_keys",
-        column("repeats", sa.Integer(), "How often the request came again.", server_default=sa.text("0")),
+        column(
+            "repeats",
+            sa.Integer(),
+            "How often the request came again; lines of a file are not counted.",
+            server_default=sa.text("0"),
+        ),
     )
     op.create_table(
         "credential_pauses",

@@ -33,7 +33,9 @@ class IdempotencyKeyRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(
         Instant, comment="When the key may be used anew; null is never."
     )
-    repeats: Mapped[int] = mapped_column(server_default=text("0"), comment="How often the request came again.")
+    repeats: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="How often the request came again; lines of a file are not counted."
+    )
 
 
 class LaneRow(Base):
