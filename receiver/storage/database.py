@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from receiver.errors import StorageRefused, StorageUnavailable
 from receiver.logs import get_logger
+from receiver.storage.confirming import Commits
 from receiver.storage.engines import GIVE_UP_SECONDS, is_sqlite, make_pooled_engine
 from receiver.storage.outage import Outage
 from receiver.storage.watchdog import Watchdog
@@ -51,12 +52,14 @@ class Database:
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
         self._outage = Outage()
+        self._commits = Commits()
         self._writing = self.engine.execution_options(writes=True)
 
     def write(self, work: Callable[[Session], Result]) -> Result:
         """What ``work`` returns, after its transaction is durable. Tried again when it lost to another transaction.
 
-        Raises StorageUnavailable within 10 seconds when it was not stored, or when nobody can tell whether it was.
+        Raises StorageUnavailable within 10 seconds when it was not stored, or when nobody can tell whether it was: the
+        commit was not heard of, or the standby has not confirmed it.
         """
         give_up = time.monotonic() + GIVE_UP_SECONDS
         for attempts_left in reversed(range(ATTEMPTS)):
@@ -109,7 +112,11 @@ class Database:
                     connection.invalidate()
                 raise
             session.commit()
-            connection.commit()  # the transaction began before the session, and is the connection's
+            # The transaction began before the session, and is the connection's.
+            if engine is self._writing:
+                self._commits.commit(connection)
+            else:
+                connection.commit()
             self._outage.note_success()
 
     def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
 
 from receiver.errors import StorageUnavailable
+from receiver.storage.confirming import UNCONFIRMED, hear_warnings
 from receiver.storage.preparing import NEVER, prepare_if_direct
 
 BUSY_SECONDS = 5
@@ -34,7 +35,9 @@ def make_engine(url: str, **options: Any) -> Engine:
         event.listen(engine, "checkout", _check_file)
         return engine
     arguments = {"connect_timeout": 3, "prepare_threshold": NEVER}
-    return create_engine(url, hide_parameters=True, connect_args=arguments, **options)
+    engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
+    event.listen(engine, "connect", hear_warnings)
+    return engine
 
 
 def make_pooled_engine(url: str, *, connections: int) -> Engine:
@@ -58,6 +61,7 @@ def _begin_postgres(connection: Connection) -> None:
 
     They are the transaction's and not the session's, because a pooler such as PgBouncer hands sessions round.
     """
+    connection.info.pop(UNCONFIRMED, None)
     writes = connection.get_execution_options().get("writes", False)
     begin = _BEGIN_WRITING if writes else _BEGIN_READING
     connection.exec_driver_sql(begin, execution_options={"no_parameters": True})

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import SchemaOutdated, StorageUnavailable
 from receiver.storage import estimates, views
+from receiver.storage.confirming import demand_confirmed
 from receiver.storage.engines import make_engine
 
 FOLDER = Path(__file__).parents[2] / "migrations"
@@ -92,6 +93,7 @@ def migrating(url: str) -> Iterator[Connection]:
             if engine.dialect.name == "sqlite":
                 estimates.write(connection)  # a table that was altered has lost its own
                 _check_foreign_keys(connection)
+        demand_confirmed(connection)
 
 
 def _run(step: Callable[[Config, str], None], url: str, revision: str) -> None:
