@@ -20,7 +20,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable,
 from receiver.core.tags import new_tag
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.logs import get_logger
-from receiver.storage import credential_pauses, idempotency, outbox, pacing, queue
+from receiver.storage import confirming, credential_pauses, idempotency, outbox, pacing, queue
 from receiver.storage.database import Database, Session
 from receiver.storage.idempotency import KeysTaken
 from receiver.storage.models import Message
@@ -101,14 +101,12 @@ class Sending(Calling):
 
     def queue_all(self, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey]]) -> int:
         """Leaves to the workers whatever of this has not been left to them before, or was refused without being sent;
-        returns how many that is."""
+        returns how many that is. Also when that is none, what was there before is durable then."""
         while True:
             with self.database.read() as session:
                 known = idempotency.rows_of_keys(session, [key for _, key in wanted], now=times.now())
                 refused = outbox.not_taken(session, [row.message_pk for row in known.values()]) if known else ()
             new = [(message, key) for message, key in wanted if key.place not in known]
-            if not new and not refused:
-                return 0
             try:
                 return self.database.write(partial(_queue_all, new=new, refused=refused))
             except KeysTaken:  # somebody is doing the same at the same time
@@ -125,13 +123,16 @@ class Sending(Calling):
         What is known not to have been sent is sent again, with its tag: ``at_once``, or by the workers. Raises
         KeyReused when that was a request for something else.
         """
-        with self.database.read() as session:
-            found = idempotency.rows_of_keys(session, [key], now=times.now()).get(key.place)
-            stored = whole_message(session, found.message_pk) if found else None
-        if found is None or stored is None:
+
+        def work(session: Session) -> Message | None:
+            found = idempotency.repeat(session, key, now=times.now())
+            if found is not None and found.sha256 != key.sha256:
+                raise KeyReused
+            return whole_message(session, found.message_pk) if found else None
+
+        stored = self.database.write(work)
+        if stored is None:
             return None
-        if found.sha256 != key.sha256:
-            raise KeyReused
         if not _is_to_be_sent_again(stored):
             return Submission(tag=stored.tag, stored=stored)
         return self._again(stored) if at_once else self._queue_again(stored)
@@ -201,6 +202,7 @@ class Sending(Calling):
             attempt = self.attempt(now)
             if outbox.begin_again(session, stored, then=attempt, now=now):
                 return _Begun(stored.pk, stored.tag, stored.attempt + 1, attempt)
+            confirming.write_anyway(session)
             return _submission(session, stored.tag)
 
         try:
@@ -211,7 +213,8 @@ class Sending(Calling):
 
     def _queue_again(self, stored: Message) -> Submission:
         def work(session: Session) -> Submission:
-            outbox.begin_again(session, stored, then=None, now=times.now())
+            if not outbox.begin_again(session, stored, then=None, now=times.now()):
+                confirming.write_anyway(session)
             return _submission(session, stored.tag)
 
         return self.database.write(work)
@@ -232,7 +235,10 @@ def cancel(database: Database, tag: str) -> Message:
         found = message_tagged(session, tag)
         cancelled = found is not None and queue.cancel(session, found.pk, now=now)
         session.expire_all()
-        return message_tagged(session, tag), cancelled
+        stored = message_tagged(session, tag)
+        if stored is not None and not cancelled and stored.refused_because == RefusedBecause.CANCELLED:
+            confirming.write_anyway(session)
+        return stored, cancelled
 
     stored, cancelled = database.write(work)
     if stored is None:
@@ -270,7 +276,10 @@ def _queue_all(
 ) -> int:
     _add_queued(session, new)
     now = times.now()
-    return len(new) + sum(outbox.begin_again(session, each, then=None, now=now) for each in refused)
+    queued = len(new) + sum(outbox.begin_again(session, each, then=None, now=now) for each in refused)
+    if not queued:
+        confirming.write_anyway(session)
+    return queued
 
 
 def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey | None]]) -> list[str]:

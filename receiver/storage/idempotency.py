@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, literal_column, select, tuple_
+from sqlalchemy import Row, bindparam, delete, literal_column, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from receiver.core.messages import IdempotencyKey
@@ -55,6 +55,21 @@ def _key_upsert(dialect: str) -> Any:
         set_={name: insert.excluded[name] for name in ("sha256", "message_pk", "expires_at", "repeats")},
         where=IdempotencyKeyRow.expires_at < bindparam("now", type_=Instant),
     ).returning(IdempotencyKeyRow.key)
+
+
+def repeat(session: Session, key: IdempotencyKey, *, now: datetime) -> Row[tuple[str, int]] | None:
+    """Counts that the request came again; returns the ``sha256`` and ``message_pk`` that its key stands for, or None if
+    it stands for nothing. So whatever is answered to a repeat has a commit of its own."""
+    which = {"this_api_key": key.api_key, "this_key": key.key, "now": now}
+    return session.connection().execute(_repeating(), which).one_or_none()
+
+
+@cache
+def _repeating() -> Any:
+    row = IdempotencyKeyRow
+    this = (row.api_key == bindparam("this_api_key")) & (row.key == bindparam("this_key"))
+    is_kept = row.expires_at.is_(None) | (row.expires_at >= bindparam("now", type_=Instant))
+    return update(row).where(this, is_kept).values(repeats=row.repeats + 1).returning(row.sha256, row.message_pk)
 
 
 def rows_of_keys(

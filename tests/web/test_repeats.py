@@ -231,7 +231,9 @@ def test_another_attempt_is_not_begun_on_what_was_queued_and_cancelled_meanwhile
 
 @contextlib.contextmanager
 def commit_that_nobody_hears_of(database: Database, number: int) -> Iterator[None]:
-    """The ``number``th write from now on, counted from 1, is committed, but the connection breaks before it is said."""
+    """The ``number``th write from now on, counted from 1, is committed, but the connection breaks before it is said.
+
+    The first write of a request with a key looks for the key, and counts its repeats."""
     remaining = [number]
 
     def commit(connection: Connection) -> None:
@@ -250,7 +252,7 @@ def commit_that_nobody_hears_of(database: Database, number: int) -> Iterator[Non
 
 def test_if_it_is_not_heard_that_the_message_was_stored_its_repeat_sends_it(service: Service) -> None:
     """Nobody has called Bandwidth, so nobody has to wonder for ever whether it was sent."""
-    with commit_that_nobody_hears_of(service.database, 1):
+    with commit_that_nobody_hears_of(service.database, 2):
         assert is_problem(service.send(headers=ONCE), 503)
 
     assert service.gateway.sent == []
@@ -265,7 +267,7 @@ def test_nor_if_it_is_not_heard_that_another_attempt_was_begun(service: Service)
     tag = problem(service.send(headers=ONCE))["tag"]
     service.gateway.answer = ACCEPTED
 
-    with commit_that_nobody_hears_of(service.database, 1):
+    with commit_that_nobody_hears_of(service.database, 2):
         assert is_problem(service.send(headers=ONCE), 503)
 
     assert service.message(tag)["sendStatus"] == "refused"
@@ -274,7 +276,7 @@ def test_nor_if_it_is_not_heard_that_another_attempt_was_begun(service: Service)
 
 
 def test_if_it_is_not_heard_that_it_was_queued_the_repeat_finds_it(service: Service) -> None:
-    with commit_that_nobody_hears_of(service.database, 1):
+    with commit_that_nobody_hears_of(service.database, 2):
         assert is_problem(service.send(headers=ONCE | LATER), 503)
 
     assert service.send(headers=ONCE | LATER).get_json()["sendStatus"] == "queued"
@@ -291,7 +293,7 @@ def test_if_it_is_not_heard_that_the_answer_was_stored_it_is_stored_again(
 ) -> None:
     service.gateway.answer = answer
 
-    with commit_that_nobody_hears_of(service.database, 2):
+    with commit_that_nobody_hears_of(service.database, 3):
         assert service.send(headers=ONCE).status_code == status
 
     assert len(service.gateway.sent) == 1
