@@ -124,7 +124,7 @@ class Calling:
                 if clears:
                     self.suspicion.is_raised = False
                 if has_ended:
-                    log.warning("credentials are accepted again, workers go on")
+                    log.warning("credentials accepted again")
                 return result
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:

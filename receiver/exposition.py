@@ -19,6 +19,7 @@ GAUGES = {
     "receiver_pace_units_per_second": "Recipients x segments per second that went to Bandwidth in the last minute.",
     "receiver_rate_units_per_second": "BANDWIDTH_RATE.",
     "receiver_pause_seconds": "How long Bandwidth's 429 still holds up sending.",
+    "receiver_credentials_refused_seconds": "How long workers have paused because Bandwidth refuses the credentials.",
     "receiver_overdue_recipients": "Recipients whose outcome should be known by now; counted up to 10,000.",
     "receiver_oldest_overdue_seconds": "How long the outcome of the first of them has been overdue.",
     "receiver_recent_unlinked_events": "Events of the last 24 hours that match no message; of the newest 10,000.",

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from receiver.bandwidth.client import Account
 from receiver.config import Settings
 from receiver.core import times
-from receiver.core.pace import Rates
 from receiver.core.send_status import SendStatus
 from receiver.errors import StorageUnavailable
 from receiver.exposition import Values
+from receiver.storage.credential_pauses import refused_since as refused
 from receiver.storage.database import Database, Session
 from receiver.storage.figures import figures
 from receiver.storage.pacing import paused_until
@@ -30,6 +31,9 @@ class PaceReport:
     paused_until: datetime | None
     """Until when Bandwidth's 429 holds everything up."""
     pause_seconds: float | None
+    credentials_refused_since: datetime | None
+    """Since when workers pause because Bandwidth refuses the credentials."""
+    credentials_refused_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +48,10 @@ class QueueReport:
     pace: PaceReport
 
 
-def queue(database: Database, rates: Rates) -> QueueReport:
+def queue(database: Database, settings: Settings) -> QueueReport:
     """How sending is going."""
     with database.read() as session:
-        return _queue(session, rates, now=times.now())
+        return _queue(session, settings, now=times.now())
 
 
 def gauges(database: Database, settings: Settings) -> Values:
@@ -55,7 +59,7 @@ def gauges(database: Database, settings: Settings) -> Values:
     now = times.now()
     try:
         with database.read() as session:
-            sending = _queue(session, settings.rates, now=now)
+            sending = _queue(session, settings, now=now)
             found = figures(session, now=now, overdue_after=settings.overdue_after)
     except StorageUnavailable:
         return {"receiver_database_up": 0}
@@ -71,6 +75,7 @@ def gauges(database: Database, settings: Settings) -> Values:
         "receiver_pace_units_per_second": sending.pace.last_minute,
         **({} if rate is None else {"receiver_rate_units_per_second": rate}),
         "receiver_pause_seconds": sending.pace.pause_seconds or 0,
+        "receiver_credentials_refused_seconds": sending.pace.credentials_refused_seconds or 0,
         "receiver_overdue_recipients": found.overdue,
         "receiver_oldest_overdue_seconds": _seconds(now - (found.oldest_overdue_at or now)),
         "receiver_recent_unlinked_events": found.unlinked,
@@ -80,9 +85,9 @@ def gauges(database: Database, settings: Settings) -> Values:
     }
 
 
-def _queue(session: Session, rates: Rates, *, now: datetime) -> QueueReport:
-    found = backlog(session, now=now, since=now - MINUTE)
-    until = paused_until(session)
+def _queue(session: Session, settings: Settings, *, now: datetime) -> QueueReport:
+    found, rates = backlog(session, now=now, since=now - MINUTE), settings.rates
+    until, refused_since = paused_until(session), refused(session, Account.of(settings).fingerprint)
     return QueueReport(
         queued=found.queued,
         oldest_queued_at=found.oldest_queued_at,
@@ -94,6 +99,8 @@ def _queue(session: Session, rates: Rates, *, now: datetime) -> QueueReport:
             last_minute=found.units / MINUTE.total_seconds(),
             paused_until=until,
             pause_seconds=_seconds(until - now) if until else None,
+            credentials_refused_since=refused_since,
+            credentials_refused_seconds=_seconds(now - refused_since) if refused_since else None,
         ),
     )
 

@@ -246,7 +246,7 @@ class Worker:
         if back is not None:
             log.info("a message is queued again", tag=claimed.tag, seconds=round(back.wait.total_seconds(), 1))
         if back is not None and back.begins_pause:
-            log.error("credentials refused, workers pause", tag=claimed.tag)
+            log.error("credentials refused", tag=claimed.tag)
         if isinstance(answer, Refused) and answer.is_remembered:
             self._hold(answer.retry_after or POLL_SECONDS)
 

@@ -10,8 +10,8 @@ from receiver import config, terminal
 from receiver import doctor as examining
 from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence
 from receiver.doctor.callback import is_url
-from receiver.storage import pacing
-from receiver.storage.database import Database
+from receiver.storage import credential_pauses, pacing
+from receiver.storage.database import Database, Session
 
 
 def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -40,8 +40,13 @@ def doctor(callback_url: str | None, as_json: bool) -> None:
 @main.command()
 @said_in_one_sentence
 def resume() -> None:
-    """Go on sending, although Bandwidth's 429 asked to wait longer."""
+    """Go on sending, although Bandwidth's 429 asked to wait longer, or refused the credentials."""
+
+    def work(session: Session) -> bool:
+        was_paused = pacing.resume(session)
+        return credential_pauses.resume(session) or was_paused
+
     with Database(config.read_settings().database_url) as database:
         demand_schema(database)
-        was_paused = database.write(pacing.resume)
+        was_paused = database.write(work)
     out.print("Sending goes on." if was_paused else "Nothing holds up sending.")

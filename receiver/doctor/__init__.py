@@ -39,4 +39,4 @@ def _database(opened: Database, running: Settings) -> Iterator[Finding]:
             yield skipped(name, "the database has to answer with the right schema first")
         return
     yield from examined("writing", partial(database.takes_writes, opened))
-    yield from examined("traffic", partial(traffic.examine, opened, overdue_after=running.overdue_after))
+    yield from examined("traffic", partial(traffic.examine, opened, running))

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from receiver.bandwidth.client import Account
+from receiver.config import Settings
 from receiver.core import times
 from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
+from receiver.storage import credential_pauses
 from receiver.storage.database import Database
 from receiver.storage.figures import MOST, Figures, figures
 from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, queue_state, sender_traffic
@@ -22,18 +25,20 @@ UNWORKED = timedelta(minutes=3)
 LONG_PAUSE = timedelta(minutes=5)
 
 
-def examine(database: Database, *, overdue_after: timedelta) -> Iterator[Finding]:
+def examine(database: Database, settings: Settings) -> Iterator[Finding]:
     """All of it, as one moment shows it."""
     now = times.now()
     with database.read() as session:
-        found = figures(session, now=now, overdue_after=overdue_after)
+        found = figures(session, now=now, overdue_after=settings.overdue_after)
         unknown = backlog(session, now=now, since=now).unknown
         senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
         queue = queue_state(session, since=now - UNWORKED, now=now)
+        refused_since = credential_pauses.refused_since(session, Account.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
     yield from counted(found, unknown=unknown)
     yield worked(queue, now=now)
     yield paused(queue.paused_until, now=now)
+    yield refused(refused_since, now=now)
 
 
 def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime) -> Iterator[Finding]:
@@ -115,6 +120,15 @@ def paused(until: datetime | None, *, now: datetime) -> Finding:
     if until - now <= LONG_PAUSE:
         return ok("pause", found)
     return warning("pause", found, "if Bandwidth takes messages again, `receiver resume` ends the pause.")
+
+
+def refused(since: datetime | None, *, now: datetime) -> Finding:
+    """Whether workers pause because Bandwidth refuses the credentials."""
+    if since is None:
+        return ok("credentials", "Bandwidth refuses them to no worker")
+    found = f"Bandwidth has refused them for {_age(now - since)}; workers try one message a minute, and lose none"
+    remedy = "see `token` and `Bandwidth` below, correct the settings, and restart the workers."
+    return wrong("credentials", found, remedy)
 
 
 def _age(span: timedelta) -> str:

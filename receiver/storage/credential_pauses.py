@@ -7,7 +7,7 @@ row after lanes and before messages. The clock is the database's.
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import cache
 from typing import Any
@@ -101,6 +101,13 @@ def clear(session: Session, credentials: str) -> bool:
     """Ends the pause, and forgets the refusals in a row: a message passed. False if there was no pause."""
     ended = delete(CredentialPauseRow).where(CredentialPauseRow.credentials == credentials)
     return any(each.paused_at is not None for each in session.execute(ended.returning(CredentialPauseRow.paused_at)))
+
+
+def refused_since(session: Session, credentials: str) -> datetime | None:
+    """Since when workers pause because Bandwidth refuses these credentials; None if they do not. Reads."""
+    query = select(CredentialPauseRow.paused_at).where(CredentialPauseRow.credentials == credentials)
+    since: datetime | None = session.scalar(query)
+    return since
 
 
 def forget(session: Session) -> None:

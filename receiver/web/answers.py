@@ -169,6 +169,11 @@ class PaceSchema(Answer):
     paused_until = Instant(
         data_key="pausedUntil", allow_none=True, metadata=means("Until when Bandwidth's 429 holds everything up.")
     )
+    credentials_refused_since = Instant(
+        data_key="credentialsRefusedSince",
+        allow_none=True,
+        metadata=means("Since when workers pause because Bandwidth refuses the credentials of this service."),
+    )
 
 
 class QueueSchema(Answer):

@@ -116,7 +116,13 @@ QUEUE = {
     "oldestQueuedAt": _CREATED,
     "oldestQueuedSeconds": 0.8,
     "unknown": 0,
-    "pace": {"rate": 20.0, "senderRate": None, "lastMinute": 0.05, "pausedUntil": None},
+    "pace": {
+        "rate": 20.0,
+        "senderRate": None,
+        "lastMinute": 0.05,
+        "pausedUntil": None,
+        "credentialsRefusedSince": None,
+    },
 }
 
 CANCELLED = {

@@ -15,7 +15,7 @@ blueprint = Blueprint("queue", __name__)
 @blueprint.get("/queue")
 @requires(Access.READ)
 def show() -> Response:
-    report = monitoring.queue(services().database, services().settings.rates)
+    report = monitoring.queue(services().database, services().settings)
     return jsonify(QUEUE.dump(report))
 
 

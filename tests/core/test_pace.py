@@ -9,15 +9,22 @@ from hypothesis import strategies as st
 
 from receiver.core.pace import (
     BURST,
+    DENIED_FOR,
     FIRST_BACKOFF,
+    FIRST_DENIED,
     FIRST_PAUSE,
+    FIRST_PROBE,
     LONGEST_BACKOFF,
+    LONGEST_DENIED,
     LONGEST_PAUSE,
+    LONGEST_PROBE,
     PATIENCE,
     Lane,
     Pause,
     backoff,
+    denied_wait,
     next_pause,
+    next_probe,
 )
 from tests.builders import NOON
 
@@ -169,3 +176,34 @@ class TestBackoff:
 
 def test_the_first_pause_is_a_second() -> None:
     assert FIRST_PAUSE == SECOND
+
+
+class TestProbes:
+    def test_they_are_a_second_apart_then_twice_as_long_each_time_up_to_a_minute(self) -> None:
+        spans = [FIRST_PROBE]
+        for _ in range(8):
+            spans.append(next_probe(spans[-1]))
+
+        assert [span.total_seconds() for span in spans] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+    @given(last=st.timedeltas(timedelta(days=-1), timedelta(days=1)))
+    def test_they_are_always_within_their_bounds(self, last: timedelta) -> None:
+        assert FIRST_PROBE <= next_probe(last) <= LONGEST_PROBE
+
+
+class TestDeniedAlone:
+    def test_it_waits_for_a_minute_then_twice_as_long_each_time_up_to_an_hour_for_a_day(self) -> None:
+        since, waits = timedelta(0), []
+        while wait := denied_wait(since):
+            waits.append(wait / timedelta(minutes=1))
+            since += wait
+
+        assert waits[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+        assert timedelta(days=1) <= since < timedelta(days=1, hours=1)
+
+    @given(since=st.timedeltas(timedelta(days=-2), timedelta(days=2)))
+    def test_a_clock_that_was_set_back_changes_no_bound(self, since: timedelta) -> None:
+        wait = denied_wait(since)
+
+        assert (wait is None) == (since >= DENIED_FOR)
+        assert wait is None or FIRST_DENIED <= wait <= LONGEST_DENIED

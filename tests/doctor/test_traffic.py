@@ -6,18 +6,20 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.events import Unreadable
-from receiver.core.messages import Unknown
+from receiver.core.messages import Refused, Unknown
+from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.doctor import traffic
 from receiver.doctor.findings import Finding, Mark
-from receiver.storage import inspection, outbox, pacing
+from receiver.storage import credential_pauses, inspection, outbox, pacing
 from receiver.storage.database import Database, Session
 from receiver.storage.figures import MOST, Figures
 from receiver.storage.inspection import SAMPLE, SenderTraffic
 from receiver.storage.recording import record
-from tests.builders import ALICE, BOB, SENDER, make_event, make_message, store_message
+from tests.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.storage.plans import plans
 from tests.storage.queued import claim, enqueue
 from tests.storage.stored import HOUR, MINUTE, change, deliver
@@ -28,7 +30,7 @@ OTHER = "+19195550111"
 def examine(database: Database) -> dict[str, list[Finding]]:
     """The findings by what was looked at."""
     found: dict[str, list[Finding]] = {}
-    for each in traffic.examine(database, overdue_after=timedelta(hours=27)):
+    for each in traffic.examine(database, make_settings("")):
         found.setdefault(each.check, []).append(each)
     return found
 
@@ -54,7 +56,7 @@ def test_a_new_database_has_nothing_wrong(database: Database) -> None:
 
     marks = {check: each.mark for check, [each] in found.items()}
     assert marks.pop("events") is Mark.SKIPPED
-    assert set(marks) == {"overdue", "unknown", "unlinked", "unreadable", "queue", "pause"}
+    assert set(marks) == {"overdue", "unknown", "unlinked", "unreadable", "queue", "pause", "credentials"}
     assert set(marks.values()) == {Mark.OK}
 
 
@@ -251,3 +253,20 @@ def test_however_long_the_history_it_is_looked_at_by_indexes(postgres: Database)
 def ask_everything(session: Session, *, now: datetime) -> None:
     inspection.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
     inspection.queue_state(session, since=now - MINUTE, now=now)
+
+
+def test_refused_credentials_are_wrong_for_as_long_as_workers_pause(database: Database) -> None:
+    settings = make_settings("")
+    tag, _ = enqueue(database, ALICE)
+    [claimed] = claim(database)
+    refused = Refused(because=RefusedBecause.BANDWIDTH, status=401, type="unauthorized")
+    fingerprint = Account.of(settings).fingerprint
+    database.write(lambda session: credential_pauses.deny(session, fingerprint, claimed, refused))
+
+    finding = only(database, "credentials")
+    assert (finding.mark, tag not in finding.found) == (Mark.WRONG, True)
+    assert "refused them for" in finding.found
+    assert "restart the workers" in finding.remedy
+
+    database.write(lambda session: credential_pauses.clear(session, fingerprint))
+    assert only(database, "credentials").mark is Mark.OK

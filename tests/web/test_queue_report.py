@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.exposition import GAUGES
 from receiver.sending import tidy
-from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element
+from receiver.storage import credential_pauses
+from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
+from tests.storage.queued import claim
 from tests.web.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
 
-IDLE = {"rate": None, "senderRate": None, "lastMinute": 0.0, "pausedUntil": None}
+IDLE = {"rate": None, "senderRate": None, "lastMinute": 0.0, "pausedUntil": None, "credentialsRefusedSince": None}
 LONG_AGO = "2020-01-01 00:00:00.000000"
 
 
@@ -121,6 +124,25 @@ def test_a_pause_is_shown_until_it_is_over(service: Service) -> None:
     execute(service.database_url, f"UPDATE lanes SET paused_until = '{LONG_AGO}'")
     assert report(service)["pace"]["pausedUntil"] is None
     assert gauges(service)["receiver_pause_seconds"] == 0
+
+
+def test_refused_credentials_are_shown_for_as_long_as_workers_pause(service: Service) -> None:
+    service.send(headers=LATER)
+    [claimed] = claim(service.database)
+    refused = Refused(because=RefusedBecause.BANDWIDTH, status=401, type="unauthorized")
+    fingerprint = Account.of(make_settings("")).fingerprint
+    asked = times.now()
+    service.database.write(lambda session: credential_pauses.deny(session, fingerprint, claimed, refused))
+
+    since = times.parse(report(service)["pace"]["credentialsRefusedSince"])
+
+    assert since is not None
+    assert timedelta(seconds=-1) < since - asked < timedelta(seconds=60)
+    execute(service.database_url, f"UPDATE credential_pauses SET paused_at = '{LONG_AGO}'")
+    assert gauges(service)["receiver_credentials_refused_seconds"] > 1_000_000
+    service.database.write(lambda session: credential_pauses.clear(session, fingerprint))
+    assert report(service)["pace"]["credentialsRefusedSince"] is None
+    assert gauges(service)["receiver_credentials_refused_seconds"] == 0
 
 
 def test_the_rates_of_the_settings_are_shown(database_url: str) -> None:

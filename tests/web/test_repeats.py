@@ -23,12 +23,13 @@ from tests.processes import wait_for
 from tests.web.service import LATER, ONCE, BusyGateway, Service, is_problem, wrong_fields
 from tests.web.test_send import BUSY, INTERNAL, NO_CONNECTION, NOT_VALID, UNKNOWNS
 
-NOT_SENT_AND_MAY_PASS = [BUSY, NO_CONNECTION, INTERNAL]
-FINAL = [
-    NOT_VALID,
+CREDENTIALS = Refused(because=RefusedBecause.BANDWIDTH, type="credentials", description="Check them.")
+DENIED = [
     *(Refused(because=RefusedBecause.BANDWIDTH, status=status, type="t", description="d") for status in (401, 403)),
     Refused(because=RefusedBecause.BANDWIDTH, status=404),
 ]
+NOT_SENT_AND_MAY_PASS = [BUSY, NO_CONNECTION, INTERNAL, CREDENTIALS, *DENIED]
+FINAL = [NOT_VALID, *(Refused(because=RefusedBecause.BANDWIDTH, status=status) for status in (402, 409, 415))]
 
 
 def problem(answer: TestResponse) -> Any:
