@@ -148,7 +148,7 @@ class Tokens:
 
     def _fetch(self) -> None:
         begun = self._clock()
-        call = Call(self._clock)
+        call = Call(self._clock, name="bandwidth-token-call")
         found: Token | Refused = _NOT_IN_TIME
         try:
             call.carry_out(self._ask, seconds=FETCH_SECONDS)

@@ -42,11 +42,14 @@ class TooLate(Exception):
 class Call:
     """One request and how far it got; shared by the caller, who waits, and the thread that talks to Bandwidth.
 
-    Its first byte is written by ``write_until``, in seconds of ``clock``, or never.
+    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``name`` is that of its thread.
     """
 
-    def __init__(self, clock: Callable[[], float], *, write_until: float = math.inf) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, write_until: float = math.inf, name: str = "bandwidth-gateway"
+    ) -> None:
         self.clock = clock
+        self.name = name
         self.written = False
         self.reply: http.client.HTTPResponse | None = None
         self.body: bytes | None = None
@@ -58,7 +61,7 @@ class Call:
 
     def carry_out(self, exchange: Callable[[], bytes | None], *, seconds: float) -> None:
         """Runs ``exchange`` in a thread of its own: no time-out of a socket ends a name look-up or a trickle."""
-        thread = threading.Thread(target=self._run, args=(exchange,), name="bandwidth-gateway", daemon=True)
+        thread = threading.Thread(target=self._run, args=(exchange,), name=self.name, daemon=True)
         try:
             thread.start()
             thread.join(seconds)

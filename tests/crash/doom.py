@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ class Point(StrEnum):
     TURN_TAKEN = "turn committed"
     SUBMITTING = "submitting not yet committed"
     SUBMITTED = "submitting committed"
+    FETCHING = "about to ask for a token"
     CONNECTING = "about to connect"
     CONNECTED = "connected"
     HALF_WRITTEN = "request half written"
@@ -88,7 +90,11 @@ class Doom:
         self._meet(record.info.pop("points", (None, None))[1])
 
     def _audit(self, name: str, arguments: Any, port: int | None) -> None:
+        # The simulator gives tokens at the same port; what follows the token of a process is its first request.
+        is_for_token = threading.current_thread().name == "bandwidth-token-call"
         if name == "socket.connect" and arguments[1][1] == port:
-            self._meet(Point.CONNECTING)
+            self._meet(Point.FETCHING if is_for_token else Point.CONNECTING)
+        elif is_for_token:
+            return
         elif name == "http.client.send":  # it is raised before each write, of which a request has two
             self._meet(Point.CONNECTED if bytes(arguments[1]).startswith(b"POST ") else Point.HALF_WRITTEN)

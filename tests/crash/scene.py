@@ -50,7 +50,7 @@ class Life:
     @classmethod
     def drawn(cls, point: Point, random: Random, *, most_senders: int) -> Life:
         senders = random.randint(1, most_senders)
-        often = senders == 1 and point not in (Point.CONNECTING, *HELD_AT)
+        often = senders == 1 and point not in (Point.FETCHING, Point.CONNECTING, *HELD_AT)
         return cls(
             point=point,
             nth=random.randint(1, 2) if often else 1,
