@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from receiver.core import times
 from tests.builders import ALICE, BOB, CLIENT_SECRET
 from tests.journeys.conftest import select
 from tests.journeys.plant import plant
-from tests.processes import Child, environment, simulating, wait_for
+from tests.processes import Child, environment, simulating, wait_for, working
 
 
 def workers_of(database_url: str) -> int:
@@ -58,6 +59,35 @@ def test_while_bandwidth_cannot_be_reached_the_queue_waits_and_then_goes_out(dat
                 running.wait_for_states(accepted=20)
 
         assert running.sent() == Counter(tags)
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["mended at Bandwidth", "mended in the settings"])
+def test_a_secret_that_bandwidth_refuses_loses_nothing_and_the_queue_goes_on(
+    database_url: str, tmp_path: Path, restarts: bool
+) -> None:
+    with plant(tmp_path, database_url) as running:
+        running.simulator.switch(tokens="refuse")
+        tags = running.queue(12)
+        with running.workers(workers_of(database_url), "--attempts", "1") as workers:
+            wait_for(lambda: any("credentials refused" in each.output for each in workers), "the pause")
+            since = wait_for(lambda: running.api.get("/queue")["pace"]["credentialsRefusedSince"], "it to be told")
+            assert times.parse(since) is not None
+            assert set(running.states()) <= {"queued", "submitting"}
+            running.simulator.switch()
+            if restarts:
+                for each in workers:
+                    assert each.end() == 0
+                settings = running.settings | {"BANDWIDTH_CLIENT_SECRET": "a-new-secret"}
+                with working(tmp_path, settings):
+                    running.wait_for_states(accepted=12)
+                    # Of those that the service was started with, nobody knows better.
+                    assert running.api.get("/queue")["pace"]["credentialsRefusedSince"] == since
+            else:
+                running.wait_for_states(accepted=12)
+                assert running.api.get("/queue")["pace"]["credentialsRefusedSince"] is None
+
+        assert running.sent() == Counter(tags)
+        assert running.simulator.answers() == {"202": 12}
 
 
 class TestStop:
