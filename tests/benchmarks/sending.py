@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import requests
 from rich.progress import Progress
@@ -35,13 +36,20 @@ from receiver.storage.database import Database
 from receiver.working import Worker
 from tests.benchmarks import sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
-from tests.benchmarks.sending_report import BARE, InFlight, Pace
+from tests.benchmarks.sending_report import BARE, WITH_PASSWORD, WITH_TOKEN, InFlight, Pace
 from tests.builders import API_KEY, make_message, make_settings
 from tests.journeys.pace import keep_rate, most_within_a_second, per_second
 from tests.postgres import PostgresServer
 from tests.processes import SimulatorProcess, environment, serving, simulating, wait_for
 
 FOLDER = Path("build/bench")
+
+PASSWORD = {
+    "bandwidth_client_id": None,
+    "bandwidth_client_secret": None,
+    "bandwidth_username": "user",
+    "bandwidth_password": "password",
+}
 
 CALLS = 100
 """Of each contestant, in a row."""
@@ -68,6 +76,10 @@ class Counted:
     @property
     def timeout(self) -> float:
         return self._gateway.timeout
+
+    @property
+    def credentials(self) -> str:
+        return self._gateway.credentials
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
         self._change(1)
@@ -99,10 +111,13 @@ class Stage:
     databases: dict[str, Database]
     service_url: str
 
+    def gateway(self, **changes: Any) -> Gateway:
+        changes |= {"bandwidth_api_url": self.simulator.api_url, "bandwidth_read_timeout": 10.0}
+        return make_gateway(make_settings("", **changes))
+
     def sending(self, database: Database) -> Sending:
-        settings = make_settings("", bandwidth_api_url=self.simulator.api_url, bandwidth_read_timeout=10.0)
-        gateway, hours = make_gateway(settings), timedelta(hours=27)
-        return Sending(database=database, gateway=gateway, rates=Rates(), overdue_after=hours)
+        hours = timedelta(hours=27)
+        return Sending(database=database, gateway=self.gateway(), rates=Rates(), overdue_after=hours)
 
 
 @contextmanager
@@ -125,12 +140,16 @@ def costs(stage: Stage, *, rounds: int, advance: Callable[[], object]) -> dict[s
     message = make_message("+12005660001", "+12005660002")
     body = {"to": list(message.to), "from": message.sender, "text": message.text, "applicationId": "app"}
     url = f"{stage.simulator.api_url}/users/5000000/messages"
+    stage.simulator.switch(basic=True)
+    gateways = {WITH_TOKEN: stage.gateway(), WITH_PASSWORD: stage.gateway(**PASSWORD)}
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {API_KEY}"
     contestants: dict[str, Callable[[], object]] = {
         BARE: lambda: _accepted(requests.post(url, json=body, auth=("user", "password"), timeout=10)),
         "POST /messages, on PostgreSQL": lambda: _accepted(session.post(f"{stage.service_url}/messages", json=body)),
     }
+    for name, gateway in gateways.items():
+        contestants[name] = lambda gateway=gateway: gateway.create_message(message, tag="a-tag")
     for name, database in stage.databases.items():
         sending = stage.sending(database)
         contestants[f"Sending.send, on {name}"] = lambda sending=sending: sending.send(message)
@@ -195,7 +214,7 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
         staged(Path(folder)) as stage,
         Progress() as progress,
     ):
-        task = progress.add_task("the cost of one message", total=rounds * 4)
+        task = progress.add_task("the cost of one message", total=rounds * 6)
         cost = costs(stage, rounds=rounds, advance=lambda: progress.advance(task))
         stage.simulator.switch(request="slow", slowSeconds=LATENCY)
         under_way = []
