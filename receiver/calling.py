@@ -54,8 +54,11 @@ class Gateway(Protocol):
         """Seconds after which every call has ended."""
 
     @property
-    def credentials(self) -> str:
-        """The fingerprint of the credentials with which it calls."""
+    def fingerprint(self) -> str:
+        """Stands for the credentials with which it calls."""
+
+    def known_refusal(self) -> Refused | None:
+        """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
         """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
@@ -110,19 +113,19 @@ class Calling:
         """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
 
         clears = self.suspicion.is_raised and _shows_credentials(answer)
+        if clears:
+            self.suspicion.is_raised = False  # before, so that what is found out meanwhile is not forgotten
 
         def stored(session: Session) -> tuple[Result, bool]:
             if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
                 pacing.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
-            has_ended = clears and credential_pauses.clear(session, self.gateway.credentials)
+            has_ended = clears and credential_pauses.clear(session, self.gateway.fingerprint)
             return work(session), has_ended
 
         give_up = time.monotonic() + RECORD_SECONDS
         while True:
             try:
                 result, has_ended = self.database.write(stored)
-                if clears:
-                    self.suspicion.is_raised = False
                 if has_ended:
                     log.warning("credentials accepted again")
                 return result
@@ -131,6 +134,7 @@ class Calling:
                     log.error(  # noqa: TRY400
                         "an answer is not stored", tag=tag, error=type(error).__name__, place=place(error)
                     )
+                    self.suspicion.is_raised |= clears
                     return None
             time.sleep(RECORD_PAUSE)
 

@@ -89,12 +89,17 @@ class Settings:
     @property
     def calls_bandwidth(self) -> bool:
         """Whether Bandwidth's own API is called, and no simulator or proxy."""
-        host = urlsplit(self.bandwidth_api_url).hostname or ""
-        return host == "bandwidth.com" or host.endswith(".bandwidth.com")
+        return is_bandwidths(self.bandwidth_api_url)
 
     @property
     def rates(self) -> Rates:
         return Rates(account=self.bandwidth_rate, sender=self.bandwidth_sender_rate)
+
+
+def is_bandwidths(url: str) -> bool:
+    """Whether the URL is on a host of Bandwidth's."""
+    host = urlsplit(url).hostname or ""
+    return host == "bandwidth.com" or host.endswith(".bandwidth.com")
 
 
 VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
@@ -156,13 +161,13 @@ def warnings(settings: Settings) -> list[str]:
     """What works with these settings today, and should be mended; each a sentence that names the variable."""
     if settings.bandwidth_client_id and settings.bandwidth_username:
         return [
-            "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are not used beside BANDWIDTH_CLIENT_ID: remove them once every"
-            " process runs with BANDWIDTH_CLIENT_ID."
+            "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are ignored because BANDWIDTH_CLIENT_ID is set."
+            " Remove them once every process uses it."
         ]
     if settings.bandwidth_username and settings.calls_bandwidth:
         return [
-            f"BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD end on {BASIC_ENDS}, when Bandwidth takes only OAuth 2.0:"
-            " set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
+            f"BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD stop working on {BASIC_ENDS}, when Bandwidth accepts only OAuth"
+            " 2.0. Set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
         ]
     return []
 
@@ -171,9 +176,10 @@ def _incomplete_pairs(*, needed: bool) -> dict[str, str]:
     """What is missing of the credentials at Bandwidth. A value that is refused is not missing."""
     oauth, basic = ("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")
     if needed and not any(map(_given, oauth + basic)):
-        return dict.fromkeys(oauth, "is missing: Bandwidth takes OAuth 2.0. Set it to that of your credential there.")
+        return dict.fromkeys(oauth, "is missing: Bandwidth requires OAuth 2.0. Copy it from your API credential there.")
     halves = (oauth, oauth[::-1], basic, basic[::-1])
-    return {name: f"is missing beside {other}." for name, other in halves if _given(other) and not _given(name)}
+    lone = {name: other for name, other in halves if _given(other) and not _given(name)}
+    return {name: f"is missing: {other} is set, and both are needed." for name, other in lone.items()}
 
 
 def _malformed(env: Env) -> dict[str, str]:

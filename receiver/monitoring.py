@@ -32,7 +32,7 @@ class PaceReport:
     """Until when Bandwidth's 429 holds everything up."""
     pause_seconds: float | None
     credentials_refused_since: datetime | None
-    """Since when workers pause because Bandwidth refuses the credentials."""
+    """Since when workers pause because Bandwidth refuses the credentials that they hold, or this service."""
     credentials_refused_seconds: float | None
 
 

@@ -163,7 +163,7 @@ class Sending(Calling):
                 self.rates,
                 sender=message.sender,
                 units=message.units,
-                credentials=self.gateway.credentials,
+                credentials=self.gateway.fingerprint,
                 heeds_refusal=False,  # its caller hears Bandwidth's own answer
             )
             goes_now = turn.is_taken and turn.wait <= timedelta(0)
@@ -172,7 +172,7 @@ class Sending(Calling):
         give_up = time.monotonic() + TURN_SECONDS
         while True:
             turn, begun = self.database.write(take)
-            self.suspicion.is_raised |= turn.is_noted
+            self.suspicion.is_raised |= turn.is_suspect
             if begun is not None:
                 return begun
             wait = turn.wait.total_seconds() if turn.is_taken else turn.ask_again_in

@@ -56,7 +56,7 @@ class _Start:
     """It is refused now."""
     hold: float | None = None
     """It has no turn, and no other message has one, for so many seconds."""
-    is_noted: bool = False
+    is_suspect: bool = False
     """Whether anything stands against the credentials."""
 
 
@@ -79,7 +79,7 @@ class Worker:
 
     def __init__(self, sending: Sending, *, threads: int, attempts: int, lease: timedelta = LEASE) -> None:
         self._sending = sending
-        self._suspicion, self._credentials = sending.suspicion, sending.gateway.credentials
+        self._suspicion, self._credentials = sending.suspicion, sending.gateway.fingerprint
         self._attempts = attempts
         self._lease = lease
         self._batch = threads
@@ -130,15 +130,18 @@ class Worker:
         claimed = self._next()
         if claimed is None:
             return
-        # At a pace, a turn is taken only when its request can be made: those that had to wait would all go together.
-        with self._under_way if self._is_paced else nullcontext():
-            answer = self._send(claimed)
-        if answer is not None:
-            self._store(claimed, answer)
-            with self._minding:
-                self._mind_outage(answer)
-        if claimed.is_probe and (answer is None or not _is_about_credentials(answer)):
-            self._sending.database.write(lambda session: credential_pauses.end_probe(session, self._credentials))
+        answer: Answer | None = None
+        try:
+            # At a pace, a turn is taken only when its request can be made: those that waited would all go together.
+            with self._under_way if self._is_paced else nullcontext():
+                answer = self._send(claimed)
+            if answer is not None:
+                self._store(claimed, answer)
+                with self._minding:
+                    self._mind_outage(answer)
+        finally:
+            if claimed.is_probe and (answer is None or not _refuses_credentials(answer)):
+                self._sending.database.write(lambda session: credential_pauses.end_probe(session, self._credentials))
 
     def _send(self, claimed: Claimed) -> Answer | None:
         """Bandwidth's answer; None if it was not called."""
@@ -154,6 +157,8 @@ class Worker:
     def _next(self) -> Claimed | None:
         """A claimed message; None after a while if there is none, or nothing may be sent."""
         with self._claiming:
+            if (known := self._sending.gateway.known_refusal()) is not None:  # every call would be answered so
+                self._hold(known.retry_after or POLL_SECONDS)
             held = self._held_until - time.monotonic()
             if self._stopping.is_set():
                 return None
@@ -173,7 +178,10 @@ class Worker:
         claim = partial(queue.claim, session, now=times.now(), lease=self._lease, closed=closed)
         if not self._suspicion.is_raised or not pacing.is_refused(session, self._credentials):
             return claim(limit=self._batch)
-        lease = timedelta(seconds=self._sending.gateway.timeout + RECORD_SECONDS)
+        if not queue.has_claimable(session, now=times.now()):
+            return []
+        # It may wait for a call that is under way before its own.
+        lease = timedelta(seconds=2 * self._sending.gateway.timeout + RECORD_SECONDS)
         probe = credential_pauses.claim_probe(session, self._credentials, lease=lease)
         if probe is None:
             return []
@@ -195,7 +203,7 @@ class Worker:
             log.warning("a message has expired while it waited", tag=claimed.tag)
         if start.hold is not None:
             self._hold(start.hold)
-        self._suspicion.is_raised |= start.is_noted
+        self._suspicion.is_raised |= start.is_suspect
         return start.attempt
 
     def _write(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Start]) -> _Start:
@@ -224,28 +232,31 @@ class Worker:
             heeds_refusal=not claimed.is_probe,
         )
         if turn.is_taken and turn.wait <= timedelta(0):
-            return replace(self._submit(session, claimed, attempt), is_noted=turn.is_noted)
+            return replace(self._submit(session, claimed, attempt), is_suspect=turn.is_suspect)
         if turn.is_taken:
-            return _Start(turn_in=turn.wait.total_seconds(), is_noted=turn.is_noted)
+            return _Start(turn_in=turn.wait.total_seconds(), is_suspect=turn.is_suspect)
         queue.give_back(session, [claimed], claimable_at=times.now())
         hold = POLL_SECONDS if turn.is_refused else turn.ask_again_in
-        return _Start(hold=None if turn.is_senders else hold, is_noted=turn.is_noted)
+        return _Start(hold=None if turn.is_senders else hold, is_suspect=turn.is_suspect)
 
     def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         return _Start(attempt=attempt if queue.submit(session, claimed, attempt) else None)
 
     def _store(self, claimed: Claimed, answer: Answer) -> None:
-        def work(session: Session) -> _Back | None:
+        last: _Back | None = None  # whose commit may be durable although nobody heard of it
+
+        def work(session: Session) -> None:
+            nonlocal last
             back = self._put_back(session, claimed, answer) if isinstance(answer, Refused) else None
+            last = back or last
             if back is None:
                 now = times.now()
                 outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=answer, now=now)
-            return back
 
-        back = self._sending.store_answer(claimed.tag, answer, work)
-        if back is not None:
-            log.info("a message is queued again", tag=claimed.tag, seconds=round(back.wait.total_seconds(), 1))
-        if back is not None and back.begins_pause:
+        self._sending.store_answer(claimed.tag, answer, work)
+        if last is not None:
+            log.info("a message is queued again", tag=claimed.tag, seconds=round(last.wait.total_seconds(), 1))
+        if last is not None and last.begins_pause:
             log.error("credentials refused", tag=claimed.tag)
         if isinstance(answer, Refused) and answer.is_remembered:
             self._hold(answer.retry_after or POLL_SECONDS)
@@ -253,23 +264,32 @@ class Worker:
     def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
         """Queues the message again; None if there is to be no other attempt."""
         if answer.is_remembered:
-            return self._keep(session, claimed, answer, wait=timedelta(0))
-        if _is_about_credentials(answer):
+            return self._keep(session, claimed, answer, wait=timedelta(0), denied_at=claimed.denied_at)
+        if _refuses_credentials(answer):
             return self._deny(session, claimed, answer)
         failures = claimed.failures + (1 if _counts(answer) else 0)
         if not answer.is_repeatable or failures >= self._attempts:
             return None
         now = times.now()
         wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
-        is_back = queue.put_back(session, claimed, answer, failures=failures, claimable_at=now + wait, now=now)
+        is_back = queue.put_back(
+            session,
+            claimed,
+            answer,
+            failures=failures,
+            claimable_at=now + wait,
+            denied_at=claimed.denied_at,
+            now=now,
+        )
         return _Back(wait) if is_back else None
 
     def _deny(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
-        """The same of what was refused because of the credentials, or perhaps of the message alone."""
+        """Queues again a message that met a refusal of the credentials, or one that may be about itself alone; None if
+        there is to be no other attempt."""
         self._suspicion.is_raised = True
         denial = credential_pauses.deny(session, self._credentials, claimed, answer)
         if denial is not Denial.ALONE:
-            back = self._keep(session, claimed, answer, wait=timedelta(0))
+            back = self._keep(session, claimed, answer, wait=timedelta(0), denied_at=None)
             return back and replace(back, begins_pause=denial is Denial.BEGINS)
         now = times.now()
         denied_at = claimed.denied_at or now
@@ -283,7 +303,7 @@ class Worker:
         answer: Refused,
         *,
         wait: timedelta,
-        denied_at: datetime | None = None,
+        denied_at: datetime | None,
     ) -> _Back | None:
         """Leaves a message in its place, to be tried after ``wait``; nothing of it counts as an attempt that failed."""
         now = times.now()
@@ -300,6 +320,8 @@ class Worker:
 
     def _mind_outage(self, answer: Answer) -> None:
         """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""
+        if _refuses_credentials(answer) or (isinstance(answer, Refused) and answer.is_remembered):
+            return  # says nothing about the network, and has a pause of its own
         if not _is_outage(answer):
             if self._outage:
                 log.warning("the worker sends again", failures=self._failing)
@@ -327,7 +349,7 @@ def _is_outage(answer: Answer) -> bool:
     return _counts(answer) if isinstance(answer, Refused) else isinstance(answer, Unknown)
 
 
-def _is_about_credentials(answer: Answer) -> bool:
+def _refuses_credentials(answer: Answer) -> bool:
     """Whether Bandwidth was asked, and refused the credentials, or what may be about them."""
     if not isinstance(answer, Refused) or answer.is_remembered:
         return False
@@ -337,5 +359,5 @@ def _is_about_credentials(answer: Answer) -> bool:
 def _counts(answer: Refused) -> bool:
     """Whether it uses up an attempt. 429 does not, nor refused credentials, since all wait then; nor what nobody was
     asked for."""
-    is_excused = answer.because is RefusedBecause.RATE_LIMITED or answer.is_remembered or _is_about_credentials(answer)
+    is_excused = answer.because is RefusedBecause.RATE_LIMITED or answer.is_remembered or _refuses_credentials(answer)
     return answer.is_repeatable and not is_excused

@@ -8,7 +8,7 @@ from receiver.calling import Gateway
 from receiver.config import ApiKey, Credential, Settings
 from receiver.core import times
 from receiver.core.events import Event
-from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage
+from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.sending import Sending
@@ -125,11 +125,14 @@ class FakeGateway:
     """Answers what it is told, and remembers what it was asked to send."""
 
     timeout = 3.0
-    credentials = "0" * 64
+    fingerprint = "0" * 64
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.answer: Answer = answer or ACCEPTED
         self.sent: list[tuple[OutboundMessage, str]] = []
+
+    def known_refusal(self) -> Refused | None:
+        return None
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
         self.sent.append((message, tag))

@@ -55,6 +55,16 @@ def test_config_prints_every_setting_and_no_secret() -> None:
     assert "support" in lines["READ_ONLY_API_KEYS"]
 
 
+def test_config_warns_of_credentials_that_are_not_used_or_end_soon() -> None:
+    settings = environment(UNREACHABLE, bandwidth_username="user", bandwidth_password="hunter2")
+    ended = settings | {"BANDWIDTH_CLIENT_ID": "", "BANDWIDTH_CLIENT_SECRET": "", "BANDWIDTH_API_URL": ""}
+
+    warned = [invoke("config", environment=each).stderr for each in (settings, ended)]
+
+    assert warned[0].startswith("warning: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are ignored")
+    assert warned[1].startswith("warning: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD stop working on 2026-12-02")
+
+
 @pytest.mark.parametrize(
     "url",
     [

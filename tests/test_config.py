@@ -157,7 +157,7 @@ def test_half_a_pair_of_credentials_is_an_error_that_names_the_other_half(
     else:
         monkeypatch.setenv(missing, blank)
 
-    assert problems(**kind) == {missing: f"is missing beside {given}."}
+    assert problems(**kind) == {missing: f"is missing: {given} is set, and both are needed."}
 
 
 def test_a_username_and_its_password_are_enough_while_bandwidth_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_both_pairs_are_a_warning_that_one_can_go(monkeypatch: pytest.MonkeyPatc
     set_all(monkeypatch, SERVING | {"BANDWIDTH_USERNAME": "user", "BANDWIDTH_PASSWORD": "hush"})
 
     [warning] = warnings(read_settings(serving=True))
-    assert "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are not used" in warning
+    assert "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are ignored" in warning
     assert "hush" not in warning
 
 

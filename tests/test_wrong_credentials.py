@@ -1,11 +1,13 @@
 """A worker loses nothing to credentials that Bandwidth refuses, and a single message stops nobody."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import select, text
@@ -13,10 +15,11 @@ from sqlalchemy import select, text
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.errors import StorageUnavailable
 from receiver.sending import tidy
-from receiver.storage import credential_pauses, pacing
+from receiver.storage import credential_pauses, inspection, pacing
 from receiver.storage.credential_pauses import Denial
-from receiver.storage.database import Database
+from receiver.storage.database import Database, Session
 from receiver.storage.sending_models import CredentialPauseRow
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.conftest import Lines
@@ -33,6 +36,8 @@ def refusal(status: int | None, type_: str, **changes: bool) -> Refused:
 UNAUTHORIZED, CREDENTIALS = refusal(401, "unauthorized"), refusal(None, "credentials")
 FORBIDDEN, NOT_FOUND = refusal(403, "forbidden"), refusal(404, "Not Found")
 FROM_MEMORY = refusal(None, "credentials", is_remembered=True)
+Result = TypeVar("Result")
+
 OURS, OTHERS = "0" * 64, "1" * 64
 
 REFUSALS = pytest.mark.parametrize("refused", [UNAUTHORIZED, CREDENTIALS], ids=["401", "token endpoint"])
@@ -42,10 +47,10 @@ DENIALS = pytest.mark.parametrize("denied", [FORBIDDEN, NOT_FOUND], ids=["403", 
 class JudgingGateway(FakeGateway):
     """Answers each message what a test says of its text; notes the texts in the order in which they came."""
 
-    def __init__(self, judge: Callable[[str], Answer | None], *, credentials: str = OURS) -> None:
+    def __init__(self, judge: Callable[[str], Answer | None], *, fingerprint: str = OURS) -> None:
         super().__init__()
         self.judge = judge
-        self.credentials = credentials
+        self.fingerprint = fingerprint
         self.texts: list[str] = []
         self._lock = threading.Lock()
 
@@ -175,13 +180,13 @@ def test_without_a_probe_nothing_is_sent_while_workers_pause(database: Database)
     queue(database, *"abcdefgh")
     gateway = JudgingGateway(always(UNAUTHORIZED))
     with working(database, gateway, threads=2):
-        wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
-        execute(database, "UPDATE credential_pauses SET probe_at = '2099-01-01 00:00:00.000000'")
-        tried = len(gateway.texts)
-        with working(database, JudgingGateway(always(None))) as _another:
-            began = time.monotonic()
-            wait_for(lambda: time.monotonic() - began > 2, "what two workers might send meanwhile")
-        assert len(gateway.texts) == tried
+        wait_for(lambda: is_paused(database), "the pause")
+    execute(database, "UPDATE credential_pauses SET probe_at = '2099-01-01 00:00:00.000000'")
+    tried = len(gateway.texts)
+    with working(database, gateway, threads=2), working(database, gateway, threads=2):
+        began = time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 2, "what two workers might send meanwhile")
+    assert len(gateway.texts) == tried
 
     assert states(database) == {"queued": 8}
 
@@ -215,7 +220,7 @@ def test_a_pause_binds_only_who_holds_the_same_credentials(database: Database) -
     with working(database, gateway):
         wait_for(lambda: is_paused(database), "the pause")
 
-    with working(database, JudgingGateway(always(None), credentials=OTHERS)):
+    with working(database, JudgingGateway(always(None), fingerprint=OTHERS)):
         wait_for_states(database, accepted=3)
 
     assert is_paused(database)  # of those that nobody holds any more
@@ -320,8 +325,8 @@ def test_an_answer_from_memory_is_waited_for_and_not_asked_for_in_a_loop(databas
 def test_a_worker_that_starts_in_a_pause_keeps_to_it(database: Database) -> None:
     queue(database, *"abcd")
     with working(database, JudgingGateway(always(UNAUTHORIZED))):
-        wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
-        execute(database, "UPDATE credential_pauses SET probe_at = '2099-01-01 00:00:00.000000'")
+        wait_for(lambda: is_paused(database), "the pause")
+    execute(database, "UPDATE credential_pauses SET probe_at = '2099-01-01 00:00:00.000000'")
 
     gateway = JudgingGateway(always(None))
     with working(database, gateway):
@@ -454,6 +459,106 @@ def test_a_message_that_passes_in_between_begins_the_count_anew(database: Databa
     assert not is_paused(database)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        Refused(because=RefusedBecause.RATE_LIMITED, status=429),
+        Refused(because=RefusedBecause.BANDWIDTH, status=500, type="t", description="d"),
+        Refused(because=RefusedBecause.UNREACHABLE, type="connection-refused"),
+        Refused(because=RefusedBecause.UNREACHABLE, type="no-token", is_remembered=True),
+    ],
+    ids=["429", "500", "no connection", "memory"],
+)
+def test_what_happens_in_between_does_not_begin_its_day_anew(database: Database, between: Refused) -> None:
+    [tag] = queue(database, "X").values()
+    gateway = JudgingGateway(always(FORBIDDEN))
+    with working(database, gateway, threads=1):
+        first = wait_for(lambda: messages(database)[tag].denied_at, "the first refusal")
+        gateway.judge = always(between)
+        hasten_message(database)
+        wait_for(lambda: len(gateway.texts) >= 2 and not states(database)["submitting"], "what happens in between")
+
+    assert messages(database)[tag].denied_at == first
+
+
+def test_a_denied_message_that_waits_alone_is_no_sign_of_a_worker(database: Database) -> None:
+    [tag] = queue(database, "X").values()
+    with working(database, JudgingGateway(always(FORBIDDEN)), threads=1):
+        wait_for(lambda: messages(database)[tag].denied_at, "the refusal")
+    later = times.now() + timedelta(minutes=10)
+
+    with database.read() as session:
+        assert not inspection.queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
+
+
+def test_a_pause_over_an_empty_queue_writes_nothing(database: Database) -> None:
+    queue(database, "a")
+    gateway = JudgingGateway(always(UNAUTHORIZED))
+    with working(database, gateway, threads=1):
+        wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
+        execute(database, "UPDATE messages SET send_status = 'accepted'")
+        hasten_probe(database)
+        before = pause(database)
+        began = time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 1.5, "what the worker might write")
+        after = pause(database)
+
+    assert before is not None
+    assert after is not None
+    assert (after.updated_at, after.probe_at) == (before.updated_at, before.probe_at)
+
+
+class DeafDatabase(Database):
+    """Commits, and says once that nobody heard of it: when a message was queued again."""
+
+    is_deaf = True
+
+    def write(self, work: Callable[[Session], Result]) -> Result:
+        result = super().write(work)
+        if self.is_deaf and is_paused(self):
+            self.is_deaf = False
+            raise StorageUnavailable
+        return result
+
+
+def test_that_workers_pause_is_said_although_its_commit_was_not_heard(database_url: str, logged: Lines) -> None:
+    with DeafDatabase(database_url) as database:
+        queue(database, "a")
+        with working(database, JudgingGateway(always(UNAUTHORIZED)), threads=1):
+            wait_for(lambda: any(line["event"] == "credentials refused" for line in logged), "it to be said")
+
+        assert not database.is_deaf
+        assert states(database) == {"queued": 1}
+
+
+def test_refused_credentials_do_not_make_a_worker_believe_that_an_outage_is_over(
+    database: Database, logged: Lines
+) -> None:
+    enqueue(database, 30, text="a")
+    answers = itertools.cycle([Unknown(status=502), Unknown(status=502), FROM_MEMORY, UNAUTHORIZED])
+    with working(database, JudgingGateway(lambda _: next(answers)), threads=1):
+        wait_for(lambda: any(line["event"] == "the worker holds back" for line in logged), "it to hold back")
+        began = time.monotonic()
+        wait_for(lambda: (hasten_probe(database), time.monotonic() - began > 4)[1], "some more answers")
+
+    assert "the worker sends again" not in [line["event"] for line in logged]
+
+
+def test_a_pause_of_whoever_has_tried_lately_is_told_to_all(database: Database) -> None:
+    queue(database, "a")
+    with working(database, JudgingGateway(always(UNAUTHORIZED))):
+        wait_for(lambda: is_paused(database), "the pause")
+
+    def told(credentials: str) -> datetime | None:
+        with database.read() as session:
+            return credential_pauses.refused_since(session, credentials)
+
+    assert told(OTHERS) == told(OURS) is not None
+    execute(database, "UPDATE credential_pauses SET updated_at = :then", then=two_days_ago(database))
+    assert told(OTHERS) is None
+    assert told(OURS) is not None
+
+
 def test_a_denied_message_of_a_clock_that_is_right_is_not_brought_forward(database: Database) -> None:
     [tag] = queue(database, "X").values()
     with working(database, JudgingGateway(always(FORBIDDEN)), threads=1):
@@ -491,6 +596,6 @@ def test_a_turn_tells_what_stands_against_the_credentials(
     heeding, not_heeding = (turns(OURS, heeds=heeds, rates=rates) for heeds in (True, False))
     another = turns(OTHERS, heeds=True, rates=rates)
 
-    assert (heeding.is_taken, heeding.is_refused, heeding.is_noted) == (False, True, True)
-    assert (not_heeding.is_taken, not_heeding.is_refused, not_heeding.is_noted) == (True, False, True)
-    assert (another.is_taken, another.is_refused, another.is_noted) == (True, False, False)
+    assert (heeding.is_taken, heeding.is_refused, heeding.is_suspect) == (False, True, True)
+    assert (not_heeding.is_taken, not_heeding.is_refused, not_heeding.is_suspect) == (True, False, True)
+    assert (another.is_taken, another.is_refused, another.is_suspect) == (True, False, False)

@@ -36,7 +36,7 @@ def read_answer(call: Call) -> Answer:
     said = json_object(call.body)
     if status == 202:
         return _accepted(said)
-    type_, description = _complaint(said)
+    type_, description = _complaint(said, secret=call.secret)
     documented = isinstance(said.get("type"), str) and isinstance(said.get("description"), str)
     if status // 100 != 4 and not (status == 500 and documented):
         return Unknown(status=status, type=type_, description=description)
@@ -45,7 +45,7 @@ def read_answer(call: Call) -> Answer:
         status=status,
         type=type_,
         description=description,
-        field_errors=_field_errors(said),
+        field_errors=_field_errors(said, secret=call.secret),
         retry_after=retry_after(call) if status == 429 else None,
     )
 
@@ -59,7 +59,7 @@ def _accepted(said: dict[str, Any]) -> Accepted:
 
 _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (socket.gaierror, "name-not-resolved", "This machine's DNS does not know the host in {setting}."),
-    (TooLate, "too-late", "There was too little time left to wait for an answer, so Bandwidth was not called."),
+    (TooLate, "too-late", "Too little time was left to wait for an answer, so Bandwidth was not called."),
     (TimeoutError, "connect-timeout", "No connection in time: check {setting}, the network and firewall."),
     (ssl.SSLError, "tls-failed", "No trusted TLS: check {setting}, this machine's clock and any TLS proxy."),
     (ConnectionRefusedError, "connection-refused", "Nothing listens at the host and port in {setting}."),
@@ -101,20 +101,23 @@ def json_object(body: bytes | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _complaint(said: dict[str, Any]) -> tuple[str | None, str | None]:
+def _complaint(said: dict[str, Any], *, secret: str) -> tuple[str | None, str | None]:
     """Type and description: the usual shape, that of a wrong path, or that of a multi-channel answer."""
     shapes = [(said, "type", "description"), (said, "error", "message")]
     shapes += [(error, "type", "description") for error in _objects(said.get("errors"))]
     for fields, type_name, description_name in shapes:
         type_, description = fields.get(type_name), fields.get(description_name)
         if isinstance(type_, str) or isinstance(description, str):
-            return _kept(type_, MAX_ERROR_TYPE), _kept(description, MAX_DESCRIPTION)
+            return _kept(type_, MAX_ERROR_TYPE, secret), _kept(description, MAX_DESCRIPTION, secret)
     return None, None
 
 
-def _field_errors(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _field_errors(said: dict[str, Any], *, secret: str) -> tuple[tuple[str, str], ...]:
     pairs = (
-        (_kept(error.get("fieldName"), MAX_ERROR_TYPE), _kept(error.get("description"), MAX_DESCRIPTION))
+        (
+            _kept(error.get("fieldName"), MAX_ERROR_TYPE, secret),
+            _kept(error.get("description"), MAX_DESCRIPTION, secret),
+        )
         for error in _objects(said.get("fieldErrors"))
     )
     return tuple((field, words) for field, words in pairs if field is not None and words is not None)
@@ -124,8 +127,13 @@ def _objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _kept(text: object, longest: int) -> str | None:
-    return clean_text(text[:longest]) if isinstance(text, str) else None
+def _kept(text: object, longest: int, secret: str) -> str | None:
+    """A text as it may be stored and shown: a proxy may have repeated what it was asked, the secret among it."""
+    if not isinstance(text, str):
+        return None
+    for hidden in (secret, secret.partition(" ")[2]):
+        text = text.replace(hidden, "***") if hidden else text
+    return clean_text(text[:longest])
 
 
 def retry_after(call: Call) -> int | None:

@@ -16,7 +16,7 @@ from receiver.bandwidth.answers import NoToken, read_answer
 from receiver.bandwidth.oauth import Token, Tokens
 from receiver.bandwidth.wire import Call, basic, exchange, make_session
 from receiver.config import Settings
-from receiver.core.messages import Answer, OutboundMessage
+from receiver.core.messages import Answer, OutboundMessage, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +74,12 @@ class Client:
         self._clock = clock
         self._timeouts = (account.connect_timeout, account.read_timeout)
         self._session = make_session()
-        self._basic = None if account.client_id else basic(account.username, account.password)
-        self._tokens = Tokens(
-            url=account.token_url,
-            client_id=account.client_id or "",
-            client_secret=account.client_secret,
-            clock=clock,
-        )
+        self._basic = basic(account.username, account.password)
+        self._tokens: Tokens | None = None
+        if account.client_id:
+            self._tokens = Tokens(
+                url=account.token_url, client_id=account.client_id, client_secret=account.client_secret, clock=clock
+            )
 
     @property
     def timeout(self) -> float:
@@ -95,7 +94,7 @@ class Client:
         """
         ends = self._clock() + self.timeout
         write_until = ends - self._timeouts[1] / 2
-        if self._basic is not None:
+        if self._tokens is None:
             return self._carry_out(request, self._basic, ends=ends, write_until=write_until)
         try:
             token = self._tokens.get(until=write_until)
@@ -111,21 +110,23 @@ class Client:
 
     def token(self) -> Token | None:
         """The token that calls are made with, fetched if need be; None if they are made without. Raises NoToken."""
-        return None if self._basic else self._tokens.get(until=self._clock() + self.timeout)
+        return self._tokens.get(until=self._clock() + self.timeout) if self._tokens else None
+
+    def known_refusal(self) -> Refused | None:
+        """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
+        return self._tokens.known_refusal() if self._tokens else None
 
     def close(self) -> None:
         """Closes the idle connections."""
         self._session.close()
-        self._tokens.close()
+        if self._tokens is not None:
+            self._tokens.close()
 
     def _carry_out(self, request: requests.Request, authorization: str, *, ends: float, write_until: float) -> Call:
         request.headers["Authorization"] = authorization
-        call = Call(self._clock, write_until=write_until)
+        call = Call(self._clock, write_until=write_until, secret=authorization)
         seconds = max(0.0, ends - self._clock())
         call.carry_out(lambda: exchange(self._session, request, timeouts=self._timeouts), seconds=seconds)
-        for secret in (authorization, authorization.partition(" ")[2]):
-            if call.body is not None:  # a proxy may repeat what it was asked, and errors are stored and shown
-                call.body = call.body.replace(secret.encode(), b"***")
         return call
 
 
@@ -141,12 +142,8 @@ class BandwidthGateway:
     def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = account.messages_url
         self._client = Client(account, clock=clock)
-        self._credentials = account.fingerprint
-
-    @property
-    def credentials(self) -> str:
-        """The fingerprint of the credentials with which it calls."""
-        return self._credentials
+        self.fingerprint = account.fingerprint
+        """Stands for the credentials with which it calls."""
 
     @property
     def timeout(self) -> float:
@@ -160,6 +157,10 @@ class BandwidthGateway:
         """
         content = json.dumps(_request_fields(message, tag)).encode()
         return read_answer(self._client.call(requests.Request("POST", self._url, data=content)))
+
+    def known_refusal(self) -> Refused | None:
+        """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
+        return self._client.known_refusal()
 
     def close(self) -> None:
         """Closes the idle connections."""

@@ -41,8 +41,8 @@ FIRST_MEMORY, LONGEST_MEMORY = 1.0, 30.0
 LONGEST_RETRY_AFTER = 300.0
 """Seconds that the token endpoint may ask to be left alone; Bandwidth's other limits count 5 minutes."""
 
-CREDENTIALS = "credentials"
-"""The type of the error that says that Bandwidth refuses the client id and secret."""
+CREDENTIALS, NO_TOKEN = "credentials", "no-token"
+"""Types of errors: Bandwidth refuses the client id and secret; it gave no token for another reason."""
 
 REFUSALS = (400, 401, 403)
 """Answers of the token endpoint that are about the client (RFC 6749, section 5.2)."""
@@ -78,7 +78,7 @@ class _Failure:
 
     refused: Refused
     seconds: float
-    """How long the next one is remembered at least half as long."""
+    """How long it is remembered, unless the endpoint asked for longer; the next one is remembered twice as long."""
     until: float
 
 
@@ -103,24 +103,30 @@ class Tokens:
 
     def get(self, *, until: float) -> Token:
         """A token that is good now. Raises NoToken if there is none by ``until``, in seconds of the clock."""
-        has_waited = False
+        has_asked = False
         with self._changed:
             while True:
                 now, token = self._clock(), self._token
                 if token and now < token.renew_at:
                     return token
-                remembered = self._failure if self._failure and now < self._failure.until else None
-                if not self._is_fetching and not remembered:
+                if not self._is_fetching and self._remembered(now) is None:
+                    has_asked = True
                     self._begin_fetch()
                 if token and now < token.ends_at:
                     return token
-                if remembered and not self._is_fetching:
-                    left = math.ceil(remembered.until - now)
-                    raise NoToken(replace(remembered.refused, retry_after=left, is_remembered=not has_waited))
+                if not self._is_fetching and (refused := self._remembered(now)) is not None:
+                    raise NoToken(replace(refused, is_remembered=not has_asked))
                 if now >= until:
                     raise NoToken(_NOT_IN_TIME)
-                has_waited = True
+                has_asked = True
                 self._changed.wait(until - now)
+
+    def known_refusal(self) -> Refused | None:
+        """What get() would raise now without asking anybody; None if it would ask, or has a token."""
+        with self._changed:
+            now = self._clock()
+            has_token = self._token is not None and now < self._token.ends_at
+            return None if has_token or self._is_fetching else self._remembered(now)
 
     def replacement(self, refused: Token, *, until: float) -> Token | None:
         """Another token than the one that was answered 401; None if there is none by ``until``, or if the refused one
@@ -134,6 +140,13 @@ class Tokens:
             return self.get(until=until)
         except NoToken:
             return None
+
+    def _remembered(self, now: float) -> Refused | None:
+        """The last failure, while it is remembered."""
+        if self._failure is None or now >= self._failure.until:
+            return None
+        left = math.ceil(self._failure.until - now)
+        return replace(self._failure.refused, retry_after=left, is_remembered=True)
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -197,14 +210,14 @@ def _read_token(call: Call, *, fetched_at: float) -> Token | Refused:
             because=RefusedBecause.BANDWIDTH,
             type=CREDENTIALS,
             description=f"Bandwidth refuses BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET ({status} from"
-            " BANDWIDTH_TOKEN_URL): check both, and whether the secret has expired.",
+            " BANDWIDTH_TOKEN_URL). Check both, and whether the secret has expired.",
         )
     if status is None:
         return _NOT_IN_TIME
-    wrong = "something that is no token" if status // 100 == 2 else str(status)
+    wrong = f"{status} without a usable token" if status // 100 == 2 else str(status)
     return Refused(
         because=RefusedBecause.UNREACHABLE,
-        type="no-token",
+        type=NO_TOKEN,
         description=f"BANDWIDTH_TOKEN_URL answered {wrong}, so Bandwidth was not called.",
         retry_after=retry_after(call) if status == 429 else None,
     )
@@ -212,7 +225,7 @@ def _read_token(call: Call, *, fetched_at: float) -> Token | Refused:
 
 _NOT_IN_TIME = Refused(
     because=RefusedBecause.UNREACHABLE,
-    type="no-token",
+    type=NO_TOKEN,
     description="BANDWIDTH_TOKEN_URL gave no token in time, so Bandwidth was not called.",
 )
 

@@ -15,7 +15,7 @@ import requests
 
 from receiver.bandwidth.answers import read_answer
 from receiver.bandwidth.client import Account, Client
-from receiver.bandwidth.oauth import CREDENTIALS
+from receiver.bandwidth.oauth import CREDENTIALS, NO_TOKEN
 from receiver.bandwidth.records import Record, read_record
 from receiver.bandwidth.wire import MAX_BODY, Call
 from receiver.core.events import Unreadable
@@ -187,7 +187,7 @@ TRY_LATER = "try again later."
 
 _REMEDIES = {
     200: "this is not the documented JSON, or too long: check BANDWIDTH_API_URL.",
-    401: "check BANDWIDTH_ACCOUNT_ID, BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET.",
+    401: "check BANDWIDTH_ACCOUNT_ID and the credentials: BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET.",
     403: "these credentials may not search messages: ask Bandwidth to allow it.",
     404: "check BANDWIDTH_API_URL and BANDWIDTH_ACCOUNT_ID.",
     429: "too many questions came from this address: try again in some minutes.",
@@ -202,6 +202,8 @@ def read_trouble(call: Call) -> Trouble:
     status, remedy = answer.status, answer.description or TRY_LATER
     if status is not None:
         found, remedy = f"Bandwidth's message search answered {status}", _REMEDIES.get(status, remedy)
+    elif answer.type in (CREDENTIALS, NO_TOKEN):
+        found = "There is no token for Bandwidth's message search"
     elif isinstance(answer, Refused):
         found = "Bandwidth's message search cannot be reached"
     else:

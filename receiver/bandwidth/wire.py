@@ -42,13 +42,20 @@ class TooLate(Exception):
 class Call:
     """One request and how far it got; shared by the caller, who waits, and the thread that talks to Bandwidth.
 
-    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``name`` is that of its thread.
+    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``secret`` is what it presents in
+    Authorization, which no answer may lead into a text. ``name`` is that of its thread.
     """
 
     def __init__(
-        self, clock: Callable[[], float], *, write_until: float = math.inf, name: str = "bandwidth-gateway"
+        self,
+        clock: Callable[[], float],
+        *,
+        write_until: float = math.inf,
+        secret: str = "",
+        name: str = "bandwidth-gateway",
     ) -> None:
         self.clock = clock
+        self.secret = secret
         self.name = name
         self.written = False
         self.reply: http.client.HTTPResponse | None = None
@@ -73,7 +80,9 @@ class Call:
     def _run(self, exchange: Callable[[], bytes | None]) -> None:
         _here.call = self
         try:
-            self.body = exchange()
+            body = exchange()
+            with self._lock:
+                self.body = None if self._abandoned else body
         except Exception as error:  # noqa: BLE001 - what it means does not depend on what it is
             with self._lock:
                 self.error = None if self._abandoned else error

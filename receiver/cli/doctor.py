@@ -40,7 +40,7 @@ def doctor(callback_url: str | None, as_json: bool) -> None:
 @main.command()
 @said_in_one_sentence
 def resume() -> None:
-    """Go on sending, although Bandwidth's 429 asked to wait longer, or refused the credentials."""
+    """Resume sending now, ending any pause for a 429 or for refused credentials."""
 
     def work(session: Session) -> bool:
         was_paused = pacing.resume(session)

@@ -79,8 +79,7 @@ class Refused:
     @property
     def shows_credentials(self) -> bool:
         """Whether Bandwidth must have taken the credentials to say so."""
-        is_4xx = self.status is not None and self.status // 100 == 4
-        return is_4xx and not self.is_about_credentials and not self.is_denial
+        return self.status in (400, 415, 429)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     has_credentials = settings.bandwidth_client_secret if settings.bandwidth_client_id else settings.bandwidth_password
     if not (settings.bandwidth_account_id and has_credentials):
         for check in ("token", "Bandwidth", "clock"):
-            yield skipped(check, "it cannot be asked without account and credentials")
+            yield skipped(check, "needs BANDWIDTH_ACCOUNT_ID and credentials")
         return
     seconds = min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout)
     account = replace(Account.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
@@ -35,7 +35,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield fetched
         if fetched.mark is Mark.WRONG:
             for check in ("Bandwidth", "clock"):
-                yield skipped(check, "there has to be a token first")
+                yield skipped(check, "needs a token")
             return
         reply = ask_bandwidth(client, account)
     yield credentials(reply)
@@ -48,13 +48,13 @@ def token(client: Client) -> Finding:
         fetched = client.token()
     except NoToken as error:
         refused = error.refused
-        remedy = "create a new secret at Bandwidth, or correct the two settings."
+        found, _, remedy = (refused.description or "there is none").partition(". ")
         if refused.type != CREDENTIALS:
-            remedy = "check BANDWIDTH_TOKEN_URL, the network and the firewall; it may pass."
-        return wrong("token", (refused.description or "there is none").rstrip("."), remedy)
+            remedy = "check BANDWIDTH_TOKEN_URL, the network and the firewall, or try again later."
+        return wrong("token", found.rstrip("."), remedy[:1].lower() + remedy[1:])
     if fetched is None:
-        return skipped("token", "there is none to fetch: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are used")
-    return ok("token", f"BANDWIDTH_TOKEN_URL gives one that is good for {fetched.life:.0f} s")
+        return skipped("token", "not needed: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are used")
+    return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
 
 
 def credentials(reply: Reply) -> Finding:

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-from receiver.config import BASIC_ENDS, Settings, read_settings
+from receiver.config import BASIC_ENDS, Settings, is_bandwidths, read_settings
 from receiver.core import times
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
@@ -38,17 +38,18 @@ def doubtful(settings: Settings) -> Iterator[Finding]:
 def _account(settings: Settings) -> Iterator[Finding]:
     account = settings.bandwidth_account_id
     if account and not (account.isascii() and account.isdecimal()):
-        remedy = "use the account's 7-digit number: with OAuth 2.0 Bandwidth takes no other id, such as u-..."
+        remedy = "use the 7-digit account number; OAuth 2.0 does not accept ids such as u-..."
         yield warning("BANDWIDTH_ACCOUNT_ID", "is not a number", remedy)
 
 
 def _credentials(settings: Settings) -> Iterator[Finding]:
     if settings.bandwidth_client_id and settings.bandwidth_username:
-        found = "is not used beside BANDWIDTH_CLIENT_ID"
-        yield warning("BANDWIDTH_USERNAME", found, "remove it and BANDWIDTH_PASSWORD once every process has the other.")
+        found = "is ignored because BANDWIDTH_CLIENT_ID is set"
+        remedy = "remove it and BANDWIDTH_PASSWORD once every process uses BANDWIDTH_CLIENT_ID."
+        yield warning("BANDWIDTH_USERNAME", found, remedy)
     elif settings.bandwidth_username and settings.calls_bandwidth:
         has_ended = times.now().date() >= BASIC_ENDS
-        found = f"{'ended' if has_ended else 'ends'} on {BASIC_ENDS}: Bandwidth takes only OAuth 2.0 from then on"
+        found = f"{'stopped' if has_ended else 'stops'} working on {BASIC_ENDS}, when all but OAuth 2.0 ends"
         remedy = "create a credential at Bandwidth, and set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
         yield (wrong if has_ended else warning)("BANDWIDTH_USERNAME", found, remedy)
 
@@ -71,6 +72,9 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         parts = urlsplit(url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             yield wrong(name, "is http, so the credentials cross the network readable", "make it https.")
+    if settings.bandwidth_client_id and settings.calls_bandwidth != is_bandwidths(settings.bandwidth_token_url):
+        found = "and BANDWIDTH_API_URL are not both Bandwidth's: one of them gets what is meant for the other"
+        yield warning("BANDWIDTH_TOKEN_URL", found, "set both for the simulator, or leave both out for Bandwidth.")
     host = urlsplit(settings.bandwidth_api_url)
     if not settings.calls_bandwidth and (host.scheme == "https" or is_loopback(host.hostname or "")):
         found = f"is {host.hostname}: nothing reaches a telephone"

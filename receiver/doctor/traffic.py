@@ -125,8 +125,8 @@ def paused(until: datetime | None, *, now: datetime) -> Finding:
 def refused(since: datetime | None, *, now: datetime) -> Finding:
     """Whether workers pause because Bandwidth refuses the credentials."""
     if since is None:
-        return ok("credentials", "Bandwidth refuses them to no worker")
-    found = f"Bandwidth has refused them for {_age(now - since)}; workers try one message a minute, and lose none"
+        return ok("credentials", "no worker is paused because of them")
+    found = f"Bandwidth has refused them for {_age(now - since)}; workers are paused, and no message is lost"
     remedy = "see `token` and `Bandwidth` below, correct the settings, and restart the workers."
     return wrong("credentials", found, remedy)
 

@@ -3,7 +3,6 @@
 import json
 
 from flask import Flask, Response, request
-from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from receiver.simulator.account import Account
@@ -79,14 +78,13 @@ def _accept(account: Account, account_id: str, switches: Switches) -> Message:
 
 def _is_authentic(account: Account, account_id: str, switches: Switches) -> bool:
     login = request.authorization
-    return login is not None and account.is_own_id(account_id) and _admits(account, login, basic=switches.basic)
-
-
-def _admits(account: Account, login: Authorization, *, basic: bool) -> bool:
-    if login.type == "bearer":
-        return account.tokens.is_good(login.token or "")
+    if login is None or not account.is_own_id(account_id):
+        return False
+    if login.type == "bearer":  # with OAuth the path needs the account's number: ids such as u-... end as well
+        is_number = account_id.isascii() and account_id.isdecimal()
+        return is_number and account.tokens.is_good(login.token or "")
     return (
-        basic
+        switches.basic
         and login.type == "basic"
         and account.knows_user(username=login.username or "", password=login.password or "")
     )

@@ -80,7 +80,7 @@ def _check(tokens: Tokens) -> None:
 
 def _grant(tokens: Tokens, switches: Switches) -> dict[str, Any]:
     """The body of the answer to a good request; what it says of a token's end may be untrue, the end is not."""
-    expires_in = int(tokens.seconds) if switches.expires_in is None else switches.expires_in
+    expires_in = max(1, int(tokens.seconds)) if switches.expires_in is None else switches.expires_in
     body = {"access_token": tokens.issue(), "token_type": "Bearer", "expires_in": expires_in}
     if switches.tokens is TokenFate.NO_TOKEN:
         del body["access_token"]

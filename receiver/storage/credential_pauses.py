@@ -12,7 +12,7 @@ from enum import Enum, auto
 from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from receiver.core import pace
@@ -21,6 +21,9 @@ from receiver.storage.pacing import database_now
 from receiver.storage.queue import Claimed, Place
 from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.sending_models import CredentialPauseRow
+
+IN_USE = timedelta(minutes=3)
+"""How lately a worker has tried the credentials that it holds, if there is anything to send."""
 
 KEPT = timedelta(days=1)
 """How long a row that nobody touches is kept: its credentials are used no more, or nothing is to be sent."""
@@ -66,7 +69,7 @@ def note_probe(session: Session, credentials: str, claimed: Claimed | None) -> N
 
 
 def end_probe(session: Session, credentials: str) -> None:
-    """Of a probe that said nothing about the credentials: the next follows after the same time."""
+    """Ends a probe that said nothing about the credentials: the next follows after the same time."""
     if (row := _lock(session, credentials)) is not None and row.paused_at is not None:
         row.probe_at = database_now(session) + timedelta(seconds=row.probe_seconds or 0)
         session.flush()
@@ -104,9 +107,11 @@ def clear(session: Session, credentials: str) -> bool:
 
 
 def refused_since(session: Session, credentials: str) -> datetime | None:
-    """Since when workers pause because Bandwidth refuses these credentials; None if they do not. Reads."""
-    query = select(CredentialPauseRow.paused_at).where(CredentialPauseRow.credentials == credentials)
-    since: datetime | None = session.scalar(query)
+    """Since when workers pause because Bandwidth refuses these credentials, or others that a worker has tried lately;
+    None if none do. Reads."""
+    lately = CredentialPauseRow.updated_at > database_now(session) - IN_USE
+    concerns = (CredentialPauseRow.credentials == credentials) | lately
+    since: datetime | None = session.scalar(select(func.min(CredentialPauseRow.paused_at)).where(concerns))
     return since
 
 

@@ -102,7 +102,7 @@ def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueSta
     # What was sent at once has the same time twice; what waited was sent by a worker.
     worked = (Message.updated_at >= since, Message.submitted_at >= since, Message.submitted_at > Message.created_at)
     signs = [
-        select(Message.pk).where(queued, Message.claimable_at > now),
+        select(Message.pk).where(queued, Message.claimable_at > now, Message.denied_at.is_(None)),
         select(Message.pk).where(*worked),
         select(LaneRow.sender).where(LaneRow.next_at > now),
     ]

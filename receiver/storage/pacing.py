@@ -32,7 +32,7 @@ class Turn:
     """Whether it is the sender's rate that makes it wait."""
     is_refused: bool = False
     """Whether it has no turn because Bandwidth refuses the credentials."""
-    is_noted: bool = False
+    is_suspect: bool = False
     """Whether anything stands against the credentials, so that a message that passes must clear it."""
 
     @property
@@ -52,15 +52,15 @@ def take_turn(
     ``credentials`` is their fingerprint. Whoever heeds their refusal takes no turn while workers pause because of it.
     """
     until, stands_against = session.connection().execute(_HELD, {"credentials": credentials}).one()
-    is_noted = stands_against is not None
+    is_suspect = stands_against is not None
     if heeds_refusal and stands_against == REFUSED:
-        return Turn(wait=timedelta(0), is_taken=False, is_refused=True, is_noted=True)
+        return Turn(wait=timedelta(0), is_taken=False, is_refused=True, is_suspect=True)
     limits = _limits(rates, sender)
     rows = _locked(session, limits) if limits else {}
     if limits:
         until = rows[ACCOUNT].paused_until
     elif until is None:
-        return Turn(wait=timedelta(0), is_taken=True, is_noted=is_noted)
+        return Turn(wait=timedelta(0), is_taken=True, is_suspect=is_suspect)
     now = database_now(session)
     # No turn is in a pause: those that wait for its end would all go then.
     start = max(until or now, now)
@@ -70,20 +70,20 @@ def take_turn(
     turns = {name: lane.turn(start) for name, lane in lanes.items()}
     at = max([start, *turns.values()])
     if at - now > PATIENCE:
-        return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at, is_noted=is_noted)
+        return Turn(wait=at - now, is_taken=False, is_senders=turns.get(sender) == at, is_suspect=is_suspect)
     for name, lane in lanes.items():
         rows[name].next_at = lane.taken(start, units=units)
     session.flush()
-    return Turn(wait=at - now, is_taken=True, is_noted=is_noted)
+    return Turn(wait=at - now, is_taken=True, is_suspect=is_suspect)
 
 
 _PAUSED_UNTIL = select(LaneRow.paused_until).where(LaneRow.sender == literal_column("''"))
 
-NOTED, REFUSED = "noted", "refused"
+SUSPECT, REFUSED = "suspect", "refused"
 """What can stand against credentials: less than three refusals in a row, or that workers pause."""
 
 _AGAINST = select(
-    case((CredentialPauseRow.paused_at.is_(None), literal_column(f"'{NOTED}'")), else_=literal_column(f"'{REFUSED}'"))
+    case((CredentialPauseRow.paused_at.is_(None), literal_column(f"'{SUSPECT}'")), else_=literal_column(f"'{REFUSED}'"))
 ).where(CredentialPauseRow.credentials == bindparam("credentials"))
 
 _HELD = select(_PAUSED_UNTIL.scalar_subquery(), _AGAINST.scalar_subquery())

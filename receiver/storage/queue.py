@@ -23,7 +23,7 @@ LONGEST_WAIT = timedelta(minutes=15)
 """More than a lease, or the wait for another attempt (core.pace.backoff), ever takes."""
 
 LONGEST_DENIED_WAIT = timedelta(minutes=75)
-"""The same of a message that waits alone because of a 403 or 404 (core.pace.denied_wait)."""
+"""More than a message ever waits alone because of a 403 or 404 (core.pace.denied_wait)."""
 
 Place = tuple[int, int]
 """A message's place in the queue: its urgency, then its key."""
@@ -107,6 +107,13 @@ def claim(
     ]
 
 
+def has_claimable(session: Session, *, now: datetime) -> bool:
+    """Whether any message of the queue may be claimed. Reads."""
+    first = select(Message.pk).where(Message.send_status == literal_column("'queued'"), Message.claimable_at <= now)
+    # In the order of the queue's index, as a claim has it.
+    return session.scalar(first.order_by(Message.urgency, Message.pk).limit(1)) is not None
+
+
 def bring_forward(session: Session, *, now: datetime) -> int:
     """Makes claimable what a clock that is right would not keep for so long; returns how many messages that were.
 
@@ -165,7 +172,7 @@ def put_back(
     *,
     failures: int,
     claimable_at: datetime,
-    denied_at: datetime | None = None,
+    denied_at: datetime | None,
     now: datetime,
 ) -> bool:
     """Queues again what was submitted and is known not to have been sent; False if it is not submitting any longer."""

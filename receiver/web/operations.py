@@ -88,16 +88,15 @@ OPERATIONS: dict[str, Fragment] = {
                 headers={"Retry-After": ALWAYS_RETRY_AFTER},
             ),
             502: problem(
-                "Bandwidth refused it: because of credentials or permissions (401, 403, 404, or its token endpoint; then "
-                "`error.type` of the message is `credentials`), or for another reason. Nothing was sent. Correct the "
-                "settings, then send it again; with the same key only if it was for credentials or permissions.",
+                "Bandwidth refused it, and nothing was sent. If it was for credentials or permissions (401, 403, 404, "
+                "or its token endpoint, which `error.type` calls `credentials`) correct the settings, then send it "
+                "again with the same key; otherwise correct the message and take a new key.",
                 said="This was not sent. Bandwidth: Access is denied.",
-                headers={"Retry-After": RETRY_AFTER},
             ),
             503: problem(
-                "With a `tag`: nothing was sent, because Bandwidth could not be reached, gave no token, or said so. Without: the "
-                "database did not answer; with `Prefer: respond-async` it may have been queued. Send it again later; "
-                "with a key it is stored once.",
+                "With a `tag`: nothing was sent, because Bandwidth could not be reached, gave no token, or said so. "
+                "Without: the database did not answer; with `Prefer: respond-async` it may have been queued. Send it "
+                "again later; with a key it is stored once.",
                 said="The database did not answer; try again.",
                 headers={"Retry-After": RETRY_AFTER},
             ),

@@ -125,7 +125,9 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
     status = message.error.status if message.error else None
     if status == 400:
         return problem(422, detail, errors=_field_errors(message), **state)
-    return problem(503 if status == NEITHER_SENT_NOR_BILLED else 502, detail, headers=_after(retry_after), **state)
+    if status == NEITHER_SENT_NOR_BILLED:
+        return problem(503, detail, headers=_after(retry_after), **state)
+    return problem(502, detail, **state)  # only a person can mend it
 
 
 def _state(message: MessageReport) -> dict[str, Any]:

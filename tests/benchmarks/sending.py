@@ -27,7 +27,7 @@ from receiver import logs
 from receiver.app import make_gateway
 from receiver.calling import Gateway
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage
+from receiver.core.messages import Answer, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.sending import Sending
@@ -78,8 +78,11 @@ class Counted:
         return self._gateway.timeout
 
     @property
-    def credentials(self) -> str:
-        return self._gateway.credentials
+    def fingerprint(self) -> str:
+        return self._gateway.fingerprint
+
+    def known_refusal(self) -> Refused | None:
+        return self._gateway.known_refusal()
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
         self._change(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from receiver.config import ApiKey, Credential
+from receiver.config import ApiKey, Credential, is_bandwidths
 from receiver.doctor.findings import Finding, Mark
 from receiver.doctor.settings import doubtful, required
 from tests.builders import make_settings
@@ -25,6 +25,8 @@ URL = "postgresql+psycopg://app:hunter2@host/receiver"
 
 
 def doubts(database_url: str = URL, **changes: Any) -> list[Finding]:
+    if not is_bandwidths(changes.get("bandwidth_api_url", SOUND["bandwidth_api_url"])):
+        changes = {"bandwidth_token_url": "https://127.0.0.1/token"} | changes
     return list(doubtful(make_settings(database_url, **SOUND | changes)))
 
 
@@ -50,7 +52,8 @@ def test_there_is_no_doubt_about_sound_settings() -> None:
         ({"bandwidth_api_url": "http://[::1]:8090/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "::1"),
         ({"bandwidth_api_url": "https://notbandwidth.com/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "telephone"),
         ({"bandwidth_token_url": "http://api.bandwidth.com/x"}, "BANDWIDTH_TOKEN_URL", Mark.WRONG, "readable"),
-        ({"bandwidth_username": "user"}, "BANDWIDTH_USERNAME", Mark.WARNING, "not used beside"),
+        ({"bandwidth_token_url": "https://127.0.0.1/x"}, "BANDWIDTH_TOKEN_URL", Mark.WARNING, "not both Bandwidth's"),
+        ({"bandwidth_username": "user"}, "BANDWIDTH_USERNAME", Mark.WARNING, "is ignored"),
         ({"api_keys": ()}, "API_KEYS", Mark.WARNING, "nobody can send"),
         ({"api_keys": (ApiKey("app", "short"),)}, "API_KEYS", Mark.WARNING, "entry 1"),
         ({"api_keys": (ApiKey("key 1", LONG, is_named=False),)}, "API_KEYS", Mark.WARNING, "no name"),
@@ -84,9 +87,9 @@ BASIC: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("now", "mark", "says"),
     [
-        (datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC), Mark.WARNING, "ends on 2026-12-02"),
-        (datetime(2026, 12, 2, tzinfo=UTC), Mark.WRONG, "ended on 2026-12-02"),
-        (datetime(2027, 6, 1, tzinfo=UTC), Mark.WRONG, "ended on 2026-12-02"),
+        (datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC), Mark.WARNING, "stops working on 2026-12-02"),
+        (datetime(2026, 12, 2, tzinfo=UTC), Mark.WRONG, "stopped working on 2026-12-02"),
+        (datetime(2027, 6, 1, tzinfo=UTC), Mark.WRONG, "stopped working on 2026-12-02"),
     ],
 )
 def test_a_username_for_bandwidth_itself_is_a_warning_until_it_ends_and_wrong_from_then_on(

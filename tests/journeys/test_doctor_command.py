@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from receiver.core.messages import Refused
+from receiver.core.send_status import RefusedBecause
 from receiver.doctor.findings import Mark
 from receiver.simulator import Simulator, SimulatorOptions
-from receiver.storage import pacing
+from receiver.storage import credential_pauses, pacing
 from receiver.storage.database import Database
 from tests.builders import CLIENT_ID, CLIENT_SECRET
 from tests.journeys.conftest import Loop
 from tests.journeys.plant import SILENT
 from tests.postgres import PostgresServer, free_port
 from tests.processes import SECRETS, environment, run, serving
+from tests.storage.queued import claim, enqueue
 from tests.storage.stored import HOUR, change
 
 COUNT = """SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM unreadable_callbacks),
@@ -75,7 +78,7 @@ def test_a_wrong_secret_and_a_wrong_account_are_told(sqlite_url: str, tmp_path: 
         password = doctor(tmp_path, settings | basic, exit_code=1)
 
     assert (marks(right)["token"], marks(right)["Bandwidth"]) == ("ok", "ok")
-    assert "good for 900 s" in right["token"][0]["found"]
+    assert "valid for 900 s" in right["token"][0]["found"]
     assert (marks(secret)["token"], marks(secret)["Bandwidth"]) == ("wrong", "skipped")
     assert "BANDWIDTH_CLIENT_SECRET" in secret["token"][0]["found"]
     assert (marks(account)["token"], marks(account)["Bandwidth"]) == ("ok", "wrong")
@@ -179,9 +182,16 @@ def test_a_server_with_read_only_keys_alone_answers_and_the_doctor_warns(sqlite_
     assert marks(doctor(tmp_path, settings, exit_code=1))["API_KEYS"] == "warning"
 
 
-def test_resume_ends_a_pause(sqlite_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("because_of", ["429", "credentials"])
+def test_resume_ends_a_pause(sqlite_url: str, tmp_path: Path, because_of: str) -> None:
     with Database(sqlite_url) as database:
-        database.write(lambda session: pacing.pause(session, retry_after=HOUR.seconds, jitter=0.5))
+        if because_of == "429":
+            database.write(lambda session: pacing.pause(session, retry_after=HOUR.seconds, jitter=0.5))
+        else:
+            enqueue(database)
+            [claimed] = claim(database)
+            refused = Refused(because=RefusedBecause.BANDWIDTH, status=401)
+            database.write(lambda session: credential_pauses.deny(session, "0" * 64, claimed, refused))
 
     said = [run("resume", environment=environment(sqlite_url), folder=tmp_path).stdout for _ in range(2)]
 

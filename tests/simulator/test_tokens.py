@@ -187,3 +187,14 @@ def test_requests_for_tokens_are_counted_for_themselves(simulator: Simulator) ->
 
     assert counts == {"answers": {"202": 1}, "tokens": {"200": 1, "401": 1}, "waiting": 0.0}
     assert simulator.token_answers == {200: 1, 401: 1}
+
+
+@pytest.mark.parametrize("account_id", ["u-abc123", "\u0665\u0660", "5500001a"])
+def test_with_a_token_the_account_is_a_number(simulator: Simulator, account_id: str) -> None:
+    url = f"{simulator.url}/users/{account_id}/messages"
+
+    assert requests.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 401
+
+
+def test_a_token_of_less_than_a_second_does_not_claim_to_have_ended(start: Start) -> None:
+    assert ask_token(start(token_seconds=0.5)).json()["expires_in"] == 1

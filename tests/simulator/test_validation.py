@@ -187,7 +187,7 @@ def test_another_method_is_refused(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("base", ["/api/v2", "/v2", ""])
 def test_every_documented_base_path_serves(simulator: Simulator, base: str) -> None:
-    url = f"{simulator.root}{base}/users/u-abc123/messages"
+    url = f"{simulator.root}{base}/users/9900000/messages"
 
     assert requests.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 202
 
