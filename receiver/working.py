@@ -19,13 +19,13 @@ from receiver import metrics
 from receiver.calling import EXPIRED, NOT_CALLED, RECORD_SECONDS
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
-from receiver.core.pace import Rates, backoff, denied_wait
+from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
 from receiver.logs import get_logger
 from receiver.sending import Sending, tidy
 from receiver.storage import credential_pauses, outbox, pacing, queue
-from receiver.storage.credential_pauses import Denial
+from receiver.storage.credential_pauses import Denial, Probe
 from receiver.storage.database import Session
 from receiver.storage.outbox import Attempt
 from receiver.storage.queue import Claimed
@@ -185,9 +185,16 @@ class Worker:
         probe = credential_pauses.claim_probe(session, self._credentials, lease=lease)
         if probe is None:
             return []
-        found = claim(limit=1, after=probe.after) or claim(limit=1)
+        found = self._claim_probe(claim, probe)
         credential_pauses.note_probe(session, self._credentials, found[0] if found else None)
         return [replace(each, is_probe=True) for each in found]
+
+    def _claim_probe(self, claim: Callable[..., list[Claimed]], probe: Probe) -> list[Claimed]:
+        """The next message of the queue, and after the last the first; one that was denied alone only if there is no
+        other. Where the messages at its head may be to blame it is, about every second time, the last."""
+        fresh = partial(claim, limit=1, is_fresh=True)
+        from_end = probe.may_be_theirs and random.random() < 0.5  # noqa: S311
+        return (from_end and fresh(from_end=True)) or fresh(after=probe.after) or fresh() or claim(limit=1)
 
     def _begin(self, claimed: Claimed) -> Attempt | None:
         """The attempt by which the message is submitting now; None if it is not to be sent."""
@@ -289,12 +296,15 @@ class Worker:
         self._suspicion.is_raised = True
         denial = credential_pauses.deny(session, self._credentials, claimed, answer)
         if denial is not Denial.ALONE:
-            back = self._keep(session, claimed, answer, wait=timedelta(0), denied_at=None)
+            # What may be to blame itself leaves the others its place for a while; it is not refused in a pause.
+            wait = FIRST_DENIED if answer.is_denial else timedelta(0)
+            back = self._keep(session, claimed, answer, wait=wait, denied_at=claimed.denied_at)
             return back and replace(back, begins_pause=denial is Denial.BEGINS)
         now = times.now()
         denied_at = claimed.denied_at or now
-        wait = denied_wait(now - denied_at)
-        return None if wait is None else self._keep(session, claimed, answer, wait=wait, denied_at=denied_at)
+        if (alone := denied_wait(now - denied_at)) is None:
+            return None
+        return self._keep(session, claimed, answer, wait=alone, denied_at=denied_at)
 
     def _keep(
         self,

@@ -3,10 +3,12 @@
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -37,6 +39,8 @@ UNAUTHORIZED, CREDENTIALS = refusal(401, "unauthorized"), refusal(None, "credent
 FORBIDDEN, NOT_FOUND = refusal(403, "forbidden"), refusal(404, "Not Found")
 FROM_MEMORY = refusal(None, "credentials", is_remembered=True)
 Result = TypeVar("Result")
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 OURS, OTHERS = "0" * 64, "1" * 64
 
@@ -84,9 +88,23 @@ def execute(database: Database, statement: str, **values: object) -> None:
     database.write(lambda session: session.execute(text(statement), values))
 
 
+def begin_pause(database: Database, refused: Refused) -> CredentialPauseRow:
+    """What stands against our credentials after a worker, which has ended, was told so."""
+    with working(database, JudgingGateway(always(refused)), threads=1):
+        wait_for(lambda: is_paused(database), "the pause")
+    found = pause(database)
+    assert found is not None
+    return found
+
+
 def hasten_probe(database: Database) -> None:
     """The next probe is due now."""
     execute(database, "UPDATE credential_pauses SET probe_at = '2026-01-01 00:00:00.000000'")
+
+
+def delay_probe(database: Database) -> None:
+    """The next probe is not due for nearly as long as any pause."""
+    execute(database, "UPDATE credential_pauses SET probe_at = :at", at=_stored(database, times.now() + 55 * SECOND))
 
 
 def hasten_message(database: Database) -> None:
@@ -181,7 +199,7 @@ def test_without_a_probe_nothing_is_sent_while_workers_pause(database: Database)
     gateway = JudgingGateway(always(UNAUTHORIZED))
     with working(database, gateway, threads=2):
         wait_for(lambda: is_paused(database), "the pause")
-    execute(database, "UPDATE credential_pauses SET probe_at = '2099-01-01 00:00:00.000000'")
+    delay_probe(database)
     tried = len(gateway.texts)
     with working(database, gateway, threads=2), working(database, gateway, threads=2):
         began = time.monotonic()
@@ -230,9 +248,7 @@ def test_a_pause_binds_only_who_holds_the_same_credentials(database: Database) -
 
 
 def two_days_ago(database: Database) -> datetime | str:
-    then = times.now() - timedelta(days=2)
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    return then.replace(tzinfo=None).isoformat(" ", "microseconds") if is_sqlite else then
+    return _stored(database, times.now() - timedelta(days=2))
 
 
 @REFUSALS
@@ -266,17 +282,13 @@ def test_a_synchronous_send_that_is_refused_makes_no_worker_wait(database: Datab
 )
 def test_a_probe_that_says_nothing_about_the_credentials_ends_nothing(database: Database, answer: Answer) -> None:
     queue(database, *"abc")
-    gateway = JudgingGateway(always(UNAUTHORIZED))
+    before = begin_pause(database, UNAUTHORIZED)
+    gateway = JudgingGateway(always(answer))
     with working(database, gateway, threads=1):
-        wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
-        gateway.judge = always(answer)
-        probe_until(database, gateway, len(gateway.texts) + 1)
+        probe_until(database, gateway, 1)
         found = wait_for(lambda: pause(database), "the row")
-        assert (found.paused_at is not None, found.probe_seconds) == (True, 1)
-        wait_for(lambda: (row := pause(database)) and row.probe_at and row.probe_at <= times.now() + SECOND, "the next")
-
-
-SECOND = timedelta(seconds=1)
+        assert (found.paused_at, found.probe_seconds) == (before.paused_at, before.probe_seconds)
+        wait_for(lambda: (row := pause(database)) and row.probe_at and row.probe_at <= times.now() + MINUTE, "the next")
 
 
 @pytest.mark.parametrize("status", [400, 415, 429])
@@ -293,14 +305,13 @@ def test_any_other_refusal_shows_that_the_credentials_are_taken(database: Databa
 
 def test_what_is_answered_from_memory_is_no_probe_and_no_attempt(database: Database) -> None:
     queue(database, *"ab")
-    gateway = JudgingGateway(always(CREDENTIALS))
+    before = begin_pause(database, CREDENTIALS)
+    gateway = JudgingGateway(always(FROM_MEMORY))
     with working(database, gateway, threads=1, attempts=1):
-        wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
-        gateway.judge = always(FROM_MEMORY)
-        probe_until(database, gateway, len(gateway.texts) + 3)
+        probe_until(database, gateway, 3)
         found = pause(database)
         assert found is not None
-        assert found.probe_seconds == 1
+        assert found.probe_seconds == before.probe_seconds
         assert {row.failures for row in messages(database).values()} == {0}
         assert states(database) == {"queued": 2}
 
@@ -326,7 +337,7 @@ def test_a_worker_that_starts_in_a_pause_keeps_to_it(database: Database) -> None
     queue(database, *"abcd")
     with working(database, JudgingGateway(always(UNAUTHORIZED))):
         wait_for(lambda: is_paused(database), "the pause")
-    execute(database, "UPDATE credential_pauses SET probe_at = '2099-01-01 00:00:00.000000'")
+    delay_probe(database)
 
     gateway = JudgingGateway(always(None))
     with working(database, gateway):
@@ -400,10 +411,7 @@ def test_it_waits_twice_as_long_each_time_an_hour_at_most_and_is_refused_after_a
     gateway = JudgingGateway(always(FORBIDDEN))
     with working(database, gateway, threads=1):
         wait_for(lambda: messages(database)[tag].denied_at, "the first refusal")
-        then = times.now() - first
-        is_sqlite = database.engine.dialect.name == "sqlite"
-        at = then.replace(tzinfo=None).isoformat(" ", "microseconds") if is_sqlite else then
-        execute(database, "UPDATE messages SET denied_at = :then", then=at)
+        execute(database, "UPDATE messages SET denied_at = :then", then=_stored(database, times.now() - first))
         hasten_message(database)
         wait_for(lambda: len(gateway.texts) == 2 and not states(database)["submitting"], "the second")
         row = messages(database)[tag]
@@ -423,15 +431,79 @@ def test_three_different_messages_in_a_row_make_workers_pause_and_none_is_lost(
     gateway = JudgingGateway(always(denied))
     with working(database, gateway, threads=1, attempts=1):
         wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
-        probe_until(database, gateway, len(gateway.texts) + 6)
-        assert states(database) == {"queued": 6}
         alone = [row for row in messages(database).values() if row.denied_at is not None]
         assert len(alone) == 2
+        wait_for(
+            lambda: (hasten_probe(database), hasten_all(database), len(gateway.texts) >= 10)[2],
+            "each to be tried again",
+        )
+        assert is_paused(database)
         gateway.judge = always(None)
-        hasten_probe(database)
-        hasten_message(database)
-        wait_for_states(database, accepted=6)
+        wait_for(
+            lambda: (hasten_probe(database), hasten_all(database), states(database)["accepted"] == 6)[2],
+            "all to be sent",
+        )
     assert pause(database) is None
+
+
+def hasten_all(database: Database) -> None:
+    """Whatever is queued may be tried now."""
+    execute(
+        database,
+        "UPDATE messages SET claimable_at = '2026-01-01 00:00:00.000000'"
+        " WHERE send_status = 'queued' AND claimable_at > :soon",
+        soon=_stored(database, times.now() + timedelta(seconds=40)),
+    )
+
+
+def test_messages_that_were_denied_alone_stop_no_queue_when_they_come_due_together(database: Database) -> None:
+    """They are the oldest, and so its head."""
+    queue(database, *["X"] * 10)
+    gateway = JudgingGateway(lambda text: FORBIDDEN if text == "X" else None)
+    execute(database, "UPDATE messages SET denied_at = :then", then=_stored(database, times.now() - 60 * SECOND))
+    queue(database, *(str(number) for number in range(20)))
+
+    with working(database, gateway, threads=2):
+        wait_for_states(database, accepted=20, queued=10)
+
+    assert not is_paused(database)
+
+
+def test_many_denied_messages_at_the_head_of_the_queue_do_not_hide_the_good_ones(database: Database) -> None:
+    queue(database, *["X"] * 40, *(str(number) for number in range(10)))
+    gateway = JudgingGateway(lambda text: FORBIDDEN if text == "X" else None)
+    with working(database, gateway, threads=2):
+        wait_for(lambda: (hasten_probe(database), states(database)["accepted"] == 10)[1], "the good ones to be sent")
+
+    assert states(database) == {"accepted": 10, "queued": 40}
+
+
+def test_a_mixture_of_good_and_denied_messages_is_sent_without_a_word_from_anybody(database: Database) -> None:
+    mixed = Random(16)
+    queue(database, *("X" if mixed.random() < 0.3 else str(number) for number in range(60)))
+    good = sum(row.text != "X" for row in messages(database).values())
+    gateway = JudgingGateway(lambda text: FORBIDDEN if text == "X" else None)
+    with working(database, gateway, threads=4):
+        wait_for_states(database, accepted=good, queued=60 - good)
+
+    assert Counter(gateway.texts).most_common(1)[0] == ("X", gateway.texts.count("X"))
+    assert gateway.texts.count("X") <= 2 * (60 - good)
+
+
+def test_a_pause_of_a_clock_that_was_ahead_ends_within_seconds(database: Database) -> None:
+    queue(database, "a")
+    with working(database, JudgingGateway(always(UNAUTHORIZED)), threads=1):
+        wait_for(lambda: is_paused(database), "the pause")
+    ahead = _stored(database, times.now() + timedelta(hours=1))
+    execute(database, "UPDATE credential_pauses SET paused_at = :at, probe_at = :at, updated_at = :at", at=ahead)
+
+    with working(database, JudgingGateway(always(None))):
+        wait_for_states(database, accepted=1)
+
+
+def _stored(database: Database, instant: datetime) -> datetime | str:
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    return instant.replace(tzinfo=None).isoformat(" ", "microseconds") if is_sqlite else instant
 
 
 def test_the_same_message_three_times_is_no_pause(database: Database) -> None:
@@ -564,9 +636,7 @@ def test_a_denied_message_of_a_clock_that_is_right_is_not_brought_forward(databa
     with working(database, JudgingGateway(always(FORBIDDEN)), threads=1):
         wait_for(lambda: messages(database)[tag].denied_at, "the refusal")
     in_an_hour = times.now() + timedelta(hours=1)
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    at = in_an_hour.replace(tzinfo=None).isoformat(" ", "microseconds") if is_sqlite else in_an_hour
-    execute(database, "UPDATE messages SET claimable_at = :at", at=at)
+    execute(database, "UPDATE messages SET claimable_at = :at", at=_stored(database, in_an_hour))
 
     tidy(database)
 

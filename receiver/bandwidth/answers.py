@@ -5,7 +5,7 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from receiver.bandwidth.wire import MAX_BODY, Call, TooLate
 from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.core.strict_json import number
 
 MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
 MAX_SEGMENTS, MAX_RETRY_AFTER = 2**31 - 1, 86_400
@@ -36,7 +37,7 @@ def read_answer(call: Call) -> Answer:
     said = json_object(call.body)
     if status == 202:
         return _accepted(said)
-    type_, description = _complaint(said, secret=call.secret)
+    type_, description = _complaint(said, secrets=call.secrets)
     documented = isinstance(said.get("type"), str) and isinstance(said.get("description"), str)
     if status // 100 != 4 and not (status == 500 and documented):
         return Unknown(status=status, type=type_, description=description)
@@ -45,7 +46,7 @@ def read_answer(call: Call) -> Answer:
         status=status,
         type=type_,
         description=description,
-        field_errors=_field_errors(said, secret=call.secret),
+        field_errors=_field_errors(said, secrets=call.secrets),
         retry_after=retry_after(call) if status == 429 else None,
     )
 
@@ -95,28 +96,28 @@ def json_object(body: bytes | None) -> dict[str, Any]:
     if body is None or len(body) > MAX_BODY:
         return {}
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_int=number)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _complaint(said: dict[str, Any], *, secret: str) -> tuple[str | None, str | None]:
+def _complaint(said: dict[str, Any], *, secrets: Sequence[str]) -> tuple[str | None, str | None]:
     """Type and description: the usual shape, that of a wrong path, or that of a multi-channel answer."""
     shapes = [(said, "type", "description"), (said, "error", "message")]
     shapes += [(error, "type", "description") for error in _objects(said.get("errors"))]
     for fields, type_name, description_name in shapes:
         type_, description = fields.get(type_name), fields.get(description_name)
         if isinstance(type_, str) or isinstance(description, str):
-            return _kept(type_, MAX_ERROR_TYPE, secret), _kept(description, MAX_DESCRIPTION, secret)
+            return _kept(type_, MAX_ERROR_TYPE, secrets), _kept(description, MAX_DESCRIPTION, secrets)
     return None, None
 
 
-def _field_errors(said: dict[str, Any], *, secret: str) -> tuple[tuple[str, str], ...]:
+def _field_errors(said: dict[str, Any], *, secrets: Sequence[str]) -> tuple[tuple[str, str], ...]:
     pairs = (
         (
-            _kept(error.get("fieldName"), MAX_ERROR_TYPE, secret),
-            _kept(error.get("description"), MAX_DESCRIPTION, secret),
+            _kept(error.get("fieldName"), MAX_ERROR_TYPE, secrets),
+            _kept(error.get("description"), MAX_DESCRIPTION, secrets),
         )
         for error in _objects(said.get("fieldErrors"))
     )
@@ -127,12 +128,13 @@ def _objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _kept(text: object, longest: int, secret: str) -> str | None:
-    """A text as it may be stored and shown: a proxy may have repeated what it was asked, the secret among it."""
+def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
+    """A text as it may be stored and shown: a proxy may have repeated what it was asked, and secrets with it."""
     if not isinstance(text, str):
         return None
-    for hidden in (secret, secret.partition(" ")[2]):
-        text = text.replace(hidden, "***") if hidden else text
+    for secret in secrets:
+        for hidden in (secret, secret.partition(" ")[2]):
+            text = text.replace(hidden, "***")
     return clean_text(text[:longest])
 
 

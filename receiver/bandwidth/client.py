@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -95,17 +95,19 @@ class Client:
         ends = self._clock() + self.timeout
         write_until = ends - self._timeouts[1] / 2
         if self._tokens is None:
-            return self._carry_out(request, self._basic, ends=ends, write_until=write_until)
+            return self._carry_out(request, [self._basic], ends=ends, write_until=write_until)
         try:
             token = self._tokens.get(until=write_until)
         except NoToken as error:
             return _not_begun(error)
-        call = self._carry_out(request, token.authorization, ends=ends, write_until=write_until)
+        presented = [token.authorization]
+        call = self._carry_out(request, presented, ends=ends, write_until=write_until)
         if call.status != 401:
             return call
         if (another := self._tokens.replacement(token, until=write_until)) is None:
             return call
-        repeated = self._carry_out(request, another.authorization, ends=ends, write_until=write_until)
+        presented.append(another.authorization)
+        repeated = self._carry_out(request, presented, ends=ends, write_until=write_until)
         return repeated if repeated.written else call
 
     def token(self) -> Token | None:
@@ -122,9 +124,12 @@ class Client:
         if self._tokens is not None:
             self._tokens.close()
 
-    def _carry_out(self, request: requests.Request, authorization: str, *, ends: float, write_until: float) -> Call:
-        request.headers["Authorization"] = authorization
-        call = Call(self._clock, write_until=write_until, secret=authorization)
+    def _carry_out(
+        self, request: requests.Request, presented: Sequence[str], *, ends: float, write_until: float
+    ) -> Call:
+        """Makes one request with the last of what is presented in Authorization, for this message altogether."""
+        request.headers["Authorization"] = presented[-1]
+        call = Call(self._clock, write_until=write_until, secrets=presented)
         seconds = max(0.0, ends - self._clock())
         call.carry_out(lambda: exchange(self._session, request, timeouts=self._timeouts), seconds=seconds)
         return call

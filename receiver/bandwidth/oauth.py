@@ -47,7 +47,7 @@ CREDENTIALS, NO_TOKEN = "credentials", "no-token"
 REFUSALS = (400, 401, 403)
 """Answers of the token endpoint that are about the client (RFC 6749, section 5.2)."""
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 """What a header can carry; RFC 6750, section 2.1, allows even less."""
 
 
@@ -105,9 +105,11 @@ class Tokens:
         """A token that is good now. Raises NoToken if there is none by ``until``, in seconds of the clock."""
         has_asked = False
         with self._changed:
+            known = self._token
             while True:
                 now, token = self._clock(), self._token
-                if token and now < token.renew_at:
+                # Whoever has waited for it takes it, even if its life was shorter than its way: a 401 would tell.
+                if token and (now < token.renew_at or token is not known):
                     return token
                 if not self._is_fetching and self._remembered(now) is None:
                     has_asked = True

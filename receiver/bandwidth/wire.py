@@ -9,7 +9,7 @@ import http.client
 import math
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,8 +42,8 @@ class TooLate(Exception):
 class Call:
     """One request and how far it got; shared by the caller, who waits, and the thread that talks to Bandwidth.
 
-    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``secret`` is what it presents in
-    Authorization, which no answer may lead into a text. ``name`` is that of its thread.
+    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``secrets`` are what it, or
+    the one before it, presents in Authorization: no answer may lead them into a text. ``name`` is that of its thread.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Call:
         clock: Callable[[], float],
         *,
         write_until: float = math.inf,
-        secret: str = "",
+        secrets: Sequence[str] = (),
         name: str = "bandwidth-gateway",
     ) -> None:
         self.clock = clock
-        self.secret = secret
+        self.secrets = tuple(secrets)
         self.name = name
         self.written = False
         self.reply: http.client.HTTPResponse | None = None

@@ -8,9 +8,10 @@ def _refuse_constant(literal: str) -> NoReturn:
     raise json.JSONDecodeError(f"{literal} is not a JSON number", literal, 0)
 
 
-def _number(literal: str) -> int | float:
+def number(literal: str) -> int | float:
+    """The integer that a JSON text writes; a float if it has twenty digits or more."""
     # int() refuses more than 4,300 digits, which are JSON all the same; no number of such length is ever used.
     return int(literal) if len(literal) < 20 else float(literal)
 
 
-DECODER = json.JSONDecoder(parse_int=_number, parse_constant=_refuse_constant)
+DECODER = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant)

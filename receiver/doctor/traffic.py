@@ -126,7 +126,8 @@ def refused(since: datetime | None, *, now: datetime) -> Finding:
     """Whether workers pause because Bandwidth refuses the credentials."""
     if since is None:
         return ok("credentials", "no worker is paused because of them")
-    found = f"Bandwidth has refused them for {_age(now - since)}; workers are paused, and no message is lost"
+    age = _age(max(now - since, timedelta(0)))
+    found = f"Bandwidth has refused them for {age}; workers are paused, and no message is lost"
     remedy = "see `token` and `Bandwidth` below, correct the settings, and restart the workers."
     return wrong("credentials", found, remedy)
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core import pace
 from receiver.core.messages import Refused
+from receiver.core.send_status import DENIED
 from receiver.storage.pacing import database_now
 from receiver.storage.queue import Claimed, Place
 from receiver.storage.rows import insert_rows, instant, parameter
@@ -43,19 +44,26 @@ class Probe:
 
     after: Place | None
     """The place in the queue of the message that was tried last; None: none was."""
+    may_be_theirs: bool
+    """Whether the messages that were tried may be to blame, and not the credentials: the last met a 403 or 404."""
 
 
 def claim_probe(session: Session, credentials: str, *, lease: timedelta) -> Probe | None:
     """Gives the caller the next probe, for as long as ``lease``; None if it is not due, or if there is no pause any
     more. Whoever finds nothing to try with it gives it back at once."""
     row, now = _lock(session, credentials), database_now(session)
-    if row is None or row.paused_at is None or (row.probe_at is not None and row.probe_at > now):
+    if row is None or row.paused_at is None:
+        return None
+    # Later than any probe ever is: it was written by a clock that was ahead, or that was set back since.
+    latest = now + max(pace.LONGEST_PROBE, lease)
+    if row.probe_at is not None and now < row.probe_at <= latest:
         return None
     row.probe_at, row.updated_at = now + lease, now
     session.flush()
+    may_be_theirs = row.error_status in DENIED
     if row.probed_urgency is None or row.probed_pk is None:
-        return Probe(after=None)
-    return Probe(after=(row.probed_urgency, row.probed_pk))
+        return Probe(after=None, may_be_theirs=may_be_theirs)
+    return Probe(after=(row.probed_urgency, row.probed_pk), may_be_theirs=may_be_theirs)
 
 
 def note_probe(session: Session, credentials: str, claimed: Claimed | None) -> None:
@@ -78,14 +86,14 @@ def end_probe(session: Session, credentials: str) -> None:
 def deny(session: Session, credentials: str, claimed: Claimed, refused: Refused) -> Denial:
     """Notes that a worker's message met a refusal of the credentials, or one that may be about the message alone.
 
-    Workers pause after the first of the former, and after the latter of three different messages in a row. Only a probe
-    makes the time until the next one longer.
+    Workers pause after the first of the former, and after the latter of three different messages in a row; one that was
+    denied alone before says nothing about the others. Only a probe makes the time until the next one longer.
     """
     row = _lock(session, credentials) or _add(session, credentials)
     now = database_now(session)
     row.error_status, row.error_type, row.updated_at = refused.status, refused.type, now
     denial = Denial.ALONE if row.paused_at is None else Denial.GOES_ON
-    if denial is Denial.ALONE:
+    if denial is Denial.ALONE and (refused.is_about_credentials or claimed.denied_at is None):
         denied = [*dict.fromkeys([*json.loads(row.denied), claimed.pk])]
         row.denied = json.dumps(denied)
         if refused.is_about_credentials or len(denied) >= pace.DENIALS:
@@ -93,7 +101,7 @@ def deny(session: Session, credentials: str, claimed: Claimed, refused: Refused)
             row.probe_at = now + pace.FIRST_PROBE
             row.probed_urgency, row.probed_pk = claimed.place
             denial = Denial.BEGINS
-    elif claimed.is_probe:
+    elif denial is Denial.GOES_ON and claimed.is_probe:
         following = pace.next_probe(timedelta(seconds=row.probe_seconds or 0))
         row.probe_seconds, row.probe_at = following.total_seconds(), now + following
     session.flush()

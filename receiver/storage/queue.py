@@ -72,9 +72,14 @@ def claim(
     limit: int,
     closed: Select[str] | None = None,
     after: Place | None = None,
+    from_end: bool = False,
+    is_fresh: bool = False,
 ) -> list[Claimed]:
-    """Claims the first messages of the queue, or the first after a place; passes over those of the senders that
-    ``closed`` finds, and what another worker is claiming at this moment."""
+    """Claims the first messages of the queue, or the first after a place, or the last.
+
+    Passes over those of the senders that ``closed`` finds, and what another worker is claiming at this moment; where
+    ``is_fresh`` is demanded, also what was denied alone before.
+    """
     # The plan is made once for all values, so what the index is made for, and how few rows are wanted, is written out.
     first = (
         select(Message)
@@ -86,6 +91,10 @@ def claim(
     )
     if closed is not None:
         first = first.where(Message.sender.not_in(closed))
+    if is_fresh:
+        first = first.where(Message.denied_at.is_(None))
+    if from_end:
+        first = first.order_by(None).order_by(Message.urgency.desc(), Message.pk.desc())
     if after is not None:
         first = first.where(tuple_(Message.urgency, Message.pk) > tuple_(*after))
     rows = session.scalars(first).all()

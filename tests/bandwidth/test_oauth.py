@@ -127,6 +127,22 @@ def test_many_threads_that_need_a_token_ask_for_one(endpoints: Endpoints) -> Non
     assert len(endpoints.token_requests) == 1
 
 
+@pytest.mark.parametrize("expires_in", [1e-9, 1])
+def test_a_token_that_has_ended_on_its_way_serves_those_who_waited_and_costs_one_fetch(
+    endpoints: Endpoints, clock: Clock, expires_in: float
+) -> None:
+    def late(peer: Peer) -> None:
+        clock.now += 1.2
+        peer.send(endpoints.token())
+
+    endpoints.expires_in = expires_in
+    endpoints.tokens.extend([late, late])
+    gateway = endpoints.gateway(clock)
+
+    assert [isinstance(send(gateway), Accepted) for _ in range(2)] == [True, True]
+    assert len(endpoints.token_requests) == 2
+
+
 def test_without_a_client_id_nobody_asks_for_a_token(endpoints: Endpoints) -> None:
     endpoints.answers.append(ACCEPTED)
 
@@ -173,7 +189,9 @@ def test_how_long_a_token_lasts_is_read_leniently(
     assert tokens_of(endpoints, clock).get(until=clock() + 5).life == life
 
 
-@pytest.mark.parametrize(("written", "life"), [(b"NaN", 60), (b"1e999", 86_400), (b"-1e999", 60)])
+@pytest.mark.parametrize(
+    ("written", "life"), [(b"NaN", 60), (b"1e999", 86_400), (b"-1e999", 60), (b"9" * 5000, 86_400)]
+)
 def test_an_expires_in_that_is_hardly_a_number_keeps_the_token(
     endpoints: Endpoints, clock: Clock, written: bytes, life: float
 ) -> None:
@@ -406,6 +424,7 @@ def test_a_refused_client_is_told_by_the_names_of_its_settings(endpoints: Endpoi
         answer("200 OK", b'{"access_token": "a b"}'),
         answer("200 OK", b'{"access_token": "t\xc3\xb6ken"}'),
         answer("200 OK", b'{"access_token": "' + b"x" * 2**20 + b'"}'),
+        answer("200 OK", b'{"access_token": "' + b"x" * 8193 + b'"}'),
         answer("200 OK", b'{"access_token": "cut off"', length=1000),
         b"nonsense\r\n\r\n",
         b"",
@@ -625,6 +644,23 @@ def test_an_answer_that_repeats_what_was_asked_leads_no_secret_into_a_text(
     assert "***" in (found.description or "")
     assert len(found.field_errors) == 1
     assert "token-1" not in str(found)
+
+
+def test_a_token_that_was_replaced_is_hidden_too(endpoints: Endpoints, clock: Clock) -> None:
+    gateway = endpoints.gateway(clock)
+    send(gateway)
+    clock.now += 11
+    said = b'{"type": "t", "description": "token-1 is gone, token-2 is wrong"}'
+    endpoints.answers.extend([UNAUTHORIZED, answer("400 Bad Request", said)])
+
+    assert refusal(gateway).description == "*** is gone, *** is wrong"
+
+
+def test_a_short_token_does_not_change_what_an_accepted_message_is_called(endpoints: Endpoints) -> None:
+    endpoints.tokens.append(answer("200 OK", b'{"access_token": "m"}'))
+    endpoints.answers.append(answer("202 Accepted", b'{"id": "m1", "segmentCount": 1}'))
+
+    assert send(endpoints.gateway()) == Accepted(message_id="m1", segment_count=1)
 
 
 def test_a_password_that_is_repeated_is_hidden_too(endpoints: Endpoints) -> None:

@@ -47,7 +47,9 @@ def submit(database: Database, claimed: Claimed) -> bool:
 def put_back(database: Database, claimed: Claimed, *, after: timedelta = timedelta(0)) -> bool:
     now = times.now()
     return database.write(
-        lambda session: queue.put_back(session, claimed, UNREACHABLE, failures=1, claimable_at=now + after, now=now)
+        lambda session: queue.put_back(
+            session, claimed, UNREACHABLE, failures=1, denied_at=None, claimable_at=now + after, now=now
+        )
     )
 
 

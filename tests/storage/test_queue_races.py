@@ -134,7 +134,7 @@ def test_put_back_and_the_event_that_proves_acceptance(postgres: Database, *, re
     now = times.now()
 
     def back(session: Session) -> None:
-        if not queue.put_back(session, claimed, UNREACHABLE, failures=1, claimable_at=now, now=now):
+        if not queue.put_back(session, claimed, UNREACHABLE, failures=1, claimable_at=now, denied_at=None, now=now):
             answering(pk, UNREACHABLE)(session)
 
     works = [Counted(back), Counted(recording(make_event(tag=tag)))]

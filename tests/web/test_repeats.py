@@ -320,7 +320,7 @@ def test_a_worker_that_does_not_hear_that_it_put_a_message_back_does_not_refuse_
     assert service.database.write(lambda session: queue.submit(session, claimed, sending.attempt(now)))
 
     def put_back(session: Any) -> None:
-        if not queue.put_back(session, claimed, BUSY, failures=0, claimable_at=now, now=now):
+        if not queue.put_back(session, claimed, BUSY, failures=0, claimable_at=now, denied_at=None, now=now):
             outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=BUSY, now=now)
 
     for _ in range(2):
