@@ -14,3 +14,6 @@ def _number(literal: str) -> int | float:
 
 
 DECODER = json.JSONDecoder(parse_int=_number, parse_constant=_refuse_constant)
+
+LENIENT_DECODER = json.JSONDecoder(parse_int=_number, parse_constant=_refuse_constant, strict=False)
+"""Reads raw control characters inside strings, too."""

@@ -25,6 +25,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver import metrics
+from receiver.bandwidth.callbacks import in_utf_8
 from receiver.errors import StorageUnavailable
 from receiver.logs import flush
 from receiver.receiving import WAIT_SECONDS, Answer, Stored
@@ -114,7 +115,7 @@ class Front:
         try:
             check_callback(self._services.settings, authorization)
             body = await self._read(scope, protocol)
-            stored = await self._stored(body, until)
+            stored = await self._stored(in_utf_8(body, scope.headers.get("content-type") or ""), until)
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
             response = problems.answer(error, f"POST {callbacks.PATH}")
             metrics.callback_answered(response.status_code)

@@ -42,6 +42,11 @@ ODD_BODIES = {
     "a text": b'"text"',
     "NaN": b"[NaN]",
     "invalid UTF-8": b'["\xff"]',
+    "a raw line end": b'["\n"]',
+    "a bad byte beside an event": make_body(ELEMENT | {"description": "?"}, ELEMENT).replace(b"?", b"\xed\xa0\x80\n"),
+    "odd codes": make_body(
+        *(make_element("sent", BOB, errorCode=code) for code in ("", "none", 4404.0, 104_404, False))
+    ),
     "a byte order mark": b"\xef\xbb\xbf" + make_body(ELEMENT),
     "a lone surrogate": b'[{"type": "\\ud800", "message": {"id": "x"}}]',
     "a huge number": b'[{"type": "a", "message": {"id": "x"}, "errorCode": ' + b"9" * 5000 + b"}]",
@@ -103,6 +108,20 @@ def test_the_whole_corpus_is_answered_as_flask_answers_it(server: tuple[Child, A
             for field in KEPT:
                 assert answer.headers.get(field) == expected.headers.get(field), (name, auth, field)
             assert answer.headers.items() >= HEADERS.items(), (name, auth)
+
+
+def test_latin_1_is_read_where_it_is_declared(server: tuple[Child, Api]) -> None:
+    child, api = server
+    element = make_element(message_id="latin-1", description="José")
+    body = make_body(element).decode().replace("\\u00e9", "\u00e9").encode("latin-1")
+    declared = {"Content-Type": 'application/json; charset="iso-8859-1"'}
+
+    assert api.call("POST", CALLBACKS, data=body, auth=CALLBACK_AUTH, headers=declared).json()["recorded"] == 1
+
+    assert b"Jos\xe9" in body
+    assert select(child.environment["DATABASE_URL"], "SELECT description FROM events WHERE message_id = 'latin-1'") == [
+        ("José",)
+    ]
 
 
 @pytest.mark.parametrize("coding", ["length", "chunked"])
