@@ -13,7 +13,7 @@ from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body
 from receiver.web.services import services
 
-PATH = "/callbacks/bandwidth"
+PATH, ENDPOINT = "/callbacks/bandwidth", "callbacks.receive"
 
 blueprint = Blueprint("callbacks", __name__)
 
