@@ -26,6 +26,7 @@ from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, Recipien
 from receiver.storage.figures import MOST, count
 from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.pacing import paused_until
+from receiver.storage.reading import shows_status
 from receiver.storage.recording import CALLBACK
 from receiver.storage.sending_models import LaneRow
 
@@ -132,14 +133,13 @@ def old_order(session: Session) -> int:
     """How many recipients have a standing in the order of earlier releases, among the oldest and the newest MOST of all
     and of those that failed. `receiver recompute` goes from the oldest to the newest, so what it has not reached, or an
     earlier release wrote behind it, is found at these ends."""
-    failed = Recipient.status == RecipientStatus.FAILED
     ends = [
         select(Recipient.message_pk, Recipient.recipient, Recipient.standing)
         .where(*among)
         .order_by(order)
         .limit(MOST)
         .subquery()
-        for among in ((), (failed,))
+        for among in ((), (shows_status(Recipient, RecipientStatus.FAILED),))
         for order in (Recipient.created_at, Recipient.created_at.desc())
     ]
     found = [select(end.c.message_pk, end.c.recipient).where(_has_old_order(end.c.standing)) for end in ends]

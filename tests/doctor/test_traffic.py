@@ -277,6 +277,17 @@ def test_an_order_of_an_earlier_release_is_told_with_its_remedy_until_it_is_reco
     assert only(database, "order").mark is Mark.OK
 
 
+def test_the_order_is_looked_up_at_both_ends_by_indexes(database: Database) -> None:
+    sent = [(new_tag(times.now()), make_message(ALICE)) for _ in range(2_000)]
+    database.write(lambda session: outbox.add_queued(session, sent, now=times.now()))
+    change(database, "UPDATE recipients SET status = CASE message_pk % 20 WHEN 0 THEN 'failed' ELSE 'delivered' END")
+
+    [plan] = plans(database, inspection.old_order)
+
+    assert plan.count("recipients_created_at_index") == 2
+    assert plan.count("recipients_status_created_at_index") == 2
+
+
 def test_refused_credentials_are_wrong_for_as_long_as_workers_pause(database: Database) -> None:
     settings = make_settings("")
     tag, _ = enqueue(database, ALICE)
