@@ -47,7 +47,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
         committing=committing,
         committer=Committer(committing),
     )
-    journal.register(app, callback_endpoint="callbacks.receive")
+    journal.register(app, callback_endpoint=callbacks.ENDPOINT)
     problems.register(app)
     headers.register(app)
     for module in (callbacks, submissions, messages, queue, health, documentation):

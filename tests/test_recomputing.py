@@ -14,10 +14,11 @@ from receiver.storage import refolding
 from receiver.storage.database import Database, Session
 from receiver.storage.models import Base, Recipient
 from receiver.storage.refolding import Difference
-from tests.builders import ALICE, BOB, CAROL, make_event, store_message
+from tests.builders import ALICE, BOB, CAROL, NOON, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.locks import PATIENCE, Held, onlooker, threads
 from tests.storage.stored import (
+    HOUR,
     answering,
     change,
     deliver,
@@ -25,6 +26,7 @@ from tests.storage.stored import (
     recipients,
     recording,
     statuses,
+    store_in_old_order,
     submit,
     submitting,
 )
@@ -154,6 +156,52 @@ def test_a_repair_says_when_it_was(database: Database) -> None:
         BOB: True,
         CAROL: False,
     }
+
+
+def test_the_order_of_an_earlier_release_is_put_right_and_is_no_news_to_those_who_ask_what_changed(
+    database: Database,
+) -> None:
+    store_all_kinds(database)
+    good = everything(database)
+    store_in_old_order(database)
+
+    found = recompute(database)
+
+    assert sorted(each.recipient or "" for each in found) == [ALICE, BOB, CAROL]
+    assert all(each.only_order for each in found)
+    assert everything(database) == good
+    assert recompute(database, check=True) == []
+
+
+def test_the_code_that_an_earlier_release_lost_comes_back(database: Database) -> None:
+    """The earlier failure won there, although only the other said why."""
+    _, pk = store_message(database, ALICE)
+    deliver(database, make_event("failed", occurred_at=NOON))
+    [row] = recipients(database, pk).values()
+    lost = {name: getattr(row, name) for name in ("standing", "event_pk", "error_code", "description", "occurred_at")}
+    deliver(database, make_event("failed", error_code=4404, occurred_at=NOON + HOUR))
+    database.write(lambda session: session.execute(update(Recipient).values(lost)))
+    store_in_old_order(database)
+
+    [difference] = recompute(database)
+
+    assert not difference.only_order
+    [row] = recipients(database, pk).values()
+    assert (row.status, row.error_code, row.invalid_recipient) == ("failed", 4404, True)
+
+
+@pytest.mark.parametrize("status", ["sending", "sent", "delivered", "failed"])
+def test_an_event_that_meets_the_order_of_an_earlier_release_never_lowers_a_status(
+    database: Database, status: str
+) -> None:
+    tag, pk = store_message(database, ALICE)
+    deliver(database, make_event(status, tag=tag))
+    store_in_old_order(database)
+
+    for each in ("sending", "sent", status):
+        deliver(database, make_event(each, message_id="other", tag=tag, occurred_at=None))
+
+    assert statuses(database, pk) == {ALICE: max("sent", status, key=["sending", "sent", "delivered", "failed"].index)}
 
 
 def store_many(session: Session, count: int) -> list[str]:

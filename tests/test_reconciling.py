@@ -322,7 +322,7 @@ def test_a_row_that_cannot_be_read_may_be_another_candidate(database: Database) 
 def test_rows_by_message_id_that_cannot_be_read_are_passed_over(database: Database) -> None:
     _, pk = store_message(database, ALICE, BOB)
     make_overdue(database)
-    bandwidth = FakeBandwidth(*rows(ALICE), *rows(BOB, errorCode="x"))
+    bandwidth = FakeBandwidth(*rows(ALICE), *rows(BOB, messageId=7))
 
     assert only(reconcile(database, bandwidth))[2] == "recorded"
     assert statuses(database, pk) == {ALICE: "delivered", BOB: "pending"}

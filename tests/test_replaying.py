@@ -14,6 +14,7 @@ from receiver.replaying import replay
 from receiver.storage.database import Database, Session
 from receiver.storage.recording import Tally, record
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_body, make_element, make_event, store_message
+from tests.storage.agreement import assert_views_agree
 from tests.storage.locks import one_waits_for_the_other, threads
 from tests.storage.stored import HOUR, deliver, events, recipients, recording, statuses, the_event, unreadables
 
@@ -54,6 +55,26 @@ def test_what_is_an_event_now_is_recorded_linked_and_merged_and_no_longer_unread
     assert [row.source for row in events(database)] == ["callback"] * 3
     assert unreadables(database) == []
     assert [each.differences for each in recomputing.recompute(database, check=True)] == [[]]
+
+
+def test_what_an_odd_code_made_unreadable_is_recorded(database: Database) -> None:
+    """Rows of a release that took no such code, with the reason that it gave."""
+    numbers = (ALICE, BOB, CAROL)
+    tag, pk = store_message(database, *numbers)
+    for number, kind, code in zip(numbers, ("delivered", "failed", "failed"), ("", 4404.0, 104_404), strict=True):
+        payload, reason = element(kind, number, errorCode=code), "errorCode is not an integer from 0 to 99999."
+        deliver(database, *[Unreadable(payload=payload, reason=reason)] * 2, now=NOON)
+
+    assert replayed(database) == Tally(recorded=3, duplicates=3)
+
+    assert {number: (row.status, row.error_code) for number, row in recipients(database, pk).items()} == {
+        ALICE: ("delivered", None),
+        BOB: ("failed", 4404),
+        CAROL: ("failed", None),
+    }
+    assert {row.first_received_at for row in events(database)} == {NOON}
+    assert unreadables(database) == []
+    assert_views_agree(database, tag)
 
 
 def test_an_event_keeps_the_times_and_the_count_of_its_deliveries(database: Database) -> None:
@@ -103,7 +124,7 @@ def test_an_event_read_again_makes_its_message_change_now(database: Database) ->
 
 
 def test_what_is_still_unreadable_stays_and_says_why_it_is_so_now(database: Database) -> None:
-    kept = [keep(database, each, times=2) for each in ("42", '"x"', "[1]", f"[{element()}]", element(errorCode=True))]
+    kept = [keep(database, each, times=2) for each in ("42", '"x"', "[1]", f"[{element()}]", element(type=""))]
 
     assert replayed(database) == Tally()
 
@@ -112,7 +133,7 @@ def test_what_is_still_unreadable_stays_and_says_why_it_is_so_now(database: Data
     assert {row.deliveries for row in stored.values()} == {2}
     assert {row.first_received_at for row in stored.values()} == {NOON}
     assert stored["42"].reason == "The element is not an object."
-    assert stored[kept[-1].payload].reason == "errorCode is not an integer from 0 to 99999."
+    assert stored[kept[-1].payload].reason == "type is not a non-empty string."
     assert events(database) == []
 
 

@@ -26,7 +26,7 @@ from receiver.core.events import (
     is_storable,
 )
 from receiver.core.numbers import PSEUDONYM
-from receiver.core.strict_json import DECODER
+from receiver.core.strict_json import LENIENT_DECODER
 from receiver.errors import NotJSON
 
 Element = Event | Unreadable
@@ -35,8 +35,9 @@ Element = Event | Unreadable
 def parse(body: bytes) -> list[Element]:
     """The elements of a callback's body, in its order.
 
-    Raises NotJSON for a body that is not JSON (RFC 8259: NaN, Infinity and invalid UTF-8 are not), or that is
-    neither array nor object. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
+    Raises NotJSON for a body that is not JSON (RFC 8259: NaN and Infinity are not), or that is neither array nor
+    object. One bad byte must not cost its neighbours: what is not UTF-8 becomes U+FFFD, and raw control characters
+    inside strings are read. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
     """
     try:
         return [_read(msgspec.json.decode(raw), _text_of(raw)) for raw in _ELEMENTS.decode(body)]
@@ -54,12 +55,10 @@ def _text_of(raw: msgspec.Raw) -> str:
 
 
 def parse_by_standard_library(body: bytes) -> list[Element]:
+    """What parse() does, slowly: it reads whatever can be read."""
+    text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     try:
-        text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise NotJSON(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
-    try:
-        return [_read(value, _ascii(json_text)) for value, json_text in _elements(text)]
+        return [_read(value, _ascii(_escape_controls(json_text))) for value, json_text in _elements(text)]
     except json.JSONDecodeError as error:
         raise NotJSON(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
     except RecursionError:
@@ -72,6 +71,20 @@ def parse_kept(payload: str, *, whole_body: bool) -> list[Element]:
     return parse((payload if whole_body else f"[{payload}]").encode())
 
 
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
+
+_LATIN_1 = re.compile(r"latin[-_]?1|l1|(iso[-_]?)?8859-1|iso_8859-1:1987|iso-ir-100|(ibm|cp)819|csisolatin1")
+"""ISO 8859-1 by all its names (IANA, "Character Sets"), and as people misspell them."""
+
+
+def in_utf_8(body: bytes, content_type: str) -> bytes:
+    """The body in UTF-8, as JSON has to be (RFC 8259, section 8.1), if its Content-Type says that it is Latin-1."""
+    if body.isascii():
+        return body
+    charset = _CHARSET.search(content_type)
+    return body.decode("latin-1").encode() if charset and _LATIN_1.fullmatch(charset[1].lower()) else body
+
+
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -79,7 +92,7 @@ def _elements(text: str) -> Generator[tuple[Any, str], None, None]:
     """Each element's value and its own JSON text; the one of a bare object is the object."""
     start = _skip(text, 0)
     if text.startswith("{", start):
-        value, end = DECODER.raw_decode(text, start)
+        value, end = LENIENT_DECODER.raw_decode(text, start)
         yield value, text[start:end]
     elif text.startswith("[", start):
         end = yield from _array_elements(text, start)
@@ -95,7 +108,7 @@ def _array_elements(text: str, start: int) -> Generator[tuple[Any, str], None, i
     if text.startswith("]", position):
         return position + 1
     while True:
-        value, end = DECODER.raw_decode(text, position)
+        value, end = LENIENT_DECODER.raw_decode(text, position)
         yield value, text[position:end]
         position = _skip(text, end)
         if text.startswith("]", position):
@@ -116,6 +129,17 @@ _NOT_ASCII = re.compile(r"[^\t\n\r -~]+")
 def _ascii(json_text: str) -> str:
     """The same JSON with every other character escaped, which any database stores as it is."""
     return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], json_text)
+
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_CONTROLS = re.compile(r"[\x00-\x1f]+")
+
+
+def _escape_controls(json_text: str) -> str:
+    """The same JSON as a strict reader takes it: with the control characters inside its strings escaped."""
+    if not _CONTROLS.search(json_text):
+        return json_text
+    return _STRING.sub(lambda string: _CONTROLS.sub(lambda raw: json.dumps(raw[0])[1:-1], string[0]), json_text)
 
 
 class NotAnEvent(Exception):
@@ -176,13 +200,13 @@ _DIGITS = re.compile("[0-9]{1,5}", re.ASCII)
 
 
 def read_error_code(value: object) -> int:
-    if value is None:
-        return 0
+    """An integer, a whole float or a string of 1 to 5 digits is itself; everything else is none, which is 0: a
+    delivered needs no code, and the payload keeps what was written."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
-    if type(value) is not int or not 0 <= value <= MAX_ERROR_CODE:  # a boolean is an int to isinstance
-        raise NotAnEvent(f"errorCode is not an integer from 0 to {MAX_ERROR_CODE}.")
-    return value
+    if type(value) is int or (isinstance(value, float) and value.is_integer()):  # a boolean is an int to isinstance
+        return int(value) if 0 <= value <= MAX_ERROR_CODE else 0
+    return 0
 
 
 def _text(value: object, *, longest: int | None = None) -> str | None:

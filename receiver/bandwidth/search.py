@@ -20,7 +20,7 @@ from receiver.bandwidth.records import Record, read_record
 from receiver.bandwidth.wire import MAX_BODY, Call
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
-from receiver.core.strict_json import DECODER
+from receiver.core.strict_json import LENIENT_DECODER
 from receiver.errors import QuestionRefused, RecordsUnavailable
 from receiver.logs import get_logger
 
@@ -170,7 +170,9 @@ def read_page(call: Call) -> Page | None:
     if call.status != 200 or call.body is None or len(call.body) > MAX_BODY:
         return None
     try:
-        said = DECODER.decode(call.body.decode("utf-8"))
+        said = LENIENT_DECODER.decode(
+            call.body.decode("utf-8", "replace")
+        )  # a bad byte in one row is not about the others
     except (ValueError, RecursionError):
         return None
     if isinstance(said, list) and len(said) == 1:

@@ -177,22 +177,27 @@ def recompute(check: bool, after_tag: str) -> None:
 
     Exits 3 if the database cannot be asked.
     """
-    messages = differences = 0
+    messages = differences = in_old_order = 0
     with database_to_ask() as database, progress() as bars:
         task = bars.add_task("messages", total=None)
         try:
             for batch in recomputing.recompute(database, check=check, after_tag=after_tag):
                 messages += batch.messages
-                differences += len(batch.differences)
+                told = [each for each in batch.differences if not each.only_order]
+                differences += len(told)
+                in_old_order += len(batch.differences) - len(told)
                 after_tag = batch.last_tag
                 bars.update(task, description=f"{messages} messages")
-                for each in batch.differences:
+                for each in told:
                     say(f"{each.tag} {each.recipient or ''} {each.stored} -> {each.folded}", on=out)
         except (KeyboardInterrupt, StorageUnavailable):
             say(f"To resume: --after {shlex.quote(after_tag)}")
             raise
     out.print(f"{messages} messages, {differences} differences{'' if check else ' repaired'}")
-    if check and differences:
+    if in_old_order:
+        remedy = "run `receiver recompute`" if check else "stored anew; what they show is unchanged"
+        out.print(f"{in_old_order} recipients in the order of an earlier release: {remedy}")
+    if check and (differences or in_old_order):
         sys.exit(EXIT_WRONG)
 
 

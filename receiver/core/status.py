@@ -55,6 +55,14 @@ NO_STANDING = b""
 """The standing of a recipient about whom nothing was said; lower than every other."""
 
 
+WITH_CODE, WITHOUT_CODE = b"\xff", b"\x00"
+"""The byte of a standing after the rank. The order of earlier releases had no such byte, but a time there, which begins
+with 0x7F: its standings lie between these two, so comparing with one of them never lowers a recipient's status."""
+
+UNKNOWN_TIME = bytes(8)
+"""Stands below every instant."""
+
+
 class Disposition(Word):
     """What an event is to its recipient."""
 
@@ -115,8 +123,9 @@ RECEIPT_TYPES = frozenset({"message-sending"})
 def standing(event: Event) -> bytes:
     """The event's place in the total order, as bytes that compare as the order does; empty without a statement.
 
-    Rank first; then the earlier instant (unknown last), the lower code, the lower message id and the lower type
-    stand higher, texts compared by their UTF-8 bytes.
+    Rank first; then a statement with an error code stands above one without, because it says why; then the earlier
+    instant (unknown last), the lower code, the lower message id and the lower type stand higher, texts compared by
+    their UTF-8 bytes.
     """
     status = statement(event.type, event.error_code)
     if status is None:
@@ -124,6 +133,7 @@ def standing(event: Event) -> bytes:
     return b"".join(
         (
             STATEMENT_RANK[status].to_bytes(1, "big"),
+            WITH_CODE if event.error_code else WITHOUT_CODE,
             _earlier_is_higher(event.occurred_at),
             (2**24 - 1 - event.error_code).to_bytes(3, "big"),
             _lower_is_higher(event.message_id),
@@ -137,6 +147,19 @@ def status_of(standing: bytes) -> RecipientStatus:
     return _STATUS_OF_RANK[standing[0]] if standing else RecipientStatus.PENDING
 
 
+def has_old_order(standing: bytes) -> bool:
+    """Whether an earlier release stored it, whose order did not put a code before none.
+
+    The recipient's status is right all the same; its code, reason and time may be those of another statement than the
+    highest, until they are computed anew.
+    """
+    after_rank = standing[1:2]
+    if after_rank != WITHOUT_CODE:
+        return after_rank not in (b"", WITH_CODE)
+    # Of an unknown time: there the code follows, whose complement never begins with 0.
+    return standing[1:9] == UNKNOWN_TIME and standing[9:10] != b"\x00"
+
+
 _STATUS_OF_RANK = {rank: status for status, rank in STATEMENT_RANK.items()}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,7 +167,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _earlier_is_higher(instant: datetime | None) -> bytes:
     if instant is None:
-        return bytes(8)
+        return UNKNOWN_TIME
     return (2**63 - (instant - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big")
 
 

@@ -15,3 +15,6 @@ def number(literal: str) -> int | float:
 
 
 DECODER = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant)
+
+LENIENT_DECODER = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant, strict=False)
+"""Reads raw control characters inside strings, too."""

@@ -1,4 +1,5 @@
-"""What went through: overdue and unknown messages, silence after sending, a queue that nobody works, a long pause."""
+"""What went through: overdue and unknown messages, silence after sending, a queue that nobody works, a long pause, and
+outcomes that an earlier release chose."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.storage import credential_pauses
 from receiver.storage.database import Database
 from receiver.storage.figures import MOST, Figures, figures
-from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, queue_state, sender_traffic
+from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
 from receiver.storage.queue import backlog
 
 LATELY = timedelta(days=3)
@@ -33,12 +34,14 @@ def examine(database: Database, settings: Settings) -> Iterator[Finding]:
         unknown = backlog(session, now=now, since=now).unknown
         senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
         queue = queue_state(session, since=now - UNWORKED, now=now)
+        in_old_order = old_order(session)
         refused_since = credential_pauses.refused_since(session, Account.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
     yield from counted(found, unknown=unknown)
     yield worked(queue, now=now)
     yield paused(queue.paused_until, now=now)
     yield refused(refused_since, now=now)
+    yield ordered(in_old_order)
 
 
 def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime) -> Iterator[Finding]:
@@ -130,6 +133,15 @@ def refused(since: datetime | None, *, now: datetime) -> Finding:
     found = f"Bandwidth has refused them for {age}; workers are paused, and no message is lost"
     remedy = "see `token` and `Bandwidth` below, correct the settings, and restart the workers."
     return wrong("credentials", found, remedy)
+
+
+def ordered(in_old_order: int) -> Finding:
+    """Whether `receiver recompute` is due, because an earlier release preferred another of a recipient's events."""
+    what = "recipients whose events an earlier release compared, which may show a failure without its code"
+    if not in_old_order:
+        return ok("order", f"{what}: none among the oldest and the newest {MOST}")
+    remedy = "once no server or worker of the earlier release runs any more, run `receiver recompute`."
+    return warning("order", f"{what}: at least {in_old_order}", remedy)
 
 
 def _age(span: timedelta) -> str:

@@ -4,14 +4,29 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, delete, exists, func, insert, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union,
+)
 from sqlalchemy.orm import Session
 
 from receiver.core import times
 from receiver.core.send_status import SendStatus
-from receiver.storage.figures import count
-from receiver.storage.models import Message, StoredEvent, UnreadableCallback
+from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
+from receiver.storage.figures import MOST, count
+from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.pacing import paused_until
+from receiver.storage.reading import shows_status
 from receiver.storage.recording import CALLBACK
 from receiver.storage.sending_models import LaneRow
 
@@ -111,4 +126,33 @@ def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueSta
         waiting_since=session.scalar(select(func.min(Message.claimable_at)).where(queued)),
         is_worked=any(session.execute(sign.limit(1)).first() is not None for sign in signs),
         paused_until=paused_until(session),
+    )
+
+
+def old_order(session: Session) -> int:
+    """How many recipients have a standing in the order of earlier releases, among the oldest and the newest MOST of all
+    and of those that failed. `receiver recompute` goes from the oldest to the newest, so what it has not reached, or an
+    earlier release wrote behind it, is found at these ends."""
+    ends = [
+        select(Recipient.message_pk, Recipient.recipient, Recipient.standing)
+        .where(*among)
+        .order_by(order)
+        .limit(MOST)
+        .subquery()
+        for among in ((), (shows_status(Recipient, RecipientStatus.FAILED),))
+        for order in (Recipient.created_at, Recipient.created_at.desc())
+    ]
+    found = [select(end.c.message_pk, end.c.recipient).where(_has_old_order(end.c.standing)) for end in ends]
+    return session.scalar(select(func.count()).select_from(union(*found).subquery())) or 0
+
+
+def _has_old_order(standing: ColumnElement[bytes]) -> ColumnElement[bool]:
+    """What the core's has_old_order() says."""
+
+    def part(start: int, length: int) -> ColumnElement[bytes]:
+        return func.substr(standing, start, length, type_=LargeBinary)
+
+    return or_(
+        part(2, 1).not_in((b"", WITH_CODE, WITHOUT_CODE)),
+        and_(part(2, 8) == UNKNOWN_TIME, part(10, 1) != WITHOUT_CODE),
     )

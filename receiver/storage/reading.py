@@ -128,7 +128,7 @@ def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, Mes
     if wanted.complete is False:
         return is_open, replace(wanted, complete=None)
     if (status := wanted.status) is not None:
-        return lambda recipient: _shows_status(recipient, status), replace(wanted, status=None)
+        return lambda recipient: shows_status(recipient, status), replace(wanted, status=None)
     return None, wanted
 
 
@@ -137,7 +137,7 @@ def is_open(recipient: type[Recipient]) -> ColumnElement[bool]:
     return recipient.status.in_(map(_spelled, sorted(OPEN)))
 
 
-def _shows_status(recipient: type[Recipient], status: RecipientStatus) -> ColumnElement[bool]:
+def shows_status(recipient: type[Recipient], status: RecipientStatus) -> ColumnElement[bool]:
     """In words of the index of all but the delivered, who are nearly all."""
     shows, delivered = recipient.status == status, RecipientStatus.DELIVERED
     return shows if status is delivered else and_(shows, recipient.status != _spelled(delivered))

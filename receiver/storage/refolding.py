@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
-from receiver.core.status import RECEIPT_TYPES, fold
+from receiver.core.status import RECEIPT_TYPES, fold, has_old_order
 from receiver.storage.merging import Linked, outcome_values, set_recipient, to_event
 from receiver.storage.models import Message, Recipient, StoredEvent
 
@@ -26,6 +26,8 @@ class Difference:
     values: dict[str, Any]
     """The columns as they should be."""
     message_pk: int
+    only_order: bool = False
+    """Whether everything shown is right, and only its standing is in the order of an earlier release."""
 
 
 def messages_after(session: Session, tag: str, *, limit: int) -> Sequence[Message]:
@@ -53,9 +55,9 @@ def compare(session: Session, messages: Sequence[Message]) -> list[Difference]:
 
 
 def repair(session: Session, differences: Sequence[Difference], *, now: datetime) -> None:
-    """Writes what the events say."""
+    """Writes what the events say. Who asks what changed is not told of a recipient that shows what it showed."""
     for each in differences:
-        values = each.values | {"updated_at": now}
+        values = each.values if each.only_order else each.values | {"updated_at": now}
         if each.recipient is None:
             session.execute(update(Message).where(Message.pk == each.message_pk).values(values))
         else:
@@ -92,9 +94,10 @@ def _recipient_differences(message: Message, recipient: Recipient, said: Sequenc
     wrong = [column for column, value in values.items() if getattr(recipient, column) != value]
     if not wrong:
         return []
+    only_order = wrong == ["standing"] and has_old_order(recipient.standing)
     if "status" in wrong:
         stored, folded = recipient.status, str(values["status"])
     else:
         stored = ", ".join(f"{column} {getattr(recipient, column)}" for column in wrong)
         folded = ", ".join(f"{column} {values[column]}" for column in wrong)
-    return [Difference(message.tag, recipient.recipient, stored, folded, values, recipient.message_pk)]
+    return [Difference(message.tag, recipient.recipient, stored, folded, values, recipient.message_pk, only_order)]

@@ -3,14 +3,16 @@
 import base64
 import binascii
 import hmac
+import unicodedata
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import Enum
-from functools import wraps
+from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
 from flask import Flask, request
 
-from receiver.config import Settings
+from receiver.config import Credential, Settings
 from receiver.web.problems import Forbidden, Unauthenticated
 from receiver.web.services import services
 
@@ -29,8 +31,8 @@ class Access(Enum):
 
 CHALLENGES = {
     # Bandwidth sends its first request bare, and the second only after a challenge like this one
-    # (dev.bandwidth.com/docs/messaging/webhooks, "Callback authentication"; RFC 7617).
-    Access.CALLBACK: 'Basic realm="bandwidth-receiver"',
+    # (dev.bandwidth.com/docs/messaging/webhooks, "Callback authentication"; RFC 7617, section 2.1: charset).
+    Access.CALLBACK: 'Basic realm="bandwidth-receiver", charset="UTF-8"',
     Access.READ: 'Bearer realm="bandwidth-receiver"',
     Access.WRITE: 'Bearer realm="bandwidth-receiver"',
 }
@@ -73,16 +75,18 @@ def _check(access: Access) -> None:
 def granted_access(settings: Settings, authorization: str) -> Access:
     """What the API key in this Authorization header allows: to write, to read, or, if it is none, what is public."""
     token = _credentials(authorization, "bearer")
-    if _any_equal(token, (each.key for each in settings.api_keys)):
+    if _any_equal(token, (_octets(each.key) for each in settings.api_keys)):
         return Access.WRITE
-    return Access.READ if _any_equal(token, (each.key for each in settings.read_only_api_keys)) else Access.PUBLIC
+    return (
+        Access.READ if _any_equal(token, (_octets(each.key) for each in settings.read_only_api_keys)) else Access.PUBLIC
+    )
 
 
 def caller() -> str:
     """The name of the API key that this request came with; empty if it came with none."""
     token = _credentials(request.headers.get("Authorization", ""), "bearer")
     keys = services().settings.api_keys + services().settings.read_only_api_keys
-    matching = [each.name for each in keys if _any_equal(token, [each.key])]
+    matching = [each.name for each in keys if _any_equal(token, [_octets(each.key)])]
     return matching[0] if matching else ""
 
 
@@ -94,8 +98,30 @@ def check_callback(settings: Settings, authorization: str) -> None:
         given = base64.b64decode(_credentials(authorization, "basic"), validate=True)
     except binascii.Error:
         given = b""
-    if not _any_equal(given, (f"{each.user}:{each.password}" for each in settings.callback_credentials)):
+    known = (spelling for each in settings.callback_credentials for spelling in _spellings(each))
+    if not _any_equal(given, known):
         raise Unauthenticated(CHALLENGES[Access.CALLBACK])
+
+
+@cache
+def _spellings(credential: Credential) -> tuple[bytes, ...]:
+    """The bytes that stand for these credentials: in UTF-8, as our challenge asks for, and in Latin-1, as clients send
+    that never heard of it; composed (NFC), as RFC 7617 wants it, and as they are written in the settings."""
+    written = _octets(f"{credential.user}:{credential.password}")
+    try:
+        text = written.decode()
+    except UnicodeDecodeError:  # the environment of this process is in Latin-1 itself
+        text = written.decode("latin-1")
+    composed = unicodedata.normalize("NFC", text)
+    spellings = [written, composed.encode()]
+    with suppress(UnicodeEncodeError):
+        spellings.append(composed.encode("latin-1"))
+    return tuple(dict.fromkeys(spellings))
+
+
+def _octets(secret: str) -> bytes:
+    """The bytes of a setting, also of one that is not UTF-8 (PEP 383)."""
+    return secret.encode("utf-8", "surrogateescape")
 
 
 def _credentials(authorization: str, scheme: str) -> bytes:
@@ -104,7 +130,7 @@ def _credentials(authorization: str, scheme: str) -> bytes:
     return credentials.strip(" ").encode("latin-1", "replace") if given.lower() == scheme else b""
 
 
-def _any_equal(given: bytes, secrets: Iterable[str]) -> bool:
+def _any_equal(given: bytes, secrets: Iterable[bytes]) -> bool:
     """Compares with every secret, in a time that does not tell which one came close."""
-    verdicts = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
+    verdicts = [hmac.compare_digest(given, secret) for secret in secrets]
     return any(verdicts)

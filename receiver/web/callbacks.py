@@ -3,16 +3,17 @@
 import time
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from receiver import metrics
+from receiver.bandwidth.callbacks import in_utf_8
 from receiver.storage.recording import Tally
 from receiver.web import journal
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body
 from receiver.web.services import services
 
-PATH = "/callbacks/bandwidth"
+PATH, ENDPOINT = "/callbacks/bandwidth", "callbacks.receive"
 
 blueprint = Blueprint("callbacks", __name__)
 
@@ -22,7 +23,7 @@ blueprint = Blueprint("callbacks", __name__)
 def receive() -> Response:
     """200 only after the events are durable; the counts are for people, Bandwidth ignores them."""
     started, body = time.monotonic(), read_body()
-    stored = services().committer.receive(body)
+    stored = services().committer.receive(in_utf_8(body, request.headers.get("Content-Type", "")))
     journal.callback_stored(stored, len(body), time.monotonic() - started)
     return Response(answer(stored.tally), content_type="application/json")
 

@@ -25,6 +25,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver import metrics
+from receiver.bandwidth.callbacks import in_utf_8
 from receiver.errors import StorageUnavailable
 from receiver.logs import flush
 from receiver.receiving import WAIT_SECONDS, Answer, Stored
@@ -60,6 +61,7 @@ class Front:
 
     def __init__(self, app: Flask, services: Services, *, threads: int, body_seconds: float, parent: int) -> None:
         self._app = app
+        self._router = app.url_map.bind("")
         self._services = services
         self._body_seconds = body_seconds
         self._parent = parent
@@ -87,12 +89,23 @@ class Front:
         flush()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        if scope.path == callbacks.PATH and scope.method == "POST":
+        is_plain = scope.path == callbacks.PATH and scope.method == "POST"  # the router says the same, only later
+        endpoint = callbacks.ENDPOINT if is_plain else self._endpoint(scope)
+        if endpoint == callbacks.ENDPOINT:
             await self._receive(scope, protocol)
         else:
-            await self._pass_to_flask(scope, protocol)
+            await self._pass_to_flask(scope, protocol, is_alive=endpoint == health.LIVE)
 
-    async def _pass_to_flask(self, scope: Any, protocol: Any) -> None:
+    def _endpoint(self, scope: Any) -> str | None:
+        """Which view Flask would call. Nobody but its router may say what a path means: a callback that only Flask took
+        for one would come there without its body."""
+        try:
+            endpoint, _ = self._router.match(scope.path, scope.method)
+        except HTTPException:
+            return None
+        return str(endpoint)
+
+    async def _pass_to_flask(self, scope: Any, protocol: Any, *, is_alive: bool) -> None:
         """Any other route. No thread waits for a body, and the body of a stranger is not waited for at all."""
         try:
             granted = granted_access(self._services.settings, scope.headers.get("authorization") or "")
@@ -102,7 +115,7 @@ class Front:
             _respond(protocol, response)
             journal.request_refused_early(error, scope.method, response.status_code)
         else:
-            others = self._alive if scope.path == health.LIVE else self._threads
+            others = self._alive if is_alive else self._threads
             threads = self._senders if scope.method == "POST" else others
             answer = await self._loop.run_in_executor(threads, self._ask_flask, scope, body)
             protocol.response_bytes(*answer)
@@ -114,7 +127,7 @@ class Front:
         try:
             check_callback(self._services.settings, authorization)
             body = await self._read(scope, protocol)
-            stored = await self._stored(body, until)
+            stored = await self._stored(in_utf_8(body, scope.headers.get("content-type") or ""), until)
         except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
             response = problems.answer(error, f"POST {callbacks.PATH}")
             metrics.callback_answered(response.status_code)

@@ -8,10 +8,11 @@ from receiver.web.services import services
 
 blueprint = Blueprint("health", __name__)
 
-LIVE = "/health/live"
+LIVE = "health.live"
+"""The endpoint of the view that tells whether this process lives."""
 
 
-@blueprint.get(LIVE)
+@blueprint.get("/health/live")
 @requires(Access.PUBLIC)
 def live() -> Response:
     return jsonify(status="live")

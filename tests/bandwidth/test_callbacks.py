@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from receiver.bandwidth.callbacks import Element, parse
+from receiver.bandwidth.callbacks import Element, in_utf_8, parse
 from receiver.core.events import Event, Unreadable, gather, is_storable
 from receiver.core.status import RecipientStatus, statement
 from receiver.errors import NotJSON
@@ -168,7 +169,7 @@ def test_a_key_may_be_as_long_as_its_limit_in_characters_and_no_longer(field: st
     assert isinstance(read(body_of(**{field: letter * (longest + 1)})), Unreadable)
 
 
-@pytest.mark.parametrize("field", ["type", "message_id", "to", "errorCode"])
+@pytest.mark.parametrize("field", ["type", "message_id", "to"])
 @pytest.mark.parametrize("text", ["\x00", "4\x00", "\x004", "\ud800", "4\udfff", "\ude00\ud83d"], ids=ascii)
 def test_nul_or_a_lone_surrogate_in_a_key_makes_the_element_unreadable(field: str, text: str) -> None:
     assert isinstance(read(body_of(**{field: text})), Unreadable)
@@ -262,14 +263,22 @@ CODES = [
     ('"00001"', 1),
     ('"99999"', 99999),
     ('"\\u0034404"', 4404),
+    ("4404.0", 4404),
+    ("44.04e2", 4404),
+    ("1e3", 1000),
+    ("-0.0", 0),
+    ("99999.0", 99999),
 ]
 
 NOT_CODES = [
     ("100000", "six digits"),
     ("-1", "negative"),
     ("4404.5", "a fraction"),
-    ("44.0", "written as a fraction"),
-    ("1e3", "written with an exponent"),
+    ("100000.0", "six digits, written as a fraction"),
+    ("-4404.0", "negative, written as a fraction"),
+    ("1e5", "six digits, written with an exponent"),
+    ("104404", "a code with something before it"),
+    ("4.4e-400", "almost 0"),
     ("1e400", "beyond every float"),
     ("4" * 5000, "5,000 digits"),
     ("-" + "4" * 5000, "5,000 digits below zero"),
@@ -290,7 +299,10 @@ NOT_CODES = [
     ('"\u0664\u0664\u0660\u0664"', "Arabic digits, which int() takes"),
     ('"\uff14\uff14\uff10\uff14"', "full-width digits, which int() takes"),
     ('"\u00b2"', "a superscript"),
-    ('"message-failed"', "a word"),
+    ('"none"', "a word"),
+    ('" "', "a blank"),
+    ('"\\u0000"', "a NUL"),
+    ('"4404\\ud800"', "half a surrogate"),
     ("[]", "an array"),
     ("[4404]", "an array of a code"),
     ("{}", "an object"),
@@ -298,7 +310,7 @@ NOT_CODES = [
 
 
 @pytest.mark.parametrize(("json_text", "error_code"), CODES)
-def test_a_code_is_an_integer_or_a_string_of_1_to_5_digits(json_text: str, error_code: int) -> None:
+def test_a_code_is_an_integer_a_whole_float_or_a_string_of_1_to_5_digits(json_text: str, error_code: int) -> None:
     event = read_event(body_with_code(json_text))
     assert event.error_code == error_code
     assert type(event.error_code) is int
@@ -309,10 +321,10 @@ def test_a_missing_code_is_0() -> None:
 
 
 @pytest.mark.parametrize(("json_text", "why"), NOT_CODES, ids=[why for _, why in NOT_CODES])
-def test_any_other_code_makes_the_element_unreadable(json_text: str, why: str) -> None:
-    element = read(body_with_code(json_text))
-    assert isinstance(element, Unreadable), why
-    assert "errorCode" in element.reason
+def test_any_other_code_is_none_and_the_payload_keeps_what_was_written(json_text: str, why: str) -> None:
+    event = read_event(body_with_code(json_text))
+    assert (event.error_code, type(event.error_code)) == (0, int), why
+    assert loads(event.payload)["errorCode"] == loads(json_text)
 
 
 # Tag, description and time, which never make an element unreadable.
@@ -423,8 +435,6 @@ NOT_JSON = [
     (b'{"a":NaN}', "NaN in a bare object"),
     (b'[{"type":"message-failed","to":"+1","message":{"id":"a"},"errorCode":NaN}]', "NaN as a code"),
     (f'[{GOOD},{{"a":[[-Infinity]]}}]'.encode(), "-Infinity deep in the second element"),
-    (b'["\n"]', "a raw line end in a string"),
-    (b'["\x00"]', "a raw NUL in a string"),
     (b'["\\x41"]', "an escape that JSON has not"),
     (b'["\\u12"]', "half an escape"),
     (b'["\\u\xd9\xa4404"]', "an escape with a digit that is not ASCII"),
@@ -439,18 +449,99 @@ NOT_JSON = [
     (b"[]\x00", "a NUL after the array"),
     (b"\xa0[]", "no UTF-8"),
     ("\u00a0[]".encode(), "white space that is not JSON's"),
-    (b'["\xff"]', "a byte that UTF-8 has not"),
-    (b'["\xc3"]', "half a character"),
-    (b'["\xc0\x80"]', "an overlong NUL"),
-    (b'["\xed\xa0\x80"]', "a surrogate in bytes"),
-    (b'["\xed\xa0\xbd\xed\xb8\x80"]', "a pair of surrogates in bytes"),
     (f"[{GOOD}]".encode("utf-16"), "UTF-16 with a byte order mark"),
     (f"[{GOOD}]".encode("utf-16-le"), "UTF-16 without one"),
     (f"[{GOOD}]".encode("utf-32"), "UTF-32"),
-    (f'[{GOOD},"\u00e9"]'.encode("latin-1"), "Latin-1"),
     (b"type=message-failed&to=%2B12345678902", "a form"),
     (b"<event/>", "XML"),
 ]
+
+BAD_BYTES = [
+    (b"\xff", "\ufffd", "a byte that UTF-8 has not"),
+    (b"\xc3", "\ufffd", "half a character"),
+    (b"\xe2\x82", "\ufffd", "two thirds of a character"),
+    (b"\xc0\x80", "\ufffd\ufffd", "an overlong NUL"),
+    (b"\xed\xa0\x80", "\ufffd\ufffd\ufffd", "a surrogate in bytes"),
+    (b"\xed\xa0\xbd\xed\xb8\x80", "\ufffd" * 6, "a pair of surrogates in bytes"),
+    ("\u00e9".encode("latin-1"), "\ufffd", "Latin-1 that nobody declared"),
+    ("\u201c".encode("cp1252"), "\ufffd", "a quotation mark of Windows"),
+    (b"\x00", "\ufffd", "a raw NUL"),
+    (b"\n", "\n", "a raw line end"),
+    (b"\r\n\t", "\r\n\t", "other raw white space"),
+    (b"\x01\x1b[31m\x1f", "\x01\x1b[31m\x1f", "raw commands to a terminal"),
+]
+
+
+@pytest.mark.parametrize("damaged", ["description", "text", "tag"])
+@pytest.mark.parametrize(("raw", "kept", "why"), BAD_BYTES, ids=[why for *_, why in BAD_BYTES])
+def test_a_bad_byte_in_a_string_harms_neither_its_event_nor_its_neighbours(
+    raw: bytes, kept: str, why: str, damaged: str
+) -> None:
+    element = body_of(description="a?b", message_text="a?b", message_tag="a?b")[1:-1].encode()
+    place = element.index(b"a?b", element.index(f'"{damaged}"'.encode())) + 1
+    damage = element[:place] + raw + element[place + 1 :]
+    first, event, last = parse(f"[{GOOD}, ".encode() + damage + f",\n\t{GOOD}]".encode())
+    assert first == last == read_event(GOOD), why
+    assert isinstance(event, Event), event
+    assert event.identity == read_event(element).identity
+    assert_payload_says(event, json.loads(damage.decode(errors="replace"), strict=False))
+    if damaged != "text":
+        assert (event.description if damaged == "description" else event.tag) == f"a{kept}b"
+
+
+@pytest.mark.parametrize("field", ["type", "message_id", "to"])
+def test_a_bad_byte_in_a_key_is_a_replacement_character_there_and_a_raw_nul_is_unreadable(field: str) -> None:
+    body = body_of(**{field: "a?"}).encode()
+    assert "a\ufffd" in read_event(body.replace(b"a?", b"a\xe9")).identity
+    assert "a\n" in read_event(body.replace(b"a?", b"a\n")).identity
+    first, unreadable = parse(f"[{GOOD},".encode() + body.replace(b"a?", b"a\x00")[1:])
+    assert (first, type(unreadable)) == (read_event(GOOD), Unreadable)
+
+
+@pytest.mark.parametrize(
+    "whole", ['["a\nb"\n,\t"\\"\r\\\\"\n, "\\\\" ]', '{"a\tb"\t:\r\n"\x01"}', '["\\n\n", [ "\r" ,\n{"\x00":"\x1f"} ]]']
+)
+def test_a_payload_escapes_control_characters_inside_strings_and_nowhere_else(whole: str) -> None:
+    element = read(f"[ {whole} ]")
+    assert_payload_says(element, json.loads(whole, strict=False))
+    assert re.sub(r"\\u00(0[019]|1f)|\\[nrt]|[\x00-\x1f]", "", element.payload) == re.sub(
+        r"\\[nrt]|[\x00-\x1f]", "", whole
+    )
+
+
+LATIN_1 = [
+    "application/json; charset=ISO-8859-1",
+    "application/json;charset=iso-8859-1",
+    'application/json; charset="ISO-8859-1"; profile=x',
+    "application/json; profile=x; Charset = latin1",
+    "text/plain;charset=iso_8859-1",
+]
+OTHERS = [
+    "",
+    "application/json",
+    "application/json; charset=utf-8",
+    "application/json; charset=us-ascii",
+    "application/json; charset=windows-1252",
+    "application/json; xcharset=iso-8859-1",
+    "application/json; charset=",
+    "application/json; charset=iso-8859-15",
+    "charset=\udcff",
+]
+
+
+@pytest.mark.parametrize("content_type", LATIN_1)
+def test_a_body_that_is_declared_to_be_latin_1_is_read_as_such(content_type: str) -> None:
+    text = "".join(map(chr, range(0xA0, 0x100)))
+    body = body_of(description="?").replace("?", text)
+    assert read_event(in_utf_8(body.encode("latin-1"), content_type)).description == text
+    assert in_utf_8(body_of().encode(), content_type) == body_of().encode()
+
+
+@pytest.mark.parametrize("content_type", OTHERS)
+def test_whatever_else_is_declared_a_body_is_utf_8(content_type: str) -> None:
+    body = body_of(description="?").replace("?", "\u00e9\U0001f600").encode()
+    assert in_utf_8(body, content_type) is body
+
 
 NEITHER_ARRAY_NOR_OBJECT = [
     "null",
@@ -698,7 +789,9 @@ def key_by_the_rules(element: Any) -> tuple[str, str, str, int] | None:
     code = element.get("errorCode")
     if isinstance(code, str) and 1 <= len(code) <= 5 and set(code) <= set("0123456789"):
         code = int(code)
-    code = 0 if code is None else code
+    if type(code) is float and code == code // 1 and abs(code) < 1e6:
+        code = int(code)
+    code = code if type(code) is int and 0 <= code <= 99999 else 0
     recipient = next(filter(None, named_recipients(element.get("to"), message.get("to"))), "")
     keys: tuple[Any, Any, Any] = (message.get("id"), recipient, element["type"])
     readable = (
@@ -706,8 +799,6 @@ def key_by_the_rules(element: Any) -> tuple[str, str, str, int] | None:
         and 1 <= len(keys[0]) <= 128
         and len(keys[1]) <= 64
         and 1 <= len(keys[2]) <= 64
-        and type(code) is int
-        and 0 <= code <= 99999
     )
     return (*keys, code) if readable else None
 
@@ -728,13 +819,14 @@ def test_an_element_reads_the_same_whatever_its_neighbours(before: list[Any], af
 
 
 def is_callback(body: bytes) -> bool:
-    """Whether the standard library, made strict, finds an array or an object."""
+    """Whether the standard library, strict but for bad bytes in strings, finds an array or an object."""
 
     def refuse(literal: str) -> None:
         raise ValueError(literal)
 
     try:
-        value = json.loads(body.removeprefix(b"\xef\xbb\xbf").decode("utf-8"), parse_constant=refuse, parse_int=float)
+        text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        value = json.loads(text, parse_constant=refuse, parse_int=float, strict=False)
     except ValueError:
         return False
     return isinstance(value, list | dict)

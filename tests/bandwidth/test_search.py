@@ -187,6 +187,17 @@ def test_a_row_that_cannot_be_read_does_no_harm_and_is_told(serve: Serve, ask: A
     assert [line["reason"] for line in logged] == ["The row is not an object."]
 
 
+@pytest.mark.parametrize("raw", [b"\xff", b"\xed\xa0\x80", b"\n", "é".encode("latin-1")], ids=repr)
+def test_a_bad_byte_in_one_row_does_no_harm_to_the_page(serve: Serve, ask: Ask, raw: bytes) -> None:
+    rows = [make_row(recipient=ALICE, carrierName="?"), make_row(recipient=BOB)]
+    body = json.dumps({"pageInfo": {}, "messages": rows}).encode().replace(b"?", raw)
+    wire = serve(answering(answer("200 OK", body)))
+
+    found = list(ask(wire).of_message(MESSAGE_ID))
+
+    assert [each.recipients for each in found if isinstance(each, Record)] == [(ALICE,), (BOB,)]
+
+
 def test_requests_keep_the_limit_of_bandwidth(serve: Serve, ask: Ask, clock: CountingClock) -> None:
     wire = serve(answering(*[page()] * 11))
     search = ask(wire)

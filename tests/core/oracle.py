@@ -30,6 +30,7 @@ def key(event: Event) -> tuple[Any, ...]:
     assert status is not None
     return (
         -RANKS.index(status),
+        event.error_code == 0,
         (event.occurred_at is None, event.occurred_at),
         event.error_code,
         event.message_id.encode("utf-8"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import chain, combinations, permutations, product
 from random import Random
 from typing import Any
@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.core.events import Event, Identity, earliest, gather
-from receiver.core.status import NO_STANDING, RecipientStatus, disposition, fold, says_invalid_recipient, standing
+from receiver.core.status import (
+    NO_STANDING,
+    RecipientStatus,
+    disposition,
+    fold,
+    has_old_order,
+    says_invalid_recipient,
+    standing,
+    status_of,
+)
 from tests.core import oracle
 from tests.core.strategies import (
     INBOUND_TYPES,
@@ -80,14 +89,25 @@ HIGHER_FIRST = [
     (
         event("message-failed", 4432, occurred_at=T0),
         event("message-failed", 4404, occurred_at=T0 + MICROSECOND),
-        "the earlier by a microsecond, whatever its code",
+        "of two codes the earlier by a microsecond, whatever its code",
     ),
     (
         event("message-failed", 4432, occurred_at=T0),
         event("message-failed", 4404, occurred_at=None),
         "a known time before an unknown one",
     ),
-    (event("message-failed", 0), event("message-failed", 1), "no code before any code"),
+    (
+        event("message-failed", 4404, occurred_at=None),
+        event("message-failed", 0, occurred_at=T0),
+        "any code before no code, whatever the times",
+    ),
+    (event("message-failed", 99999), event("message-failed", 0), "any code before no code at the same time"),
+    (
+        event("message-rejected-forbidden-country", 4432, occurred_at=T0 + MICROSECOND),
+        event("message-failed", 0, occurred_at=T0),
+        "any code before no code, whatever the type",
+    ),
+    (event("message-delivered"), event("message-sent", 1), "rank before code"),
     (event("message-failed", 4404), event("message-failed", 4432), "the lower code"),
     (event("message-failed", 9), event("message-failed", 10), "codes are numbers, not texts"),
     (event("message-failed", 99998), event("message-failed", 99999), "the highest codes"),
@@ -119,6 +139,51 @@ HIGHER_FIRST = [
 def test_the_earlier_and_the_lower_stands_higher(higher: Event, lower: Event, why: str) -> None:
     assert standing(higher) > standing(lower), why
     assert fold([higher, lower]).winner == fold([lower, higher]).winner == higher, why
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (event("message-failed", 4404, message_id="id", occurred_at=T0), b"\x05\xff"),
+        (event("message-failed", 0, message_id="id", occurred_at=T0), b"\x05\x00"),
+        (event("message-failed", 9902, message_id="id", occurred_at=T0), b"\x03\xff"),
+        (event("message-delivered", message_id="id", occurred_at=T0), b"\x04\x00"),
+    ],
+)
+def test_the_byte_after_the_rank_tells_whether_there_is_a_code(said: Event, expected: bytes) -> None:
+    assert standing(said)[:2] == expected
+
+
+# Standings of the order before, which put the time right after the rank, stay until they are computed anew.
+
+
+def old_standing(said: Event) -> bytes:
+    return standing(said)[:1] + standing(said)[2:]
+
+
+@given(neighbours())
+@settings(max_examples=600, deadline=None)
+def test_comparing_with_the_order_of_before_never_lowers_a_status(pair: tuple[Event, Event]) -> None:
+    stored, said = pair
+    for one, other in ((old_standing(stored), standing(said)), (standing(stored), old_standing(said))):
+        assert status_of(max(one, other)) is status_of(max(standing(stored), standing(said)))
+        assert one != other
+
+
+@given(events(), st.sampled_from([T0, None]))
+@settings(max_examples=200, deadline=None)
+def test_a_code_outweighs_none_of_the_other_order_too_if_its_time_is_known(said: Event, time: datetime | None) -> None:
+    with_code, without = (replace(said, type="message-failed", error_code=code) for code in (4404, 0))
+    assert old_standing(replace(with_code, occurred_at=T0)) > standing(replace(without, occurred_at=time))
+    assert standing(replace(with_code, occurred_at=time)) > old_standing(replace(without, occurred_at=T0))
+
+
+@given(events())
+@settings(max_examples=300, deadline=None)
+def test_a_standing_tells_of_which_order_it_is(said: Event) -> None:
+    assert has_old_order(old_standing(said))
+    assert not has_old_order(standing(said))
+    assert not has_old_order(NO_STANDING)
 
 
 def test_times_compare_as_instants() -> None:
@@ -332,3 +397,13 @@ def test_a_third_failure_turns_a_conflicting_delivered_into_an_extraneous_one() 
     assert state.winners[A] == refused
     assert state.dispositions()[FALSE_DELIVERED.identity] == "extraneous"
     assert state.dispositions()[FAILURE.identity] == "superseded"
+
+
+@pytest.mark.parametrize("delay", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])
+@pytest.mark.parametrize("event_type", ["message-failed", "message-rejected-carrier"])
+def test_a_failure_that_does_not_say_why_never_hides_one_that_does(delay: timedelta, event_type: str) -> None:
+    silent = event(event_type, 0, occurred_at=T0 + delay, message_id="0")
+    for order in permutations([FAILURE, silent]):
+        state = stored(*([each] for each in order))
+        assert state.winners[A] == FAILURE
+        assert state.dispositions() == {FAILURE.identity: "applied", silent.identity: "superseded"}

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from receiver import recomputing
 from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.events import Unreadable
@@ -22,7 +23,7 @@ from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.storage.plans import plans
 from tests.storage.queued import claim, enqueue
-from tests.storage.stored import HOUR, MINUTE, change, deliver
+from tests.storage.stored import HOUR, MINUTE, change, deliver, store_in_old_order
 
 OTHER = "+19195550111"
 
@@ -56,7 +57,7 @@ def test_a_new_database_has_nothing_wrong(database: Database) -> None:
 
     marks = {check: each.mark for check, [each] in found.items()}
     assert marks.pop("events") is Mark.SKIPPED
-    assert set(marks) == {"overdue", "unknown", "unlinked", "unreadable", "queue", "pause", "credentials"}
+    assert set(marks) == {"overdue", "unknown", "unlinked", "unreadable", "queue", "pause", "credentials", "order"}
     assert set(marks.values()) == {Mark.OK}
 
 
@@ -246,13 +247,45 @@ def test_however_long_the_history_it_is_looked_at_by_indexes(postgres: Database)
 
     asked = plans(postgres, lambda session: ask_everything(session, now=now))
 
-    assert len(asked) == 7
+    assert len(asked) == 8
     assert [plan for plan in asked if re.search("Seq Scan on (messages|recipients|events)", plan)] == []
 
 
 def ask_everything(session: Session, *, now: datetime) -> None:
     inspection.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
     inspection.queue_state(session, since=now - MINUTE, now=now)
+    inspection.old_order(session)
+
+
+@pytest.mark.parametrize("time", [times.now(), None], ids=["a known time", "an unknown time"])
+@pytest.mark.parametrize("code", [0, 4404, 99999])
+@pytest.mark.parametrize("kind", ["sending", "sent", "delivered", "failed"])
+def test_an_order_of_an_earlier_release_is_told_with_its_remedy_until_it_is_recomputed(
+    database: Database, kind: str, code: int, time: datetime | None
+) -> None:
+    store_message(database, ALICE, BOB)
+    deliver(database, make_event(kind, error_code=code, occurred_at=time))
+    assert only(database, "order").mark is Mark.OK
+    store_in_old_order(database)
+
+    finding = only(database, "order")
+
+    assert finding.mark is Mark.WARNING
+    assert finding.found.endswith("at least 1")
+    assert "receiver recompute" in finding.remedy
+    assert len(list(recomputing.recompute(database, check=False))) == 1
+    assert only(database, "order").mark is Mark.OK
+
+
+def test_the_order_is_looked_up_at_both_ends_by_indexes(database: Database) -> None:
+    sent = [(new_tag(times.now()), make_message(ALICE)) for _ in range(2_000)]
+    database.write(lambda session: outbox.add_queued(session, sent, now=times.now()))
+    change(database, "UPDATE recipients SET status = CASE message_pk % 20 WHEN 0 THEN 'failed' ELSE 'delivered' END")
+
+    [plan] = plans(database, inspection.old_order)
+
+    assert plan.count("recipients_created_at_index") == 2
+    assert plan.count("recipients_status_created_at_index") == 2
 
 
 def test_refused_credentials_are_wrong_for_as_long_as_workers_pause(database: Database) -> None:

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
 import requests
 import sqlalchemy
+from werkzeug.serving import make_server
 
 from receiver.storage.migrations import upgrade
 from receiver.web.front import LONG
@@ -42,6 +44,11 @@ ODD_BODIES = {
     "a text": b'"text"',
     "NaN": b"[NaN]",
     "invalid UTF-8": b'["\xff"]',
+    "a raw line end": b'["\n"]',
+    "a bad byte beside an event": make_body(ELEMENT | {"description": "?"}, ELEMENT).replace(b"?", b"\xed\xa0\x80\n"),
+    "odd codes": make_body(
+        *(make_element("sent", BOB, errorCode=code) for code in ("", "none", 4404.0, 104_404, False))
+    ),
     "a byte order mark": b"\xef\xbb\xbf" + make_body(ELEMENT),
     "a lone surrogate": b'[{"type": "\\ud800", "message": {"id": "x"}}]',
     "a huge number": b'[{"type": "a", "message": {"id": "x"}, "errorCode": ' + b"9" * 5000 + b"}]",
@@ -103,6 +110,100 @@ def test_the_whole_corpus_is_answered_as_flask_answers_it(server: tuple[Child, A
             for field in KEPT:
                 assert answer.headers.get(field) == expected.headers.get(field), (name, auth, field)
             assert answer.headers.items() >= HEADERS.items(), (name, auth)
+
+
+def test_latin_1_is_read_where_it_is_declared(server: tuple[Child, Api]) -> None:
+    child, api = server
+    element = make_element(message_id="latin-1", description="José")
+    body = make_body(element).decode().replace("\\u00e9", "\u00e9").encode("latin-1")
+    declared = {"Content-Type": 'application/json; charset="iso-8859-1"'}
+
+    assert api.call("POST", CALLBACKS, data=body, auth=CALLBACK_AUTH, headers=declared).json()["recorded"] == 1
+
+    assert b"Jos\xe9" in body
+    assert select(child.environment["DATABASE_URL"], "SELECT description FROM events WHERE message_id = 'latin-1'") == [
+        ("José",)
+    ]
+
+
+TARGETS = {
+    CALLBACKS: 200,
+    f"/{CALLBACKS}": 200,
+    f"///{CALLBACKS}": 200,
+    f"{CALLBACKS}?": 200,
+    f"{CALLBACKS}?a=//b&c=%2F": 200,
+    f"/{CALLBACKS}?a": 200,
+    f"http://receiver.example{CALLBACKS}": 200,
+    f"http://receiver.example/{CALLBACKS}": 200,
+    f"https://receiver.example{CALLBACKS}?a": 200,
+    "/callbacks%2Fbandwidth": 200,
+    "/callbacks%2fbandwidth": 200,
+    "/%2Fcallbacks/bandwidth": 200,
+    "/%2f%2Fcallbacks%2Fbandwidth": 200,
+    "/c%61llbacks/bandwidth": 200,
+    f"{CALLBACKS}/": 404,
+    f"{CALLBACKS}//": 404,
+    f"{CALLBACKS}%2F": 404,
+    "/callbacks//bandwidth": 404,
+    "/callbacks%2F%2Fbandwidth": 404,
+    f"/.{CALLBACKS}": 404,
+    f"/x/..{CALLBACKS}": 404,
+    "/callbacks/./bandwidth": 404,
+    "/callbacks/x/../bandwidth": 404,
+    "/callbacks/%2e/bandwidth": 404,
+    f"{CALLBACKS};a=b": 404,
+    f"{CALLBACKS}%3Fa": 404,
+    f"{CALLBACKS}%20": 404,
+    f"{CALLBACKS}%00": 404,
+    f"{CALLBACKS}%FF": 404,
+    f"{CALLBACKS}.json": 404,
+    "/callbacks%252Fbandwidth": 404,
+    "/callbacks%5Cbandwidth": 404,
+    "/Callbacks/bandwidth": 404,
+    "/CALLBACKS/BANDWIDTH": 404,
+    "/callbacks": 404,
+    "//": 404,
+}
+"""What a POST to each target is answered, and nothing else."""
+
+
+@pytest.fixture
+def plain_wsgi(service: Service) -> Iterator[Api]:
+    """The same application on a server that knows nothing of this one."""
+    running = make_server("127.0.0.1", 0, service.app, threaded=True)
+    thread = Thread(target=running.serve_forever)
+    thread.start()
+    yield Api(f"http://127.0.0.1:{running.server_port}")
+    running.shutdown()
+    thread.join()
+
+
+@pytest.mark.parametrize("body_comes", ["Content-Length", "Transfer-Encoding"])
+def test_every_target_has_one_answer_on_every_server_and_whoever_is_challenged_can_store(
+    server: tuple[Child, Api], plain_wsgi: Api, body_comes: str
+) -> None:
+    body = make_body(make_element("read", BOB, message_id=body_comes))
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    rest = chunked if body_comes == "Transfer-Encoding" else b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    for target, expected in TARGETS.items():
+        for api in (server[1], plain_wsgi):
+            with_credentials, bare = (
+                status_of(connect(api, f"POST {target} HTTP/1.1\r\nHost: receiver\r\n{line}".encode() + rest))
+                for line in (f"Authorization: {BASIC}\r\n", "")
+            )
+            assert (with_credentials, bare) == (expected, 401 if expected == 200 else expected), (target, api.url)
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("POST", 200), ("post", 200), ("Post", 200), ("PUT", 405), ("GET", 405)]
+)
+def test_every_method_has_one_answer_on_every_server(
+    server: tuple[Child, Api], plain_wsgi: Api, method: str, status: int
+) -> None:
+    body = make_body(make_element("read", BOB, message_id=method))
+    for api in (server[1], plain_wsgi):
+        request = head().replace(b"POST", method.encode(), 1)[:-2] + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        assert status_of(connect(api, request)) == status, api.url
 
 
 @pytest.mark.parametrize("coding", ["length", "chunked"])

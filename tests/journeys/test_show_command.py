@@ -13,6 +13,7 @@ from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
 from tests.processes import Child, environment, invoke
 from tests.storage.locks import locked, onlooker
+from tests.storage.stored import store_in_old_order
 from tests.terminal import on_terminal, without_colours
 
 LONGEST = "+123456789012345"
@@ -136,6 +137,23 @@ def test_recompute_checks_and_repairs(database_url: str) -> None:
 
     assert invoke("recompute", "--check", environment=settings).exit_code == 0
     assert "unconfirmed" in invoke("show", tag, environment=settings).stdout
+
+
+def test_recompute_tells_of_what_an_earlier_release_ordered_otherwise(database_url: str) -> None:
+    settings, tag = environment(database_url), _told(database_url)
+    with Database(database_url) as database:
+        store_in_old_order(database)
+
+    found = invoke("recompute", "--check", environment=settings)
+    assert (found.exit_code, tag in found.stdout) == (1, False)
+    assert "0 differences" in found.stdout
+    assert "4 recipients in the order of an earlier release: run `receiver recompute`" in found.stdout
+
+    repaired = invoke("recompute", environment=settings)
+    assert (repaired.exit_code, repaired.stderr) == (0, "")
+    assert "4 recipients in the order of an earlier release: stored anew" in repaired.stdout
+
+    assert invoke("recompute", "--check", environment=settings).exit_code == 0
 
 
 def test_recompute_resumes_after_a_tag(database_url: str) -> None:

@@ -77,6 +77,16 @@ def recipients(database: Database, message_pk: int) -> dict[str, Recipient]:
         return {row.recipient: row for row in rows}
 
 
+def store_in_old_order(database: Database) -> None:
+    """Makes every recipient's standing that of an earlier release, which had no byte after the rank."""
+
+    def work(session: Session) -> None:
+        for row in session.scalars(select(Recipient)):
+            row.standing = row.standing[:1] + row.standing[2:]
+
+    database.write(work)
+
+
 def statuses(database: Database, message_pk: int) -> dict[str, str]:
     return {number: row.status for number, row in recipients(database, message_pk).items()}
 

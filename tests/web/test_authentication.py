@@ -1,6 +1,7 @@
 import base64
 import hmac
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +38,12 @@ def rotating(shared_service: Service) -> Iterator[Service]:
     """Several credentials of each kind, as during a rotation."""
     with Service(
         shared_service.database_url,
-        callback_credentials=(Credential("old", "one"), Credential("new", "two:with:colons"), Credential("ü", "ß€")),
+        callback_credentials=(
+            Credential("old", "one"),
+            Credential("new", "two:with:colons"),
+            Credential("ü", "ß€"),
+            Credential("josé", "pässwörd"),
+        ),
         api_keys=(ApiKey("old", "old-key"), ApiKey("new", "new:key with space"), ApiKey("umlaut", "schlüssel")),
         read_only_api_keys=(ApiKey("support", "reads"), ApiKey("other", "reads-too")),
     ) as service:
@@ -129,17 +135,20 @@ def test_without_a_key_that_verifies_the_answer_is_a_bearer_challenge(
         (MESSAGES, bearer("old-key"), {"old-key", "new:key with space", "schlüssel"}),
         (MESSAGES, bearer("no key"), {"old-key", "new:key with space", "schlüssel", "reads", "reads-too"}),
         (CALLBACKS, basic("old", "one"), {"old:one", "new:two:with:colons", "ü:ß€"}),
+        (CALLBACKS, basic("josé", "pässwörd", encoding="latin-1"), {"josé:pässwörd", "old:one", "ü:ß€"}),
+        (CALLBACKS, basic("josé", "pässwörd"), {"josé:pässwörd", "old:one", "ü:ß€"}),
     ],
 )
 def test_whichever_secret_is_given_all_are_compared_and_each_in_constant_time(
     rotating: Service, monkeypatch: pytest.MonkeyPatch, path: str, given: str, secrets: set[str]
 ) -> None:
-    compared, equal = set[str](), hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.add(other.decode()) or equal(one, other))
+    compared, equal = set[bytes](), hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.add(other) or equal(one, other))
 
     call(rotating, "POST" if path == CALLBACKS else "GET", path, given)
 
-    assert compared >= secrets
+    assert compared >= {secret.encode() for secret in secrets}
+    assert ("josé:pässwörd".encode("latin-1") in compared) == (path == CALLBACKS)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "])
@@ -218,7 +227,7 @@ def test_without_credentials_that_verify_bandwidth_gets_its_challenge(
 ) -> None:
     answer = call(shared_service, "POST", CALLBACKS, authorization)
 
-    assert (challenge(answer) or "").startswith('Basic realm="')
+    assert challenge(answer) == 'Basic realm="bandwidth-receiver", charset="UTF-8"'
 
 
 @pytest.mark.parametrize("authorization", [basic(*CALLBACK_AUTH), basic(*CALLBACK_AUTH).replace("Basic", "bASIC")])
@@ -229,6 +238,63 @@ def test_bandwidth_passes_with_its_credentials(shared_service: Service, authoriz
 @pytest.mark.parametrize(("user", "password"), [("old", "one"), ("new", "two:with:colons"), ("ü", "ß€")])
 def test_every_pair_of_credentials_passes_during_a_rotation(rotating: Service, user: str, password: str) -> None:
     assert call(rotating, "POST", CALLBACKS, basic(user, password)).status_code == 200
+
+
+COMPOSED, DECOMPOSED = "p\u00e4ssw\u00f6rd", "pa\u0308sswo\u0308rd"
+
+
+@pytest.mark.parametrize(
+    ("password", "given"),
+    [
+        (COMPOSED, COMPOSED.encode()),
+        (COMPOSED, COMPOSED.encode("latin-1")),
+        (DECOMPOSED, DECOMPOSED.encode()),
+        (DECOMPOSED, COMPOSED.encode()),
+        (DECOMPOSED, COMPOSED.encode("latin-1")),
+        ("ß€", "ß€".encode()),
+        ("\xa0\xff", b"\xa0\xff"),
+        ("\xa0\xff", "\xa0\xff".encode()),
+        # As the settings of a process hold what is not UTF-8.
+        (os.fsdecode(COMPOSED.encode("latin-1")), COMPOSED.encode()),
+        (os.fsdecode(COMPOSED.encode("latin-1")), COMPOSED.encode("latin-1")),
+    ],
+    ids=ascii,
+)
+def test_a_password_outside_ascii_passes_in_utf_8_and_in_latin_1(
+    shared_service: Service, password: str, given: bytes
+) -> None:
+    authorization = "Basic " + base64.b64encode(b"bandwidth:" + given).decode()
+    with Service(shared_service.database_url, callback_credentials=(Credential("bandwidth", password),)) as service:
+        assert call(service, "POST", CALLBACKS, authorization).status_code == 200
+        assert challenge(call(service, "POST", CALLBACKS, basic("bandwidth", "password")))
+
+
+@pytest.mark.parametrize(
+    ("password", "given"),
+    [
+        ("ß€", "ß?".encode("latin-1")),
+        ("ß€", b"\xdf\x80"),
+        ("ß€", "ß".encode()),
+        (COMPOSED, b"p?ssw?rd"),
+        (COMPOSED, COMPOSED.encode("utf-16-le")),
+        (COMPOSED, COMPOSED.encode().decode("latin-1").encode()),
+        ("\u00c3\u00a4", b"\xe4"),
+        ("K", "\u212a".encode()),
+    ],
+    ids=ascii,
+)
+def test_a_password_outside_ascii_passes_in_no_other_spelling(
+    shared_service: Service, password: str, given: bytes
+) -> None:
+    authorization = "Basic " + base64.b64encode(b"bandwidth:" + given).decode()
+    with Service(shared_service.database_url, callback_credentials=(Credential("bandwidth", password),)) as service:
+        assert challenge(call(service, "POST", CALLBACKS, authorization))
+
+
+def test_an_api_key_that_is_not_utf_8_in_the_environment_passes_as_it_is(shared_service: Service) -> None:
+    with Service(shared_service.database_url, api_keys=(ApiKey("app", os.fsdecode(b"schl\xfcssel")),)) as service:
+        assert call(service, "GET", MESSAGES, "Bearer schl\xfcssel").status_code == 200
+        assert challenge(call(service, "GET", MESSAGES, "Bearer schl\xfcsse"))
 
 
 @pytest.mark.parametrize(("user", "password"), [("old", "two:with:colons"), ("new", "two"), ("old:one", "")])

@@ -41,9 +41,6 @@ def with_message(**changes: Any) -> dict[str, Any]:
         make_element() | {"type": "message-\ud800"},
         *(with_message(id=value) for value in (None, "", 5, [MESSAGE_ID], "x" * 129, "a\x00", "\udfff")),
         *(make_element("failed", value) for value in ("+" * 65, "+1919\x00", "\ud800")),
-        *(make_element("failed", errorCode=value) for value in (-1, 100_000, 4404.0, 4404.5, 1e400, True, False)),
-        *(make_element("failed", errorCode=value) for value in ("", "x", " 4404", "4404 ", "123456", "-1", "4404.0")),
-        *(make_element("failed", errorCode=value) for value in ("\u0664\u0664\u0660\u0664", "4404\n", [4404], {})),
     ],
     ids=lambda element: json.dumps(element)[:60].replace("Infinity", "1e400"),
 )
@@ -66,15 +63,36 @@ def test_an_element_that_is_no_event_is_kept_raw_and_harms_nobody(sqlite_service
         (make_element("failed", errorCode=99_999), 99_999),
         (make_element("failed", errorCode=0), None),
         (make_element("failed", errorCode="0"), None),
-        (make_element("failed", errorCode=None), None),
+        (make_element("failed", errorCode=4404.0), 4404),
+        *(
+            (make_element("failed", errorCode=value), None)
+            for value in (None, "", "none", "x", False, True, [4404], {})
+        ),
+        *(
+            (make_element("failed", errorCode=value), None)
+            for value in (-1, 100_000, 104_404, 4404.5, 10**30, "4404.0")
+        ),
+        *((make_element("failed", errorCode=value), None) for value in (" 4404", "4404\n", "123456", "٤٤٠٤", "\ud800")),
         (make_element("failed"), None),
     ],
 )
-def test_an_error_code_is_a_number_or_its_digits(sqlite_service: Service, element: Any, error_code: int | None) -> None:
+def test_an_error_code_is_a_number_or_its_digits_and_everything_else_is_none(
+    sqlite_service: Service, element: Any, error_code: int | None
+) -> None:
     _, [event] = judge(sqlite_service, element)
 
     assert event["errorCode"] == error_code
+    assert event["payload"] == element
     assert event["disposition"] == "applied"
+
+
+@pytest.mark.parametrize("code", ["", "none", False, 104_404, 4404.5, {"code": 0}], ids=repr)
+def test_a_delivered_needs_no_code(sqlite_service: Service, code: Any) -> None:
+    tag = sqlite_service.send(to=[ALICE, BOB]).get_json()["tag"]
+
+    assert sqlite_service.callback(make_element("delivered", ALICE, errorCode=code)).get_json()["unreadable"] == 0
+
+    assert sqlite_service.statuses(tag)[ALICE] == "delivered"
 
 
 @pytest.mark.parametrize(
