@@ -91,6 +91,8 @@ def tell_of_days(told: Story) -> None:
     told.hear(at(23), "failed", INVALID, message_id="third", error_code=4404)
     told.hear(at(23), "failed", ALICE, message_id="third", error_code=5600)
     told.hear(at(23), "failed", CAROL, message_id="third", error_code=4770)
+    told.receive(at(23, 14), ERIN, "Start!")
+    told.receive(at(23, 13), ERIN, "STOP")
 
     told.send("lunch-4", at(24), ALICE, DAVE, ERIN, said=Accepted(message_id="fourth"))
     told.hear(at(24), "failed", ALICE, message_id="fourth", error_code=5600)
@@ -157,7 +159,8 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (z(22, 14), BOB, SENDER, "Stop!", True),
         (z(22, 15), CAROL, SENDER, "Please stop by at noon.", False),
     ],
-    "Who answered STOP, or another word that means it?": [(z(22, 14), BOB, "Stop!")],
+    "Who answered STOP, or another word that means it?": [(z(23, 13), ERIN, "STOP"), (z(22, 14), BOB, "Stop!")],
+    "Who has opted out, and has not opted in again?": [(SENDER, BOB, "STOP", z(22, 14))],
     "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
     "What was not sent, and why?": [
         ("decided", z(25, 3), "operator", "Not sent: a person decided so. Decided by jane: Frank got nothing."),
@@ -228,6 +231,7 @@ ABOUT_NUMBERS: dict[str, list[tuple[Any, ...]]] = {
     "Which numbers should leave our lists, and why?": [(DAVE, OPTED_OUT, 1, z(24))],
     "Which numbers keep failing, and got nothing since?": [],
     "Who answered STOP, or another word that means it?": [],
+    "Who has opted out, and has not opted in again?": [],
     "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
 }
 TRENDS = (

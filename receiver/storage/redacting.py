@@ -28,7 +28,8 @@ def _pseudonym(key: Any, *places: Any) -> ColumnElement[str]:
 
 
 OF_RECIPIENT = _pseudonym(Recipient.message_pk, Recipient.position + 1)
-BLANK_EVENT = {"description": None, "tag": None, "payload": REDACTED}
+BLANK_REPLY = {"sender": None, "text": None, "media": None, "members": None, "keyword": ""}
+BLANK_EVENT = {"description": None, "tag": None, "payload": REDACTED, **BLANK_REPLY}
 
 
 def redact_messages(session: Session, keys: Sequence[int], terms: Terms) -> Counter[str]:
