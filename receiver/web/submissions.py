@@ -24,7 +24,7 @@ from receiver.web.services import services
 
 blueprint = Blueprint("submissions", __name__)
 
-KEY = "Idempotency-Key"
+KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 KEY_KEPT = timedelta(days=7)
 
 AGAIN_SECONDS = 1
@@ -43,6 +43,8 @@ def create() -> Response:
         submission = sends.send(message, key=key) if at_once else sends.queue(message, key=key)
     g.tag = submission.tag
     answer = _answer(submission)
+    if submission.is_replayed:
+        answer.headers[REPLAYED] = "true"
     if not at_once and answer.status_code == 202:
         answer.headers["Preference-Applied"] = "respond-async"
     return answer
