@@ -25,6 +25,7 @@ from receiver.core.events import (
     clean_text,
     is_storable,
 )
+from receiver.core.json_faults import NEITHER, explain
 from receiver.core.numbers import PSEUDONYM
 from receiver.core.strict_json import DECODER
 from receiver.errors import NotJSON
@@ -57,11 +58,11 @@ def parse_by_standard_library(body: bytes) -> list[Element]:
     try:
         text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise NotJSON(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
+        raise NotJSON(explain(body, error)) from error
     try:
         return [_read(value, _ascii(json_text)) for value, json_text in _elements(text)]
     except json.JSONDecodeError as error:
-        raise NotJSON(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
+        raise NotJSON(explain(body, error)) from error
     except RecursionError:
         reason = "The body is nested too deeply to be decoded."
         return [Unreadable(payload=_ascii(text), reason=reason, whole_body=True)]
@@ -84,7 +85,7 @@ def _elements(text: str) -> Generator[tuple[Any, str], None, None]:
     elif text.startswith("[", start):
         end = yield from _array_elements(text, start)
     else:
-        raise json.JSONDecodeError("Neither an array nor an object", text, start)
+        raise json.JSONDecodeError(NEITHER, text, start)
     if _skip(text, end) != len(text):
         raise json.JSONDecodeError("Extra data", text, _skip(text, end))
 

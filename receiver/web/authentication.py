@@ -36,6 +36,13 @@ CHALLENGES = {
 }
 
 
+REMEDIES = {
+    "Bearer": "Send `Authorization: Bearer KEY`: the key alone, without the name and the colon before it in API_KEYS.",
+    "Basic": "Send the user and password of CALLBACK_CREDENTIALS as `curl -u USER:PASSWORD` does.",
+}
+"""What to present, by scheme."""
+
+
 def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Lets a view run only for a caller with that access, checked before anything is read of the body."""
 
@@ -63,9 +70,10 @@ def _check(access: Access) -> None:
     if access is Access.CALLBACK:
         check_callback(services().settings, request.headers.get("Authorization", ""))
     elif access is not Access.PUBLIC:
-        granted = granted_access(services().settings, request.headers.get("Authorization", ""))
+        authorization = request.headers.get("Authorization", "")
+        granted = granted_access(services().settings, authorization)
         if granted is Access.PUBLIC:
-            raise Unauthenticated(CHALLENGES[access])
+            raise Unauthenticated(CHALLENGES[access], _objection(authorization, "Bearer"))
         if access is Access.WRITE and granted is not Access.WRITE:
             raise Forbidden
 
@@ -95,7 +103,22 @@ def check_callback(settings: Settings, authorization: str) -> None:
     except binascii.Error:
         given = b""
     if not _any_equal(given, (f"{each.user}:{each.password}" for each in settings.callback_credentials)):
-        raise Unauthenticated(CHALLENGES[Access.CALLBACK])
+        raise Unauthenticated(CHALLENGES[Access.CALLBACK], _objection(authorization, "Basic"))
+
+
+def _objection(authorization: str, scheme: str) -> str:
+    """What is wrong with this Authorization header, and what to send. It is judged by its shape alone: whatever is
+    said of credentials would be said of any others."""
+    given, _, credentials = authorization.strip().partition(" ")
+    if not given:
+        wrong = "The Authorization header is missing or empty."
+    elif given.lower() != scheme.lower():
+        wrong = f"The Authorization header does not begin with {scheme}."
+    elif not credentials.strip():
+        wrong = f"The Authorization header ends after {scheme}."
+    else:
+        wrong = f"What follows {scheme} in the Authorization header does not verify."
+    return f"{wrong} {REMEDIES[scheme]}"
 
 
 def _credentials(authorization: str, scheme: str) -> bytes:

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validate
 
 from receiver.core import numbers, tags, times
 from receiver.core.events import is_storable
@@ -17,6 +17,8 @@ def means(description: str, **more: object) -> dict[str, object]:
 
 class Text(fields.String):
     """A string that a database takes."""
+
+    default_error_messages = {"invalid": "Must be a string.", "null": "Must be a string."}  # noqa: RUF012
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
@@ -53,6 +55,11 @@ class Count(fields.Field[int]):
         if not (value.isascii() and value.isdigit() and len(value) < 10):
             raise ValidationError("Must be a number in digits.")
         return int(value)
+
+
+def characters(shortest: int, longest: int) -> validate.Length:
+    """A validator: a text has so many characters."""
+    return validate.Length(shortest, longest, error="Must have {min} to {max} characters.")
 
 
 class Shape:

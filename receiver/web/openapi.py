@@ -12,7 +12,7 @@ from flask import Flask
 from marshmallow import fields
 
 from receiver.core.words import Word
-from receiver.web.authentication import CHALLENGES, Access, declared_access
+from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
 from receiver.web.examples import CURL
 from receiver.web.fields import Count, Instant, Text
 from receiver.web.fragments import PROBLEM, Fragment, header, problem
@@ -40,9 +40,13 @@ SCHEMES = {
 }
 
 SHARED = {
-    400: problem("The body is not JSON, or ended before its end."),
+    400: problem(
+        "The body is not JSON, or ended before its end.",
+        said="The body is not JSON at line 1, column 28: a comma too many; remove it.",
+    ),
     401: problem(
         "The request has no credentials, or none that verify.",
+        said=f"The Authorization header is missing or empty. {REMEDIES['Bearer']}",
         headers={"WWW-Authenticate": header("Which are wanted.", required=True, enum=sorted(set(CHALLENGES.values())))},
     ),
     403: problem("This key may only read."),

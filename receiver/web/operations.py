@@ -86,20 +86,20 @@ OPERATIONS: dict[str, Fragment] = {
             422: problem(
                 "A field is wrong; `errors` says which and why. With a `tag`: Bandwidth found it wrong, or its "
                 "expiration has passed. Send it again after correcting it, with a new key.",
-                said="Wrong: to[0].",
+                said="to[0]: Must be an E.164 number such as +19195551234.",
                 headers=REPLAYED,
             ),
             429: problem(
                 "With a `tag`: Bandwidth's queue is full. Without: `BANDWIDTH_RATE` or `BANDWIDTH_SENDER_RATE` is used "
                 "up, or Bandwidth has asked to slow down, and nothing was stored. Nothing was sent; send it again "
                 "after `Retry-After`, or with `Prefer: respond-async`.",
-                said="This was not sent. Bandwidth: The queue is full.",
+                said="This was not sent. Bandwidth: The queue is full. Send it again later.",
                 headers={"Retry-After": ALWAYS_RETRY_AFTER} | REPLAYED,
             ),
             502: problem(
                 "Bandwidth refused it because of credentials or permissions. Correct the settings, then send it again "
                 "with a new key.",
-                said="This was not sent. Bandwidth: Access is denied.",
+                said="This was not sent. Bandwidth: Access is denied. Correct the settings, then send it again.",
                 headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
             503: problem(
@@ -139,7 +139,10 @@ OPERATIONS: dict[str, Fragment] = {
         "responses": {
             200: found("One page.", PageSchema, {"messages": [examples.MESSAGE], "nextCursor": None}),
             400: problem("The query is not UTF-8."),
-            422: problem("A filter is unknown, repeated or cannot be read; `errors` says which.", said="Wrong: limit."),
+            422: problem(
+                "A filter is unknown, repeated or cannot be read; `errors` says which.",
+                said="limit: Must be from 1 to 200.",
+            ),
             503: UNSTORED,
         },
     },
