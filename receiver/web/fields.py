@@ -77,10 +77,10 @@ class Shape:
 
 IS_E164 = Shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
 IS_SENDER = Shape(numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
-# Spelled out where Python and JavaScript, whose regular expressions a description has, differ about \s.
-_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
+# RFC 3986 allows ASCII only; of that neither white space nor a quotation mark.
+_IN_URL = "[!#-~]"
 IS_URL = Shape(
-    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_VISIBLE}){_VISIBLE}*",
-    "Must be an http or https URL, without white space.",
+    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_IN_URL}){_IN_URL}*",
+    "Must be an http or https URL; percent-encode white space, quotation marks and letters outside ASCII.",
 )
 IS_CURSOR = Shape(tags.SHAPE, "Must be the nextCursor of the page before.")

@@ -30,7 +30,7 @@ class MessageRequest(Schema):
         required=True,
         validate=validate.Length(1, numbers.MAX_RECIPIENTS, error="Must hold {min} to {max} numbers."),
         error_messages={"invalid": "Must be an array of numbers.", "required": "Is required."},
-        metadata=means("The recipients' E.164 numbers, each once.", uniqueItems=True),
+        metadata=means("The recipients' E.164 numbers, each once, without the sender's.", uniqueItems=True),
     )
     sender = Text(
         data_key="from",
@@ -47,7 +47,7 @@ class MessageRequest(Schema):
         allow_none=True,
         validate=validate.Length(max=MAX_MEDIA, error="Must hold at most {max} URLs."),
         error_messages={"invalid": "Must be an array of URLs."},
-        metadata=means("URLs of pictures and other media, which Bandwidth fetches."),
+        metadata=means("URLs of pictures and other media, percent-encoded, which Bandwidth fetches."),
     )
     application_id = Text(
         data_key="applicationId",
@@ -85,6 +85,8 @@ class MessageRequest(Schema):
         to = given.get("to", [])
         if len(set(to)) < len(to):
             errors["to"] = ["Must not repeat a number."]
+        if given.get("sender") in to:
+            errors.setdefault("to", []).append("Must not hold the sender, which is in from.")
         if given.get("sender", "") is None:
             errors["from"] = ["Is required, because BANDWIDTH_FROM sets no default."]
         if given.get("application_id", "") is None:
