@@ -209,6 +209,16 @@ OPERATIONS: dict[str, Fragment] = {
             ),
         },
     },
+    "documentation.root": {
+        "operationId": "leadToPage",
+        "summary": "Leads to the page below",
+        "responses": {
+            302: {
+                "description": "To `/docs`.",
+                "headers": {"Location": header("The path of the page.", required=True, enum=["/docs"])},
+            },
+        },
+    },
     "documentation.document": {
         "operationId": "showDocument",
         "summary": "This description",
