@@ -68,7 +68,7 @@ def _shortened(name: str) -> str:
     return (name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…") or "(empty name)"
 
 
-def _detail(error: HTTPException) -> str:
+def in_own_words(error: HTTPException) -> str:
     """What Werkzeug found, in our own words where it has nothing but its standard sentence."""
     if isinstance(error, MethodNotAllowed):
         allowed = sorted(set(error.valid_methods or ()) - {"HEAD"})
@@ -100,7 +100,7 @@ def answer(error: Exception, route: str) -> Response:
         case KeyReused():
             return problem(422, str(error), errors={"Idempotency-Key": ["Came with another body before."]})
         case MessageNotFound():
-            return problem(404, str(error))
+            return problem(404, f"{error} GET /messages finds one by your reference or by Bandwidth's messageId.")
         case NotQueued():
             return problem(409, str(error), tag=error.tag, sendStatus=error.send_status)
         case TooFast():
@@ -112,6 +112,6 @@ def answer(error: Exception, route: str) -> Response:
             return problem(503, str(error))
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-            return problem(error.code or 500, _detail(error), headers=headers)
+            return problem(error.code or 500, in_own_words(error), headers=headers)
     log.error("an error of this program", route=route, error=type(error).__name__, place=place(error))
     return problem(500, "Something went wrong here; the log says where.")

@@ -166,7 +166,7 @@ def test_a_key_that_came_with_another_body_is_told_to_take_another(sqlite_servic
     ("method", "path", "words"),
     [
         ("GET", "/nonsense", "/docs shows those that there are"),
-        ("GET", "/messages/x", "no message with this tag"),
+        ("GET", "/messages/x", "no message with this tag. GET /messages finds one by your reference"),
         ("PUT", "/messages", "it takes GET and POST"),
         ("PATCH", "/messages/x", "it takes DELETE and GET"),
         ("GET", "/callbacks/bandwidth", "it takes POST"),
