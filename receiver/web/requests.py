@@ -86,7 +86,7 @@ class MessageRequest(Schema):
         if len(set(to)) < len(to):
             errors["to"] = ["Must not repeat a number."]
         if given.get("sender") in to:
-            errors.setdefault("to", []).append("Must not hold the sender, which is in from.")
+            errors.setdefault("to", []).append("Must not hold the sender, which is from or BANDWIDTH_FROM.")
         if given.get("sender", "") is None:
             errors["from"] = ["Is required, because BANDWIDTH_FROM sets no default."]
         if given.get("application_id", "") is None:
