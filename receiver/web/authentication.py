@@ -112,6 +112,8 @@ def _objection(authorization: str, scheme: str) -> str:
     given, _, credentials = authorization.strip().partition(" ")
     if not given:
         wrong = "The Authorization header is missing or empty."
+    elif not authorization.isascii():  # the server that stands in front hands no such value over
+        wrong = "The Authorization header has letters outside ASCII."
     elif given.lower() != scheme.lower():
         wrong = f"The Authorization header does not begin with {scheme}."
     elif not credentials.strip():

@@ -45,6 +45,8 @@ def basic(text: str) -> str:
         (basic(f"app:{API_KEY}"), "does not begin with Bearer"),
         ("Bearer", "ends after Bearer"),
         ("Bearer  ", "ends after Bearer"),
+        ("Bearer schl\u00fcssel", "has letters outside ASCII"),
+        ("\u00ff", "has letters outside ASCII"),
         ("Bearer nonsense", "does not verify"),
         (f"Bearer app:{API_KEY}", "does not verify"),
         (f"bearer {API_KEY}x", "does not verify"),
