@@ -111,10 +111,10 @@ class NotQueued(ReceiverError):
 
 
 class TooFast(ReceiverError):
-    """BANDWIDTH_RATE or BANDWIDTH_SENDER_RATE is used up, or Bandwidth asked to slow down. Nothing was sent; wait."""
+    """BANDWIDTH_RATE or BANDWIDTH_SENDER_RATE is used up, or Bandwidth asked to slow down. Nothing was sent."""
 
     def __init__(self, *, retry_after: int) -> None:
-        super().__init__()
+        super().__init__(f"{self.__doc__} Send it again after {retry_after} s.")
         self.retry_after = retry_after
         """Seconds until then."""
 

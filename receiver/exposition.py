@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from receiver import metrics
+from receiver import VERSION, metrics
 from receiver.errors import CannotListen
 
 GAUGES = {
@@ -37,7 +37,23 @@ def exposition(gauges: Values) -> bytes:
     """What Prometheus reads: what was counted, in all processes that share it, and these gauges."""
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
-    return generate_latest(metrics.registry()) + generate_latest(stored)
+    return _of_process() + generate_latest(stored)
+
+
+def _of_process() -> bytes:
+    """The version of this program, and what was counted."""
+    return generate_latest(_BUILD) + generate_latest(metrics.registry())
+
+
+class _Build(Collector):
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("receiver_build_info", "Always 1; the label is the version.", labels=["version"])
+        family.add_metric([VERSION], 1)
+        yield family
+
+
+_BUILD = CollectorRegistry()
+_BUILD.register(_Build())
 
 
 class _Gauges(Collector):
@@ -76,4 +92,4 @@ class _Brief(WSGIRequestHandler):
 
 def _tell(_environ: object, start_response: Any) -> Sequence[bytes]:
     start_response("200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)])
-    return [generate_latest(metrics.registry())]
+    return [_of_process()]

@@ -10,6 +10,7 @@ from itertools import chain
 from json import JSONDecodeError
 from typing import Any, BinaryIO, TypeVar
 
+from receiver.core.json_faults import find_fault
 from receiver.core.strict_json import DECODER
 from receiver.errors import WrongFile
 
@@ -96,7 +97,8 @@ def _json_body(line: str) -> Any:
     try:
         return DECODER.decode(line.rstrip())
     except JSONDecodeError as error:
-        raise _Unreadable(f"Is not JSON: {error.msg}, at character {error.colno}.") from error
+        fault, position = find_fault(line.rstrip(), error)
+        raise _Unreadable(f"Is not JSON at character {position + 1}: {fault}.") from error
     except RecursionError as error:
         raise _Unreadable("Is nested too deeply.") from error
 

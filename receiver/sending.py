@@ -48,6 +48,8 @@ class Submission:
     """The message as it is now; None if the answer could not be stored, and it shows as unknown meanwhile."""
     retry_after: int | None = None
     """Seconds after which a refusal may pass."""
+    is_replayed: bool = False
+    """Whether this is what an earlier request with the same Idempotency-Key led to, and this one did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Sending(Calling):
         if stored is None:
             return None
         if not _is_to_be_sent_again(stored):
-            return Submission(tag=stored.tag, stored=stored)
+            return Submission(tag=stored.tag, stored=stored, is_replayed=True)
         return self._again(stored) if at_once else self._queue_again(stored)
 
     def _begun(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
@@ -203,19 +205,20 @@ class Sending(Calling):
             if outbox.begin_again(session, stored, then=attempt, now=now):
                 return _Begun(stored.pk, stored.tag, stored.attempt + 1, attempt)
             confirming.write_anyway(session)
-            return _submission(session, stored.tag)
+            return _submission(session, stored.tag, is_replayed=True)
 
         try:
             begun = self._begun(message, begin)
         except TooFast as error:  # it is what it was, and that is known
-            return Submission(tag=stored.tag, stored=stored, retry_after=error.retry_after)
+            return Submission(tag=stored.tag, stored=stored, retry_after=error.retry_after, is_replayed=True)
         return begun if isinstance(begun, Submission) else self._carry_out(message, begun)
 
     def _queue_again(self, stored: Message) -> Submission:
         def work(session: Session) -> Submission:
-            if not outbox.begin_again(session, stored, then=None, now=times.now()):
+            is_queued = outbox.begin_again(session, stored, then=None, now=times.now())
+            if not is_queued:
                 confirming.write_anyway(session)
-            return _submission(session, stored.tag)
+            return _submission(session, stored.tag, is_replayed=not is_queued)
 
         return self.database.write(work)
 
@@ -293,10 +296,10 @@ def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, Idempo
     return tags
 
 
-def _submission(session: Session, tag: str) -> Submission:
+def _submission(session: Session, tag: str, *, is_replayed: bool = False) -> Submission:
     """What became of it, read in the transaction that did it: once that is committed nothing may fail any more."""
     session.expire_all()
-    return Submission(tag=tag, stored=message_tagged(session, tag))
+    return Submission(tag=tag, stored=message_tagged(session, tag), is_replayed=is_replayed)
 
 
 def _is_to_be_sent_again(stored: Message) -> bool:

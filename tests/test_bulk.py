@@ -12,7 +12,7 @@ from receiver.bulk import CHUNK, MOST_PROBLEMS, Batch, Outcome, check, walk
 from receiver.errors import WrongFile
 from receiver.lines import Line
 from receiver.storage.database import Database
-from tests.builders import ALICE, BOB, CAROL, make_sending, make_settings
+from tests.builders import ALICE, BOB, CAROL, SENDER, make_sending, make_settings
 from tests.journeys.conftest import select
 from tests.storage.stored import change, messages
 
@@ -214,3 +214,19 @@ def test_the_recipients_of_a_line_are_one_group() -> None:
     assert checked.message is not None
     assert checked.message.to == (ALICE, BOB, CAROL)
     assert checked.message.application_id == SETTINGS.bandwidth_application_id
+
+
+def test_a_line_that_its_sender_would_get_or_whose_media_is_no_url_is_told_and_not_queued(database: Database) -> None:
+    asked = [
+        lunch(to=[ALICE, SENDER]),
+        lunch(to=[BOB], **{"from": BOB}),
+        lunch(media=["https://example.com/caf\u00e9.jpg"]),
+        lunch(media=['https://example.com/"a".jpg']),
+        lunch(),
+    ]
+
+    outcome = queue(database, *asked)
+
+    assert (outcome.lines, outcome.queued, outcome.wrong) == (5, 1, 4)
+    assert [each.problem.partition(":")[0] for each in outcome.first_wrong] == ["to", "to", "media[0]", "media[0]"]
+    assert len(stored(database)) == 1

@@ -134,9 +134,9 @@ def test_json_lines_are_bodies_of_post_messages() -> None:
 def test_every_line_that_is_no_json_is_told_and_the_others_are_read() -> None:
     lines = [b"{}", b'{"to": }', b"{} {}", b"NaN", b"\xff", b"{}", b"[" * 100_000]
     assert problems(b"\n".join(lines), Format.JSONL) == {
-        2: "Is not JSON: Expecting value, at character 8.",
-        3: "Is not JSON: Extra data, at character 4.",
-        4: "Is not JSON: NaN is not a JSON number, at character 1.",
+        2: "Is not JSON at character 8: a value is missing, or text without double quotes.",
+        3: "Is not JSON at character 4: there is more after its end; remove it.",
+        4: "Is not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
         5: "Is not UTF-8; save the file with that encoding.",
         7: "Is nested too deeply.",
     }

@@ -27,6 +27,7 @@ from receiver.core.events import (
     clean_text,
     is_storable,
 )
+from receiver.core.json_faults import NEITHER, explain
 from receiver.core.numbers import PSEUDONYM
 from receiver.core.strict_json import LENIENT_DECODER
 from receiver.errors import NotJSON
@@ -62,7 +63,7 @@ def parse_by_standard_library(body: bytes) -> list[Element]:
     try:
         return [_read(value, _ascii(_escape_controls(json_text))) for value, json_text in _elements(text)]
     except json.JSONDecodeError as error:
-        raise NotJSON(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
+        raise NotJSON(explain(body, error)) from error
     except RecursionError:
         reason = "The body is nested too deeply to be decoded."
         return [Unreadable(payload=_ascii(text), reason=reason, whole_body=True)]
@@ -99,7 +100,7 @@ def _elements(text: str) -> Generator[tuple[Any, str], None, None]:
     elif text.startswith("[", start):
         end = yield from _array_elements(text, start)
     else:
-        raise json.JSONDecodeError("Neither an array nor an object", text, start)
+        raise json.JSONDecodeError(NEITHER, text, start)
     if _skip(text, end) != len(text):
         raise json.JSONDecodeError("Extra data", text, _skip(text, end))
 

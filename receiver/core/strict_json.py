@@ -3,9 +3,12 @@
 import json
 from typing import NoReturn
 
+NO_NUMBER = " is not a JSON number"
+"""Ends what is said about NaN and Infinity, whose place the decoder does not tell."""
+
 
 def _refuse_constant(literal: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{literal} is not a JSON number", literal, 0)
+    raise json.JSONDecodeError(literal + NO_NUMBER, literal, 0)
 
 
 def number(literal: str) -> int | float:

@@ -212,7 +212,7 @@ class ProblemSchema(Schema):
     type = fields.String(required=True, metadata=means("Always `about:blank`: the status says what it is."))
     title = fields.String(required=True, metadata=means("The status in words."))
     status = fields.Integer(required=True, metadata=means("The HTTP status."))
-    detail = fields.String(required=True, metadata=means("What is wrong, in plain words."))
+    detail = fields.String(required=True, metadata=means("What is wrong and what to do, in plain words."))
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),

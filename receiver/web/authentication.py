@@ -38,6 +38,13 @@ CHALLENGES = {
 }
 
 
+REMEDIES = {
+    "Bearer": "Send `Authorization: Bearer KEY`: the key alone, without the name and the colon before it in API_KEYS.",
+    "Basic": "Send the user and password of CALLBACK_CREDENTIALS as `curl -u USER:PASSWORD` does.",
+}
+"""What to present, by scheme."""
+
+
 def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Lets a view run only for a caller with that access, checked before anything is read of the body."""
 
@@ -65,9 +72,10 @@ def _check(access: Access) -> None:
     if access is Access.CALLBACK:
         check_callback(services().settings, request.headers.get("Authorization", ""))
     elif access is not Access.PUBLIC:
-        granted = granted_access(services().settings, request.headers.get("Authorization", ""))
+        authorization = request.headers.get("Authorization", "")
+        granted = granted_access(services().settings, authorization)
         if granted is Access.PUBLIC:
-            raise Unauthenticated(CHALLENGES[access])
+            raise Unauthenticated(CHALLENGES[access], _objection(authorization, "Bearer"))
         if access is Access.WRITE and granted is not Access.WRITE:
             raise Forbidden
 
@@ -100,7 +108,24 @@ def check_callback(settings: Settings, authorization: str) -> None:
         given = b""
     known = (spelling for each in settings.callback_credentials for spelling in _spellings(each))
     if not _any_equal(given, known):
-        raise Unauthenticated(CHALLENGES[Access.CALLBACK])
+        raise Unauthenticated(CHALLENGES[Access.CALLBACK], _objection(authorization, "Basic"))
+
+
+def _objection(authorization: str, scheme: str) -> str:
+    """What is wrong with this Authorization header, and what to send. It is judged by its shape alone: whatever is
+    said of credentials would be said of any others."""
+    given, _, credentials = authorization.strip().partition(" ")
+    if not given:
+        wrong = "The Authorization header is missing or empty."
+    elif not authorization.isascii():  # the server that stands in front hands no such value over
+        wrong = "The Authorization header has letters outside ASCII."
+    elif given.lower() != scheme.lower():
+        wrong = f"The Authorization header does not begin with {scheme}."
+    elif not credentials.strip():
+        wrong = f"The Authorization header ends after {scheme}."
+    else:
+        wrong = f"What follows {scheme} in the Authorization header does not verify."
+    return f"{wrong} {REMEDIES[scheme]}"
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import Any
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from receiver.core.json_faults import explain
 from receiver.core.strict_json import DECODER
 from receiver.errors import NotJSON
 from receiver.web.services import services
@@ -23,7 +24,10 @@ def read_body() -> bytes:
 
 def read_json() -> Any:
     """The body as JSON (RFC 8259: no NaN, no Infinity), whatever its content type says. Raises NotJSON."""
+    body = read_body()
     try:
-        return DECODER.decode(read_body().decode())
+        return DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
-        raise NotJSON("The body is not JSON.") from error
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise NotJSON("The body is compressed; send it as it is, without Content-Encoding.") from error
+        raise NotJSON(explain(body, error)) from error

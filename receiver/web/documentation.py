@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Blueprint, Flask, Response, current_app, render_template, request
+from flask import Blueprint, Flask, Response, current_app, render_template, request, url_for
 from markdown_it import MarkdownIt
 
 from receiver.web.authentication import Access, requires
@@ -25,6 +25,13 @@ class Documentation:
     page: bytes
     policy: str
     """The page's Content-Security-Policy: its own style sheet and nothing else."""
+
+
+@blueprint.get("/")
+@requires(Access.PUBLIC)
+def root() -> Response:
+    """Leads whoever opens the bare address in a browser to the page."""
+    return Response(status=302, headers={"Location": url_for("documentation.page")})
 
 
 @blueprint.get("/openapi.json")

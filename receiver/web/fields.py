@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validate
 
 from receiver.core import numbers, tags, times
 from receiver.core.events import is_storable
@@ -17,6 +17,8 @@ def means(description: str, **more: object) -> dict[str, object]:
 
 class Text(fields.String):
     """A string that a database takes."""
+
+    default_error_messages = {"invalid": "Must be a string.", "null": "Must be a string."}  # noqa: RUF012
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
@@ -55,6 +57,11 @@ class Count(fields.Field[int]):
         return int(value)
 
 
+def characters(shortest: int, longest: int) -> validate.Length:
+    """A validator: a text has so many characters."""
+    return validate.Length(shortest, longest, error="Must have {min} to {max} characters.")
+
+
 class Shape:
     """A validator: the whole text has this shape."""
 
@@ -70,10 +77,10 @@ class Shape:
 
 IS_E164 = Shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
 IS_SENDER = Shape(numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
-# Spelled out where Python and JavaScript, whose regular expressions a description has, differ about \s.
-_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
+# RFC 3986 allows ASCII only; of that neither white space nor a quotation mark.
+_IN_URL = "[!#-~]"
 IS_URL = Shape(
-    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_VISIBLE}){_VISIBLE}*",
-    "Must be an http or https URL, without white space.",
+    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_IN_URL}){_IN_URL}*",
+    "Must be an http or https URL; percent-encode white space, quotation marks and letters outside ASCII.",
 )
 IS_CURSOR = Shape(tags.SHAPE, "Must be the nextCursor of the page before.")

@@ -45,7 +45,7 @@ at a time, because its elements can take up a hundred times as much memory."""
 TICK = 0.002
 """Seconds by which the loop's timers, which count whole milliseconds, may be early."""
 
-CUT_SHORT = "The body ended before its end."
+CUT_SHORT = "The body is shorter than its Content-Length says; send it again."
 
 UNREADABLE = "\xff"
 """Stands for the value of a header that is not ASCII."""
@@ -197,7 +197,7 @@ class Front:
             if self._loop.time() < until - TICK:  # it was somebody else who cancelled it
                 raise
             task.uncancel()
-            raise RequestTimeout("The body did not come in time.") from error
+            raise RequestTimeout("The body did not come in time; send it again.") from error
         except ProtocolClosed as error:
             raise BadRequest(CUT_SHORT) from error
         finally:

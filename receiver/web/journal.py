@@ -13,6 +13,7 @@ from receiver.errors import ReceiverError
 from receiver.logs import get_logger, known_method, telling
 from receiver.receiving import Stored
 from receiver.web.authentication import caller
+from receiver.web.problems import in_own_words
 
 log = get_logger(__name__)
 
@@ -103,7 +104,7 @@ def _size() -> int:
 def _reason(error: Exception) -> str | None:
     if isinstance(error, ReceiverError):
         return str(error)
-    return error.description if isinstance(error, HTTPException) else type(error).__name__
+    return in_own_words(error) if isinstance(error, HTTPException) else type(error).__name__
 
 
 def _milliseconds(seconds: float) -> float:

@@ -3,7 +3,6 @@
 import re
 from copy import deepcopy
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 from apispec import APISpec
@@ -11,9 +10,10 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 from marshmallow import fields
 
+from receiver import VERSION
 from receiver.core.words import Word
-from receiver.web.authentication import CHALLENGES, Access, declared_access
-from receiver.web.examples import CURL
+from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
+from receiver.web.examples import CURL, SERVER
 from receiver.web.fields import Count, Instant, Text
 from receiver.web.fragments import PROBLEM, Fragment, header, problem
 from receiver.web.operations import OPERATIONS
@@ -24,6 +24,11 @@ INFO = {
     "description": "JSON in, JSON out, with Bandwidth's own field names. All times are RFC 3339, answers in UTC. A GET "
     "may be a HEAD. A later version may answer further fields.",
 }
+
+SERVERS = [
+    {"url": "/", "description": "The service that this description comes from."},
+    {"url": SERVER, "description": "The service with `config/development.env`."},
+]
 
 SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
@@ -40,9 +45,13 @@ SCHEMES = {
 }
 
 SHARED = {
-    400: problem("The body is not JSON, or ended before its end."),
+    400: problem(
+        "The body is not JSON, or ended before its end.",
+        said="The body is not JSON at line 1, column 28: a comma too many; remove it.",
+    ),
     401: problem(
         "The request has no credentials, or none that verify.",
+        said=f"The Authorization header is missing or empty. {REMEDIES['Bearer']}",
         headers={"WWW-Authenticate": header("Which are wanted.", required=True, enum=sorted(set(CHALLENGES.values())))},
     ),
     403: problem("This key may only read."),
@@ -72,7 +81,7 @@ def describe(app: Flask) -> Fragment:
 
 def _without_routes() -> APISpec:
     plugin = MarshmallowPlugin()
-    spec = APISpec("Bandwidth receiver", version("bandwidth-receiver"), "3.1.0", [plugin], info=INFO)
+    spec = APISpec("Bandwidth receiver", VERSION, "3.1.0", [plugin], info=INFO, servers=SERVERS)
     converter: Any = plugin.converter
     converter.map_to_openapi_type(Count, fields.Integer)
     converter.add_attribute_function(_with_shapes)

@@ -27,6 +27,13 @@ PREFER = parameter(
     example="respond-async",
 )
 RETRY_AFTER = header("In how many seconds to ask again.", pattern="^[0-9]+$")
+REPLAYED = {
+    "Idempotency-Replayed": header(
+        "`true` if this is what an earlier request with the same `Idempotency-Key` led to, and nothing was sent or "
+        "queued by this one.",
+        enum=["true"],
+    )
+}
 ALWAYS_RETRY_AFTER = header("In how many seconds to ask again.", required=True, pattern="^[0-9]+$")
 
 NOT_FOUND = problem("There is no message with this tag.")
@@ -65,7 +72,8 @@ OPERATIONS: dict[str, Fragment] = {
                 headers={
                     "Location": header("The path of the message.", required=True, format="uri-reference"),
                     "Preference-Applied": header("`respond-async`, if it is queued because of `Prefer`."),
-                },
+                }
+                | REPLAYED,
                 links=LINKS,
             ),
             409: problem(
@@ -73,36 +81,39 @@ OPERATIONS: dict[str, Fragment] = {
                 "the same key after `Retry-After`. Or it is `refused`: it was cancelled, or a person decided so; send "
                 "it again with a new key.",
                 said="The first request with this key is still being answered; repeat it, or ask for its tag.",
-                headers={"Retry-After": RETRY_AFTER},
+                headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
             422: problem(
                 "A field is wrong; `errors` says which and why. With a `tag`: Bandwidth found it wrong, or its "
                 "expiration has passed. Send it again after correcting it, with a new key.",
-                said="Wrong: to[0].",
+                said="to[0]: Must be an E.164 number such as +19195551234.",
+                headers=REPLAYED,
             ),
             429: problem(
                 "With a `tag`: Bandwidth's queue is full. Without: `BANDWIDTH_RATE` or `BANDWIDTH_SENDER_RATE` is used "
                 "up, or Bandwidth has asked to slow down, and nothing was stored. Nothing was sent; send it again "
                 "after `Retry-After`, or with `Prefer: respond-async`.",
-                said="This was not sent. Bandwidth: The queue is full.",
-                headers={"Retry-After": ALWAYS_RETRY_AFTER},
+                said="This was not sent. Bandwidth: The queue is full. Send it again later.",
+                headers={"Retry-After": ALWAYS_RETRY_AFTER} | REPLAYED,
             ),
             502: problem(
                 "Bandwidth refused it, and nothing was sent. If it was for credentials or permissions (401, 403, 404, "
                 "or its token endpoint, which `error.type` calls `credentials`) correct the settings, then send it "
                 "again with the same key; otherwise correct the message and take a new key.",
-                said="This was not sent. Bandwidth: Access is denied.",
+                said="This was not sent. Bandwidth: Access is denied. Correct the settings, then send it again.",
+                headers=REPLAYED,
             ),
             503: problem(
                 "With a `tag`: nothing was sent, because Bandwidth could not be reached, gave no token, or said so. "
                 "Without: the database did not answer; with `Prefer: respond-async` it may have been queued. Send it "
                 "again later; with a key it is stored once.",
                 said="The database did not answer; try again.",
-                headers={"Retry-After": RETRY_AFTER},
+                headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
             504: problem(
                 "Nobody can say whether it was sent. Do **not** send it again: ask for its `tag`.",
                 said="Nobody can say whether this was sent: do not send it again, ask for its tag.",
+                headers=REPLAYED,
             ),
         },
     },
@@ -129,7 +140,10 @@ OPERATIONS: dict[str, Fragment] = {
         "responses": {
             200: found("One page.", PageSchema, {"messages": [examples.MESSAGE], "nextCursor": None}),
             400: problem("The query is not UTF-8."),
-            422: problem("A filter is unknown, repeated or cannot be read; `errors` says which.", said="Wrong: limit."),
+            422: problem(
+                "A filter is unknown, repeated or cannot be read; `errors` says which.",
+                said="limit: Must be from 1 to 200.",
+            ),
             503: UNSTORED,
         },
     },
@@ -194,6 +208,16 @@ OPERATIONS: dict[str, Fragment] = {
                 "The database cannot be reached, or is not migrated to this version.",
                 headers={"Retry-After": RETRY_AFTER},
             ),
+        },
+    },
+    "documentation.root": {
+        "operationId": "leadToPage",
+        "summary": "Leads to the page below",
+        "responses": {
+            302: {
+                "description": "To `/docs`.",
+                "headers": {"Location": header("The path of the page.", required=True, enum=["/docs"])},
+            },
         },
     },
     "documentation.document": {

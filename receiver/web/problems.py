@@ -5,9 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from receiver.errors import (
+    FieldErrors,
     InvalidFields,
     KeyReused,
     MessageNotFound,
@@ -25,14 +26,24 @@ log = get_logger(__name__)
 RETRY_SECONDS = "5"
 """What a caller is told to wait when the database did not answer; less than its own time-out."""
 
+MOST_TOLD, LONGEST_NAME = 5, 80
+"""Fields of which ``detail`` tells, and characters of a name in it; ``errors`` has all."""
+
+OWN_WORDS: dict[type[HTTPException], str] = {
+    NotFound: "There is no such path; /docs shows those that there are.",
+    RequestEntityTooLarge: "The body is longer than MAX_BODY_BYTES; send less, or raise that setting.",
+}
+
 
 class Unauthenticated(Exception):
     """The request has no credentials that verify."""
 
-    def __init__(self, challenge: str) -> None:
-        super().__init__(challenge)
+    def __init__(self, challenge: str, detail: str) -> None:
+        super().__init__(detail)
         self.challenge = challenge
         """The WWW-Authenticate header to answer with (RFC 9110, section 11.6.1)."""
+        self.detail = detail
+        """What is wrong with the credentials, and what to send."""
 
 
 class Forbidden(Exception):
@@ -43,6 +54,26 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
     """A problem details object; ``members`` are further members of it."""
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return Response(json.dumps(content | members), status, headers=headers, content_type="application/problem+json")
+
+
+def in_words(errors: FieldErrors) -> str:
+    """What is wrong with fields, for who reads nothing but ``detail``."""
+    shown = [f"{_shortened(name)}: {' '.join(found)}" for name, found in sorted(errors.items())[:MOST_TOLD]]
+    more = len(errors) - len(shown)
+    return " ".join([*shown, f"And {more} more; see errors."] if more else shown)
+
+
+def _shortened(name: str) -> str:
+    """The name of a field, which the caller may have made up."""
+    return (name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…") or "(empty name)"
+
+
+def in_own_words(error: HTTPException) -> str:
+    """What Werkzeug found, in our own words where it has nothing but its standard sentence."""
+    if isinstance(error, MethodNotAllowed):
+        allowed = sorted(set(error.valid_methods or ()) - {"HEAD"})
+        return f"This path does not take this method; it takes {' and '.join(allowed)}."
+    return OWN_WORDS.get(type(error), error.description or "")
 
 
 def register(app: Flask) -> None:
@@ -59,28 +90,28 @@ def answer(error: Exception, route: str) -> Response:
     """The answer to a request for ``route`` that ended with this error."""
     match error:
         case Unauthenticated():
-            detail = "The request has no credentials, or none that verify."
-            return problem(401, detail, headers={"WWW-Authenticate": error.challenge})
+            return problem(401, error.detail, headers={"WWW-Authenticate": error.challenge})
         case Forbidden():
             return problem(403, "This key may only read; use one of API_KEYS.")
         case InvalidFields():
-            return problem(422, f"Wrong: {', '.join(sorted(error.errors))}.", errors=error.errors)
+            return problem(422, in_words(error.errors), errors=error.errors)
         case NotJSON():
             return problem(400, str(error))
         case KeyReused():
             return problem(422, str(error), errors={"Idempotency-Key": ["Came with another body before."]})
         case MessageNotFound():
-            return problem(404, str(error))
+            return problem(404, f"{error} GET /messages finds one by your reference or by Bandwidth's messageId.")
         case NotQueued():
             return problem(409, str(error), tag=error.tag, sendStatus=error.send_status)
         case TooFast():
-            return problem(429, str(error), headers={"Retry-After": str(error.retry_after)})
+            detail = f"{error} Or queue it now with `Prefer: respond-async`."
+            return problem(429, detail, headers={"Retry-After": str(error.retry_after)})
         case StorageUnavailable():
             return problem(503, str(error), headers={"Retry-After": RETRY_SECONDS})
         case SchemaOutdated():
             return problem(503, str(error))
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-            return problem(error.code or 500, error.description or "", headers=headers)
+            return problem(error.code or 500, in_own_words(error), headers=headers)
     log.error("an error of this program", route=route, error=type(error).__name__, place=place(error))
     return problem(500, "Something went wrong here; the log says where.")

@@ -11,7 +11,7 @@ from receiver.core.messages import OutboundMessage
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.errors import FieldErrors, InvalidFields
-from receiver.web.fields import IS_CURSOR, IS_E164, IS_SENDER, IS_URL, Count, Instant, Number, Text, means
+from receiver.web.fields import IS_CURSOR, IS_E164, IS_SENDER, IS_URL, Count, Instant, Number, Text, characters, means
 
 MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 2048, 10, 4096, 255
 MAX_PAGE, DEFAULT_PAGE = 200, 50
@@ -30,7 +30,7 @@ class MessageRequest(Schema):
         required=True,
         validate=validate.Length(1, numbers.MAX_RECIPIENTS, error="Must hold {min} to {max} numbers."),
         error_messages={"invalid": "Must be an array of numbers.", "required": "Is required."},
-        metadata=means("The recipients' E.164 numbers, each once.", uniqueItems=True),
+        metadata=means("The recipients' E.164 numbers, each once, without the sender's.", uniqueItems=True),
     )
     sender = Text(
         data_key="from",
@@ -39,20 +39,20 @@ class MessageRequest(Schema):
         metadata=means("An E.164 number, a short code or an alphanumeric id. `BANDWIDTH_FROM` may set a default."),
     )
     text = Text(
-        load_default=None, validate=validate.Length(1, MAX_TEXT), metadata=means("Is required unless media is given.")
+        load_default=None, validate=characters(1, MAX_TEXT), metadata=means("Is required unless media is given.")
     )
     media = fields.List(
-        Text(validate=[validate.Length(1, MAX_MEDIA_URL), IS_URL]),
+        Text(validate=[characters(1, MAX_MEDIA_URL), IS_URL]),
         load_default=[],
         allow_none=True,
         validate=validate.Length(max=MAX_MEDIA, error="Must hold at most {max} URLs."),
         error_messages={"invalid": "Must be an array of URLs."},
-        metadata=means("URLs of pictures and other media, which Bandwidth fetches."),
+        metadata=means("URLs of pictures and other media, percent-encoded, which Bandwidth fetches."),
     )
     application_id = Text(
         data_key="applicationId",
         load_default=None,
-        validate=validate.Length(1, MAX_APPLICATION_ID),
+        validate=characters(1, MAX_APPLICATION_ID),
         metadata=means("Bandwidth's application. `BANDWIDTH_APPLICATION_ID` may set a default."),
     )
     priority = Text(
@@ -65,12 +65,12 @@ class MessageRequest(Schema):
     )
     reference = Text(
         load_default=None,
-        validate=validate.Length(1, MAX_REFERENCE),
+        validate=characters(1, MAX_REFERENCE),
         metadata=means("Your own word for the message; it can be searched for, and need not be unique."),
     )
     tag = Text(
         load_default=None,
-        validate=validate.Length(1, MAX_REFERENCE),
+        validate=characters(1, MAX_REFERENCE),
         metadata=means("The same as `reference`, as Bandwidth's own examples have it: the tag on the wire is ours."),
     )
 
@@ -85,6 +85,8 @@ class MessageRequest(Schema):
         to = given.get("to", [])
         if len(set(to)) < len(to):
             errors["to"] = ["Must not repeat a number."]
+        if given.get("sender") in to:
+            errors.setdefault("to", []).append("Must not hold the sender, which is from or BANDWIDTH_FROM.")
         if given.get("sender", "") is None:
             errors["from"] = ["Is required, because BANDWIDTH_FROM sets no default."]
         if given.get("application_id", "") is None:
@@ -123,12 +125,10 @@ class MessagesQuery(Schema):
 
     error_messages = {"unknown": "Is not a filter."}  # noqa: RUF012
 
-    reference = Text(
-        validate=validate.Length(1, MAX_REFERENCE), metadata=means("Your own word for it.", example="lunch-1")
-    )
+    reference = Text(validate=characters(1, MAX_REFERENCE), metadata=means("Your own word for it.", example="lunch-1"))
     message_id = Text(
         data_key="messageId",
-        validate=validate.Length(1, MAX_MESSAGE_ID),
+        validate=characters(1, MAX_MESSAGE_ID),
         metadata=means("One of Bandwidth's ids of it."),
     )
     to = Number(validate=IS_E164, metadata=means("The number of one of its recipients.", example="+12005564404"))
@@ -150,7 +150,9 @@ class MessagesQuery(Schema):
         metadata=means("Changed then or later; let the spans of two polls overlap by a minute."),
     )
     limit = Count(
-        load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE), metadata=means("How many messages at most.")
+        load_default=DEFAULT_PAGE,
+        validate=validate.Range(1, MAX_PAGE, error="Must be from {min} to {max}."),
+        metadata=means("How many messages at most."),
     )
     after_tag = Text(data_key="cursor", validate=IS_CURSOR, metadata=means("The `nextCursor` of the page before."))
 

@@ -10,7 +10,7 @@ from werkzeug.http import parse_list_header
 from receiver import reporting, sending
 from receiver.core import times
 from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
-from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus
+from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus, is_repeatable
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
 from receiver.reporting import MessageReport
 from receiver.sending import QUEUE_SECONDS, Submission
@@ -18,14 +18,17 @@ from receiver.web.answers import MESSAGE
 from receiver.web.authentication import Access, caller, requires
 from receiver.web.bodies import read_json
 from receiver.web.messages import known_shape
-from receiver.web.problems import problem
+from receiver.web.problems import in_words, problem
 from receiver.web.requests import read_message
 from receiver.web.services import services
 
 blueprint = Blueprint("submissions", __name__)
 
-KEY = "Idempotency-Key"
+KEY, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 KEY_KEPT = timedelta(days=7)
+
+AGAIN_LATER = "Send it again later."
+WITH_A_NEW_KEY = "Correct it and send it again with a new key."
 
 AGAIN_SECONDS = 1
 """When to ask again for what is being sent at this moment."""
@@ -43,6 +46,8 @@ def create() -> Response:
         submission = sends.send(message, key=key) if at_once else sends.queue(message, key=key)
     g.tag = submission.tag
     answer = _answer(submission)
+    if submission.is_replayed:
+        answer.headers[REPLAYED] = "true"
     if not at_once and answer.status_code == 202:
         answer.headers["Preference-Applied"] = "respond-async"
     return answer
@@ -112,22 +117,30 @@ def _unknown(tag: str, said: str) -> Response:
 
 
 def _refused(message: MessageReport, retry_after: int | None) -> Response:
-    state, detail = _state(message), f"This was not sent. {_said(message)}".strip()
+    state, headers, detail = _state(message), _after(retry_after), f"This was not sent. {_said(message)}".strip()
     match message.refused_because:
         case RefusedBecause.RATE_LIMITED:
-            return problem(429, detail, headers=_after(QUEUE_SECONDS if retry_after is None else retry_after), **state)
+            seconds = QUEUE_SECONDS if retry_after is None else retry_after
+            return problem(429, f"{detail} {AGAIN_LATER}", headers=_after(seconds), **state)
         case RefusedBecause.UNREACHABLE:
-            return problem(503, detail, headers=_after(retry_after), **state)
+            return problem(503, f"{detail} {AGAIN_LATER}", headers=headers, **state)
         case RefusedBecause.EXPIRED:
-            return problem(422, detail, errors={"expiration": ["Has passed."]}, **state)
-        case RefusedBecause.CANCELLED | RefusedBecause.OPERATOR:
-            return problem(409, f"{detail} It will not be: {message.refused_because}.", **state)
+            said = "This was not sent: its expiration has passed. Send it again with a later one, and with a new key."
+            return problem(422, said, errors={"expiration": ["Has passed."]}, **state)
+        case RefusedBecause.CANCELLED:
+            return problem(409, "This was not sent: it was cancelled. Send it again with a new key.", **state)
+        case RefusedBecause.OPERATOR:
+            return problem(409, "This was not sent: a person decided so. Send it again with a new key.", **state)
     status = message.error.status if message.error else None
     if status == 400:
-        return problem(422, detail, errors=_field_errors(message), **state)
+        errors = _field_errors(message)
+        detail = f"{detail} {in_words(errors)}".strip()
+        return problem(422, f"{detail} {WITH_A_NEW_KEY}", errors=errors, **state)
     if status == NEITHER_SENT_NOR_BILLED:
-        return problem(503, detail, headers=_after(retry_after), **state)
-    return problem(502, detail, **state)  # only a person can mend it
+        return problem(503, f"{detail} {AGAIN_LATER}", headers=headers, **state)
+    repeatable = is_repeatable(RefusedBecause.BANDWIDTH, status=status)
+    remedy = "Correct the settings, then send it again." if repeatable else WITH_A_NEW_KEY
+    return problem(502, f"{detail} {remedy}", **state)  # only a person can mend it
 
 
 def _state(message: MessageReport) -> dict[str, Any]:
@@ -147,7 +160,15 @@ def _field_errors(message: MessageReport) -> FieldErrors:
 
 
 def _said(message: MessageReport) -> str:
+    """What was said against the message, as a sentence."""
     error = message.error
-    if error is None or not (error.type or error.description):
+    if error is None:
         return ""
-    return f"Bandwidth: {error.description or error.type}" if error.status else error.description or ""
+    words = error.description or error.type
+    if error.status:
+        return _sentence(f"Bandwidth: {words}" if words else f"Bandwidth answered {error.status}")
+    return _sentence(error.description or "")
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."

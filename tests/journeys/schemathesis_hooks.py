@@ -27,8 +27,10 @@ def _take_a_fresh_key(case: Case) -> None:
 
 
 def _allowed_together(body: dict[str, Any]) -> dict[str, Any]:
-    """An expiration lies in the future; a tag is the same as the reference."""
+    """An expiration lies in the future; a tag is the same as the reference; nobody sends to himself."""
     changed: dict[str, Any] = {}
+    if isinstance(body.get("to"), list) and body.get("from") in body["to"]:
+        changed["from"] = "2020"
     expiration = times.parse(body.get("expiration"))
     if expiration is not None and expiration <= times.now():
         changed["expiration"] = "2099-12-31T23:59:59Z"

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import requests
 
+from receiver import VERSION
 from receiver.metrics import FOLDER
 from tests.builders import API_KEY, CALLBACK_AUTH, make_element
 from tests.figures import counted
@@ -194,6 +195,7 @@ def test_what_strangers_do_to_the_port_of_a_worker_leaves_no_traceback(tmp_path:
         accept = {"Accept": "application/openmetrics-text; version=1.0.0; escaping=+12025550143"}
         answer = requests.get(f"http://127.0.0.1:{port}/metrics", headers=accept, timeout=PATIENCE)
         assert answer.status_code == 200
+        assert f'receiver_build_info{{version="{VERSION}"}} 1.0' in answer.text
         assert worker.end() == 0
         assert "Traceback" not in worker.output
         assert "2025550143" not in worker.output

@@ -64,6 +64,9 @@ def test_send_exits_1_when_bandwidth_cannot_be_reached(database_url: str) -> Non
         f"--to {ALICE} --text x --priority urgent",
         f"--to {ALICE} --text x --expiration yesterday",
         f"--to {ALICE} --text x --media nonsense",
+        f"--to {ALICE} --to {BOB} --from {BOB} --text x",
+        f'--to {ALICE} --text x --media https://example.com/"a".jpg',
+        f"--to {ALICE} --text x --media https://example.com/caf\u00e9.jpg",
         f"--to {ALICE} --text x --nonsense",
     ],
 )

@@ -17,7 +17,7 @@ INVALID = "+12005564404"
 
 
 def write_file(folder: Path, lines: int = LINES) -> str:
-    rows = [f"+1919555{number:04},Lunch is at noon.,order-{number}" for number in range(lines)]
+    rows = [f"+1919556{number:04},Lunch is at noon.,order-{number}" for number in range(lines)]
     path = folder / "many.csv"
     path.write_text("\n".join(["to,text,reference", *rows]))
     return str(path)

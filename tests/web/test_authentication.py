@@ -24,6 +24,7 @@ ACCESS = {
     ("POST", "/callbacks/bandwidth"): Access.CALLBACK,
     ("GET", "/health/live"): Access.PUBLIC,
     ("GET", "/health/ready"): Access.PUBLIC,
+    ("GET", "/"): Access.PUBLIC,
     ("GET", "/openapi.json"): Access.PUBLIC,
     ("GET", "/docs"): Access.PUBLIC,
 }

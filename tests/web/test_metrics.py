@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from receiver import metrics
+from receiver import VERSION, metrics
 from tests.builders import ALICE, BOB, make_element
 from tests.figures import increase
 from tests.web.service import OUTAGES, Service, outage, sent
@@ -108,3 +108,14 @@ def test_many_observations_at_once_are_what_they_are_one_by_one() -> None:
     all_at_once.event_lag.observe_all([])
     first, second = ([each.samples for each in meters.event_lag.collect()] for meters in (one, all_at_once))
     assert first == second
+
+
+@OUTAGES
+def test_the_version_is_told_with_a_database_and_without(
+    database_url: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    line = f'receiver_build_info{{version="{VERSION}"}} 1.0'
+    with Service(database_url) as service:
+        assert line in service.call("GET", "/metrics").text.splitlines()
+        with outage(database_url, kind, request):
+            assert line in service.call("GET", "/metrics").text.splitlines()

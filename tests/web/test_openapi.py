@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -15,6 +16,7 @@ from marshmallow import Schema
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from receiver import VERSION
 from receiver.core.send_status import SendStatus
 from receiver.monitoring import PaceReport, QueueReport
 from receiver.reporting import ErrorReport, EventReport, MessageReport, Page, RecipientReport
@@ -23,7 +25,7 @@ from receiver.web import answers
 from receiver.web.authentication import Access, requires
 from receiver.web.openapi import describe
 from tests import readme
-from tests.builders import ALICE, BOB, make_element
+from tests.builders import ALICE, API_KEY, BOB, make_element
 from tests.web.service import LATER, MESSAGES, OUTAGES, Service, outage, sent
 from tests.web.test_authentication import ACCESS
 
@@ -254,3 +256,39 @@ def test_what_is_queued_and_what_is_withdrawn_fits_too(sqlite_service: Service, 
 
     assert fits(document, schema, answer.get_json()) == []
     assert fits(document, schema, sqlite_service.call("DELETE", f"{MESSAGES}/{tag}").get_json()) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("key", [None, API_KEY, "nonsense"])
+def test_the_bare_address_leads_to_the_page_whoever_asks(shared_service: Service, method: str, key: str | None) -> None:
+    answer = shared_service.call(method, "/", key=key)
+
+    assert (answer.status_code, answer.headers["Location"], answer.data) == (302, "/docs", b"")
+    assert shared_service.call("GET", answer.headers["Location"], key=None).mimetype == "text/html"
+
+
+def test_the_document_names_the_server_that_it_comes_from_first(document: Any) -> None:
+    """The first is relative to the document's own address (OpenAPI 3.1, "Server Object"), so it is right anywhere."""
+    urls = [each["url"] for each in document["servers"]]
+
+    assert urls[0] == "/"
+    assert urls[1:] == ["http://127.0.0.1:8080"]
+    assert all(each["description"] for each in document["servers"])
+
+
+def test_the_version_is_that_of_the_package(document: Any, page: str) -> None:
+    assert document["info"]["version"] == VERSION == version("bandwidth-receiver")
+    assert f"Version {VERSION}" in page
+
+
+def test_on_a_telephone_the_page_is_as_wide_as_the_screen(page: str) -> None:
+    """What a browser is needed to see was seen in one, from 320 pixels; this keeps what it takes."""
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    [narrow] = re.findall(r"@media \(max-width: 40rem\) \{(.*)\}", style, re.DOTALL)
+
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "overflow-wrap: anywhere" in narrow  # no word is wider than the screen
+    assert "tbody, tr, td { display: block; }" in narrow  # a table's columns stand below each other
+    assert "td:first-child { white-space: normal; }" in narrow
+    assert re.search(r"^pre \{[^}]*overflow-x: auto", style, re.MULTILINE)  # a long line is scrolled by itself
+    assert not re.search(r"[^-]width: *\d+px|min-width: *\d{2,}(?!.*rem)", style)

@@ -44,7 +44,7 @@ def assert_discreet(text: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("POST", "/", 405),
         ("GET", "/nonsense", 404),
         ("GET", "/messages/", 404),
         ("GET", "/messages/x/events/", 404),
@@ -85,7 +85,7 @@ def test_every_error_is_a_problem(shared_service: Service, method: str, path: st
         ("GET", "/health//ready"),
     ],
 )
-def test_nothing_is_ever_redirected(shared_service: Service, method: str, path: str) -> None:
+def test_nothing_but_the_bare_address_is_ever_redirected(shared_service: Service, method: str, path: str) -> None:
     """Bandwidth does not follow a redirect, and does not send again what was answered with one."""
     assert is_problem(shared_service.call(method, path), 404)
 

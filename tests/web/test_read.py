@@ -110,7 +110,7 @@ def test_the_error_of_a_message_is_bandwidths(service: Service, answer: Any, bec
 
 
 def test_each_recipient_shows_its_own_outcome_and_the_summary_counts_them(service: Service) -> None:
-    everyone = [f"+1919555010{number}" for number in range(7)]
+    everyone = [f"+1919555010{number}" for number in range(1, 8)]
     tag = sent(service, *everyone)
     service.callback(
         make_element("sending", everyone[1], time="2026-11-21T12:00:02Z", description="Message is sending to carrier"),

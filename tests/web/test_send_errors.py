@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.builders import ALICE, BOB, SENDER
-from tests.web.service import Service, refused
+from tests.web.service import LATER, ONCE, Service, refused
 
 PICTURE = "https://example.com/a.jpg"
 URL_OF_4096 = "https://example.com/" + "x" * (4096 - len("https://example.com/"))
@@ -95,7 +95,24 @@ def test_a_sender_is_a_number_a_short_code_or_an_alphanumeric_id(shared_service:
         ({"media": ["https:///a.jpg"]}, ["media[0]"]),
         ({"media": ["http://["]}, ["media[0]"]),
         ({"media": [PICTURE + "\x00"]}, ["media[0]"]),
+        ({"media": [PICTURE + '"']}, ["media[0]"]),
+        ({"media": ['https://"example.com/a.jpg"']}, ["media[0]"]),
+        ({"media": ["https://example.com/a\"onload='x'"]}, ["media[0]"]),
+        ({"media": ["https://example.com/caf\u00e9.jpg"]}, ["media[0]"]),
+        ({"media": ["https://b\u00fccher.example/a.jpg"]}, ["media[0]"]),
+        ({"media": [PICTURE, "https://example.com/\u201ca\u201d.jpg"]}, ["media[1]"]),
+        ({"media": ["https://example.com/\U0001f37d.jpg"]}, ["media[0]"]),
+        ({"media": ["https://example.com/a\u00a0b.jpg"]}, ["media[0]"]),
+        ({"media": ["https://example.com/a\u200b.jpg"]}, ["media[0]"]),
+        ({"media": ["https://example.com/a\x7f.jpg"]}, ["media[0]"]),
+        ({"media": ["https://example.com/a b.jpg"]}, ["media[0]"]),
+        ({"media": ["\uff48ttps://example.com/a.jpg"]}, ["media[0]"]),
         ({"media": PICTURE}, ["media"]),
+        ({"to": [SENDER]}, ["to"]),
+        ({"to": [ALICE, SENDER]}, ["to"]),
+        ({"to": [ALICE, BOB], "from": BOB}, ["to"]),
+        ({"to": [SENDER, SENDER]}, ["to"]),
+        ({"to": [SENDER, "911"]}, ["to", "to[1]"]),
         ({"priority": ""}, ["priority"]),
         ({"priority": "HIGH"}, ["priority"]),
         ({"priority": "urgent"}, ["priority"]),
@@ -149,3 +166,20 @@ def test_another_json_type_is_the_fields_own_mistake(shared_service: Service, na
     [wrong] = refused(shared_service, **{name: value})
 
     assert wrong.partition("[")[0] == name
+
+
+def test_a_sender_among_the_recipients_is_told_beside_a_repeated_number(shared_service: Service) -> None:
+    errors = json.loads(shared_service.send(to=[SENDER, ALICE, SENDER]).text)["errors"]
+
+    assert errors == {"to": ["Must not repeat a number.", "Must not hold the sender, which is from or BANDWIDTH_FROM."]}
+
+
+def test_of_a_message_that_its_sender_would_get_or_whose_media_is_no_url_nothing_is_stored(
+    sqlite_service: Service,
+) -> None:
+    for prefer in ({}, LATER):
+        refused(sqlite_service, to=[ALICE, SENDER], headers=ONCE | prefer)
+        refused(sqlite_service, media=[PICTURE + '"'], headers=ONCE | prefer)
+
+    assert sqlite_service.get("/messages")["messages"] == []
+    assert sqlite_service.send(headers=ONCE).status_code == 202

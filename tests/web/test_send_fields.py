@@ -102,6 +102,15 @@ def test_the_applications_tag_is_its_reference(service: Service, fields: Any, re
         {"media": [PICTURE] * 10},
         {"media": [URL_OF_4096]},
         {"media": ["http://example.com/a.jpg"]},
+        {
+            "media": [
+                "https://example.com/caf%C3%A9%22.jpg",
+                "HTTPS://xn--bcher-kva.example/",
+                "http://[2001:db8::1]:8080/a",
+            ]
+        },
+        {"media": ["https://user@example.com:8080/a;b=(c)/O'Brien?x={y}|z&w=%00#~!$*+,[1]"]},
+        {"to": [ALICE], "from": "+19195550199"},
         {"priority": "default"},
         {"priority": "high"},
         {"applicationId": "a" * 255},
