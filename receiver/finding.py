@@ -8,6 +8,7 @@ from enum import StrEnum
 from receiver import reporting
 from receiver.core.events import is_storable
 from receiver.core.numbers import meant_by
+from receiver.core.plain_text import pasted
 from receiver.errors import MessageNotFound
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.storage.database import Database
@@ -49,16 +50,17 @@ def find(database: Database, word: str, *, limit: int) -> tuple[list[Found], boo
 def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tuple[FoundBy, Sequence[MessageReport]]]:
     if not is_storable(word):  # no message has what no database takes
         return
+    seen = pasted(word)
     with suppress(MessageNotFound):
-        yield FoundBy.TAG, [reporting.message(database, word.strip().upper())]  # all of ours are
+        yield FoundBy.TAG, [reporting.message(database, seen.upper())]  # all of ours are
     wanted = [
-        (FoundBy.REFERENCE, MessageFilter(reference=word)),
-        *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), word.strip().lower()}),
-        (FoundBy.FROM, MessageFilter(sender=word)),
+        *((FoundBy.REFERENCE, MessageFilter(reference=each)) for each in {word, word.strip(), seen}),
+        *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), seen, seen.lower()}),
+        *((FoundBy.FROM, MessageFilter(sender=each)) for each in {word, seen}),
     ]
     for number in meant_by(word):
         wanted.append((FoundBy.TO, MessageFilter(to=number)))
-        if number != word:
+        if number not in (word, seen):
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
     for name, each in wanted:
         yield name, reporting.messages(database, each, limit=limit).messages

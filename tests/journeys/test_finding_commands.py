@@ -84,6 +84,37 @@ def test_a_message_is_found_by_everything_that_somebody_may_have_of_it(
     assert found(tag, settings) == found(f" {tag.lower()}", settings) == {tag: ["tag"]}
 
 
+@pytest.mark.parametrize(
+    "pasted", ["\u200b{}", "\ufeff{}\u2060", "{}\ufe0d", "{},", '"{}"', "\u201c{}\u201d ", "<{}>", "{};\n"]
+)
+def test_whatever_was_pasted_is_found_as_the_eye_reads_it(
+    database: Database, settings: dict[str, str], pasted: str
+) -> None:
+    """A mail, a web page and a spreadsheet put characters around a word that nobody sees, or looks at."""
+    tag, _ = store_message(database, ALICE, reference="lunch-1")
+    words = {tag: "tag", "lunch-1": "reference", MESSAGE_ID: "messageId", ALICE: "to", SENDER: "from"}
+
+    for word, by in words.items():
+        assert found(pasted.format(word), settings) == {tag: [by]}
+
+
+def test_show_and_cancel_read_a_pasted_tag(database: Database, settings: dict[str, str]) -> None:
+    tag, _ = store_message(database, ALICE)
+
+    shown, cancelled = (invoke(each, f" \u200b{tag.lower()},", environment=settings) for each in ("show", "cancel"))
+
+    assert tag in shown.stdout
+    assert "Only a queued message can be cancelled" in cancelled.stderr
+
+
+def test_a_reference_that_holds_what_is_not_seen_is_found_as_it_is(
+    database: Database, settings: dict[str, str]
+) -> None:
+    tag, _ = store_message(database, ALICE, reference="\u200b'lunch-1',")
+
+    assert found("\u200b'lunch-1',", settings) == {tag: ["reference"]}
+
+
 def test_a_short_code_is_no_telephone_number_and_a_name_is_a_sender(
     database: Database, settings: dict[str, str]
 ) -> None:
