@@ -23,10 +23,14 @@ class Format(StrEnum):
 
 SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
 
-SEVERAL = frozenset({"to", "media"})
-"""Fields of several values: separated in their cell by spaces or semicolons, or in columns of the same name."""
+SEPARATORS = {"to": re.compile(r"[\s;]+"), "media": re.compile(r"\s+")}
+"""Fields of several values, and what separates them in their cell; columns of the same name may hold them, too. A
+semicolon may be a part of a URL."""
 
-FIELDS = (*sorted(SEVERAL), "from", "text", "applicationId", "priority", "expiration", "reference", "tag")
+JOINED_URLS = re.compile(r"(?:^|\s);|;(?=https?://|\s|$)", re.IGNORECASE)
+"""Semicolons that were meant to separate URLs."""
+
+FIELDS = (*sorted(SEPARATORS), "from", "text", "applicationId", "priority", "expiration", "reference", "tag")
 
 DELIMITERS = ",;\t"
 """Spreadsheets write semicolons wherever the comma is the decimal point."""
@@ -130,7 +134,7 @@ def _fields(header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
     fields = [known[_plain(name)] for name in header]
     if "to" not in fields:
         raise WrongFile("The header has no column to; --column 'NAME=to' says which one it is.")
-    if twice := {each for each in fields if fields.count(each) > 1} - SEVERAL - {""}:
+    if twice := {each for each in fields if fields.count(each) > 1} - SEPARATORS.keys() - {""}:
         raise WrongFile(f"The header has two columns for {', '.join(sorted(twice))}.")
     return fields
 
@@ -147,8 +151,12 @@ def _csv_body(fields: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
         )
     body: dict[str, Any] = {}
     for field, cell in zip(fields, cells, strict=True):
-        if field in SEVERAL:
-            body[field] = body.get(field, []) + [each for each in re.split(r"[\s;]+", cell) if each]
+        if field == "media" and JOINED_URLS.search(cell.strip()):
+            raise _Unreadable(
+                "media: Separate the URLs by spaces, not by semicolons; in a URL, write %3B for such a one."
+            )
+        if field in SEPARATORS:
+            body[field] = body.get(field, []) + [each for each in SEPARATORS[field].split(cell) if each]
         elif field and cell.strip():
             body[field] = cell if field == "text" else cell.strip()
     return {field: value for field, value in body.items() if value}

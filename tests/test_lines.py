@@ -83,6 +83,35 @@ def test_every_field_has_a_column_and_text_stays_as_it_is() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("cell", "urls"),
+    [
+        ("https://a.example/1;v=2", ["https://a.example/1;v=2"]),
+        ("https://a.example/1;v=2 https://a.example/2", ["https://a.example/1;v=2", "https://a.example/2"]),
+        ("https://a.example/p;http=1?a=1;b=2#c;d", ["https://a.example/p;http=1?a=1;b=2#c;d"]),
+        ("https://a.example/1,2\thttps://a.example/2", ["https://a.example/1,2", "https://a.example/2"]),
+        ("https://a.example/1;2\n\u00a0https://a.example/2", ["https://a.example/1;2", "https://a.example/2"]),
+    ],
+)
+def test_media_are_separated_by_white_space_only_because_a_url_may_hold_a_semicolon(cell: str, urls: list[str]) -> None:
+    assert bodies(f'to,media\n{ALICE},"{cell}"\n') == [{"to": [ALICE], "media": urls}]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "https://a.example/1;https://a.example/2",
+        "https://a.example/1; HTTPS://a.example/2",
+        "https://a.example/1 ;https://a.example/2",
+        "https://a.example/1;",
+        ";https://a.example/1",
+    ],
+)
+def test_a_semicolon_that_was_to_separate_urls_is_told_instead_of_sent_as_a_part_of_one(cell: str) -> None:
+    (problem,) = problems(f"to,media\n{ALICE},{cell}\n").values()
+    assert problem.startswith("media: Separate the URLs by spaces, not by semicolons")
+
+
 def test_options_name_the_columns_that_are_called_otherwise() -> None:
     text = f"Phone,Message,Notes,Mobile\n{ALICE},Lunch,call me,{BOB}\n"
     columns = {"Phone": "to", "message": "text", "Notes": "", "Mobile": "to"}
