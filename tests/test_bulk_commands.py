@@ -81,6 +81,53 @@ def test_nothing_is_queued_while_a_line_is_wrong(tmp_path: Path, database_url: s
     assert queued(database_url) == []
 
 
+def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path: Path, sqlite_url: str) -> None:
+    content = f"to,from,text\n{ALICE[1:]},,Lunch\n{BOB[1:]} {ALICE},19195550109,Lunch\n"
+
+    wrong = send_many(tmp_path, sqlite_url, content)
+    right = send_many(tmp_path, sqlite_url, content, "--country", "1")
+    again = send_many(tmp_path, sqlite_url, content.replace(f"\n{ALICE[1:]}", f"\n{ALICE}"), "--country", "+1")
+
+    remedy = "It has no +: pass --country with its country code, such as --country 1."
+    assert wrong.stderr.splitlines() == [
+        f"line 2: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
+        f"line 3: from: Must be an E.164 number such as +19195551234, a short code or an alphanumeric id. {remedy}",
+        f"line 3: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
+        "2 of 2 lines are wrong. Nothing was queued.",
+    ]
+    assert (wrong.exit_code, right.exit_code, again.exit_code) == (2, 0, 0)
+    assert "2 queued now, 0 queued before" in right.output
+    assert "0 queued now, 2 queued before" in again.output
+    sent = select(sqlite_url, "SELECT recipient FROM recipients ORDER BY message_pk, position")
+    assert [number for (number,) in sent] == [ALICE, BOB, ALICE]
+
+
+def test_a_number_that_lost_its_digits_is_told_to_be_entered_again(tmp_path: Path, sqlite_url: str) -> None:
+    wrong = send_many(tmp_path, sqlite_url, "to,text\n1.91956E+10,Lunch\n", "--country", "1")
+
+    assert "A spreadsheet shortened it to 1.91956E+10: format that column as text there" in wrong.stderr
+
+
+@pytest.mark.parametrize("code", ["", "0", "+", "1234", "US", "+1 "])
+def test_what_is_no_country_code_is_a_sentence(tmp_path: Path, sqlite_url: str, code: str) -> None:
+    result = send_many(tmp_path, sqlite_url, RIGHT, "--country", code)
+
+    assert result.exit_code == 2
+    assert "is not a country code such as 1 or 44" in result.output
+
+
+@pytest.mark.parametrize("name", ["lunch.xlsx", "lunch.XLS", "lunch.ods", "lunch.numbers"])
+def test_a_workbook_is_told_to_be_saved_as_csv(tmp_path: Path, sqlite_url: str, name: str) -> None:
+    result = send_many(tmp_path, sqlite_url, RIGHT, "--format", "csv", name=name)
+
+    assert result.exit_code == 2
+    assert "save it there as CSV, in UTF-8" in result.output.replace("\n", " ")
+
+
+def test_a_tsv_file_is_known_by_its_suffix(tmp_path: Path, sqlite_url: str) -> None:
+    assert send_many(tmp_path, sqlite_url, RIGHT.replace(",", "\t"), name="lunch.tsv").exit_code == 0
+
+
 def test_what_a_file_says_is_printed_as_it_is_and_commands_nothing(tmp_path: Path, sqlite_url: str) -> None:
     """Neither rich's markup, nor its emoji, nor the terminal."""
     line = json.dumps({"to": [ALICE], "text": "Lunch", "[b]:bomb:\x1b[2J\u202e": 1})

@@ -1,10 +1,12 @@
 """Commands about many messages: queue those of a file, and watch what becomes of them."""
 
+import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +29,7 @@ from receiver.cli.base import (
     say,
 )
 from receiver.errors import StorageUnavailable, WrongFile
-from receiver.lines import FIELDS, SUFFIXES, Format, read_lines
+from receiver.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.sending import Sending
 from receiver.storage.database import Database
 from receiver.watching import Summary
@@ -41,6 +43,13 @@ def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[
             raise click.BadParameter(f"{each!r} is not HEADER=FIELD with one of {', '.join(FIELDS)}.")
         columns[name] = field
     return columns
+
+
+def _country(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    code = given.removeprefix("+") if given else given
+    if code is not None and not re.fullmatch("[1-9][0-9]{0,2}", code):
+        raise click.BadParameter(f"{given!r} is not a country code such as 1 or 44.")
+    return code
 
 
 @main.command(name="send-many")
@@ -58,18 +67,31 @@ def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[
 @click.option(
     "--format", "written", type=click.Choice([each.value for each in Format]), help="By its suffix, if not given."
 )
+@click.option(
+    "--country",
+    metavar="CODE",
+    callback=_country,
+    help="Country code of numbers that have no +, such as 1 or 44; a spreadsheet takes the + away.",
+)
 @said_in_one_sentence
 def send_many(
-    file: BinaryIO, batch: str | None, reference: str | None, columns: dict[str, str], written: str | None
+    file: BinaryIO,
+    batch: str | None,
+    reference: str | None,
+    columns: dict[str, str],
+    written: str | None,
+    country: str | None,
 ) -> None:
-    """Queue the messages of a file, CSV or JSON Lines, for the workers; - is standard input.
+    """Queue the messages of a file, CSV, TSV or JSON Lines, for the workers; - is standard input.
 
     Nothing is queued unless every line is right, and no line is queued twice, however often the command runs.
     """
     settings, path = config.read_settings(sending=True), Path(file.name)
     form = Format(written) if written else SUFFIXES.get(path.suffix.lower())
+    if path.suffix.lower() in WORKBOOKS:
+        raise WrongFile(NO_WORKBOOK)
     if form is None:
-        end("The file's name does not say how it is written: give --format csv or --format jsonl.", EXIT_USAGE)
+        end("The file's name does not say how it is written: give --format csv, tsv or jsonl.", EXIT_USAGE)
     if batch is None and not path.is_file():
         end("What is no file has no name to know it again by: give it one with --batch.", EXIT_USAGE)
     name = batch or path.name
@@ -78,10 +100,11 @@ def send_many(
         demand_schema(database)
         _copy(file, copy)  # so that what is queued is what was checked
         sending = make_sending(settings, database)
-        checked = _walk(sending, copy, form, columns, wanted, queue=False)
+        read = partial(read_lines, form=form, columns=columns, country=country)
+        checked = _walk(sending, copy, read, wanted, queue=False)
         if checked.wrong:
             _end_with_problems(checked, "Nothing was queued.")
-        queued = _walk(sending, copy, form, columns, wanted, queue=True)
+        queued = _walk(sending, copy, read, wanted, queue=True)
     before = queued.lines - queued.queued - queued.wrong
     say(f"{name}: {queued.queued} queued now, {before} queued before.", on=out)
     _tell_to_watch(queued)
@@ -98,7 +121,7 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
 
 
 def _walk(
-    sending: Sending, copy: BinaryIO, form: Format, columns: dict[str, str], batch: Batch, *, queue: bool
+    sending: Sending, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: Batch, *, queue: bool
 ) -> Outcome:
     """Through the whole file, with a bar of how far."""
     size = copy.seek(0, 2)
@@ -106,7 +129,7 @@ def _walk(
     with progress() as bars:
         file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
-            return bulk.walk(sending, read_lines(file, form, columns), batch, queue=queue)
+            return bulk.walk(sending, read(file), batch, queue=queue)
         except StorageUnavailable as error:
             raise StorageUnavailable(
                 f"{error} What was queued by now will not be queued twice: run this again."

@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from urllib.parse import unquote
 
 MAX_RECIPIENTS = 10
 """Bandwidth, "Create message": a group has at most 10 participants."""
@@ -27,6 +26,8 @@ def is_e164(text: str) -> bool:
 
 _SCHEME = re.compile(r"(?:tel|smsto|sms|mmsto|mms|callto|whatsapp)\.?:(?://)?", re.IGNORECASE)
 """What a web page writes in front of a number that can be clicked, and a letterhead ("Tel.:") alike."""
+
+_ESCAPED = re.compile("%([2-7][0-9A-Fa-f])")
 
 _EXTENSION = re.compile(r"(?:;.*|(?<=[0-9)])\s*(?:x|ext\.?|#)\s*[0-9]+)", re.IGNORECASE | re.DOTALL)
 """What follows a number: the parameters of a tel: URI (RFC 3966), or an extension, which no message can be sent to."""
@@ -62,9 +63,37 @@ def meant_by(text: str) -> list[str]:
     return [each for each in written if is_e164(each)]
 
 
+def written_for(text: str, country: str | None) -> str | None:
+    """The one E.164 number that ``text`` is, written with its plus sign or, if ``country`` is a country code, without:
+    ``19195550101`` and, of North America alone, ``(919) 555-0101``. None if it is none, or might be another's."""
+    digits = _digits(text)
+    if abroad := _ABROAD.match(digits) if country else None:
+        digits = "+" + digits[abroad.end() :]
+    if not digits.startswith("+") and country:
+        if country == "1" and _NORTH_AMERICAN.fullmatch(digits):
+            digits = "1" + digits
+        # Elsewhere a number without its country code may begin like one with it: +49 4921 is not +49 21.
+        wanted = rf"1{_NORTH_AMERICAN.pattern}" if country == "1" else rf"{country}[0-9]{{6,}}"
+        digits = "+" + digits if re.fullmatch(wanted, digits) else digits
+    return digits if is_e164(digits) else None
+
+
+_PLUSLESS = re.compile("[1-9][0-9]{7,14}")
+
+
+def lost_its_plus(text: str) -> bool:
+    """Whether ``text`` may be a number whose plus sign a spreadsheet took for that of an amount."""
+    return _PLUSLESS.fullmatch(_digits(text)) is not None
+
+
+def lost_its_digits(text: str) -> bool:
+    """Whether ``text`` is what a spreadsheet makes of a number that is too long for its column: ``1.91956E+10``."""
+    return _EXPONENT.fullmatch(_without_ends(text)) is not None and lost_its_plus(text) is False
+
+
 def _digits(text: str) -> str:
     """The digits of a number, and its plus sign if it has one; something else is left if it is no number."""
-    word = unicodedata.normalize("NFKC", "".join(filter(_is_seen, unquote(text))))
+    word = unicodedata.normalize("NFKC", "".join(filter(_is_seen, _ESCAPED.sub(_unescaped, text))))
     word = _SCHEME.sub("", "".join(map(_in_ascii, word)).strip(), count=1)
     word = _EXTENSION.sub("", _TRUNK.sub("", word) if word.startswith(("+", "00", "011")) else word, count=1)
     word = _without_ends(word)
@@ -73,6 +102,11 @@ def _digits(text: str) -> str:
     if (power := _EXPONENT.fullmatch(word)) and len(power[2]) == int(power[3]):  # else digits are lost
         return power[1] + power[2]
     return "".join(each for each in word if not _is_between(each))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """What a URL has in place of a plus sign or a blank."""
+    return chr(int(found[1], 16))
 
 
 def _is_seen(character: str) -> bool:

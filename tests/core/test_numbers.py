@@ -1,6 +1,14 @@
 import pytest
 
-from receiver.core.numbers import MAX_RECIPIENTS, is_e164, is_sender, meant_by
+from receiver.core.numbers import (
+    MAX_RECIPIENTS,
+    is_e164,
+    is_sender,
+    lost_its_digits,
+    lost_its_plus,
+    meant_by,
+    written_for,
+)
 
 E164 = [
     ("+12345678902", "an American number"),
@@ -156,3 +164,50 @@ def test_the_0_that_is_dialled_inside_a_country_is_no_digit_of_the_number(writte
 )
 def test_what_lost_digits_or_holds_letters_is_no_number(written: str) -> None:
     assert meant_by(written) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "number"),
+    [
+        ("12345678902", "1", "+12345678902"),
+        ("2345678902", "1", "+12345678902"),
+        ("(234) 567-8902", "1", "+12345678902"),
+        ("12345678902.0", "1", "+12345678902"),
+        ("1.2345678902E+10", "1", "+12345678902"),
+        ("+442079460958", "1", "+442079460958"),
+        ("011 44 20 7946 0958", "1", "+442079460958"),
+        ("442079460958", "44", "+442079460958"),
+        ("+1 (234) 567-8902", None, "+12345678902"),
+        ("\u200b+12345678902", None, "+12345678902"),
+        ("12345678902", None, None),
+        ("0012345678902", None, None),
+        ("442079460958", "1", None),
+        ("1345678902", "1", None),
+        ("112345678902", "1", None),
+        ("2079460958", "44", None),
+        ("02079460958", "44", None),
+        ("1.23457E+10", "1", None),
+        ("44", "44", None),
+        ("lunch", "1", None),
+    ],
+)
+def test_a_number_without_its_plus_is_read_only_if_the_country_leaves_no_doubt(
+    written: str, country: str | None, number: str | None
+) -> None:
+    assert written_for(written, country) == number
+
+
+@pytest.mark.parametrize(
+    ("written", "plus", "digits"),
+    [
+        ("12345678902", True, False),
+        ("12345678902.0", True, False),
+        ("1.23457E+10", False, True),
+        ("1,23457E+10", False, True),
+        ("+12345678902", False, False),
+        ("12", False, False),
+        ("lunch", False, False),
+    ],
+)
+def test_what_a_spreadsheet_took_from_a_number_is_known(written: str, plus: bool, digits: bool) -> None:
+    assert (lost_its_plus(written), lost_its_digits(written)) == (plus, digits)
