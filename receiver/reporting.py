@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from receiver.bandwidth.error_codes import explain
 from receiver.core import times
+from receiver.core.events import is_storable
 from receiver.core.send_status import RefusedBecause, SendStatus, shown
 from receiver.core.status import (
     TERMINAL,
@@ -21,7 +22,7 @@ from receiver.core.status import (
 from receiver.errors import MessageNotFound
 from receiver.storage.database import Database, Session
 from receiver.storage.models import Message, Recipient, Resolution, StoredEvent
-from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_page
+from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_by_reference, messages_page
 from receiver.storage.resolutions import resolutions_of
 
 
@@ -107,6 +108,10 @@ class EventReport:
     """The event's own JSON text."""
 
 
+RESULTS = 500
+"""Messages of one query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some messages, newest first, and the cursor of the next page; None on the last."""
@@ -129,6 +134,19 @@ def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Page:
         found = messages_page(session, wanted, limit=limit + 1, now=now)
     reports = [report(stored, now=now) for stored in found[:limit]]
     return Page(reports, reports[-1].tag if len(found) > limit else None)
+
+
+def results(database: Database, prefix: str) -> Iterator[MessageReport]:
+    """Every message whose reference begins with ``prefix``, sorted by reference, however many there are."""
+    after = None
+    while is_storable(prefix):  # nor is any reference that begins with what is not
+        now = times.now()
+        with database.read() as session:
+            found = messages_by_reference(session, prefix, after=after, limit=RESULTS)
+        yield from (report(stored, now=now) for stored in found)
+        if len(found) < RESULTS:
+            return
+        after = (found[-1].reference or "", found[-1].tag)
 
 
 def events(database: Database, tag: str) -> list[EventReport]:

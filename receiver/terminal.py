@@ -119,6 +119,23 @@ def show_found(console: Console, found: Sequence[Found]) -> None:
     _print(console, table)
 
 
+def show_results(console: Console, messages: Sequence[MessageReport]) -> None:
+    """A line for each recipient of these messages."""
+    table = _table("reference", "recipient", "status", "code", SENTENCES)
+    for message in messages:
+        sent = _unless_accepted(message.send_status)
+        for each in message.recipients:
+            _add_row(
+                table,
+                message.reference or "",
+                each.to,
+                _outcome(each).append(sent),
+                each.error_code or "",
+                _meaning(each),
+            )
+    _print(console, table)
+
+
 MEANINGS = {
     FoundBy.TAG: "tag",
     FoundBy.REFERENCE: "reference",

@@ -1,7 +1,9 @@
-"""`receiver send-many` and `receiver watch`: what they say, and how they exit."""
+"""`receiver send-many`, `receiver watch` and `receiver results`: what they say, and how they exit."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from sqlalchemy import update
 
 from receiver.bulk import MOST_PROBLEMS
 from receiver.core import times
+from receiver.core.messages import Accepted
 from receiver.storage.database import Database
 from receiver.storage.models import Message
 from receiver.storage.recording import record
@@ -266,3 +269,67 @@ def test_watch_exits_1_when_no_reference_begins_so(database_url: str) -> None:
 
     assert result.exit_code == 1
     assert "No message has a reference that begins with lunch%." in result.output
+
+
+@pytest.mark.parametrize("options", [("--once",), ("--timeout", "0"), ("--timeout", "0.01")])
+def test_watch_stops_when_it_was_told_to_and_exits_1_while_something_is_open(
+    database_url: str, options: tuple[str, ...]
+) -> None:
+    with Database(database_url) as database:
+        store_message(database, ALICE, BOB, reference="lunch-1")
+        database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
+
+    result = invoke("watch", "lunch-", *options, environment=environment(database_url))
+
+    assert result.exit_code == 1
+    assert result.stdout.count("complete: 1 of 2") == 1
+    assert result.stderr == "Not complete: 1 of 2 recipients have no final outcome yet.\n"
+
+
+def test_watch_once_exits_0_when_all_is_complete_and_knows_one_way_to_stop(sqlite_url: str) -> None:
+    with Database(sqlite_url) as database:
+        store_message(database, ALICE, reference="lunch-1")
+        database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
+    settings = environment(sqlite_url)
+
+    assert invoke("watch", "lunch-", "--once", environment=settings).exit_code == 0
+    both = invoke("watch", "lunch-", "--once", "--timeout", "1", environment=settings)
+    assert (both.exit_code, "exclude each other" in both.output) == (2, True)
+    assert invoke("watch", "lunch-", "--timeout", "-1", environment=settings).exit_code == 2
+
+
+# results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_a_table_csv_or_json_of_every_recipient(database_url: str) -> None:
+    with Database(database_url) as database:
+        second, _ = store_message(database, BOB, reference="lunch-2", answer=Accepted(message_id="another"))
+        first, _ = store_message(database, ALICE, BOB, reference="lunch-1")
+        store_message(database, ALICE, reference="lunch", answer=Accepted(message_id="third"))
+        events = [make_event("delivered", ALICE), make_event("failed", BOB, error_code=4404)]
+        database.write(lambda session: record(session, events, now=times.now()))
+    settings = environment(database_url)
+
+    table, as_csv, as_json = (
+        invoke("results", "lunch-", *form, environment=settings) for form in ((), ("--csv",), ("--json",))
+    )
+
+    assert (table.exit_code, as_csv.exit_code, as_json.exit_code) == (0, 0, 0)
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    outcomes = [("lunch-1", ALICE, "delivered"), ("lunch-1", BOB, "failed"), ("lunch-2", BOB, "pending")]
+    assert [(row["reference"], row["to"], row["status"]) for row in rows] == outcomes
+    assert rows[1]["errorCode"] == "4404"
+    assert [each["tag"] for each in json.loads(as_json.stdout)["messages"]] == [first, second]
+    for outcome in outcomes:
+        assert any(line.split()[:3] == list(outcome) for line in table.stdout.splitlines())
+
+
+@pytest.mark.parametrize("prefix", ["lunch%", "lunch_1", "\udcff", "dinner"])
+def test_results_exit_1_when_no_reference_begins_so(database_url: str, prefix: str) -> None:
+    with Database(database_url) as database:
+        store_message(database, ALICE, reference="lunch-1")
+
+    result = invoke("results", prefix, environment=environment(database_url))
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No message has a reference that begins with" in result.stderr

@@ -1,5 +1,6 @@
-"""Commands about many messages: queue those of a file, and watch what becomes of them."""
+"""Commands about many messages: queue those of a file, watch what becomes of them, and print what did."""
 
+import json
 import re
 import shlex
 import shutil
@@ -13,7 +14,7 @@ from typing import BinaryIO
 import click
 from rich.live import Live
 
-from receiver import bulk, config, terminal, watching
+from receiver import bulk, config, reporting, terminal, watching
 from receiver.app import make_sending
 from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
@@ -28,11 +29,13 @@ from receiver.cli.base import (
     said_in_one_sentence,
     say,
 )
+from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv, write_json
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.sending import Sending
 from receiver.storage.database import Database
 from receiver.watching import Summary
+from receiver.web.answers import MESSAGE
 
 
 def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -152,25 +155,31 @@ def _end_with_problems(outcome: Outcome, so: str) -> None:
 
 @main.command()
 @click.argument("reference_prefix")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds.")
+@click.option("--once", is_flag=True, help="Say how far they are now, and stop.")
 @said_in_one_sentence
-def watch(reference_prefix: str) -> None:
+def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
     """Show how far the messages are whose reference begins so, until all are complete.
 
-    Exits 1 if there are none, or if everything that is open is overdue.
+    Exits 1 if there are none, if everything that is open is overdue, or if something is open when it stops.
     """
+    if once and timeout is not None:
+        raise click.UsageError("--once and --timeout exclude each other; give one of them.")
     with database_to_ask() as database:
-        last = _follow(database, reference_prefix)
+        last = _follow(database, reference_prefix, seconds=0 if once else timeout)
     if not last.messages:
         end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
-    if last.open:
+    if last.open and last.open == last.overdue:
         end(f"Every outcome that is not there is overdue, of recipients: {last.open}.", EXIT_WRONG)
+    if last.open:
+        end(f"Not complete: {last.open} of {last.total} recipients have no final outcome yet.", EXIT_WRONG)
 
 
-def _follow(database: Database, prefix: str) -> Summary:
+def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summary:
     """Draws it anew on a terminal; elsewhere it writes a line for every change. Returns the last."""
     shown = None
     with Live(console=out) if out.is_terminal else nullcontext() as live:
-        for summary in watching.watch(database, prefix):
+        for summary in watching.watch(database, prefix, seconds=seconds):
             if live:
                 live.update(terminal.summary_panel(summary))
             elif summary != shown:
@@ -178,3 +187,25 @@ def _follow(database: Database, prefix: str) -> Summary:
             shown = summary
     assert shown is not None  # noqa: S101 - it yields at least one
     return shown
+
+
+@main.command()
+@click.argument("reference_prefix")
+@in_form
+@said_in_one_sentence
+def results(reference_prefix: str, form: Form) -> None:
+    """Print the outcome of all messages whose reference begins so, such as those of a file; sorted by reference.
+
+    Exits 1 if there are none.
+    """
+    with database_to_ask() as database:
+        found = list(reporting.results(database, reference_prefix))
+    match form:
+        case Form.JSON:
+            write_json("messages", (json.dumps(MESSAGE.dump(each)) for each in found), more=False)
+        case Form.CSV:
+            write_csv(RECIPIENT_COLUMNS, (row for each in found for row in recipient_rows(each, each.recipients)))
+        case Form.TABLE if found:
+            terminal.show_results(out, found)
+    if not found:
+        end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
