@@ -15,12 +15,14 @@ import msgspec
 
 from receiver.core import times
 from receiver.core.events import (
+    INBOUND_TYPES,
     MAX_ERROR_CODE,
     MAX_MESSAGE_ID,
     MAX_RECIPIENT,
     MAX_TAG,
     MAX_TYPE,
     Event,
+    Reply,
     Unreadable,
     clean_text,
     is_storable,
@@ -129,8 +131,9 @@ def _read(element: Any, payload: str) -> Element:
         message = element.get("message")
         if not isinstance(message, dict):
             raise NotAnEvent("message is not an object.")
+        type_ = read_key(element.get("type"), name="type", longest=MAX_TYPE)
         return Event(
-            type=read_key(element.get("type"), name="type", longest=MAX_TYPE),
+            type=type_,
             message_id=read_key(message.get("id"), name="message.id", longest=MAX_MESSAGE_ID),
             recipient=_recipient(element.get("to"), message.get("to")),
             error_code=read_error_code(element.get("errorCode")),
@@ -138,9 +141,27 @@ def _read(element: Any, payload: str) -> Element:
             tag=_text(message.get("tag"), longest=MAX_TAG),
             description=_text(element.get("description")),
             payload=payload,
+            reply=read_reply(message) if type_ in INBOUND_TYPES else None,
         )
     except NotAnEvent as reason:
         return Unreadable(payload=payload, reason=str(reason))
+
+
+def read_reply(message: dict[str, Any]) -> Reply:
+    """What the ``message`` of an inbound event says; whatever has another shape than Bandwidth's counts as missing."""
+    text, chosen = message.get("text"), message.get("suggestionResponse")
+    if not isinstance(text, str) and isinstance(chosen, dict):
+        text = chosen.get("text")
+    return Reply(
+        sender=_text(message.get("from"), longest=MAX_RECIPIENT),
+        text=clean_text(text) if isinstance(text, str) else None,
+        media=_texts(message.get("media")),
+        members=_texts(message.get("to")),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(clean_text(each) for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
 def read_key(value: object, *, name: str, longest: int) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 
+from receiver.core.keywords import keyword
+
 MAX_TYPE, MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_ERROR_CODE = 64, 128, 64, 1024, 99999
 
 INBOUND_TYPES = frozenset({"message-received", "suggestion-response", "requested-location-response"})
@@ -30,6 +32,22 @@ Identity = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a person sent to us, read once; its text is clean."""
+
+    sender: str | None = None
+    text: str | None = None
+    media: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    """All numbers that it was sent to, ours among them."""
+
+    @property
+    def keyword(self) -> str:
+        """The opt-out or opt-in word that the text is, or ``""``."""
+        return keyword(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One readable element of a callback."""
 
@@ -45,6 +63,8 @@ class Event:
     description: str | None = None
     payload: str = "{}"
     """The element's JSON text, ASCII-escaped."""
+    reply: Reply | None = None
+    """Of an inbound event; None means that nobody has read it yet."""
 
     @property
     def identity(self) -> Identity:

@@ -119,6 +119,10 @@ class Message(Base):
         Instant,
         comment="When Bandwidth first answered 403 or 404 to it while other messages passed; null otherwise.",
     )
+    asked_by: Mapped[str | None] = mapped_column(
+        String(255),
+        comment="Name of the API key that asked for it; empty for the commands; null before this version.",
+    )
 
     recipients: Mapped[list["Recipient"]] = relationship(order_by="Recipient.position", lazy="raise")
     message_ids: Mapped[list["MessageId"]] = relationship(order_by="MessageId.message_id", lazy="raise")
@@ -198,6 +202,14 @@ class MessageId(Base):
     linked_at: Mapped[datetime | None] = mapped_column(Instant, comment="When its message became known.")
 
 
+UNREAD = (
+    "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
+    """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
+)
+"""Inbound events whose columns are to be read from the payload: the version before has stored or redacted them. As
+text, because an index serves a query only if both say it alike."""
+
+
 class StoredEvent(Base):
     __tablename__ = "events"
     __table_args__ = (
@@ -215,6 +227,24 @@ class StoredEvent(Base):
             "recipient",
             postgresql_where=text("linked_by IS NULL"),
             sqlite_where=text("linked_by IS NULL"),
+        ),
+        # what server and worker read later, like workers: unread, or redacted by the version before
+        Index("events_unread_index", "pk", postgresql_where=text(UNREAD), sqlite_where=text(UNREAD)),
+        # support_inbound by sender, newest first
+        Index(
+            "events_sender_first_received_at_index",
+            "sender",
+            "first_received_at",
+            postgresql_where=text("sender IS NOT NULL"),
+            sqlite_where=text("sender IS NOT NULL"),
+        ),
+        # support_opt_outs, and whether a YES of support_inbound follows a STOP
+        Index(
+            "events_keyword_index",
+            "recipient",
+            "sender",
+            postgresql_where=text("keyword <> ''"),
+            sqlite_where=text("keyword <> ''"),
         ),
         {"comment": "What Bandwidth said, each thing once, however often it came."},
     )
@@ -240,6 +270,23 @@ class StoredEvent(Base):
     deliveries: Mapped[int] = mapped_column(comment="How often it came; more than 1 means duplicates.")
     source: Mapped[str] = mapped_column(String(16), comment="callback, or reconcile: asked of Bandwidth by us.")
     payload: Mapped[str] = mapped_column(Text, comment="The event's JSON as it first came, ASCII-escaped.")
+    sender: Mapped[str | None] = mapped_column(
+        bytewise(MAX_RECIPIENT), comment="from of an inbound event; null while unread, or if it has none."
+    )
+    text: Mapped[str | None] = mapped_column(
+        Text, comment="What the person wrote; null while unread, or if the event has no text."
+    )
+    media: Mapped[str | None] = mapped_column(
+        Text, comment="JSON array of an inbound event's media URLs; null while unread."
+    )
+    members: Mapped[str | None] = mapped_column(
+        Text, comment="JSON array of all numbers that an inbound event was sent to; null while unread."
+    )
+    keyword: Mapped[str | None] = mapped_column(
+        bytewise(16),
+        comment="The opt-out or opt-in word that is all of an inbound event's text, in capitals; empty if none;"
+        " null while unread.",
+    )
 
 
 class UnreadableCallback(Base):

@@ -29,6 +29,7 @@ def _pseudonym(key: Any, *places: Any) -> ColumnElement[str]:
 
 OF_RECIPIENT = _pseudonym(Recipient.message_pk, Recipient.position + 1)
 BLANK_EVENT = {"description": None, "tag": None, "payload": REDACTED}
+BLANK_REPLY = {"sender": None, "text": None, "media": None, "members": None, "keyword": ""}
 
 
 def redact_messages(session: Session, keys: Sequence[int], terms: Terms) -> Counter[str]:
@@ -64,7 +65,14 @@ def redact_events(session: Session, keys: Sequence[int], terms: Terms) -> Counte
     """Without a message."""
     due = lock_events(session, keys, terms)
     number = case((StoredEvent.recipient == "", ""), else_=_pseudonym(StoredEvent.pk))
-    _update(session, StoredEvent, StoredEvent.pk.in_([each.pk for each in due]), recipient=number, **BLANK_EVENT)
+    _update(
+        session,
+        StoredEvent,
+        StoredEvent.pk.in_([each.pk for each in due]),
+        recipient=number,
+        **BLANK_EVENT,
+        **BLANK_REPLY,
+    )
     return count_events(due)
 
 

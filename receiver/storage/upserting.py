@@ -1,5 +1,6 @@
 """The statement that stores events: each once, linked to the message of its tag or else of its message id."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -22,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from receiver.core.events import INBOUND_TYPES, Gathered, Identity
+from receiver.core.events import INBOUND_TYPES, Gathered, Identity, Reply
 from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG
 from receiver.storage.models import Message, MessageId, StoredEvent
 from receiver.storage.rows import insert_from, instant, is_one_of, parameter, rows_of
@@ -55,7 +56,28 @@ def row_of(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
         "deliveries": gathered.deliveries,
         "source": source,
         "payload": event.payload,
+        **columns_of(event.reply),
     }
+
+
+def columns_of(reply: Reply | None) -> dict[str, str | None]:
+    """The columns of an event that tell what a person sent to us; null means that nobody has read it yet."""
+    if reply is None:
+        return dict.fromkeys(REPLY)
+    return {
+        "sender": reply.sender,
+        "text": reply.text,
+        "media": _array(reply.media),
+        "members": _array(reply.members),
+        "keyword": reply.keyword,
+    }
+
+
+def _array(texts: Sequence[str]) -> str:
+    return json.dumps(texts, ensure_ascii=False)
+
+
+REPLY = ("sender", "text", "media", "members", "keyword")
 
 
 def times_of(received: Received) -> dict[str, Any]:
@@ -167,6 +189,7 @@ GIVEN = (
     "deliveries",
     "source",
     "payload",
+    *REPLY,
 )
 """The columns of an event that do not depend on what is stored already."""
 

@@ -105,6 +105,7 @@ SPELLINGS = {
         END AS json)""",
         "json_type": "json_typeof",
         "elements_of": "json_array_elements_text",
+        "as_json": "::json",
     },
     "sqlite": {
         "join_text": "group_concat",
@@ -120,6 +121,7 @@ SPELLINGS = {
         END""",
         "json_type": "json_type",
         "elements_of": "json_each",
+        "as_json": "",
     },
 }
 """What the two databases spell differently in the views.

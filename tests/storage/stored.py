@@ -118,7 +118,7 @@ def change(database: Database, statement: str, **parameters: Any) -> None:
     database.write(lambda session: session.execute(text(statement), parameters))
 
 
-FLAGS = {"sent_twice", "complete", "invalid_recipient", "overdue", "billable", "remove_number", "opt_out"}
+FLAGS = {"sent_twice", "complete", "invalid_recipient", "overdue", "billable", "remove_number", "opt_out", "opt_in"}
 
 
 def view(database: Database, name: str, *, order: str = "", **where: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from alembic.operations import Operations
 from sqlalchemy import Column, Integer, inspect, select, text
 
 from receiver import resolving
-from receiver.core.events import Unreadable
+from receiver.core.events import Reply, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
@@ -20,7 +20,18 @@ from receiver.storage.engines import make_engine
 from receiver.storage.migrations import SchemaState
 from receiver.storage.models import Base
 from receiver.storage.sending_models import CredentialPauseRow
-from tests.builders import ALICE, BOB, CAROL, NOON, make_event, make_key, make_message, make_sending, store_message
+from tests.builders import (
+    ALICE,
+    BOB,
+    CAROL,
+    NOON,
+    SENDER,
+    make_event,
+    make_key,
+    make_message,
+    make_sending,
+    store_message,
+)
 from tests.postgres import free_port
 from tests.storage.locks import locked
 from tests.storage.stored import change, deliver, view
@@ -30,8 +41,15 @@ VIEWS = {
     *("support_unreadable", "support_inbound", "support_overdue", "support_failures"),
     "support_resolutions",
     "support_conflicting",
+    "support_opt_outs",
     "support_error_codes",
 }
+REPLY = make_event(
+    "received",
+    message_id="inbound",
+    payload=f'{{"message": {{"from": "{ALICE}", "to": ["{SENDER}"], "text": "Stop!"}}}}',
+    reply=Reply(sender=ALICE, members=(SENDER,), text="Stop!"),
+)
 PAUSED: dict[str, Any] = {"paused_at": NOON, "probe_at": NOON, "updated_at": NOON}
 
 
@@ -45,7 +63,7 @@ def fill(url: str) -> None:
         deliver(
             database,
             *(make_event(), make_event("failed", BOB, error_code=4720), make_event(recipient=BOB)),
-            *(make_event(message_id="foreign"), make_event("received", message_id="inbound")),
+            *(make_event(message_id="foreign"), REPLY),
             *(make_event("failed", CAROL, error_code=5600), make_event(recipient=CAROL)),
             Unreadable(payload="[]", reason="No object."),
         )

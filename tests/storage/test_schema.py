@@ -25,7 +25,7 @@ SUPPORT_COLUMNS = {
     " expiration segment_count send_status refused_because reason error_status error_type error_description"
     " error_fields created_at"
     " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete"
-    " redacted_at",
+    " redacted_at asked_by",
     "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
     " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable redacted_at",
     "support_events": "tag type recipient error_code description occurred_at first_received_at last_received_at"
@@ -33,11 +33,12 @@ SUPPORT_COLUMNS = {
     "support_unreadable": "payload deliveries",
     "support_failures": "day error_code error_name category billable reason advice remove_number recipients",
     "support_error_codes": "code name category billable remove_number reason advice",
+    "support_opt_outs": "recipient sender keyword opted_out_at opted_out_utc",
     "support_resolutions": "tag reference send_status reason resolved_by resolved_at",
 }
 for name in ("support_extraneous", "support_conflicting", "support_unlinked", "support_inbound"):
     SUPPORT_COLUMNS[name] = SUPPORT_COLUMNS["support_events"]
-SUPPORT_COLUMNS["support_inbound"] += " sender text group_members media opt_out"
+SUPPORT_COLUMNS["support_inbound"] += " sender text group_members media opt_out opt_in"
 SUPPORT_COLUMNS["support_overdue"] = SUPPORT_COLUMNS["support_recipients"]
 
 
@@ -68,7 +69,7 @@ def test_every_view_and_every_column_of_it_says_what_it_is_and_nothing_is_said_o
         view: {each["name"]: each["comment"] for each in inspector.get_columns(view)}
         for view in inspector.get_view_names()
     }
-    said = tomllib.loads((ROOT / "migrations" / "views" / "0001.toml").read_text(encoding="utf-8"))
+    said = tomllib.loads((ROOT / "migrations" / "views" / "0003.toml").read_text(encoding="utf-8"))
     views, everywhere = said.pop("views"), said.pop("columns")
 
     comments = {view: inspector.get_table_comment(view)["text"] for view in found}
