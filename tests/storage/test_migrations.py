@@ -41,6 +41,7 @@ VIEWS = {
     *("support_unreadable", "support_inbound", "support_overdue", "support_failures"),
     "support_resolutions",
     "support_conflicting",
+    *("support_conversations", "support_sending"),
     "support_opt_outs",
     "support_error_codes",
 }
