@@ -84,6 +84,8 @@ class MessageReport:
     submitted_at: datetime | None
     updated_at: datetime
     redacted_at: datetime | None
+    asked_by: str | None
+    """The name of the API key that asked for it; empty for the commands, None if it was not kept then."""
     summary: dict[str, int]
     complete: bool
     recipients: list[RecipientReport]
@@ -201,6 +203,7 @@ def report(row: Message, *, now: datetime) -> MessageReport:
         submitted_at=row.submitted_at,
         updated_at=max([row.updated_at, *changes]),
         redacted_at=row.redacted_at,
+        asked_by=row.asked_by,
         summary=_summary(recipients),
         complete=all(each.status in TERMINAL for each in recipients),
         recipients=recipients,
