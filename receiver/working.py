@@ -23,6 +23,7 @@ from receiver.core.pace import Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
 from receiver.logs import get_logger
+from receiver.replies import Reader
 from receiver.sending import Sending, tidy
 from receiver.storage import credential_pauses, outbox, pacing, queue
 from receiver.storage.credential_pauses import Denial
@@ -100,9 +101,10 @@ class Worker:
         """Works until stop() is called, and returns when every request under way is answered and stored."""
         for thread in self._threads:
             thread.start()
-        while not self._stopping.is_set():
-            self._safely(lambda: tidy(self._sending.database))
-            self._stopping.wait(TIDY_SECONDS)
+        with Reader(self._sending.database):
+            while not self._stopping.is_set():
+                self._safely(lambda: tidy(self._sending.database))
+                self._stopping.wait(TIDY_SECONDS)
         with self._claiming:  # what is claimed is free for others at once, not when the lease or a slow request ends
             self._safely(self._give_back_all)
         self._under_way.release(len(self._threads))  # who is ready does not wait for a slow request

@@ -91,6 +91,8 @@ def tell_of_days(told: Story) -> None:
     told.hear(at(23), "failed", INVALID, message_id="third", error_code=4404)
     told.hear(at(23), "failed", ALICE, message_id="third", error_code=5600)
     told.hear(at(23), "failed", CAROL, message_id="third", error_code=4770)
+    told.receive(at(23, 14), ERIN, "Start!")
+    told.receive(at(23, 13), ERIN, "STOP")
 
     told.send("lunch-4", at(24), ALICE, DAVE, ERIN, said=Accepted(message_id="fourth"))
     told.hear(at(24), "failed", ALICE, message_id="fourth", error_code=5600)
@@ -164,7 +166,8 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (z(23), "out", "Lunch is at noon.", "failed", "lunch-3"),
         (z(24), "out", "Lunch is at noon.", "failed", "lunch-4"),
     ],
-    "Who answered STOP, or another word that means it?": [(z(22, 14), BOB, "Stop!")],
+    "Who answered STOP, or another word that means it?": [(z(23, 13), ERIN, "STOP"), (z(22, 14), BOB, "Stop!")],
+    "Who has opted out, and has not opted in again?": [(SENDER, BOB, "STOP", z(22, 14))],
     "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
     "How does sending go, and what holds it up?": [
         ("Nothing is queued, and nothing holds up sending.", 0, None, 1, 0.0),
@@ -238,6 +241,7 @@ ABOUT_NUMBERS: dict[str, list[tuple[Any, ...]]] = {
     "Which numbers should leave our lists, and why?": [(DAVE, OPTED_OUT, 1, z(24))],
     "Which numbers keep failing, and got nothing since?": [],
     "Who answered STOP, or another word that means it?": [],
+    "Who has opted out, and has not opted in again?": [],
     "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
 }
 TRENDS = (

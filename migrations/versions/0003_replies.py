@@ -71,7 +71,7 @@ def upgrade() -> None:
         ),
     )
     for name, (columns, where) in INDEXES.items():
-        condition = sa.text(where)
+        condition = sa.literal_column(where)  # text() would take :true for a parameter
         op.create_index(name, "events", columns, postgresql_where=condition, sqlite_where=condition, if_not_exists=True)
 
 

@@ -12,6 +12,7 @@ from receiver.storage.database import Database
 from receiver.storage.figures import MOST, Figures, figures
 from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, queue_state, sender_traffic
 from receiver.storage.queue import backlog
+from receiver.storage.unread import count_unread
 
 LATELY = timedelta(days=3)
 """How far back sending is looked at: over a weekend."""
@@ -33,9 +34,10 @@ def examine(database: Database, settings: Settings) -> Iterator[Finding]:
         unknown = backlog(session, now=now, since=now).unknown
         senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
         queue = queue_state(session, since=now - UNWORKED, now=now)
+        unread = count_unread(session)
         refused_since = credential_pauses.refused_since(session, Account.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
-    yield from counted(found, unknown=unknown)
+    yield from counted(found, unknown=unknown, unread=unread)
     yield worked(queue, now=now)
     yield paused(queue.paused_until, now=now)
     yield refused(refused_since, now=now)
@@ -62,7 +64,7 @@ def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *
         )
 
 
-def counted(found: Figures, *, unknown: int) -> Iterator[Finding]:
+def counted(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
     """Whatever should be none."""
     yield _none_or(
         found.overdue,
@@ -87,6 +89,12 @@ def counted(found: Figures, *, unknown: int) -> Iterator[Finding]:
         "unreadable",
         "elements of the last day that are no events",
         "`receiver unreadable` lists them: Bandwidth says something new, or it is not Bandwidth who says it.",
+    )
+    yield _none_or(
+        unread,
+        "replies",
+        "replies stored by the version before, whose text and STOP `support_inbound` does not show yet",
+        "servers and workers of this version read them within minutes; start one if none runs.",
     )
 
 

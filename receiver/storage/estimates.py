@@ -17,6 +17,8 @@ ROWS = {
     ("recipients", "recipients_failed_index"): f"{FEW} 1 1",
     ("events", "events_first_received_at_index"): f"{3 * MANY} 1",
     ("events", "events_unlinked_index"): f"{FEW} 1 1",
+    ("events", "events_unread_index"): "10 1",
+    ("events", "events_keyword_index"): f"{FEW // 10} 10 1",
 }
 """Of each index how many rows are in it, and how many of them are alike in its first column, its first two, and so on.
 That what waits, is open, has failed or has no message is little beside what is done matters; the numbers do not."""

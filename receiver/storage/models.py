@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     ForeignKey,
     Index,
     LargeBinary,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -202,7 +204,7 @@ class MessageId(Base):
     linked_at: Mapped[datetime | None] = mapped_column(Instant, comment="When its message became known.")
 
 
-UNREAD = (
+UNREAD: ColumnElement[bool] = literal_column(
     "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
     """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
 )
@@ -229,7 +231,7 @@ class StoredEvent(Base):
             sqlite_where=text("linked_by IS NULL"),
         ),
         # what server and worker read later, like workers: unread, or redacted by the version before
-        Index("events_unread_index", "pk", postgresql_where=text(UNREAD), sqlite_where=text(UNREAD)),
+        Index("events_unread_index", "pk", postgresql_where=UNREAD, sqlite_where=UNREAD),
         # support_inbound by sender, newest first
         Index(
             "events_sender_first_received_at_index",

@@ -28,6 +28,7 @@ from receiver import metrics
 from receiver.errors import StorageUnavailable
 from receiver.logs import flush
 from receiver.receiving import WAIT_SECONDS, Answer, Stored
+from receiver.replies import Reader
 from receiver.web import callbacks, health, journal, problems
 from receiver.web.authentication import Access, check_callback, granted_access
 from receiver.web.headers import HEADERS, complete
@@ -69,6 +70,7 @@ class Front:
         self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
+        self._replies = Reader(services.database)
         self._loop: Any = None
         self._answered: deque[tuple[asyncio.Future[Stored], Answer]] = deque()
         """What was answered, and the loop has not passed on yet."""
@@ -76,6 +78,7 @@ class Front:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._replies.start()
         loop.call_later(ORPHAN_SECONDS, self._end_with_parent)  # a signal is lost on a loop that does not run yet
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
@@ -83,6 +86,7 @@ class Front:
         self._senders.shutdown()
         self._threads.shutdown()
         self._parsers.shutdown()
+        self._replies.close()
         self._services.close()
         flush()
 

@@ -56,7 +56,7 @@ def test_a_new_database_has_nothing_wrong(database: Database) -> None:
 
     marks = {check: each.mark for check, [each] in found.items()}
     assert marks.pop("events") is Mark.SKIPPED
-    assert set(marks) == {"overdue", "unknown", "unlinked", "unreadable", "queue", "pause", "credentials"}
+    assert set(marks) == {"overdue", "unknown", "unlinked", "unreadable", "replies", "queue", "pause", "credentials"}
     assert set(marks.values()) == {Mark.OK}
 
 
@@ -171,7 +171,7 @@ def test_unlinked_and_unreadable_of_the_last_day_are_counted_and_inbound_is_not(
 
 def test_counting_ends_where_more_would_be_no_news() -> None:
     none = dict.fromkeys(field.name for field in fields(Figures)) | {"unlinked": 0, "unreadable": 0}
-    [overdue, *_] = traffic.counted(Figures(**none | {"overdue": MOST}), unknown=0)
+    [overdue, *_] = traffic.counted(Figures(**none | {"overdue": MOST}), unknown=0, unread=0)
 
     assert overdue.found.endswith(f": {MOST} or more")
 
