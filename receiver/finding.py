@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from receiver import reporting
 from receiver.core.events import is_storable
-from receiver.core.numbers import meant_by
+from receiver.core.numbers import last_digits, meant_by
 from receiver.core.plain_text import pasted
 from receiver.errors import MessageNotFound
 from receiver.reporting import MessageReport, RecipientReport
@@ -22,6 +22,8 @@ class FoundBy(StrEnum):
     REFERENCE = "reference"
     MESSAGE_ID = "messageId"
     TO = "to"
+    TO_ENDING = "toEnding"
+    """The last four digits of a recipient's number, as people tell and logs show them."""
     FROM = "from"
 
 
@@ -64,10 +66,14 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
     for name, each in wanted:
         yield name, reporting.messages(database, each, limit=limit).messages
+    if digits := last_digits(word):
+        yield FoundBy.TO_ENDING, reporting.messages_to_ending(database, digits, limit=limit)
 
 
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:
     recipients: Sequence[RecipientReport] = message.recipients
     if by == [FoundBy.TO]:
         recipients = [each for each in recipients if each.to in meant_by(word)]
+    elif by == [FoundBy.TO_ENDING]:
+        recipients = [each for each in recipients if each.to.endswith(last_digits(word) or "")]
     return Found(message, by, recipients)

@@ -22,7 +22,14 @@ from receiver.core.status import (
 from receiver.errors import MessageNotFound
 from receiver.storage.database import Database, Session
 from receiver.storage.models import Message, Recipient, Resolution, StoredEvent
-from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_by_reference, messages_page
+from receiver.storage.reading import (
+    MessageFilter,
+    events_of,
+    message_tagged,
+    messages_by_reference,
+    messages_page,
+    messages_to_number_ending,
+)
 from receiver.storage.resolutions import resolutions_of
 
 
@@ -136,6 +143,14 @@ def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Page:
         found = messages_page(session, wanted, limit=limit + 1, now=now)
     reports = [report(stored, now=now) for stored in found[:limit]]
     return Page(reports, reports[-1].tag if len(found) > limit else None)
+
+
+def messages_to_ending(database: Database, digits: str, *, limit: int) -> list[MessageReport]:
+    """The newest messages to a number that ends in these digits, at most ``limit``, of those that are looked at."""
+    now = times.now()
+    with database.read() as session:
+        found = messages_to_number_ending(session, digits, limit=limit)
+    return [report(stored, now=now) for stored in found]
 
 
 def results(database: Database, prefix: str) -> Iterator[MessageReport]:

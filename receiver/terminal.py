@@ -43,12 +43,14 @@ COLOURS: dict[str, str] = {
 SENTENCES = "what that means"
 """The one column of sentences."""
 
-TO_COPY = ("tag", "recipient", "code", "event")
+TO_COPY = ("tag", "recipient", "code", "event", "from", "to", "our number", "day")
 """Columns that are never broken, however narrow the terminal."""
 
 WORDS = {
     "status": "unconfirmed",
     "created": "2026-11-21",
+    "said": "2026-11-21",
+    "since": "2026-11-21",
     "overdue since": "2026-11-21",
     SENTENCES: "rejected-routing-error:",
 }
@@ -144,6 +146,7 @@ MEANINGS = {
     FoundBy.REFERENCE: "reference",
     FoundBy.MESSAGE_ID: "message id",
     FoundBy.TO: "recipient",
+    FoundBy.TO_ENDING: "last digits of a recipient",
     FoundBy.FROM: "sender",
 }
 

@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum, auto
 from functools import wraps
 from typing import Any
@@ -98,6 +98,8 @@ def api_row(row: Row) -> dict[str, Any]:
 def _api_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return times.rfc3339(value)
+    if isinstance(value, date):
+        return value.isoformat()
     return None if value == "" else value  # the recipient of an event that names none
 
 

@@ -78,6 +78,15 @@ def written_for(text: str, country: str | None) -> str | None:
     return digits if is_e164(digits) else None
 
 
+_LAST_DIGITS = re.compile(r"(?:\u2026|\.{2,3}|[*xX\u2022]+)?([0-9]{4})")
+
+
+def last_digits(text: str) -> str | None:
+    """The four digits in which a number ends, if that is what ``text`` is: ``0101``, or ``\u20260101`` as in a log."""
+    found = _LAST_DIGITS.fullmatch("".join(map(_in_ascii, filter(_is_seen, text))).strip(" \t\r\n'\",;"))
+    return found[1] if found else None
+
+
 _PLUSLESS = re.compile("[1-9][0-9]{7,14}")
 
 

@@ -28,6 +28,9 @@ from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
 
 LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
 
+NEWEST = 200_000
+"""Recipients that are looked at for the end of a number."""
+
 OPEN = set(RecipientStatus) - TERMINAL
 
 OfRecipient = Callable[[type[Recipient]], ColumnElement[bool]]
@@ -109,6 +112,17 @@ def messages_by_reference(
         later = or_(Message.reference > reference, Message.tag > tag)
         wanted = wanted.where(Message.reference >= reference, later)
     return _load(session, wanted, limit=limit)
+
+
+def messages_to_number_ending(session: Session, digits: str, *, limit: int) -> Sequence[Message]:
+    """The newest messages to a number that ends so, at most ``limit``, of the newest NEWEST recipients: no index knows
+    how a number ends."""
+    newest = (
+        select(Recipient.message_pk, Recipient.recipient).order_by(Recipient.created_at.desc()).limit(NEWEST).subquery()
+    )
+    ending = select(newest.c.message_pk).where(newest.c.recipient.endswith(digits, autoescape=True))
+    found = select(Message).where(Message.pk.in_(ending)).order_by(Message.created_at.desc(), Message.tag.desc())
+    return _load(session, found, limit=limit)
 
 
 def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
