@@ -5,9 +5,11 @@ import re
 import pytest
 from sqlalchemy import text
 
+from receiver.storage import listing
 from receiver.storage.database import Database
+from receiver.storage.reading import messages_to_number_ending
 from tests import readme
-from tests.builders import ALICE, BOB, make_event, make_message, make_sending
+from tests.builders import ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.storage.plans import plans
 from tests.storage.stored import change, deliver, messages
 
@@ -54,6 +56,16 @@ def test_no_table_is_read_whole(filled: Database) -> None:
             query = text(f"SELECT * FROM {view} WHERE {condition}")
             [plan] = plans(filled, lambda session, query=query: session.execute(query).all())
             assert not re.search(WHOLE, plan), f"{view} WHERE {condition}: {plan}"
+
+
+def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_table_whole(filled: Database) -> None:
+    [of_pair] = plans(filled, lambda session: listing.conversation(session, [ALICE], [BOB], limit=9))
+    [of_all] = plans(filled, lambda session: listing.conversation(session, [ALICE, CAROL], None, limit=9))
+    [ending] = plans(filled, lambda session: messages_to_number_ending(session, "9999", limit=9))
+
+    for plan in (of_pair, of_all):
+        assert not re.search(WHOLE, plan), plan
+    assert "recipients_created_at_index" in ending
 
 
 def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(filled: Database) -> None:
