@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from os.path import commonprefix
+from typing import Any
 
 from receiver.config import Settings
 from receiver.core.events import is_storable
 from receiver.core.messages import MAX_KEY, IdempotencyKey, OutboundMessage, fingerprint
+from receiver.core.numbers import lost_its_digits, lost_its_plus
 from receiver.errors import InvalidFields, WrongFile
 from receiver.lines import Line
 from receiver.sending import Sending
@@ -95,9 +97,31 @@ def check(lines: Iterable[Line], batch: Batch) -> Iterator[Checked]:
         try:
             message = read_message(_with_reference(line, batch), batch.settings)
         except InvalidFields as error:
-            yield Checked(number=line.number, key=key, problem=str(error))
+            yield Checked(number=line.number, key=key, problem=str(_with_remedies(error, line.asked)))
         else:
             yield Checked(number=line.number, key=key, message=message)
+
+
+def _with_remedies(error: InvalidFields, asked: Any) -> InvalidFields:
+    """The same, and what to do about a number that a spreadsheet spoilt."""
+    given = dict(asked) if isinstance(asked, dict) else {}
+    to = given.pop("to", None)
+    given |= {f"to[{place}]": number for place, number in enumerate(to)} if isinstance(to, list) else {}
+    told = {
+        name: [*found, remedy] if (remedy := _remedy(name, given.get(name))) else found
+        for name, found in error.errors.items()
+    }
+    return InvalidFields(told)
+
+
+def _remedy(name: str, number: Any) -> str | None:
+    if not isinstance(number, str) or not (name == "from" or name.startswith("to[")):
+        return None
+    if lost_its_digits(number):
+        return f"A spreadsheet shortened it to {number}: format that column as text there, and enter the number again."
+    if lost_its_plus(number):
+        return "It has no +: pass --country with its country code, such as --country 1."
+    return None
 
 
 def _key(batch: str, sha256: str, occurrence: int) -> IdempotencyKey:

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from receiver import reporting
 from receiver.core.events import is_storable
-from receiver.core.numbers import meant_by
+from receiver.core.numbers import last_digits, meant_by
+from receiver.core.plain_text import pasted
 from receiver.errors import MessageNotFound
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.storage.database import Database
@@ -21,6 +22,8 @@ class FoundBy(StrEnum):
     REFERENCE = "reference"
     MESSAGE_ID = "messageId"
     TO = "to"
+    TO_ENDING = "toEnding"
+    """The last four digits of a recipient's number, as people tell and logs show them."""
     FROM = "from"
 
 
@@ -49,23 +52,28 @@ def find(database: Database, word: str, *, limit: int) -> tuple[list[Found], boo
 def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tuple[FoundBy, Sequence[MessageReport]]]:
     if not is_storable(word):  # no message has what no database takes
         return
+    seen = pasted(word)
     with suppress(MessageNotFound):
-        yield FoundBy.TAG, [reporting.message(database, word.strip().upper())]  # all of ours are
+        yield FoundBy.TAG, [reporting.message(database, seen.upper())]  # all of ours are
     wanted = [
-        (FoundBy.REFERENCE, MessageFilter(reference=word)),
-        *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), word.strip().lower()}),
-        (FoundBy.FROM, MessageFilter(sender=word)),
+        *((FoundBy.REFERENCE, MessageFilter(reference=each)) for each in {word, word.strip(), seen}),
+        *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), seen, seen.lower()}),
+        *((FoundBy.FROM, MessageFilter(sender=each)) for each in {word, seen}),
     ]
     for number in meant_by(word):
         wanted.append((FoundBy.TO, MessageFilter(to=number)))
-        if number != word:
+        if number not in (word, seen):
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
     for name, each in wanted:
         yield name, reporting.messages(database, each, limit=limit).messages
+    if digits := last_digits(word):
+        yield FoundBy.TO_ENDING, reporting.messages_to_ending(database, digits, limit=limit)
 
 
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:
     recipients: Sequence[RecipientReport] = message.recipients
     if by == [FoundBy.TO]:
         recipients = [each for each in recipients if each.to in meant_by(word)]
+    elif by == [FoundBy.TO_ENDING]:
+        recipients = [each for each in recipients if each.to.endswith(last_digits(word) or "")]
     return Found(message, by, recipients)

@@ -1,4 +1,4 @@
-"""Files of messages to send: CSV with a header, or JSON Lines with a body of ``POST /messages`` in each."""
+"""Files of messages to send: CSV or TSV with a header, or JSON Lines with a body of ``POST /messages`` in each."""
 
 import codecs
 import csv
@@ -10,6 +10,7 @@ from itertools import chain
 from json import JSONDecodeError
 from typing import Any, BinaryIO, TypeVar
 
+from receiver.core import numbers
 from receiver.core.json_faults import find_fault
 from receiver.core.strict_json import DECODER
 from receiver.errors import WrongFile
@@ -19,15 +20,28 @@ class Format(StrEnum):
     """How a file is written."""
 
     CSV = "csv"
+    TSV = "tsv"
+    """The same with tabs."""
     JSONL = "jsonl"
 
 
-SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
+SUFFIXES = {".csv": Format.CSV, ".tsv": Format.TSV, ".tab": Format.TSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
 
-SEVERAL = frozenset({"to", "media"})
-"""Fields of several values: separated in their cell by spaces or semicolons, or in columns of the same name."""
+WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
+"""Suffixes of spreadsheets' own files."""
 
-FIELDS = (*sorted(SEVERAL), "from", "text", "applicationId", "priority", "expiration", "reference", "tag")
+NO_WORKBOOK = "This is a spreadsheet's own file: save it there as CSV, in UTF-8, and pass that file."
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How they begin, whatever they are called."""
+
+SEPARATORS = {"to": re.compile(r"[\s;]+"), "media": re.compile(r"\s+")}
+"""Fields of several values, and what separates them in their cell; columns of the same name may hold them, too. A
+semicolon may be a part of a URL."""
+
+JOINED_URLS = re.compile(r"(?:^|\s);|;(?=https?://|\s|$)", re.IGNORECASE)
+"""Semicolons that were meant to separate URLs."""
+
+FIELDS = (*sorted(SEPARATORS), "from", "text", "applicationId", "priority", "expiration", "reference", "tag")
 
 DELIMITERS = ",;\t"
 """Spreadsheets write semicolons wherever the comma is the decimal point."""
@@ -53,12 +67,17 @@ class _Unreadable(Exception):
     """The sentence says what is wrong with the line."""
 
 
-def read_lines(file: BinaryIO, form: Format, columns: Mapping[str, str]) -> Iterator[Line]:
+def read_lines(
+    file: BinaryIO, form: Format, columns: Mapping[str, str], *, country: str | None = None
+) -> Iterator[Line]:
     """Every line that is not blank. ``columns`` says which field a column of a CSV file is, where its name does not; an
-    empty field leaves the column out. Raises WrongFile when the header makes no sense of the lines.
+    empty field leaves the column out. ``country`` is the country code of numbers that are written without a plus sign.
+    Raises WrongFile when the header makes no sense of the lines, or the file is a spreadsheet's own.
     """
     text = _Text(file)
-    return _csv_lines(text, columns) if form is Format.CSV else _lines(text, text, _json_body)
+    if form is Format.JSONL:
+        return _lines(text, text, lambda line: _json_body(line, country))
+    return _csv_lines(text, columns, "\t" if form is Format.TSV else DELIMITERS, country)
 
 
 class _Text(Iterator[str]):
@@ -72,6 +91,8 @@ class _Text(Iterator[str]):
     def __next__(self) -> str:
         line = next(self._file)
         self.number += 1
+        if self.number == 1 and line.startswith(_WORKBOOKS):
+            raise WrongFile(NO_WORKBOOK)
         return (line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line).decode()
 
 
@@ -93,30 +114,62 @@ def _lines(text: _Text, records: Iterator[Record], body: Callable[[Record], Any]
             yield Line(number=number, problem=str(error))
 
 
-def _json_body(line: str) -> Any:
+def _json_body(line: str, country: str | None) -> Any:
     try:
-        return DECODER.decode(line.rstrip())
+        body = DECODER.decode(line.rstrip())
     except JSONDecodeError as error:
         fault, position = find_fault(line.rstrip(), error)
         raise _Unreadable(f"Is not JSON at character {position + 1}: {fault}.") from error
     except RecursionError as error:
         raise _Unreadable("Is nested too deeply.") from error
+    if country and isinstance(body, dict):
+        if isinstance(to := body.get("to"), list):
+            body["to"] = [_number(each, country) if isinstance(each, str) else each for each in to]
+        if isinstance(sender := body.get("from"), str):
+            body["from"] = _sender(sender, country)
+    return body
 
 
-def _csv_lines(text: _Text, columns: Mapping[str, str]) -> Iterator[Line]:
+def _number(text: str, country: str | None) -> str:
+    """As E.164 if it is certain which number it is; else as it stands."""
+    return numbers.written_for(text, country) or text
+
+
+def _sender(text: str, country: str | None) -> str:
+    """The same, but a short code is no number that lost its plus sign."""
+    return text if numbers.is_sender(text) else _number(text, country)
+
+
+def _numbers(cell: str, country: str | None) -> Iterator[str]:
+    """Those of a cell; what is one number, however it is written, is not cut at its blanks."""
+    for part in re.split(r"[;\r\n]+|\s+(?=\S?\+)", cell):
+        if number := numbers.written_for(part, country):
+            yield number
+        else:
+            yield from (_number(each, country) for each in SEPARATORS["to"].split(part) if each)
+
+
+_DECLARED = re.compile(r'"?sep=([,;\t])"?\s*', re.IGNORECASE)
+"""The first line of a file that tells Excel its separator."""
+
+
+def _csv_lines(text: _Text, columns: Mapping[str, str], delimiters: str, country: str | None) -> Iterator[Line]:
     try:
-        first = next((line for line in text if line.strip()), None)
+        filled = (line for line in text if line.strip())
+        first = next(filled, None)
+        if first is not None and (declared := _DECLARED.fullmatch(first)):
+            delimiters, first = declared[1], next(filled, None)
         if first is None:
             return iter(())
         # csv.Sniffer guesses by the cells' contents; the names in a header hold no delimiter.
-        delimiter = max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each))))
+        delimiter = max(delimiters, key=lambda each: len(next(csv.reader([first], delimiter=each))))
         records = csv.reader(chain([first], text), delimiter=delimiter, strict=True)
         fields = _fields(next(records), columns)
     except UnicodeDecodeError as error:
         raise WrongFile(f"The header: {NOT_UTF_8}") from error
     except csv.Error as error:
         raise WrongFile(f"The header is not CSV: {error}.") from error
-    return _lines(text, records, lambda cells: _csv_body(fields, cells))
+    return _lines(text, records, lambda cells: _csv_body(fields, cells, country))
 
 
 def _fields(header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
@@ -132,7 +185,7 @@ def _fields(header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
     fields = [known[_plain(name)] for name in header]
     if "to" not in fields:
         raise WrongFile("The header has no column to; --column 'NAME=to' says which one it is.")
-    if twice := {each for each in fields if fields.count(each) > 1} - SEVERAL - {""}:
+    if twice := {each for each in fields if fields.count(each) > 1} - SEPARATORS.keys() - {""}:
         raise WrongFile(f"The header has two columns for {', '.join(sorted(twice))}.")
     return fields
 
@@ -141,7 +194,7 @@ def _plain(name: str) -> str:
     return name.strip().casefold()
 
 
-def _csv_body(fields: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+def _csv_body(fields: Sequence[str], cells: Sequence[str], country: str | None) -> dict[str, Any]:
     if len(cells) != len(fields):
         raise _Unreadable(
             f"Has {len(cells)} cells where the header has {len(fields)};"
@@ -149,8 +202,16 @@ def _csv_body(fields: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
         )
     body: dict[str, Any] = {}
     for field, cell in zip(fields, cells, strict=True):
-        if field in SEVERAL:
-            body[field] = body.get(field, []) + [each for each in re.split(r"[\s;]+", cell) if each]
+        if field == "media" and JOINED_URLS.search(cell.strip()):
+            raise _Unreadable(
+                "media: Separate the URLs by spaces, not by semicolons; in a URL, write %3B for such a one."
+            )
+        if field == "to":
+            body[field] = [*body.get(field, []), *_numbers(cell, country)]
+        elif field == "from" and cell.strip():
+            body[field] = _sender(cell.strip(), country)
+        elif field in SEPARATORS:
+            body[field] = body.get(field, []) + [each for each in SEPARATORS[field].split(cell) if each]
         elif field and cell.strip():
             body[field] = cell if field == "text" else cell.strip()
     return {field: value for field, value in body.items() if value}

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from receiver.bandwidth.error_codes import explain
 from receiver.core import times
+from receiver.core.events import is_storable
 from receiver.core.send_status import RefusedBecause, SendStatus, shown
 from receiver.core.status import (
     TERMINAL,
@@ -21,7 +22,14 @@ from receiver.core.status import (
 from receiver.errors import MessageNotFound
 from receiver.storage.database import Database, Session
 from receiver.storage.models import Message, Recipient, Resolution, StoredEvent
-from receiver.storage.reading import MessageFilter, events_of, message_tagged, messages_page
+from receiver.storage.reading import (
+    MessageFilter,
+    events_of,
+    message_tagged,
+    messages_by_reference,
+    messages_page,
+    messages_to_number_ending,
+)
 from receiver.storage.resolutions import resolutions_of
 
 
@@ -83,6 +91,8 @@ class MessageReport:
     submitted_at: datetime | None
     updated_at: datetime
     redacted_at: datetime | None
+    asked_by: str | None
+    """The name of the API key that asked for it; empty for the commands, None if it was not kept then."""
     summary: dict[str, int]
     complete: bool
     recipients: list[RecipientReport]
@@ -107,6 +117,10 @@ class EventReport:
     """The event's own JSON text."""
 
 
+RESULTS = 500
+"""Messages of one query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some messages, newest first, and the cursor of the next page; None on the last."""
@@ -129,6 +143,27 @@ def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Page:
         found = messages_page(session, wanted, limit=limit + 1, now=now)
     reports = [report(stored, now=now) for stored in found[:limit]]
     return Page(reports, reports[-1].tag if len(found) > limit else None)
+
+
+def messages_to_ending(database: Database, digits: str, *, limit: int) -> list[MessageReport]:
+    """The newest messages to a number that ends in these digits, at most ``limit``, of those that are looked at."""
+    now = times.now()
+    with database.read() as session:
+        found = messages_to_number_ending(session, digits, limit=limit)
+    return [report(stored, now=now) for stored in found]
+
+
+def results(database: Database, prefix: str) -> Iterator[MessageReport]:
+    """Every message whose reference begins with ``prefix``, sorted by reference, however many there are."""
+    after = None
+    while is_storable(prefix):  # nor is any reference that begins with what is not
+        now = times.now()
+        with database.read() as session:
+            found = messages_by_reference(session, prefix, after=after, limit=RESULTS)
+        yield from (report(stored, now=now) for stored in found)
+        if len(found) < RESULTS:
+            return
+        after = (found[-1].reference or "", found[-1].tag)
 
 
 def events(database: Database, tag: str) -> list[EventReport]:
@@ -183,6 +218,7 @@ def report(row: Message, *, now: datetime) -> MessageReport:
         submitted_at=row.submitted_at,
         updated_at=max([row.updated_at, *changes]),
         redacted_at=row.redacted_at,
+        asked_by=row.asked_by,
         summary=_summary(recipients),
         complete=all(each.status in TERMINAL for each in recipients),
         recipients=recipients,

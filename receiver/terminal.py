@@ -43,12 +43,14 @@ COLOURS: dict[str, str] = {
 SENTENCES = "what that means"
 """The one column of sentences."""
 
-TO_COPY = ("tag", "recipient", "code", "event")
+TO_COPY = ("tag", "recipient", "code", "event", "from", "to", "our number", "day")
 """Columns that are never broken, however narrow the terminal."""
 
 WORDS = {
     "status": "unconfirmed",
     "created": "2026-11-21",
+    "said": "2026-11-21",
+    "since": "2026-11-21",
     "overdue since": "2026-11-21",
     SENTENCES: "rejected-routing-error:",
 }
@@ -63,6 +65,9 @@ def show_message(console: Console, message: MessageReport) -> None:
         "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
         "from": message.sender,
         "created": f"{_second(message.created_at)} UTC",
+        "asked by": message.asked_by,
+        "text": message.text,
+        "media": " ".join(message.media),
         "redacted": message.redacted_at and f"{_second(message.redacted_at)} UTC",
         "send status": _coloured(message.send_status),
         "refused because": message.refused_because,
@@ -119,11 +124,29 @@ def show_found(console: Console, found: Sequence[Found]) -> None:
     _print(console, table)
 
 
+def show_results(console: Console, messages: Sequence[MessageReport]) -> None:
+    """A line for each recipient of these messages."""
+    table = _table("reference", "recipient", "status", "code", SENTENCES)
+    for message in messages:
+        sent = _unless_accepted(message.send_status)
+        for each in message.recipients:
+            _add_row(
+                table,
+                message.reference or "",
+                each.to,
+                _outcome(each).append(sent),
+                each.error_code or "",
+                _meaning(each),
+            )
+    _print(console, table)
+
+
 MEANINGS = {
     FoundBy.TAG: "tag",
     FoundBy.REFERENCE: "reference",
     FoundBy.MESSAGE_ID: "message id",
     FoundBy.TO: "recipient",
+    FoundBy.TO_ENDING: "last digits of a recipient",
     FoundBy.FROM: "sender",
 }
 

@@ -16,8 +16,11 @@ PAUSE = 9
 """Times as long as counting takes, which is most of a second for 100,000 messages: the database has others to serve."""
 
 
-def watch(database: Database, prefix: str) -> Iterator[Summary]:
-    """How it stands, every second or less often, until every outcome is there or overdue. Raises StorageUnavailable."""
+def watch(database: Database, prefix: str, *, seconds: float | None = None) -> Iterator[Summary]:
+    """How it stands, every second or less often, until every outcome is there or overdue, or that many seconds are
+    over: with 0 it says so once. Raises StorageUnavailable.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
     if not is_storable(prefix):  # nor is any reference that begins with it
         yield Summary(messages={}, recipients={}, overdue=0)
         return
@@ -27,6 +30,8 @@ def watch(database: Database, prefix: str) -> Iterator[Summary]:
             found = summary(session, prefix, now=times.now())
         took = time.monotonic() - begun
         yield found
-        if found.open == found.overdue:
+        left = None if end is None else end - time.monotonic()
+        if found.open == found.overdue or (left is not None and left <= 0):
             return
-        time.sleep(max(EVERY_SECONDS, PAUSE * took))
+        pause = max(EVERY_SECONDS, PAUSE * took)
+        time.sleep(pause if left is None else min(pause, left))

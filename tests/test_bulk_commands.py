@@ -1,7 +1,9 @@
-"""`receiver send-many` and `receiver watch`: what they say, and how they exit."""
+"""`receiver send-many`, `receiver watch` and `receiver results`: what they say, and how they exit."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from sqlalchemy import update
 
 from receiver.bulk import MOST_PROBLEMS
 from receiver.core import times
+from receiver.core.messages import Accepted
 from receiver.storage.database import Database
 from receiver.storage.models import Message
 from receiver.storage.recording import record
@@ -79,6 +82,53 @@ def test_nothing_is_queued_while_a_line_is_wrong(tmp_path: Path, database_url: s
     ]
     assert result.stdout == ""
     assert queued(database_url) == []
+
+
+def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path: Path, sqlite_url: str) -> None:
+    content = f"to,from,text\n{ALICE[1:]},,Lunch\n{BOB[1:]} {ALICE},19195550109,Lunch\n"
+
+    wrong = send_many(tmp_path, sqlite_url, content)
+    right = send_many(tmp_path, sqlite_url, content, "--country", "1")
+    again = send_many(tmp_path, sqlite_url, content.replace(f"\n{ALICE[1:]}", f"\n{ALICE}"), "--country", "+1")
+
+    remedy = "It has no +: pass --country with its country code, such as --country 1."
+    assert wrong.stderr.splitlines() == [
+        f"line 2: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
+        f"line 3: from: Must be an E.164 number such as +19195551234, a short code or an alphanumeric id. {remedy}",
+        f"line 3: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
+        "2 of 2 lines are wrong. Nothing was queued.",
+    ]
+    assert (wrong.exit_code, right.exit_code, again.exit_code) == (2, 0, 0)
+    assert "2 queued now, 0 queued before" in right.output
+    assert "0 queued now, 2 queued before" in again.output
+    sent = select(sqlite_url, "SELECT recipient FROM recipients ORDER BY message_pk, position")
+    assert [number for (number,) in sent] == [ALICE, BOB, ALICE]
+
+
+def test_a_number_that_lost_its_digits_is_told_to_be_entered_again(tmp_path: Path, sqlite_url: str) -> None:
+    wrong = send_many(tmp_path, sqlite_url, "to,text\n1.91956E+10,Lunch\n", "--country", "1")
+
+    assert "A spreadsheet shortened it to 1.91956E+10: format that column as text there" in wrong.stderr
+
+
+@pytest.mark.parametrize("code", ["", "0", "+", "1234", "US", "+1 "])
+def test_what_is_no_country_code_is_a_sentence(tmp_path: Path, sqlite_url: str, code: str) -> None:
+    result = send_many(tmp_path, sqlite_url, RIGHT, "--country", code)
+
+    assert result.exit_code == 2
+    assert "is not a country code such as 1 or 44" in result.output
+
+
+@pytest.mark.parametrize("name", ["lunch.xlsx", "lunch.XLS", "lunch.ods", "lunch.numbers"])
+def test_a_workbook_is_told_to_be_saved_as_csv(tmp_path: Path, sqlite_url: str, name: str) -> None:
+    result = send_many(tmp_path, sqlite_url, RIGHT, "--format", "csv", name=name)
+
+    assert result.exit_code == 2
+    assert "save it there as CSV, in UTF-8" in result.output.replace("\n", " ")
+
+
+def test_a_tsv_file_is_known_by_its_suffix(tmp_path: Path, sqlite_url: str) -> None:
+    assert send_many(tmp_path, sqlite_url, RIGHT.replace(",", "\t"), name="lunch.tsv").exit_code == 0
 
 
 def test_what_a_file_says_is_printed_as_it_is_and_commands_nothing(tmp_path: Path, sqlite_url: str) -> None:
@@ -219,3 +269,67 @@ def test_watch_exits_1_when_no_reference_begins_so(database_url: str) -> None:
 
     assert result.exit_code == 1
     assert "No message has a reference that begins with lunch%." in result.output
+
+
+@pytest.mark.parametrize("options", [("--once",), ("--timeout", "0"), ("--timeout", "0.01")])
+def test_watch_stops_when_it_was_told_to_and_exits_1_while_something_is_open(
+    database_url: str, options: tuple[str, ...]
+) -> None:
+    with Database(database_url) as database:
+        store_message(database, ALICE, BOB, reference="lunch-1")
+        database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
+
+    result = invoke("watch", "lunch-", *options, environment=environment(database_url))
+
+    assert result.exit_code == 1
+    assert result.stdout.count("complete: 1 of 2") == 1
+    assert result.stderr == "Not complete: 1 of 2 recipients have no final outcome yet.\n"
+
+
+def test_watch_once_exits_0_when_all_is_complete_and_knows_one_way_to_stop(sqlite_url: str) -> None:
+    with Database(sqlite_url) as database:
+        store_message(database, ALICE, reference="lunch-1")
+        database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
+    settings = environment(sqlite_url)
+
+    assert invoke("watch", "lunch-", "--once", environment=settings).exit_code == 0
+    both = invoke("watch", "lunch-", "--once", "--timeout", "1", environment=settings)
+    assert (both.exit_code, "exclude each other" in both.output) == (2, True)
+    assert invoke("watch", "lunch-", "--timeout", "-1", environment=settings).exit_code == 2
+
+
+# results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_a_table_csv_or_json_of_every_recipient(database_url: str) -> None:
+    with Database(database_url) as database:
+        second, _ = store_message(database, BOB, reference="lunch-2", answer=Accepted(message_id="another"))
+        first, _ = store_message(database, ALICE, BOB, reference="lunch-1")
+        store_message(database, ALICE, reference="lunch", answer=Accepted(message_id="third"))
+        events = [make_event("delivered", ALICE), make_event("failed", BOB, error_code=4404)]
+        database.write(lambda session: record(session, events, now=times.now()))
+    settings = environment(database_url)
+
+    table, as_csv, as_json = (
+        invoke("results", "lunch-", *form, environment=settings) for form in ((), ("--csv",), ("--json",))
+    )
+
+    assert (table.exit_code, as_csv.exit_code, as_json.exit_code) == (0, 0, 0)
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    outcomes = [("lunch-1", ALICE, "delivered"), ("lunch-1", BOB, "failed"), ("lunch-2", BOB, "pending")]
+    assert [(row["reference"], row["to"], row["status"]) for row in rows] == outcomes
+    assert rows[1]["errorCode"] == "4404"
+    assert [each["tag"] for each in json.loads(as_json.stdout)["messages"]] == [first, second]
+    for outcome in outcomes:
+        assert any(line.split()[:3] == list(outcome) for line in table.stdout.splitlines())
+
+
+@pytest.mark.parametrize("prefix", ["lunch%", "lunch_1", "\udcff", "dinner"])
+def test_results_exit_1_when_no_reference_begins_so(database_url: str, prefix: str) -> None:
+    with Database(database_url) as database:
+        store_message(database, ALICE, reference="lunch-1")
+
+    result = invoke("results", prefix, environment=environment(database_url))
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No message has a reference that begins with" in result.stderr

@@ -159,9 +159,19 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (z(22, 14), BOB, SENDER, "Stop!", True),
         (z(22, 15), CAROL, SENDER, "Please stop by at noon.", False),
     ],
+    "What was said between this number and ours, both ways and in order?": [
+        (z(21), "out", "Lunch is at noon.", "delivered", "lunch-1"),
+        (z(21, 13), "in", "See you \N{THUMBS UP SIGN}", None, None),
+        (z(22), "out", "Lunch is at noon.", "delivered", "lunch-2"),
+        (z(23), "out", "Lunch is at noon.", "failed", "lunch-3"),
+        (z(24), "out", "Lunch is at noon.", "failed", "lunch-4"),
+    ],
     "Who answered STOP, or another word that means it?": [(z(23, 13), ERIN, "STOP"), (z(22, 14), BOB, "Stop!")],
     "Who has opted out, and has not opted in again?": [(SENDER, BOB, "STOP", z(22, 14))],
     "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
+    "How does sending go, and what holds it up?": [
+        ("Nothing is queued, and nothing holds up sending.", 0, None, 1, 0.0),
+    ],
     "What was not sent, and why?": [
         ("decided", z(25, 3), "operator", "Not sent: a person decided so. Decided by jane: Frank got nothing."),
         ("refused", z(25, 1), "bandwidth", "Not sent: Bandwidth refused it. Bandwidth said: 'from' is not yours."),

@@ -65,6 +65,58 @@ def test_several_numbers_are_in_one_cell_or_in_several(text: str) -> None:
     assert bodies(text) == [{"to": [ALICE, BOB, CAROL]}]
 
 
+@pytest.mark.parametrize(
+    ("cell", "country"),
+    [
+        ("19195550101 19195550102", "1"),
+        ("(919) 555-0101; 919-555-0102", "1"),
+        ("919 555 0101\n919 555 0102", "1"),
+        ("1.9195550101E+10;19195550102.0", "1"),
+        ("+19195550101 19195550102", "1"),
+        ("+1 919 555 0101 +1 (919) 555-0102", None),
+        ("\u200b+19195550101 '+19195550102", None),
+    ],
+)
+@pytest.mark.parametrize("form", [Format.CSV, Format.TSV])
+def test_a_number_that_a_spreadsheet_wrote_is_read_if_there_is_no_doubt_which_it_is(
+    cell: str, country: str | None, form: Format
+) -> None:
+    tab = "," if form is Format.CSV else "\t"
+    text = f'to{tab}from\n"{cell}"{tab}123456\n'.encode()
+    (line,) = read_lines(io.BytesIO(text), form, {}, country=country)
+    assert line.asked == {"to": ["+19195550101", "+19195550102"], "from": "123456"}
+
+
+def test_the_country_counts_in_json_lines_and_for_the_sender_too() -> None:
+    text = b'{"to": ["9195550101", "x", 7], "from": "19195550102"}\n{"to": "9195550101"}\n[1]'
+    lines = read_lines(io.BytesIO(text), Format.JSONL, {}, country="1")
+    assert [line.asked for line in lines] == [
+        {"to": [ALICE, "x", 7], "from": "+19195550102"},
+        {"to": "9195550101"},
+        [1],
+    ]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_the_first_line_may_tell_excel_the_separator(separator: str, quote: str) -> None:
+    text = f"{quote}sep={separator}{quote}\r\nto{separator}text\r\n{ALICE}{separator}Lunch\r\n"
+    assert bodies(text) == [LUNCH]
+    assert read(text)[0].number == 3
+
+
+def test_a_tsv_file_is_separated_by_tabs_whatever_else_its_header_holds() -> None:
+    columns = {"a,b,c": "text"}
+    assert bodies(f"to\ta,b,c\n{ALICE}\tLunch\n", Format.TSV, columns) == [LUNCH]
+
+
+@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("begins", [b"PK\x03\x04\x14\x00", b"\xd0\xcf\x11\xe0\xa1"])
+def test_a_workbook_is_told_to_be_saved_as_csv_whatever_it_is_called(begins: bytes, form: Format) -> None:
+    with pytest.raises(WrongFile, match="save it there as CSV"):
+        read(begins + b"\x00\xff\n", form)
+
+
 def test_every_field_has_a_column_and_text_stays_as_it_is() -> None:
     header = "to,from,text,media,applicationId,priority,expiration,reference,tag"
     row = f'{ALICE},{BOB}," Lunch, ""noon"";\n ",https://a.example/1 https://a.example/2,app,high,2099-01-01T00:00:00Z,r,t'
@@ -81,6 +133,35 @@ def test_every_field_has_a_column_and_text_stays_as_it_is() -> None:
             "tag": "t",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "urls"),
+    [
+        ("https://a.example/1;v=2", ["https://a.example/1;v=2"]),
+        ("https://a.example/1;v=2 https://a.example/2", ["https://a.example/1;v=2", "https://a.example/2"]),
+        ("https://a.example/p;http=1?a=1;b=2#c;d", ["https://a.example/p;http=1?a=1;b=2#c;d"]),
+        ("https://a.example/1,2\thttps://a.example/2", ["https://a.example/1,2", "https://a.example/2"]),
+        ("https://a.example/1;2\n\u00a0https://a.example/2", ["https://a.example/1;2", "https://a.example/2"]),
+    ],
+)
+def test_media_are_separated_by_white_space_only_because_a_url_may_hold_a_semicolon(cell: str, urls: list[str]) -> None:
+    assert bodies(f'to,media\n{ALICE},"{cell}"\n') == [{"to": [ALICE], "media": urls}]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "https://a.example/1;https://a.example/2",
+        "https://a.example/1; HTTPS://a.example/2",
+        "https://a.example/1 ;https://a.example/2",
+        "https://a.example/1;",
+        ";https://a.example/1",
+    ],
+)
+def test_a_semicolon_that_was_to_separate_urls_is_told_instead_of_sent_as_a_part_of_one(cell: str) -> None:
+    (problem,) = problems(f"to,media\n{ALICE},{cell}\n").values()
+    assert problem.startswith("media: Separate the URLs by spaces, not by semicolons")
 
 
 def test_options_name_the_columns_that_are_called_otherwise() -> None:

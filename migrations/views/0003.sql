@@ -386,3 +386,88 @@ FROM (
     WHERE k.opt_ins = 0
     GROUP BY k.recipient, k.sender
 ) s;
+
+CREATE VIEW support_conversations AS
+-- A message to a group is a row of each of its pairs; so is what a member of the group wrote to it.
+SELECT
+    s.*,
+    ${utc}s.said_at${as_text} AS said_utc,
+    ${utc}s.stored_at${as_text} AS stored_utc
+FROM (
+    SELECT
+        m.sender AS our_number,
+        r.recipient AS their_number,
+        r.created_at AS said_at,
+        r.created_at AS stored_at,
+        'out' AS direction,
+        m.text,
+        (SELECT ${join_text}(value, ' ') FROM ${elements_of}(m.media${as_json})) AS media,
+        (
+            SELECT ${join_text}(g.recipient, ' ')
+            FROM (SELECT o.recipient FROM recipients o WHERE o.message_pk = m.pk ORDER BY o.position) g
+        ) AS group_members,
+        m.tag,
+        m.reference,
+        r.status,
+        r.error_code
+    FROM recipients r
+    JOIN messages m ON m.pk = r.message_pk
+    UNION ALL
+    SELECT
+        e.recipient AS our_number,
+        e.sender AS their_number,
+        coalesce(e.occurred_at, e.first_received_at) AS said_at,
+        e.first_received_at AS stored_at,
+        'in' AS direction,
+        e.text,
+        (SELECT ${join_text}(value, ' ') FROM ${elements_of}(e.media${as_json})) AS media,
+        (SELECT ${join_text}(value, ' ') FROM ${elements_of}(e.members${as_json})) AS group_members,
+        CAST(NULL AS varchar(40)) AS tag,
+        CAST(NULL AS varchar(255)) AS reference,
+        CAST(NULL AS varchar(16)) AS status,
+        nullif(e.error_code, 0) AS error_code
+    FROM events e
+    WHERE e.linked_by IS NULL AND e.sender IS NOT NULL
+        AND e.type IN ('message-received', 'suggestion-response', 'requested-location-response')
+) s;
+
+CREATE VIEW support_sending AS
+SELECT
+    CASE
+        WHEN s.credentials_refused_since IS NOT NULL AND s.paused_until IS NOT NULL
+        THEN 'Bandwidth refuses the credentials, and asked to wait (429): what is queued waits.'
+        WHEN s.credentials_refused_since IS NOT NULL
+        THEN 'Bandwidth refuses the credentials: what is queued waits, and a message is tried now and then.'
+        WHEN s.paused_until IS NOT NULL THEN 'Bandwidth asked to wait (429): nothing is sent until then.'
+        WHEN s.queued > 0 THEN 'Nothing holds up sending; what is queued goes out at its pace while a worker runs.'
+        ELSE 'Nothing is queued, and nothing holds up sending.'
+    END AS reason,
+    s.*,
+    ${utc}s.oldest_queued_at${as_text} AS oldest_queued_utc,
+    ${utc}s.paused_until${as_text} AS paused_until_utc,
+    ${utc}s.credentials_refused_since${as_text} AS credentials_refused_since_utc,
+    ${utc}s.credentials_tried_at${as_text} AS credentials_tried_utc
+FROM (
+    SELECT
+        (SELECT count(*) FROM messages WHERE send_status = 'queued') AS queued,
+        (SELECT min(created_at) FROM messages WHERE send_status = 'queued') AS oldest_queued_at,
+        (SELECT count(*) FROM messages WHERE send_status = 'unknown')
+            + (SELECT count(*) FROM messages WHERE send_status = 'submitting' AND deadline < CURRENT_TIMESTAMP)
+            AS unknown,
+        -- Whatever was submitted since then was changed since then, which an index knows.
+        (
+            SELECT coalesce(sum(units), 0) FROM messages
+            WHERE updated_at >= ${a_minute_ago} AND submitted_at >= ${a_minute_ago}
+        ) / CAST(60 AS double precision) AS units_per_second,
+        (SELECT paused_until FROM lanes WHERE sender = '' AND paused_until > CURRENT_TIMESTAMP) AS paused_until,
+        refused.paused_at AS credentials_refused_since,
+        refused.updated_at AS credentials_tried_at,
+        refused.error_status,
+        refused.error_type
+    FROM (SELECT 1 AS one) always
+    -- Several credentials may be refused, if some were replaced: of those that were tried last.
+    LEFT JOIN credential_pauses refused ON refused.credentials = (
+        SELECT credentials FROM credential_pauses WHERE paused_at IS NOT NULL
+        ORDER BY updated_at DESC, credentials LIMIT 1
+    )
+) s;

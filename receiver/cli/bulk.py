@@ -1,17 +1,20 @@
-"""Commands about many messages: queue those of a file, and watch what becomes of them."""
+"""Commands about many messages: queue those of a file, watch what becomes of them, and print what did."""
 
+import json
+import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 from rich.live import Live
 
-from receiver import bulk, config, terminal, watching
+from receiver import bulk, config, reporting, terminal, watching
 from receiver.app import make_sending
 from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
@@ -26,11 +29,13 @@ from receiver.cli.base import (
     said_in_one_sentence,
     say,
 )
+from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv, write_json
 from receiver.errors import StorageUnavailable, WrongFile
-from receiver.lines import FIELDS, SUFFIXES, Format, read_lines
+from receiver.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.sending import Sending
 from receiver.storage.database import Database
 from receiver.watching import Summary
+from receiver.web.answers import MESSAGE
 
 
 def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -41,6 +46,13 @@ def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[
             raise click.BadParameter(f"{each!r} is not HEADER=FIELD with one of {', '.join(FIELDS)}.")
         columns[name] = field
     return columns
+
+
+def _country(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    code = given.removeprefix("+") if given else given
+    if code is not None and not re.fullmatch("[1-9][0-9]{0,2}", code):
+        raise click.BadParameter(f"{given!r} is not a country code such as 1 or 44.")
+    return code
 
 
 @main.command(name="send-many")
@@ -58,18 +70,31 @@ def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[
 @click.option(
     "--format", "written", type=click.Choice([each.value for each in Format]), help="By its suffix, if not given."
 )
+@click.option(
+    "--country",
+    metavar="CODE",
+    callback=_country,
+    help="Country code of numbers that have no +, such as 1 or 44; a spreadsheet takes the + away.",
+)
 @said_in_one_sentence
 def send_many(
-    file: BinaryIO, batch: str | None, reference: str | None, columns: dict[str, str], written: str | None
+    file: BinaryIO,
+    batch: str | None,
+    reference: str | None,
+    columns: dict[str, str],
+    written: str | None,
+    country: str | None,
 ) -> None:
-    """Queue the messages of a file, CSV or JSON Lines, for the workers; - is standard input.
+    """Queue the messages of a file, CSV, TSV or JSON Lines, for the workers; - is standard input.
 
     Nothing is queued unless every line is right, and no line is queued twice, however often the command runs.
     """
     settings, path = config.read_settings(sending=True), Path(file.name)
     form = Format(written) if written else SUFFIXES.get(path.suffix.lower())
+    if path.suffix.lower() in WORKBOOKS:
+        raise WrongFile(NO_WORKBOOK)
     if form is None:
-        end("The file's name does not say how it is written: give --format csv or --format jsonl.", EXIT_USAGE)
+        end("The file's name does not say how it is written: give --format csv, tsv or jsonl.", EXIT_USAGE)
     if batch is None and not path.is_file():
         end("What is no file has no name to know it again by: give it one with --batch.", EXIT_USAGE)
     name = batch or path.name
@@ -78,10 +103,11 @@ def send_many(
         demand_schema(database)
         _copy(file, copy)  # so that what is queued is what was checked
         sending = make_sending(settings, database)
-        checked = _walk(sending, copy, form, columns, wanted, queue=False)
+        read = partial(read_lines, form=form, columns=columns, country=country)
+        checked = _walk(sending, copy, read, wanted, queue=False)
         if checked.wrong:
             _end_with_problems(checked, "Nothing was queued.")
-        queued = _walk(sending, copy, form, columns, wanted, queue=True)
+        queued = _walk(sending, copy, read, wanted, queue=True)
     before = queued.lines - queued.queued - queued.wrong
     say(f"{name}: {queued.queued} queued now, {before} queued before.", on=out)
     _tell_to_watch(queued)
@@ -98,7 +124,7 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
 
 
 def _walk(
-    sending: Sending, copy: BinaryIO, form: Format, columns: dict[str, str], batch: Batch, *, queue: bool
+    sending: Sending, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: Batch, *, queue: bool
 ) -> Outcome:
     """Through the whole file, with a bar of how far."""
     size = copy.seek(0, 2)
@@ -106,7 +132,7 @@ def _walk(
     with progress() as bars:
         file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
-            return bulk.walk(sending, read_lines(file, form, columns), batch, queue=queue)
+            return bulk.walk(sending, read(file), batch, queue=queue)
         except StorageUnavailable as error:
             raise StorageUnavailable(
                 f"{error} What was queued by now will not be queued twice: run this again."
@@ -129,25 +155,31 @@ def _end_with_problems(outcome: Outcome, so: str) -> None:
 
 @main.command()
 @click.argument("reference_prefix")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds.")
+@click.option("--once", is_flag=True, help="Say how far they are now, and stop.")
 @said_in_one_sentence
-def watch(reference_prefix: str) -> None:
+def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
     """Show how far the messages are whose reference begins so, until all are complete.
 
-    Exits 1 if there are none, or if everything that is open is overdue.
+    Exits 1 if there are none, if everything that is open is overdue, or if something is open when it stops.
     """
+    if once and timeout is not None:
+        raise click.UsageError("--once and --timeout exclude each other; give one of them.")
     with database_to_ask() as database:
-        last = _follow(database, reference_prefix)
+        last = _follow(database, reference_prefix, seconds=0 if once else timeout)
     if not last.messages:
         end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
-    if last.open:
+    if last.open and last.open == last.overdue:
         end(f"Every outcome that is not there is overdue, of recipients: {last.open}.", EXIT_WRONG)
+    if last.open:
+        end(f"Not complete: {last.open} of {last.total} recipients have no final outcome yet.", EXIT_WRONG)
 
 
-def _follow(database: Database, prefix: str) -> Summary:
+def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summary:
     """Draws it anew on a terminal; elsewhere it writes a line for every change. Returns the last."""
     shown = None
     with Live(console=out) if out.is_terminal else nullcontext() as live:
-        for summary in watching.watch(database, prefix):
+        for summary in watching.watch(database, prefix, seconds=seconds):
             if live:
                 live.update(terminal.summary_panel(summary))
             elif summary != shown:
@@ -155,3 +187,25 @@ def _follow(database: Database, prefix: str) -> Summary:
             shown = summary
     assert shown is not None  # noqa: S101 - it yields at least one
     return shown
+
+
+@main.command()
+@click.argument("reference_prefix")
+@in_form
+@said_in_one_sentence
+def results(reference_prefix: str, form: Form) -> None:
+    """Print the outcome of all messages whose reference begins so, such as those of a file; sorted by reference.
+
+    Exits 1 if there are none.
+    """
+    with database_to_ask() as database:
+        found = list(reporting.results(database, reference_prefix))
+    match form:
+        case Form.JSON:
+            write_json("messages", (json.dumps(MESSAGE.dump(each)) for each in found), more=False)
+        case Form.CSV:
+            write_csv(RECIPIENT_COLUMNS, (row for each in found for row in recipient_rows(each, each.recipients)))
+        case Form.TABLE if found:
+            terminal.show_results(out, found)
+    if not found:
+        end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)

@@ -1,4 +1,5 @@
-"""Commands that answer the questions of support: find messages, and what is overdue, unlinked or unreadable."""
+"""Commands that answer the questions of support: find messages, read a conversation, and list what is overdue, refused,
+unknown, unlinked or unreadable, what people replied, who opted out, and what failed."""
 
 import json
 import sys
@@ -21,10 +22,24 @@ from receiver.cli.forms import (
     write_csv,
     write_json,
 )
+from receiver.core.numbers import meant_by
+from receiver.core.plain_text import pasted
 from receiver.errors import StorageUnavailable
 from receiver.finding import Found
+from receiver.storage import listing
 from receiver.storage.database import Database
-from receiver.storage.listing import OVERDUE, UNLINKED, UNREADABLE, View, newest
+from receiver.storage.listing import (
+    FAILURES,
+    OPT_OUTS,
+    OVERDUE,
+    REFUSED,
+    REPLIES,
+    UNKNOWN,
+    UNLINKED,
+    UNREADABLE,
+    View,
+    newest,
+)
 from receiver.web.answers import MESSAGE
 from receiver.web.events import with_payload
 
@@ -80,6 +95,8 @@ class Listing:
     """What to say when there are none."""
     json_text: Callable[[Row], str] = json.dumps
     """A row's JSON text."""
+    is_wrong: bool = True
+    """Whether the command exits 1 if there are any."""
 
 
 OVERDUE_RECIPIENTS = Listing(
@@ -115,6 +132,37 @@ UNREADABLE_ELEMENTS = Listing(
 )
 
 
+_OF_MESSAGE = {"created": "created_at", "tag": "tag", "reference": "reference", "why": "reason"}
+REFUSED_MESSAGES = Listing(view=REFUSED, name="messages", headings=_OF_MESSAGE, none="Nothing is refused.")
+UNKNOWN_MESSAGES = Listing(view=UNKNOWN, name="messages", headings=_OF_MESSAGE, none="Nothing is unknown.")
+INBOUND = Listing(
+    view=REPLIES,
+    name="replies",
+    headings={
+        "received": "first_received_at",
+        "from": "sender",
+        "to": "recipient",
+        "text": "text",
+        "media": "media",
+    },
+    none="Nobody has replied.",
+    is_wrong=False,
+)
+OPTED_OUT = Listing(
+    view=OPT_OUTS,
+    name="optOuts",
+    headings={"since": "opted_out_at", "from": "sender", "to": "recipient", "word": "keyword"},
+    none="Nobody has opted out.",
+    is_wrong=False,
+)
+FAILED = Listing(
+    view=FAILURES,
+    name="failures",
+    headings={"day": "day", "code": "error_code", "recipients": "recipients", "why": "reason", "what to do": "advice"},
+    none="Nothing has failed.",
+)
+
+
 @main.command()
 @limited
 @in_form
@@ -136,6 +184,98 @@ def unlinked(limit: int, form: Form) -> None:
 
 
 @main.command()
+@limited
+@in_form
+@said_in_one_sentence
+def refused(limit: int, form: Form) -> None:
+    """List messages that are known not to have been sent, and why; newest first. Exits 1 if there are any."""
+    with database_to_ask() as database:
+        _list(database, REFUSED_MESSAGES, form, limit=limit)
+
+
+@main.command()
+@limited
+@in_form
+@said_in_one_sentence
+def unknown(limit: int, form: Form) -> None:
+    """List messages of which nobody knows whether they were sent; newest first. Exits 1 if there are any."""
+    with database_to_ask() as database:
+        _list(database, UNKNOWN_MESSAGES, form, limit=limit)
+
+
+@main.command()
+@limited
+@in_form
+@said_in_one_sentence
+def replies(limit: int, form: Form) -> None:
+    """List what people wrote to us; newest first."""
+    with database_to_ask() as database:
+        _list(database, INBOUND, form, limit=limit)
+
+
+@main.command(name="opt-outs")
+@limited
+@in_form
+@said_in_one_sentence
+def opt_outs(limit: int, form: Form) -> None:
+    """List who answered STOP, or another word that means it, and has not opted in since; newest first."""
+    with database_to_ask() as database:
+        _list(database, OPTED_OUT, form, limit=limit)
+
+
+@main.command()
+@limited
+@in_form
+@said_in_one_sentence
+def failures(limit: int, form: Form) -> None:
+    """Count the recipients that failed, by day (UTC) and error code; newest first. Exits 1 if there are any."""
+    with database_to_ask() as database:
+        _list(database, FAILED, form, limit=limit)
+
+
+@main.command()
+@click.argument("number")
+@click.option("--ours", metavar="NUMBER", help="Only with this number of ours.")
+@limited
+@in_form
+@said_in_one_sentence
+def conversation(number: str, ours: str | None, limit: int, form: Form) -> None:
+    """Print everything that was said to and by a number, both ways, in the order in which it was said.
+
+    Exits 1 if there is nothing.
+    """
+    theirs, with_ours = meant_by(number), None if ours is None else [*meant_by(ours), pasted(ours)]
+    if not theirs:
+        raise click.BadParameter(f"{number} is not a telephone number such as +19195550101.")
+    with database_to_ask() as database, database.read() as session:
+        rows = listing.conversation(session, theirs, with_ours, limit=limit + 1)
+    shown, more = rows[:limit][::-1], len(rows) > limit
+    match form:
+        case Form.JSON:
+            write_json("conversation", (json.dumps(api_row(row)) for row in shown), more=more)
+        case Form.CSV:
+            write_csv([api_name(each) for each in listing.CONVERSATIONS.columns], map(api_row, shown))
+        case Form.TABLE if shown:
+            cells = ([_beginning(row[column]) for column in CONVERSATION.values()] for row in shown)
+            terminal.show_rows(out, tuple(CONVERSATION), cells)
+    if not shown:
+        end(f"Nothing was said to or by {number}.", EXIT_WRONG)
+    _tell_of_more(more)
+
+
+CONVERSATION = {
+    "said": "said_at",
+    "our number": "our_number",
+    "direction": "direction",
+    "text": "text",
+    "media": "media",
+    "status": "status",
+    "tag": "tag",
+}
+"""Headings of the table of a conversation, and the column of the view under each."""
+
+
+@main.command()
 @click.option("--replay", is_flag=True, help="First read them again, and record what this version understands.")
 @limited
 @in_form
@@ -148,22 +288,22 @@ def unreadable(replay: bool, limit: int, form: Form) -> None:
         _list(database, UNREADABLE_ELEMENTS, form, limit=limit)
 
 
-def _list(database: Database, listing: Listing, form: Form, *, limit: int) -> None:
+def _list(database: Database, wanted: Listing, form: Form, *, limit: int) -> None:
     with database.read() as session:
-        rows = newest(session, listing.view, limit=limit + 1)
+        rows = newest(session, wanted.view, limit=limit + 1)
     shown, more = rows[:limit], len(rows) > limit
     match form:
         case Form.JSON:
-            write_json(listing.name, (listing.json_text(api_row(row)) for row in shown), more=more)
+            write_json(wanted.name, (wanted.json_text(api_row(row)) for row in shown), more=more)
         case Form.CSV:
-            write_csv([api_name(column) for column in listing.view.columns], map(api_row, shown))
+            write_csv([api_name(column) for column in wanted.view.columns], map(api_row, shown))
         case Form.TABLE if shown:
-            cells = ([_beginning(row[column]) for column in listing.headings.values()] for row in shown)
-            terminal.show_rows(out, tuple(listing.headings), cells)
+            cells = ([_beginning(row[column]) for column in wanted.headings.values()] for row in shown)
+            terminal.show_rows(out, tuple(wanted.headings), cells)
         case Form.TABLE:
-            say(listing.none)
+            say(wanted.none)
     _tell_of_more(more)
-    if shown:
+    if shown and wanted.is_wrong:
         sys.exit(EXIT_WRONG)
 
 

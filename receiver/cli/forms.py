@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum, auto
 from functools import wraps
 from typing import Any
@@ -14,7 +14,8 @@ import click
 
 from receiver.core import times
 from receiver.core.numbers import is_e164
-from receiver.core.plain_text import one_line
+from receiver.core.plain_text import one_line, pasted
+from receiver.core.tags import is_tag
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.web.answers import MESSAGE, RecipientSchema
 
@@ -41,6 +42,16 @@ def in_form(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, form=Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE, **kwargs)
 
     return formed
+
+
+def of_message(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the argument TAG, which is read as the eye reads it, in either case."""
+
+    def read(_context: click.Context, _argument: click.Parameter, given: str) -> str:
+        seen = pasted(given).upper()
+        return seen if is_tag(seen) else given
+
+    return click.argument("tag", callback=read)(command)
 
 
 def write_json(name: str, texts: Iterable[str], *, more: bool) -> None:
@@ -87,6 +98,8 @@ def api_row(row: Row) -> dict[str, Any]:
 def _api_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return times.rfc3339(value)
+    if isinstance(value, date):
+        return value.isoformat()
     return None if value == "" else value  # the recipient of an event that names none
 
 

@@ -18,7 +18,16 @@ from receiver.cli.base import (
     out,
     said_in_one_sentence,
 )
-from receiver.cli.forms import OF_RESOLUTION, RECIPIENT_COLUMNS, Form, api_row, in_form, recipient_rows, write_csv
+from receiver.cli.forms import (
+    OF_RESOLUTION,
+    RECIPIENT_COLUMNS,
+    Form,
+    api_row,
+    in_form,
+    of_message,
+    recipient_rows,
+    write_csv,
+)
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.storage.database import Database
@@ -54,7 +63,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
 
 
 @main.command()
-@click.argument("tag")
+@of_message
 @in_form
 @said_in_one_sentence
 def show(tag: str, form: Form) -> None:
@@ -79,7 +88,7 @@ def show(tag: str, form: Form) -> None:
 
 
 @main.command()
-@click.argument("tag")
+@of_message
 @said_in_one_sentence
 def cancel(tag: str) -> None:
     """Withdraw a message that is still queued. Exits 1 if it is not, and 3 if nobody can say."""

@@ -19,6 +19,7 @@ from receiver.cli.base import (
     said_in_one_sentence,
     with_consent,
 )
+from receiver.cli.forms import of_message
 from receiver.core.send_status import SendStatus
 from receiver.reconciling import Inquiry, Outcome
 from receiver.storage.database import Database
@@ -60,7 +61,7 @@ def _login_name() -> str:
 
 
 @main.command()
-@click.argument("tag")
+@of_message
 @click.option(
     "--as",
     "send_status",

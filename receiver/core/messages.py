@@ -27,6 +27,8 @@ class OutboundMessage:
     """Aware, UTC."""
     reference: str | None = None
     """The application's own word for the message; never sent to Bandwidth."""
+    asked_by: str = ""
+    """The name of the API key that asked for it; empty for the commands of this program."""
 
     @property
     def units(self) -> int:

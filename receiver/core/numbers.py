@@ -1,6 +1,7 @@
 """Telephone numbers: their shape, and how they are shortened."""
 
 import re
+import unicodedata
 
 MAX_RECIPIENTS = 10
 """Bandwidth, "Create message": a group has at most 10 participants."""
@@ -23,8 +24,23 @@ def is_e164(text: str) -> bool:
     return _E164.fullmatch(text) is not None
 
 
-_PUNCTUATION = re.compile(r"[\s.()/\u2010-\u2013-]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What people put between digits, and the invisible marks of a number that was copied from a telephone's contacts."""
+_SCHEME = re.compile(r"(?:tel|smsto|sms|mmsto|mms|callto|whatsapp)\.?:(?://)?", re.IGNORECASE)
+"""What a web page writes in front of a number that can be clicked, and a letterhead ("Tel.:") alike."""
+
+_ESCAPED = re.compile("%([2-7][0-9A-Fa-f])")
+
+_EXTENSION = re.compile(r"(?:;.*|(?<=[0-9)])\s*(?:x|ext\.?|#)\s*[0-9]+)", re.IGNORECASE | re.DOTALL)
+"""What follows a number: the parameters of a tel: URI (RFC 3966), or an extension, which no message can be sent to."""
+
+_TRUNK = re.compile(r"(?<=[0-9\s])\(0\)")
+"""The 0 that is dialled only inside a country, as in +44 (0)20 7946 0958."""
+
+_FRACTION = re.compile(r"(?<![0-9.,])(\+?[0-9]{7,15})[.,]0+")
+_EXPONENT = re.compile(r"([0-9])[.,]([0-9]+)[Ee]\+?([0-9]{1,2})")
+"""How a spreadsheet writes a number that it took for an amount: 19195550101.0, 1.9195550101E+10."""
+
+_BETWEEN = frozenset(",.'\u2019()[]/\u2044\u2212\u00b7\u2022\u2043\u30fb")
+"""What people put between digits, beside blanks and hyphens of every kind."""
 
 _ABROAD = re.compile("(?:00|011)(?=[1-9])")
 """What is dialled before the country code of another country, in most of the world and in North America."""
@@ -35,8 +51,9 @@ _NORTH_AMERICAN = re.compile("[2-9][0-9]{9}")
 
 def meant_by(text: str) -> list[str]:
     """The E.164 numbers that people write like this: ``+1 (919) 555-0101``, ``1-919-555-0101``, ``00 44 20 7946 0958``
-    or, as in North America, ``919-555-0101``, which might be a number of elsewhere too. Empty if it is none."""
-    digits = _PUNCTUATION.sub("", text)
+    or, as in North America, ``919-555-0101``, which might be a number of elsewhere too. What is pasted from a mail, a
+    web page or a spreadsheet is read as the eye reads it. Empty if it is none."""
+    digits = _digits(text)
     abroad = _ABROAD.match(digits)
     written = [
         digits,
@@ -44,6 +61,82 @@ def meant_by(text: str) -> list[str]:
         f"+1{digits}" if _NORTH_AMERICAN.fullmatch(digits) else "",
     ]
     return [each for each in written if is_e164(each)]
+
+
+def written_for(text: str, country: str | None) -> str | None:
+    """The one E.164 number that ``text`` is, written with its plus sign or, if ``country`` is a country code, without:
+    ``19195550101`` and, of North America alone, ``(919) 555-0101``. None if it is none, or might be another's."""
+    digits = _digits(text)
+    if abroad := _ABROAD.match(digits) if country else None:
+        digits = "+" + digits[abroad.end() :]
+    if not digits.startswith("+") and country:
+        if country == "1" and _NORTH_AMERICAN.fullmatch(digits):
+            digits = "1" + digits
+        # Elsewhere a number without its country code may begin like one with it: +49 4921 is not +49 21.
+        wanted = rf"1{_NORTH_AMERICAN.pattern}" if country == "1" else rf"{country}[0-9]{{6,}}"
+        digits = "+" + digits if re.fullmatch(wanted, digits) else digits
+    return digits if is_e164(digits) else None
+
+
+_LAST_DIGITS = re.compile(r"(?:\u2026|\.{2,3}|[*xX\u2022]+)?([0-9]{4})")
+
+
+def last_digits(text: str) -> str | None:
+    """The four digits in which a number ends, if that is what ``text`` is: ``0101``, or ``\u20260101`` as in a log."""
+    found = _LAST_DIGITS.fullmatch("".join(map(_in_ascii, filter(_is_seen, text))).strip(" \t\r\n'\",;"))
+    return found[1] if found else None
+
+
+_PLUSLESS = re.compile("[1-9][0-9]{7,14}")
+
+
+def lost_its_plus(text: str) -> bool:
+    """Whether ``text`` may be a number whose plus sign a spreadsheet took for that of an amount."""
+    return _PLUSLESS.fullmatch(_digits(text)) is not None
+
+
+def lost_its_digits(text: str) -> bool:
+    """Whether ``text`` is what a spreadsheet makes of a number that is too long for its column: ``1.91956E+10``."""
+    return _EXPONENT.fullmatch(_without_ends(text)) is not None and lost_its_plus(text) is False
+
+
+def _digits(text: str) -> str:
+    """The digits of a number, and its plus sign if it has one; something else is left if it is no number."""
+    word = unicodedata.normalize("NFKC", "".join(filter(_is_seen, _ESCAPED.sub(_unescaped, text))))
+    word = _SCHEME.sub("", "".join(map(_in_ascii, word)).strip(), count=1)
+    word = _EXTENSION.sub("", _TRUNK.sub("", word) if word.startswith(("+", "00", "011")) else word, count=1)
+    word = _without_ends(word)
+    if fraction := _FRACTION.fullmatch(word):
+        return fraction[1]
+    if (power := _EXPONENT.fullmatch(word)) and len(power[2]) == int(power[3]):  # else digits are lost
+        return power[1] + power[2]
+    return "".join(each for each in word if not _is_between(each))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """What a URL has in place of a plus sign or a blank."""
+    return chr(int(found[1], 16))
+
+
+def _is_seen(character: str) -> bool:
+    """Not a format character, such as a zero width space, nor a mark on another, such as a variation selector."""
+    return unicodedata.category(character) not in ("Cf", "Mn", "Me")
+
+
+def _in_ascii(character: str) -> str:
+    """A digit of any script as ours."""
+    digit = unicodedata.decimal(character, None)
+    return character if digit is None else str(digit)
+
+
+def _without_ends(word: str) -> str:
+    """Without the quotes, commas, brackets, symbols and blanks around it."""
+    inside = [place for place, each in enumerate(word) if each == "+" or each.isalnum()]
+    return word[inside[0] : inside[-1] + 1] if inside else ""
+
+
+def _is_between(character: str) -> bool:
+    return character in _BETWEEN or character.isspace() or unicodedata.category(character) == "Pd"
 
 
 def is_sender(text: str) -> bool:

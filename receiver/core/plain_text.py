@@ -1,6 +1,7 @@
 """What others wrote, as it may be shown: it gives no commands to a terminal, and begins no line of its own."""
 
 import re
+import unicodedata
 
 _COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Characters that move, colour or turn what a terminal shows."""
@@ -14,3 +15,16 @@ def harmless(text: str) -> str:
 def one_line(text: str) -> str:
     """The same without line breaks, so that it cannot look like a line of ours."""
     return harmless(text.replace("\r\n", " ").replace("\n", " "))
+
+
+_VARIATION = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Choose how the character before is drawn, and are not seen themselves."""
+
+_AROUND = " \t\r\n\u00a0\"'`,;<>()[]\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+
+
+def pasted(text: str) -> str:
+    """What was copied from a mail, a web page or a spreadsheet, as the eye reads it: without characters that are not
+    seen, and without the quotes, brackets, commas and blanks around it."""
+    seen = (each for each in _VARIATION.sub("", text) if unicodedata.category(each) != "Cf")
+    return "".join(seen).strip(_AROUND)

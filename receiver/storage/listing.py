@@ -1,13 +1,14 @@
 """Rows of the support views, newest first: what support staff see in SQL (README, "Support by SQL")."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, String, TableClause, column, select, table
+from sqlalchemy import Boolean, ColumnElement, Date, Integer, String, TableClause, column, select, table
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
+from receiver.core.send_status import SendStatus
 from receiver.storage.types import Instant
 
 
@@ -18,16 +19,26 @@ class View:
     table: TableClause
     newest_first: tuple[ColumnElement[Any], ...]
     """Begins as an index does, so that the newest are found at once."""
+    only: Mapping[str, str] = field(default_factory=dict)
+    """The value of a column that all rows of the list have."""
 
     @property
     def columns(self) -> list[str]:
         return self.table.c.keys()
 
 
-def _view(name: str, columns: dict[str, type[TypeEngine[Any]]], *, newest: str, then: Sequence[str]) -> View:
+def _view(
+    name: str,
+    columns: dict[str, type[TypeEngine[Any]]],
+    *,
+    newest: str,
+    then: Sequence[str],
+    only: Mapping[str, str] | None = None,
+) -> View:
     return View(
         table(name, *(column(each, kind()) for each, kind in columns.items())),
         (column(newest).desc(), *(column(each) for each in then)),
+        only or {},
     )
 
 
@@ -82,7 +93,100 @@ UNREADABLE = _view(
 )
 
 
+_OF_MESSAGE: dict[str, type[TypeEngine[Any]]] = {
+    "tag": String,
+    "reference": String,
+    "message_id": String,
+    "sender": String,
+    "send_status": String,
+    "refused_because": String,
+    "reason": String,
+    "error_status": Integer,
+    "error_type": String,
+    "error_description": String,
+    "asked_by": String,
+    "total": Integer,
+    "created_at": Instant,
+    "updated_at": Instant,
+}
+REFUSED, UNKNOWN = (
+    _view("support_messages", _OF_MESSAGE, newest="created_at", then=("tag",), only={"send_status": each})
+    for each in (SendStatus.REFUSED, SendStatus.UNKNOWN)
+)
+REPLIES = _view(
+    "support_inbound",
+    {
+        "message_id": String,
+        "type": String,
+        "sender": String,
+        "recipient": String,
+        "text": String,
+        "media": String,
+        "group_members": String,
+        "opt_out": Boolean,
+        "opt_in": Boolean,
+        "occurred_at": Instant,
+        "first_received_at": Instant,
+    },
+    newest="first_received_at",
+    then=("message_id", "recipient", "type"),
+)
+OPT_OUTS = _view(
+    "support_opt_outs",
+    {"sender": String, "recipient": String, "keyword": String, "opted_out_at": Instant},
+    newest="opted_out_at",
+    then=("sender", "recipient"),
+)
+FAILURES = _view(
+    "support_failures",
+    {
+        "day": Date,
+        "error_code": Integer,
+        "error_name": String,
+        "category": String,
+        "billable": Boolean,
+        "reason": String,
+        "advice": String,
+        "remove_number": Boolean,
+        "recipients": Integer,
+    },
+    newest="day",
+    then=("error_code",),
+)
+CONVERSATIONS = _view(
+    "support_conversations",
+    {
+        "said_at": Instant,
+        "stored_at": Instant,
+        "our_number": String,
+        "their_number": String,
+        "direction": String,
+        "text": String,
+        "media": String,
+        "group_members": String,
+        "tag": String,
+        "reference": String,
+        "status": String,
+        "error_code": Integer,
+    },
+    newest="said_at",
+    then=("stored_at", "tag"),
+)
+
+
 def newest(session: Session, view: View, *, limit: int) -> list[dict[str, Any]]:
     """The newest rows, at most ``limit``."""
-    rows = session.execute(select(*view.table.c).order_by(*view.newest_first).limit(limit))
+    only = (column(name) == value for name, value in view.only.items())
+    rows = session.execute(select(*view.table.c).where(*only).order_by(*view.newest_first).limit(limit))
+    return [dict(row) for row in rows.mappings()]
+
+
+def conversation(
+    session: Session, theirs: Sequence[str], ours: Sequence[str] | None, *, limit: int
+) -> list[dict[str, Any]]:
+    """What was said last between these numbers of theirs and of ours, all of ours if None, at most ``limit``; the last
+    first."""
+    of = CONVERSATIONS.table.c
+    both = [of.their_number.in_(theirs), *([] if ours is None else [of.our_number.in_(ours)])]
+    rows = session.execute(select(*of).where(*both).order_by(*CONVERSATIONS.newest_first).limit(limit))
     return [dict(row) for row in rows.mappings()]

@@ -77,6 +77,7 @@ def _row(message: OutboundMessage, *, tag: str, now: datetime) -> dict[str, Any]
         "claimable_at": now,
         "created_at": now,
         "updated_at": now,
+        "asked_by": message.asked_by,
     }
 
 
@@ -129,6 +130,7 @@ def outbound(row: Message) -> OutboundMessage:
         priority=row.priority,
         expiration=row.expiration,
         reference=row.reference,
+        asked_by=row.asked_by or "",
     )
 
 

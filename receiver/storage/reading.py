@@ -26,6 +26,11 @@ from receiver.core.status import TERMINAL, RecipientStatus
 from receiver.core.tags import is_tag
 from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
 
+LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
+
+NEWEST = 200_000
+"""Recipients that are looked at for the end of a number."""
+
 OPEN = set(RecipientStatus) - TERMINAL
 
 OfRecipient = Callable[[type[Recipient]], ColumnElement[bool]]
@@ -40,6 +45,8 @@ class MessageFilter:
     """Which messages to list; None does not restrict."""
 
     reference: str | None = None
+    reference_prefix: str | None = None
+    """What the reference begins with."""
     message_id: str | None = None
     to: str | None = None
     sender: str | None = None
@@ -92,6 +99,30 @@ def messages_page(session: Session, wanted: MessageFilter, *, limit: int, now: d
 
 def _load(session: Session, found: Select[Any], *, limit: int) -> Sequence[Message]:
     return session.scalars(found.limit(limit).options(*WHOLE)).all() if limit else []
+
+
+def messages_by_reference(
+    session: Session, prefix: str, *, after: tuple[str, str] | None, limit: int
+) -> Sequence[Message]:
+    """Those whose reference begins so, sorted by it and then by tag, at most ``limit``; with all that their outcome
+    depends on. ``after`` has both of the last message of the page before."""
+    wanted = select(Message).where(begins_with(Message.reference, prefix)).order_by(Message.reference, Message.tag)
+    if after is not None:
+        reference, tag = after
+        later = or_(Message.reference > reference, Message.tag > tag)
+        wanted = wanted.where(Message.reference >= reference, later)
+    return _load(session, wanted, limit=limit)
+
+
+def messages_to_number_ending(session: Session, digits: str, *, limit: int) -> Sequence[Message]:
+    """The newest messages to a number that ends so, at most ``limit``, of the newest NEWEST recipients: no index knows
+    how a number ends."""
+    newest = (
+        select(Recipient.message_pk, Recipient.recipient).order_by(Recipient.created_at.desc()).limit(NEWEST).subquery()
+    )
+    ending = select(newest.c.message_pk).where(newest.c.recipient.endswith(digits, autoescape=True))
+    found = select(Message).where(Message.pk.in_(ending)).order_by(Message.created_at.desc(), Message.tag.desc())
+    return _load(session, found, limit=limit)
 
 
 def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
@@ -152,6 +183,8 @@ def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnEleme
     """All but ``updated_since`` and when it was created."""
     if wanted.reference is not None:
         yield Message.reference == wanted.reference
+    if wanted.reference_prefix is not None:
+        yield begins_with(Message.reference, wanted.reference_prefix)
     if wanted.message_id is not None:
         yield _has(MessageId, MessageId.message_id == wanted.message_id)
     if wanted.to is not None:
@@ -205,3 +238,19 @@ def _changed_since(instant: datetime, *, now: datetime) -> ColumnElement[bool]:
         select(MessageId.message_pk).where(MessageId.linked_at >= instant),
     )
     return Message.pk.in_(changed)
+
+
+def begins_with(column: InstrumentedAttribute[str | None], prefix: str) -> ColumnElement[bool]:
+    """As a range, which an index knows; LIKE it may not, and would read some characters as others."""
+    if (after := _after_all_with(prefix)) is None:
+        return column >= prefix
+    return and_(column >= prefix, column < after)
+
+
+def _after_all_with(prefix: str) -> str | None:
+    """The lowest text above all that begin with ``prefix``, by code points; None if there is none."""
+    stem = prefix.rstrip(LAST_CHARACTER)
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(SURROGATES.stop if following in SURROGATES else following)

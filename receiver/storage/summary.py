@@ -1,9 +1,7 @@
 """Counts the messages whose reference begins alike, and their recipients, by status."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
@@ -11,9 +9,7 @@ from sqlalchemy.orm import Session
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.storage.models import Message, Recipient
-from receiver.storage.reading import OPEN, lapsed
-
-LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
+from receiver.storage.reading import OPEN, begins_with, lapsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +35,7 @@ class Summary:
 
 def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
     """Of all messages whose reference begins with ``prefix``."""
-    begins = and_(*_begins_with(Message.reference, prefix))
+    begins = begins_with(Message.reference, prefix)
     shown = case((lapsed(now), SendStatus.UNKNOWN), else_=Message.send_status).label("shown")
     messages = session.execute(select(shown, func.count()).where(begins).group_by(shown.name))
     sent = {status: count for status, count in messages}  # noqa: C416 - a Row is no tuple to the type checker
@@ -66,19 +62,3 @@ def is_due(now: datetime) -> ColumnElement[bool]:
     """Of a message: core.status.is_overdue() in SQL, but for what is asked of the recipient."""
     sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
     return and_(Message.overdue_at < now, sent)
-
-
-def _begins_with(column: Any, prefix: str) -> Iterator[ColumnElement[bool]]:
-    """As a range, which an index knows; LIKE it may not, and would read some characters as others."""
-    yield column >= prefix
-    if (after := _after_all_with(prefix)) is not None:
-        yield column < after
-
-
-def _after_all_with(prefix: str) -> str | None:
-    """The lowest text above all that begin with ``prefix``, by code points; None if there is none."""
-    stem = prefix.rstrip(LAST_CHARACTER)
-    if not stem:
-        return None
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(SURROGATES.stop if following in SURROGATES else following)

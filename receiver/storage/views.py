@@ -106,6 +106,7 @@ SPELLINGS = {
         "json_type": "json_typeof",
         "elements_of": "json_array_elements_text",
         "as_json": "::json",
+        "a_minute_ago": "CURRENT_TIMESTAMP - INTERVAL '1 minute'",
     },
     "sqlite": {
         "join_text": "group_concat",
@@ -122,6 +123,7 @@ SPELLINGS = {
         "json_type": "json_type",
         "elements_of": "json_each",
         "as_json": "",
+        "a_minute_ago": "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 minute')",
     },
 }
 """What the two databases spell differently in the views.

@@ -100,6 +100,13 @@ class MessageSchema(Answer):
         metadata=means("Why it was not sent."),
     )
     error = fields.Nested(ErrorSchema, allow_none=True, metadata=means("What was said against the message."))
+    asked_by = fields.String(
+        data_key="askedBy",
+        allow_none=True,
+        metadata=means(
+            "The name of the API key that asked for it; empty for the commands, null if it was not kept then."
+        ),
+    )
     created_at = Instant(data_key="createdAt", metadata=means("When you asked for it."))
     submitted_at = Instant(
         data_key="submittedAt", allow_none=True, metadata=means("When the last request to Bandwidth went out.")

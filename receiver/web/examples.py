@@ -78,6 +78,7 @@ MESSAGE: dict[str, Any] = {
     "sendStatus": "accepted",
     "refusedBecause": None,
     "error": None,
+    "askedBy": "app",
     "createdAt": _CREATED,
     "submittedAt": _CREATED,
     "updatedAt": _DELIVERED,

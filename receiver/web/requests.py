@@ -126,6 +126,11 @@ class MessagesQuery(Schema):
     error_messages = {"unknown": "Is not a filter."}  # noqa: RUF012
 
     reference = Text(validate=characters(1, MAX_REFERENCE), metadata=means("Your own word for it.", example="lunch-1"))
+    reference_prefix = Text(
+        data_key="referencePrefix",
+        validate=characters(1, MAX_REFERENCE),
+        metadata=means("What your own word for it begins with; no character is a wildcard.", example="lunch-"),
+    )
     message_id = Text(
         data_key="messageId",
         validate=characters(1, MAX_MESSAGE_ID),

@@ -1,6 +1,7 @@
 """The API of the application: send a message, at once or later, and withdraw one."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +43,7 @@ def create() -> Response:
     key = _idempotency_key(asked)
     submission = sends.repeat(key, at_once=at_once) if key else None
     if submission is None:  # only now is it checked: by its repeat an expiration may have passed
-        message = read_message(asked, services().settings)
+        message = replace(read_message(asked, services().settings), asked_by=caller())
         submission = sends.send(message, key=key) if at_once else sends.queue(message, key=key)
     g.tag = submission.tag
     answer = _answer(submission)

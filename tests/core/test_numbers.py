@@ -1,6 +1,14 @@
 import pytest
 
-from receiver.core.numbers import MAX_RECIPIENTS, is_e164, is_sender, meant_by
+from receiver.core.numbers import (
+    MAX_RECIPIENTS,
+    is_e164,
+    is_sender,
+    lost_its_digits,
+    lost_its_plus,
+    meant_by,
+    written_for,
+)
 
 E164 = [
     ("+12345678902", "an American number"),
@@ -102,3 +110,104 @@ def test_a_group_has_at_most_ten_recipients() -> None:
 )
 def test_a_number_is_known_however_people_write_it(written: str, numbers: list[str]) -> None:
     assert meant_by(written) == numbers
+
+
+AS_PASTED = [
+    ("\u200b+12345678902", "a zero width space before"),
+    ("+1234\u200d5678902", "a zero width joiner inside"),
+    ("+12345678902\u2060", "a word joiner behind"),
+    ("\ufeff+12345678902", "a byte order mark"),
+    ("+1234\u00ad567\u00ad8902", "soft hyphens"),
+    ("+12345678902\ufe0d", "a variation selector"),
+    ("1\ufe0f\u20e3 2\ufe0f\u20e33\ufe0f\u20e34 567 8902", "digits drawn as keys"),
+    ("+1 234\u2212567\u22128902", "minus signs"),
+    ("+1 234\uff0d567\ufe638902", "full-width and small hyphens"),
+    ("+1 234\u2014567\u20158902", "dashes of every length"),
+    ("\uff0b12345678902", "a full-width plus"),
+    ("\uff0b\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18\uff19\uff10\uff12", "full-width digits"),
+    ("+\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668\u0669\u0660\u0662", "Arabic-Indic digits"),
+    ("tel:+12345678902", "a link of a web page"),
+    ("TEL:+1-234-567-8902;ext=7", "a link with a parameter"),
+    ("sms://%2B12345678902", "a link that was escaped"),
+    ("Tel.: +1 234 567 8902", "a letterhead"),
+    ("+1 234 567 8902 ext. 7", "an extension"),
+    ("+12345678902,", "a comma behind it"),
+    ("+12345678902;", "a semicolon behind it"),
+    ("+12345678902.", "a full stop behind it"),
+    ("<+12345678902>", "angle brackets"),
+    ("\u201c+12345678902\u201d", "curly quotes"),
+    ("'+12345678902", "the apostrophe of a spreadsheet's text"),
+    ('="+12345678902"', "a formula that keeps the plus"),
+    ("12345678902.0", "an amount"),
+    ("12,345,678,902", "an amount with separators"),
+    ("12'345'678'902", "an amount as in Switzerland"),
+    ("1.2345678902E+10", "an amount with all its digits"),
+    ("\U0001f4de +1 234 567 8902", "a telephone before it"),
+    ("+1\u3000234\u2007567\u202f8902", "blanks of other widths"),
+    ("+1\u00b7234\u2022567\u30fb8902", "dots between"),
+    ("[+1] 234 567 8902", "square brackets"),
+]
+
+
+@pytest.mark.parametrize(("written", "what"), AS_PASTED)
+def test_a_pasted_number_is_read_as_the_eye_reads_it(written: str, what: str) -> None:
+    assert "+12345678902" in meant_by(written), what
+
+
+@pytest.mark.parametrize("written", ["+44 (0)20 7946 0958", "+44(0)2079460958", "00 44 (0)20 7946 0958"])
+def test_the_0_that_is_dialled_inside_a_country_is_no_digit_of_the_number(written: str) -> None:
+    assert meant_by(written) == ["+442079460958"]
+
+
+@pytest.mark.parametrize(
+    "written", ["1.23457E+10", "+12345678902 +12345678903", "12345678902a", "tel:", "\u200b", "%00"]
+)
+def test_what_lost_digits_or_holds_letters_is_no_number(written: str) -> None:
+    assert meant_by(written) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "number"),
+    [
+        ("12345678902", "1", "+12345678902"),
+        ("2345678902", "1", "+12345678902"),
+        ("(234) 567-8902", "1", "+12345678902"),
+        ("12345678902.0", "1", "+12345678902"),
+        ("1.2345678902E+10", "1", "+12345678902"),
+        ("+442079460958", "1", "+442079460958"),
+        ("011 44 20 7946 0958", "1", "+442079460958"),
+        ("442079460958", "44", "+442079460958"),
+        ("+1 (234) 567-8902", None, "+12345678902"),
+        ("\u200b+12345678902", None, "+12345678902"),
+        ("12345678902", None, None),
+        ("0012345678902", None, None),
+        ("442079460958", "1", None),
+        ("1345678902", "1", None),
+        ("112345678902", "1", None),
+        ("2079460958", "44", None),
+        ("02079460958", "44", None),
+        ("1.23457E+10", "1", None),
+        ("44", "44", None),
+        ("lunch", "1", None),
+    ],
+)
+def test_a_number_without_its_plus_is_read_only_if_the_country_leaves_no_doubt(
+    written: str, country: str | None, number: str | None
+) -> None:
+    assert written_for(written, country) == number
+
+
+@pytest.mark.parametrize(
+    ("written", "plus", "digits"),
+    [
+        ("12345678902", True, False),
+        ("12345678902.0", True, False),
+        ("1.23457E+10", False, True),
+        ("1,23457E+10", False, True),
+        ("+12345678902", False, False),
+        ("12", False, False),
+        ("lunch", False, False),
+    ],
+)
+def test_what_a_spreadsheet_took_from_a_number_is_known(written: str, plus: bool, digits: bool) -> None:
+    assert (lost_its_plus(written), lost_its_digits(written)) == (plus, digits)

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.events import Unreadable
-from receiver.core.messages import Accepted
+from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.send_status import RefusedBecause
 from receiver.storage.database import Database
-from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_element, make_event, store_message
+from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, SENDER, make_element, make_event, store_message
 from tests.processes import PATIENCE, Child, environment, invoke
 from tests.storage.locks import locked, onlooker
 from tests.storage.stored import HOUR, change, deliver, submit, unreadables
@@ -82,6 +84,58 @@ def test_a_message_is_found_by_everything_that_somebody_may_have_of_it(
 
     assert found(word, settings) == {tag: [by]}
     assert found(tag, settings) == found(f" {tag.lower()}", settings) == {tag: ["tag"]}
+
+
+@pytest.mark.parametrize(
+    "pasted", ["\u200b{}", "\ufeff{}\u2060", "{}\ufe0d", "{},", '"{}"', "\u201c{}\u201d ", "<{}>", "{};\n"]
+)
+def test_whatever_was_pasted_is_found_as_the_eye_reads_it(
+    database: Database, settings: dict[str, str], pasted: str
+) -> None:
+    """A mail, a web page and a spreadsheet put characters around a word that nobody sees, or looks at."""
+    tag, _ = store_message(database, ALICE, reference="lunch-1")
+    words = {tag: "tag", "lunch-1": "reference", MESSAGE_ID: "messageId", ALICE: "to", SENDER: "from"}
+
+    for word, by in words.items():
+        assert found(pasted.format(word), settings) == {tag: [by]}
+
+
+def test_show_and_cancel_read_a_pasted_tag(database: Database, settings: dict[str, str]) -> None:
+    tag, _ = store_message(database, ALICE)
+
+    shown, cancelled = (invoke(each, f" \u200b{tag.lower()},", environment=settings) for each in ("show", "cancel"))
+
+    assert tag in shown.stdout
+    assert "Only a queued message can be cancelled" in cancelled.stderr
+
+
+def test_a_reference_that_holds_what_is_not_seen_is_found_as_it_is(
+    database: Database, settings: dict[str, str]
+) -> None:
+    tag, _ = store_message(database, ALICE, reference="\u200b'lunch-1',")
+
+    assert found("\u200b'lunch-1',", settings) == {tag: ["reference"]}
+
+
+@pytest.mark.parametrize("word", ["0101", " 0101\u200b", "\u20260101", "...0101", "xx0101"])
+def test_a_message_is_found_by_the_last_four_digits_of_a_recipient(
+    database: Database, settings: dict[str, str], word: str
+) -> None:
+    tag, _ = store_message(database, BOB, ALICE)
+    store_message(database, CAROL, answer=Accepted(message_id="another"))
+
+    assert found(word, settings) == {tag: ["toEnding"]}
+    shown = invoke("find", word, environment=settings).stdout
+    assert shown.startswith("Found as last digits of a recipient.\n")
+    assert ALICE in shown
+    assert BOB not in shown
+
+
+def test_four_digits_may_be_something_else_as_well(database: Database, settings: dict[str, str]) -> None:
+    short, _ = store_message(database, BOB, sender="0101")
+    both, _ = store_message(database, ALICE, reference="0101", answer=Accepted(message_id="another"))
+
+    assert found("0101", settings) == {both: ["reference", "toEnding"], short: ["from"]}
 
 
 def test_a_short_code_is_no_telephone_number_and_a_name_is_a_sender(
@@ -250,6 +304,113 @@ def test_replay_records_what_is_readable_now_and_lists_what_is_not(
 
     change(database, "DELETE FROM unreadable_callbacks")
     assert invoke("unreadable", "--replay", environment=settings).exit_code == 0
+
+
+# what was sent, what people wrote, what failed -------------------------------------------------------------------
+
+
+def receive(database: Database, sender: str, words: str, message_id: str) -> None:
+    """A reply, as Bandwidth posts it."""
+    message = {"id": message_id, "from": sender, "to": [SENDER], "text": words}
+    element = {"type": "message-received", "time": "2026-11-21T12:00:00Z", "to": SENDER, "message": message}
+    deliver(database, *parse(json.dumps([element]).encode()))
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "why"),
+    [
+        ("refused", Refused(because=RefusedBecause.UNREACHABLE), "Not sent: "),
+        ("unknown", Unknown(), "Nobody knows"),
+    ],
+)
+def test_refused_and_unknown_list_messages_and_exit_1_if_there_are_any(
+    database: Database, settings: dict[str, str], command: str, answer: Answer, why: str
+) -> None:
+    store_message(database, ALICE)
+    none = invoke(command, environment=settings)
+    tags = [store_message(database, ALICE, BOB, reference=f"lunch-{n}", answer=answer, asked_by="app")[0] for n in "12"]
+
+    shown, as_json, as_csv = (invoke(command, *form, environment=settings) for form in ([], ["--json"], ["--csv"]))
+
+    assert (none.exit_code, none.stderr) == (0, f"Nothing is {command}.\n")
+    assert [each.exit_code for each in (shown, as_json, as_csv)] == [1, 1, 1]
+    rows = objects(as_json.stdout, "messages")
+    assert sorted(row["tag"] for row in rows) == sorted(tags)
+    assert {(row["sendStatus"], row["askedBy"], row["total"]) for row in rows} == {(command, "app", 2)}
+    assert {row["tag"] for row in lines(as_csv.stdout)} == set(tags)
+    assert all(tag in shown.stdout for tag in tags)
+
+
+def test_replies_and_opt_outs_list_what_people_wrote_and_exit_0(database: Database, settings: dict[str, str]) -> None:
+    nobody = [invoke(each, environment=settings) for each in ("replies", "opt-outs")]
+    receive(database, ALICE, "STOP", "1")
+    receive(database, BOB, "Yes!", "2")
+
+    replies, opt_outs = (invoke(each, "--json", environment=settings) for each in ("replies", "opt-outs"))
+
+    assert [(each.exit_code, each.stderr) for each in nobody] == [
+        (0, "Nobody has replied.\n"),
+        (0, "Nobody has opted out.\n"),
+    ]
+    assert (replies.exit_code, opt_outs.exit_code) == (0, 0)
+    found = {row["from"]: (row["to"], row["text"], row["optOut"]) for row in objects(replies.stdout, "replies")}
+    assert found == {ALICE: (SENDER, "STOP", True), BOB: (SENDER, "Yes!", False)}
+    assert objects(opt_outs.stdout, "optOuts") == [
+        {"from": ALICE, "to": SENDER, "keyword": "STOP", "optedOutAt": "2026-11-21T12:00:00.000000Z"}
+    ]
+    for command in ("replies", "opt-outs"):
+        assert ALICE in invoke(command, environment=settings).stdout
+        assert lines(invoke(command, "--csv", environment=settings).stdout)
+
+
+def test_failures_are_counted_by_day_and_code(database: Database, settings: dict[str, str]) -> None:
+    none = invoke("failures", environment=settings)
+    store_message(database, ALICE, BOB)
+    deliver(database, *(make_event("failed", each, error_code=4720, occurred_at=NOON) for each in (ALICE, BOB)))
+
+    shown, as_json, as_csv = (invoke("failures", *form, environment=settings) for form in ([], ["--json"], ["--csv"]))
+
+    assert (none.exit_code, none.stderr) == (0, "Nothing has failed.\n")
+    assert [each.exit_code for each in (shown, as_json, as_csv)] == [1, 1, 1]
+    [row] = objects(as_json.stdout, "failures")
+    assert (row["day"], row["errorCode"], row["recipients"], row["removeNumber"]) == ("2026-11-21", 4720, 2, True)
+    assert lines(as_csv.stdout)[0]["day"] == "2026-11-21"
+    assert ["2026-11-21", "4720", "2"] in [line.split()[:3] for line in shown.stdout.splitlines()]
+
+
+def test_a_conversation_is_told_in_order_however_the_number_is_written(
+    database: Database, settings: dict[str, str]
+) -> None:
+    tag, _ = submit(database, ALICE, BOB, created_at=NOON - HOUR, text="Lunch?")
+    submit(database, ALICE, created_at=NOON + HOUR, text="From elsewhere", sender="123456")
+    receive(database, ALICE, "Yes!", "1")
+    receive(database, BOB, "No.", "2")
+    command = ["conversation", "tel:+1 (919) 555-0101,"]
+
+    shown, as_json, as_csv = (invoke(*command, *form, environment=settings) for form in ([], ["--json"], ["--csv"]))
+    of_two = invoke(*command, "--ours", SENDER, "--json", environment=settings)
+    last = invoke(*command, "--limit", "1", "--json", environment=settings)
+
+    said = [("out", "Lunch?"), ("in", "Yes!"), ("out", "From elsewhere")]
+    rows = objects(as_json.stdout, "conversation")
+    assert [(row["direction"], row["text"]) for row in rows] == said
+    assert [(row["direction"], row["text"]) for row in lines(as_csv.stdout)] == said
+    assert (rows[0]["tag"], rows[0]["status"], rows[0]["ourNumber"], rows[0]["theirNumber"]) == (
+        *(tag, "pending", SENDER),
+        ALICE,
+    )
+    assert [row["text"] for row in objects(of_two.stdout, "conversation")] == ["Lunch?", "Yes!"]
+    assert [row["text"] for row in json.loads(last.stdout)["conversation"]] == ["From elsewhere"]
+    assert "--limit" in last.stderr
+    assert "Yes!" in shown.stdout
+    assert (shown.exit_code, as_csv.exit_code) == (0, 0)
+
+
+def test_a_conversation_with_nobody_exits_1_and_what_is_no_number_2(settings: dict[str, str]) -> None:
+    nobody, no_number = (invoke("conversation", each, environment=settings) for each in (ALICE, "Alice"))
+
+    assert (nobody.exit_code, nobody.stderr) == (1, f"Nothing was said to or by {ALICE}.\n")
+    assert (no_number.exit_code, "is not a telephone number" in no_number.output) == (2, True)
 
 
 # show ----------------------------------------------------------------------------------------------------------

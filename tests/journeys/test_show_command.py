@@ -41,6 +41,21 @@ def test_show_tells_the_outcomes_and_the_timeline_with_full_numbers(database_url
     _check_shown(result.stdout, tag)
 
 
+def test_show_has_the_text_the_media_and_who_asked(database_url: str) -> None:
+    media = ("https://a.example/1", "https://a.example/2")
+    with Database(database_url) as database:
+        tag, _ = store_message(database, ALICE, text="Lunch\nat [b]noon[/b]", media=media, asked_by="the shop")
+        by_command, _ = store_message(database, BOB, text=None, media=media[:1], answer=None)
+
+    shown, bare = (invoke("show", each, environment=environment(database_url)).stdout for each in (tag, by_command))
+
+    assert ["text", "Lunch at [b]noon[/b]"] in [line.strip().split("  ") for line in shown.splitlines()]
+    assert f"media  {' '.join(media)}" in shown
+    assert "asked by  the shop" in shown
+    assert "  text  " not in bare
+    assert "asked by" not in bare
+
+
 def test_show_keeps_numbers_whole_on_a_narrow_terminal(sqlite_url: str, tmp_path: Path) -> None:
     tag = _told(sqlite_url)
 

@@ -42,7 +42,7 @@ def assert_views_agree(database: Database, tag: str) -> None:
         "submitted_at": report.submitted_at,
         "updated_at": report.updated_at,
         "redacted_at": report.redacted_at,
-        "asked_by": row["asked_by"],
+        "asked_by": report.asked_by,
         **report.summary,
         "complete": report.complete,
     }

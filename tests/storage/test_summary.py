@@ -15,7 +15,7 @@ from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.storage.database import Database
-from receiver.storage.reading import MessageFilter, messages_page
+from receiver.storage.reading import MessageFilter, messages_by_reference, messages_page
 from receiver.storage.recording import record
 from receiver.storage.summary import summary
 from receiver.watching import watch
@@ -44,7 +44,11 @@ def test_exactly_those_are_found_whose_reference_begins_so(
     for reference in references:
         make_sending(database).queue(make_message(reference=reference))
 
-    assert found(database, prefix) == sum(each.startswith(prefix) for each in references)
+    expected = sorted(each for each in references if each.startswith(prefix))
+    assert found(database, prefix) == len(expected)
+    assert [each.reference for each in reporting.results(database, prefix)] == expected
+    page = reporting.messages(database, MessageFilter(reference_prefix=prefix), limit=50)
+    assert sorted(each.reference or "" for each in page.messages) == expected
 
 
 def _fill(database: Database) -> None:
@@ -91,6 +95,51 @@ def test_watching_ends_when_all_are_complete(database: Database) -> None:
     assert next(watching).open == 1
     database.write(lambda session: record(session, [make_event("delivered", ALICE)], now=times.now()))
     assert [each.open for each in watching] == [0]
+
+
+def test_watching_ends_after_its_seconds_though_something_is_open(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And looks a last time when they are over, however long the pause between two looks would be."""
+    store_message(database, ALICE, reference="lunch-1")
+    clock = [1000.0]
+    monkeypatch.setattr("receiver.watching.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("receiver.watching.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+
+    assert [each.open for each in watch(database, "lunch-", seconds=2.5)] == [1] * 4
+    assert clock[0] == 1002.5
+    assert [each.open for each in watch(database, "lunch-", seconds=0)] == [1]
+
+
+def test_results_are_all_and_each_once_whatever_shares_a_reference(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "RESULTS", 3)
+    sending = make_sending(database)
+    tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]
+    sending.queue(make_message(ALICE, reference="B"))
+
+    found = list(reporting.results(database, ""))
+    assert sorted(each.tag for each in found if each.reference != "B") == sorted(tags)
+    assert len(found) == 12
+    assert [each.reference for each in found] == ["B", *"abbbbbbbccd"]
+    assert list(reporting.results(database, "\udcff")) == []
+
+
+def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: Database) -> None:
+    sending = make_sending(database)
+    for number in range(300):
+        sending.queue(make_message(ALICE, reference=f"order-{number}"))
+    wanted, now = MessageFilter(reference_prefix="order-29"), times.now()
+
+    listed = plans(database, lambda session: messages_page(session, wanted, limit=50, now=now))
+    results = plans(
+        database,
+        lambda session: messages_by_reference(session, "order-", after=("order-29", "0"), limit=50),
+    )
+
+    assert "messages_reference_index" in listed[0]
+    assert "messages_reference_index" in results[0]
 
 
 def test_the_references_are_found_by_their_index(database: Database) -> None:

@@ -5,11 +5,13 @@ import re
 import pytest
 from sqlalchemy import text
 
+from receiver.storage import listing
 from receiver.storage.database import Database
+from receiver.storage.reading import messages_to_number_ending
 from tests import readme
-from tests.builders import ALICE, BOB, make_event, make_message, make_sending
+from tests.builders import ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.storage.plans import plans
-from tests.storage.stored import deliver, messages
+from tests.storage.stored import change, deliver, messages
 
 BY_KEY = ("tag = 'x'", "reference = 'x'", "message_id = 'x'")
 A_DAY = "{0} >= '2026-01-01' AND {0} < '2026-01-02'"
@@ -18,6 +20,13 @@ ASKED = {
     "support_messages": (*BY_KEY, A_DAY.format("created_at")),
     "support_recipients": (*BY_KEY, f"recipient = '{ALICE}'", A_DAY.format("created_at")),
     "support_overdue": (*BY_KEY, A_DAY.format("created_at")),
+    "support_conversations": (
+        f"their_number = '{ALICE}'",
+        f"their_number = '{ALICE}' AND our_number = '{BOB}' ORDER BY said_at",
+        "tag = 'x'",
+        "reference = 'x'",
+        A_DAY.format("stored_at"),
+    ),
     **{
         f"support_{name}": (*BY_KEY, "recipient = 'x'", A_DAY.format("first_received_at"))
         for name in ("events", "extraneous", "conflicting")
@@ -47,6 +56,25 @@ def test_no_table_is_read_whole(filled: Database) -> None:
             query = text(f"SELECT * FROM {view} WHERE {condition}")
             [plan] = plans(filled, lambda session, query=query: session.execute(query).all())
             assert not re.search(WHOLE, plan), f"{view} WHERE {condition}: {plan}"
+
+
+def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_table_whole(filled: Database) -> None:
+    [of_pair] = plans(filled, lambda session: listing.conversation(session, [ALICE], [BOB], limit=9))
+    [of_all] = plans(filled, lambda session: listing.conversation(session, [ALICE, CAROL], None, limit=9))
+    [ending] = plans(filled, lambda session: messages_to_number_ending(session, "9999", limit=9))
+
+    for plan in (of_pair, of_all):
+        assert not re.search(WHOLE, plan), plan
+    assert "recipients_created_at_index" in ending
+
+
+def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(filled: Database) -> None:
+    change(filled, "UPDATE messages SET send_status = 'accepted', updated_at = '2026-01-01 12:00:00+00'")
+
+    [plan] = plans(filled, lambda session: session.execute(text("SELECT * FROM support_sending")).all())
+
+    assert not re.search(rf"{WHOLE}|SCAN messages\b(?! USING)", plan), plan
+    assert "messages_updated_at_index" in plan
 
 
 @pytest.mark.parametrize(

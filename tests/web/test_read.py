@@ -23,8 +23,8 @@ from tests.web.service import Service, is_problem, sent
 # fmt: off
 MESSAGE_KEYS = [
     "tag", "reference", "messageId", "messageIds", "sentTwice", "applicationId", "from", "text", "media", "priority",
-    "expiration", "segmentCount", "sendStatus", "refusedBecause", "error", "createdAt", "submittedAt", "updatedAt",
-    "summary", "complete", "recipients",
+    "expiration", "segmentCount", "sendStatus", "refusedBecause", "error", "askedBy", "createdAt", "submittedAt",
+    "updatedAt", "summary", "complete", "recipients",
 ]
 SUMMARY_KEYS = ["total", "pending", "sending", "sent", "unconfirmed", "delivered", "failed", "not_sent", "overdue"]
 RECIPIENT_KEYS = [

@@ -288,3 +288,12 @@ def test_whatever_happens_after_the_commit_the_answer_carries_the_tag(database_u
         assert answer.status_code in (500, 504)
         assert problem["tag"] == gateway.sent[0][1]
         assert problem["sendStatus"] == "unknown"
+
+
+def test_the_message_says_which_api_key_asked_for_it(service: Service) -> None:
+    """However it was sent, also when it is asked for by another key."""
+    sent = service.send().json
+    queued = service.send(headers={"Prefer": "respond-async"}).json
+
+    assert (sent["askedBy"], queued["askedBy"]) == ("app", "app")
+    assert service.message(sent["tag"])["askedBy"] == "app"
