@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ from receiver.logs import LEVELS
 
 Item = TypeVar("Item")
 
+EXAMPLE = Path(__file__).with_name("example.env")
+"""Every setting, explained; in a checkout a link to config/example.env."""
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
 MIN_RATE, MAX_RATE = 0.01, 10_000
 MAX_KEY_NAME = 255

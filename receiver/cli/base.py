@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from receiver import config, logs
+from receiver import VERSION, config, logs
 from receiver.core.plain_text import harmless
 from receiver.errors import (
     ConfigurationError,
@@ -96,6 +96,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="receiver", message="%(prog)s %(version)s")
 @click.option(
     "--env-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

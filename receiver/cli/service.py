@@ -156,10 +156,14 @@ def migrate(revision: str, down: bool) -> None:
 
 
 @main.command(name="config")
+@click.option("--example", is_flag=True, help="Print a file of every setting, explained, to be filled in.")
 @said_in_one_sentence
-def show_config() -> None:
+def show_config(example: bool) -> None:
     """Print the running configuration, without secrets."""
-    _print_settings(config.read_settings())
+    if example:
+        click.echo(config.EXAMPLE.read_text(encoding="utf-8"), nl=False)
+    else:
+        _print_settings(config.read_settings())
 
 
 @main.command()

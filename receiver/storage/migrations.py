@@ -24,7 +24,8 @@ from receiver.storage import estimates, views
 from receiver.storage.confirming import demand_confirmed
 from receiver.storage.engines import make_engine
 
-FOLDER = Path(__file__).parents[2] / "migrations"
+FOLDER = Path(__file__).parents[1] / "migrations"
+"""Inside the package; in a checkout a link to the folder at its top."""
 
 LOCK_TIMEOUT, TURN_TIMEOUT = "3s", "60s"
 """How long the lock of a table is waited for, and another migration. Whoever comes to a table after one that waits for

@@ -3,7 +3,6 @@
 import re
 from copy import deepcopy
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 from apispec import APISpec
@@ -11,6 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 from marshmallow import fields
 
+from receiver import VERSION
 from receiver.core.words import Word
 from receiver.web.authentication import CHALLENGES, Access, declared_access
 from receiver.web.examples import CURL
@@ -72,7 +72,7 @@ def describe(app: Flask) -> Fragment:
 
 def _without_routes() -> APISpec:
     plugin = MarshmallowPlugin()
-    spec = APISpec("Bandwidth receiver", version("bandwidth-receiver"), "3.1.0", [plugin], info=INFO)
+    spec = APISpec("Bandwidth receiver", VERSION, "3.1.0", [plugin], info=INFO)
     converter: Any = plugin.converter
     converter.map_to_openapi_type(Count, fields.Integer)
     converter.add_attribute_function(_with_shapes)
