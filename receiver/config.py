@@ -111,7 +111,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
     """
     env = Env(eager=False)
     settings = Settings(
-        database_url=_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL,
+        database_url=with_driver(_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL),
         bandwidth_account_id=_text(env, "BANDWIDTH_ACCOUNT_ID", required=sending or serving),
         bandwidth_client_id=_text(env, "BANDWIDTH_CLIENT_ID", check=_check_user),
         bandwidth_client_secret=_text(env, "BANDWIDTH_CLIENT_SECRET"),
@@ -146,7 +146,8 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 def describe(settings: Settings) -> dict[str, str]:
     """Every setting as it may be shown: secrets only as how many there are and what they are called."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
-    shown["DATABASE_URL"] = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url).partition("?")[0]
+    hidden = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url, flags=re.DOTALL)
+    shown["DATABASE_URL"] = hidden.partition("?")[0]
     for name in ("BANDWIDTH_CLIENT_SECRET", "BANDWIDTH_PASSWORD"):
         shown[name] = "(set)" if shown[name] else None
     shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
@@ -284,11 +285,25 @@ def _check_sender(value: str) -> None:
         raise ValidationError("is neither an E.164 number such as +19195551234, nor a short code or alphanumeric id.")
 
 
+def with_driver(database_url: str) -> str:
+    """The URL with the driver that this program uses: hosters give `postgresql://` and `postgres://`."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", database_url)
+
+
+_AFTER_THE_PASSWORD = re.compile(
+    r"""postgres[^:/]*://
+    (?: [^:/]* (?: : [^@]* )? @ )?  # the user and the password, as SQLAlchemy reads them
+    (?P<host>[^/?]*) (?P<database>[^?]*) (?P<first_option>[^=]*)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
 def _check_database_url(value: str) -> None:
+    rest = _AFTER_THE_PASSWORD.match(value)
+    if rest and "@" in "".join(rest.groups()):  # a part of the password would be taken for the host, which errors name
+        raise ValidationError("holds an @ in its user or password: write it as %40.")
     try:
-        parts = urlsplit(value)
-        if parts.netloc.count("@") > 1:  # the rest would be taken for the host, which errors name
-            raise ValidationError("holds an @ in its user or password: write it as %40.")
+        parts = urlsplit(with_driver(value))
         usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (
             parts.scheme == "sqlite"
             and value.startswith("sqlite:///")
@@ -298,7 +313,10 @@ def _check_database_url(value: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ValidationError("is neither sqlite:///FILE nor postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.")
+        raise ValidationError(
+            "is neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/DATABASE. In USER and PASSWORD,"
+            " percent-encode special characters: @ is %40, / is %2F, : is %3A, % is %25."
+        )
 
 
 def _check_url(example: str) -> Callable[[str], None]:

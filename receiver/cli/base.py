@@ -126,9 +126,11 @@ def _open_streams() -> None:
 def demand_schema(database: Database) -> None:
     try:
         with database.read() as session:
-            warning = migrations.demand_schema(session.connection())
+            warning = migrations.demand_schema(session.connection(), named=database.where)
     except StorageUnavailable as error:
-        raise StorageUnavailable(f"The database named by DATABASE_URL does not answer: {error.reason}") from error
+        raise StorageUnavailable(
+            f"The {database.where} (DATABASE_URL) cannot be used: {error.reason or error}"
+        ) from error
     if warning:
         say(f"warning: {warning}")
 

@@ -30,7 +30,7 @@ from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database
-from receiver.storage.engines import is_sqlite
+from receiver.storage.engines import is_sqlite, where
 from receiver.working import Worker
 
 log = logs.get_logger(__name__)
@@ -151,8 +151,12 @@ def _stop_when_told(running: Worker) -> None:
 def migrate(revision: str, down: bool) -> None:
     """Bring the database to the schema of this version."""
     url = config.read_settings().database_url
-    (migrations.downgrade if down else migrations.upgrade)(url, revision)
-    out.print("The database is migrated.")
+    done = (migrations.downgrade if down else migrations.upgrade)(url, revision)
+    if done.before == done.after:
+        say(f"The {where(url)} is at revision {done.after or 'base'} already; its schema was not changed.", on=out)
+    else:
+        since = f"from revision {done.before} " if done.before else ""
+        say(f"The {where(url)} was migrated {since}to {'' if since else 'revision '}{done.after or 'base'}.", on=out)
 
 
 @main.command(name="config")

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from receiver.errors import StorageRefused, StorageUnavailable
 from receiver.logs import get_logger
 from receiver.storage.confirming import Commits
-from receiver.storage.engines import GIVE_UP_SECONDS, is_sqlite, make_pooled_engine
+from receiver.storage.engines import GIVE_UP_SECONDS, is_sqlite, make_pooled_engine, where
 from receiver.storage.outage import Outage
 from receiver.storage.watchdog import Watchdog
 
@@ -47,11 +47,13 @@ class Database:
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         self.engine = make_pooled_engine(url, connections=connections)
+        self.where = where(url)
+        """Which database it is, for messages: its file, or its name and host."""
         self._is_sqlite = is_sqlite(url)
         # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
-        self._outage = Outage()
+        self._outage = Outage(self.where)
         self._commits = Commits()
         self._writing = self.engine.execution_options(writes=True)
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from receiver.storage import migrations
+from receiver.storage.engines import where
 from receiver.storage.sending_models import METADATA
 from tests import readme
 from tests.postgres import Server
@@ -76,7 +77,7 @@ def test_the_role_reads_every_view_and_no_table_and_writes_nothing(role: Role) -
 
     code, said = grant(role.url, role.name)
 
-    assert (code, said) == (0, f"{role.name} can read the support views.\n")
+    assert (code, said) == (0, f"{role.name} can read the support views of the {where(role.url)}.\n")
     assert role.readable() == VIEWS
     for view in VIEWS:
         assert role.ask(f"SELECT * FROM {view}"), view
@@ -107,7 +108,8 @@ def test_the_readme_s_statements_make_a_role_that_reads_the_views_in_utc(
     for statement in statements.replace("ROLE support", f"ROLE {name}").split("\n"):
         postgres_server.execute(statement)
     with role_of(name, postgres_url, postgres_server) as role:
-        assert grant(role.url, role.name) == (0, f"{name} can read the support views.\n")
+        said = f"{name} can read the support views of the {where(role.url)}.\n"
+        assert grant(role.url, role.name) == (0, said)
         assert role.readable() == VIEWS
         assert role.ask("SHOW timezone") == [("UTC",)]
 
