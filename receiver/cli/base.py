@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,26 @@ PORT = click.IntRange(0, 65535)
 EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Something is wrong, was refused or is not there; the settings or arguments are wrong; nobody can say whether it was
 sent, or whether it is there; Ctrl-C."""
+
+HELD = {signal.SIGTERM, signal.SIGHUP}
+"""What ends a process from outside: somebody stops it, or the terminal that it was started in is closed."""
+
+
+def heeded(*signals: signal.Signals) -> set[signal.Signals]:
+    """Those of them that this process does not ignore: what was started with nohup outlives its terminal."""
+    return {each for each in signals if signal.getsignal(each) is not signal.SIG_IGN}
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Puts off what would end the process, also in the threads that begin meanwhile: a call to Bandwidth that is cut
+    off leaves a message of which nobody can say whether it was sent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 out = Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 10_000)
 """In a pipe a row of a table is a line, however long."""

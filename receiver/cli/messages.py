@@ -14,6 +14,7 @@ from receiver.cli.base import (
     database_to_ask,
     demand_schema,
     end,
+    finishing,
     main,
     out,
     said_in_one_sentence,
@@ -42,7 +43,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
     settings = config.read_settings(sending=True)
     fields["applicationId"] = fields.pop("application_id")
     message = read_message({"to": list(to), "from": sender, "media": list(media), **fields}, settings)
-    with Database(settings.database_url) as database:
+    with finishing(), Database(settings.database_url) as database:
         demand_schema(database)
         sent = make_sending(settings, database).send(message)
     if sent.stored is None:

@@ -19,6 +19,7 @@ from receiver.cli.base import (
     database_to_ask,
     demand_schema,
     end,
+    heeded,
     main,
     out,
     progress,
@@ -34,8 +35,6 @@ from receiver.storage.engines import is_sqlite, where
 from receiver.working import Worker
 
 log = logs.get_logger(__name__)
-
-STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 @main.command()
@@ -117,7 +116,8 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
     """Send what is queued. Any number of workers may run, on any number of hosts."""
     settings = config.read_settings(sending=True)
     logs.to_stderr(settings.log_level)
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # in every thread that begins now: one waits for them
+    stops = {signal.SIGTERM, signal.SIGINT, *heeded(signal.SIGHUP)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # in every thread that begins now: one waits for them
     with Database(settings.database_url) as database:
         demand_schema(database)
         if metrics_at:
@@ -126,7 +126,7 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
             _print_settings(settings)
         log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
-        threading.Thread(target=_stop_when_told, args=(running,), name="stop", daemon=True).start()
+        threading.Thread(target=_stop_when_told, args=(running, stops), name="stop", daemon=True).start()
         running.run()
         log.info("the worker has ended")
 
@@ -138,9 +138,9 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _stop_when_told(running: Worker) -> None:
+def _stop_when_told(running: Worker, stops: set[signal.Signals]) -> None:
     """A signal handler would interrupt the main thread, perhaps in the very wait that a stop ends, and lock it up."""
-    signal.sigwait(STOPS)
+    signal.sigwait(stops)
     running.stop()
 
 
