@@ -5,7 +5,7 @@ A setting is a field of Settings, and its variable is the field's name in capita
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
 from pathlib import Path
@@ -103,6 +103,46 @@ class Settings:
 VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
 
 
+ENV_FILE = "RECEIVER_ENV_FILE"
+"""Names a file of settings in the environment."""
+
+_BEGINNINGS = (
+    "BANDWIDTH_",
+    "CALLBACK",
+    "API_KEY",
+    "READ_ONLY_API",
+    "DATABASE_U",
+    "ALLOW_UNAUTH",
+    "OVERDUE_",
+    "MAX_BODY",
+    "LOG_LEVEL",
+    "FORWARD_",
+)
+"""A name that begins like this is meant to be one of ours."""
+
+_FEW_LETTERS = 2
+
+
+def misspelt(name: str) -> str | None:
+    """The setting that was probably meant by a name that is none of ours; None if it is, or is somebody else's."""
+    asked = name.upper()
+    if name in (*VARIABLES, ENV_FILE):
+        return None
+    distances = {each: _distance(asked, each) for each in VARIABLES}
+    nearest = min(distances, key=distances.__getitem__)
+    return nearest if distances[nearest] <= _FEW_LETTERS or asked.startswith(_BEGINNINGS) else None
+
+
+def _distance(first: str, second: str) -> int:
+    """How many letters have to be added, left out or replaced (Levenshtein)."""
+    row = list(range(len(second) + 1))
+    for place, letter in enumerate(first, start=1):
+        before, row[0] = row[0], place
+        for other, its in enumerate(second, start=1):
+            before, row[other] = row[other], min(row[other] + 1, row[other - 1] + 1, before + (letter != its))
+    return row[-1]
+
+
 def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
     """The settings of the environment.
 
@@ -158,6 +198,16 @@ def describe(settings: Settings) -> dict[str, str]:
 
 def warnings(settings: Settings) -> list[str]:
     """What works with these settings today, and should be mended; each a sentence that names the variable."""
+    return [*_about_names(), *_about_credentials(settings)]
+
+
+def _about_names() -> Iterator[str]:
+    for name in os.environ:
+        if meant := misspelt(name):
+            yield f"{name} in the environment is not a setting; did you mean {meant}?"
+
+
+def _about_credentials(settings: Settings) -> list[str]:
     if settings.bandwidth_client_id and settings.bandwidth_username:
         return [
             "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are not used beside BANDWIDTH_CLIENT_ID: remove them once every"

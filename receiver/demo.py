@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from receiver import reporting, terminal
+from receiver.config import ENV_FILE
 from receiver.errors import ReceiverError
 from receiver.storage import migrations
 from receiver.storage.database import Database
@@ -93,6 +94,7 @@ def _step(console: Console, title: str) -> None:
 
 def _environment(folder: Path, simulator_port: int) -> dict[str, str]:
     return os.environ | {
+        ENV_FILE: "",
         "DATABASE_URL": f"sqlite:///{folder / 'receiver.sqlite3'}",
         "BANDWIDTH_API_URL": f"http://127.0.0.1:{simulator_port}/api/v2",
         "BANDWIDTH_ACCOUNT_ID": "5000000",

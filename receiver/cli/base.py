@@ -2,22 +2,22 @@
 
 import errno
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, ParamSpec
 
 import click
-from dotenv import load_dotenv
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from receiver import VERSION, config, logs
+from receiver import VERSION, config, env_file, logs
 from receiver.core.plain_text import harmless
 from receiver.errors import (
     ConfigurationError,
@@ -69,7 +69,7 @@ def say(line: str, *, on: Console = err, style: str = "") -> None:
 
 
 def end(message: str, code: int) -> NoReturn:
-    say(message, style="red")
+    say(with_env_file(message), style="red")
     sys.exit(code)
 
 
@@ -97,6 +97,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            load_settings_file()
             command(*args, **kwargs)
         except ConfigurationError as error:
             end(f"The settings are wrong:\n{error}", EXIT_USAGE)
@@ -116,22 +117,57 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
-@click.group()
+_META = "receiver.env_file"
+_env_file = partial(click.option, "--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+class Commands(click.Group):
+    """A group whose commands take --env-file, too: before or behind a command it means the same."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        option = _env_file(expose_value=False, callback=_note_env_file, help="Read settings from this file.")
+        super().add_command(option(cmd), name)
+
+
+def _note_env_file(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    before = context.meta.get(_META)
+    if path and before and before != path:
+        raise click.BadParameter(f"was given twice: {before} and {path}.", context, option)
+    if path:
+        context.meta[_META] = path
+
+
+def load_settings_file() -> None:
+    """Loads the file of --env-file or, where there is none, that of RECEIVER_ENV_FILE. Raises ConfigurationError."""
+    context = click.get_current_context(silent=True)
+    named = (context and context.meta.get(_META)) or os.environ.get(config.ENV_FILE)
+    if named:
+        env_file.load(Path(named))
+
+
+def spelt(command: str) -> str:
+    """`receiver` and that command, as it has to be called again: with the settings file that this one was given."""
+    context = click.get_current_context(silent=True)
+    path = context and context.meta.get(_META)
+    return f"receiver --env-file {shlex.quote(str(path))} {command}" if path else f"receiver {command}"
+
+
+def with_env_file(hint: str) -> str:
+    """A sentence of ours with every command in it as it has to be called."""
+    return hint.replace("`receiver ", f"`{spelt('')}")
+
+
+@click.group(cls=Commands)
 @click.version_option(VERSION, prog_name="receiver", message="%(prog)s %(version)s")
-@click.option(
-    "--env-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Read settings from this file; the environment's own come first.",
+@_env_file(
+    expose_value=False,
+    callback=_note_env_file,
+    help="Read settings from this file, or that of RECEIVER_ENV_FILE; the environment's own come first.",
 )
-def main(env_file: Path | None) -> None:
+def main() -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
     _open_streams()
     logs.silence()
-    if env_file:
-        try:
-            load_dotenv(env_file)
-        except UnicodeDecodeError:
-            end(f"{env_file} is no file of settings: it is not UTF-8.", EXIT_USAGE)
 
 
 def _open_streams() -> None:

@@ -25,6 +25,7 @@ from receiver.cli.base import (
     progress,
     said_in_one_sentence,
     say,
+    spelt,
 )
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.lines import FIELDS, SUFFIXES, Format, read_lines
@@ -115,7 +116,7 @@ def _walk(
 
 def _tell_to_watch(outcome: Outcome) -> None:
     for shared in filter(None, outcome.references):
-        say(f"To watch them: receiver watch {shlex.quote(shared)}", on=out)
+        say(f"To watch them: {spelt(f'watch {shlex.quote(shared)}')}", on=out)
 
 
 def _end_with_problems(outcome: Outcome, so: str) -> None:
