@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from receiver import reporting
+from receiver import support
 from receiver.core.events import is_storable
 from receiver.core.numbers import meant_by
 from receiver.errors import MessageNotFound
@@ -50,7 +50,7 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
     if not is_storable(word):  # no message has what no database takes
         return
     with suppress(MessageNotFound):
-        yield FoundBy.TAG, [reporting.message(database, word.strip().upper())]  # all of ours are
+        yield FoundBy.TAG, [support.message(database, word.strip().upper())]  # all of ours are
     wanted = [
         (FoundBy.REFERENCE, MessageFilter(reference=word)),
         *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), word.strip().lower()}),
@@ -61,7 +61,7 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
         if number != word:
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
     for name, each in wanted:
-        yield name, reporting.messages(database, each, limit=limit).messages
+        yield name, support.messages(database, each, limit=limit)
 
 
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:

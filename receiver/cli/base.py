@@ -29,6 +29,7 @@ from receiver.errors import (
 )
 from receiver.storage import migrations
 from receiver.storage.database import Database
+from receiver.storage.support import may_read_tables
 
 P = ParamSpec("P")
 PORT = click.IntRange(0, 65535)
@@ -91,6 +92,14 @@ def demand_consent(question: str, *, yes: bool) -> None:
         end("Nothing was done.", EXIT_USAGE)
 
 
+def with_cause(error: StorageUnavailable) -> str:
+    """The sentence, with which database it is about and what that said, unless both are in it already."""
+    first = error if error.database else error.__cause__
+    if not isinstance(first, StorageUnavailable) or not first.reason or first.reason in str(error):
+        return str(error)
+    return f"{error} ({first.database}: {first.reason})"
+
+
 def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     """Ends a command that cannot do its work with a sentence and an exit code instead of a traceback."""
 
@@ -105,6 +114,8 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             end(f"The message is wrong:\n{error}", EXIT_USAGE)
         except WrongFile as error:
             end(str(error), EXIT_USAGE)
+        except StorageUnavailable as error:
+            end(with_cause(error), EXIT_WRONG)
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
         except OSError as error:
@@ -184,7 +195,13 @@ def demand_schema(database: Database) -> None:
     try:
         with database.read() as session:
             warning = migrations.demand_schema(session.connection(), named=database.where)
+            database.reads_views_only = not may_read_tables(session)
     except StorageUnavailable as error:
+        if "alembic_version" in error.reason:  # of a role that may not read it
+            remedy = "run `receiver grant-support ROLE` again, as the owner of the database."
+            raise StorageUnavailable(
+                f"The role of DATABASE_URL may not use this command on the {database.where}: {remedy}"
+            ) from error
         raise StorageUnavailable(
             f"The {database.where} (DATABASE_URL) cannot be used: {error.reason or error}"
         ) from error
@@ -199,5 +216,7 @@ def database_to_ask() -> Iterator[Database]:
         with Database(config.read_settings().database_url) as database:
             demand_schema(database)
             yield database
-    except (StorageUnavailable, SchemaOutdated) as error:
+    except StorageUnavailable as error:
+        end(with_cause(error), EXIT_UNKNOWN)
+    except SchemaOutdated as error:
         end(str(error), EXIT_UNKNOWN)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from receiver import config, reporting, sending, terminal
+from receiver import config, reporting, sending, support, terminal
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_UNKNOWN,
@@ -64,8 +64,8 @@ def show(tag: str, form: Form) -> None:
     CSV has the recipients only. Exits 1 if there is no such message.
     """
     with database_to_ask() as database:
-        message, events = reporting.message(database, tag), reporting.events(database, tag)
-        resolutions = reporting.resolutions(database, tag)
+        message, events = support.message(database, tag), support.events(database, tag)
+        resolutions = support.resolutions(database, tag)
     match form:
         case Form.JSON:
             decided = [api_row({name: getattr(each, name) for name in OF_RESOLUTION}) for each in resolutions]

@@ -49,6 +49,8 @@ class Database:
         self.engine = make_pooled_engine(url, connections=connections)
         self.where = where(url)
         """Which database it is, for messages: its file, or its name and host."""
+        self.reads_views_only = False
+        """Whether the role is one of support, which may read nothing but the views; who asks for reports finds out."""
         self._is_sqlite = is_sqlite(url)
         # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
         self._writers_turn = threading.Lock()
@@ -148,9 +150,9 @@ class Database:
         if isinstance(error, DataError | IntegrityError):  # whose first line may quote a value, too
             constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
             log.error("the database refuses a row", error=type(cause).__name__, constraint=constraint)
-            return StorageRefused(reason=type(cause).__name__)
+            return StorageRefused(reason=type(cause).__name__, database=self.where)
         self._outage.note_failure(type(cause).__name__, reason)
-        return StorageUnavailable(reason=reason)
+        return StorageUnavailable(reason=reason, database=self.where)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
