@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, inspect
 
 from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, unlisted
-from receiver.config import DEFAULT_DATABASE_URL
+from receiver.config import DEFAULT_DATABASE_URL, with_driver
 from receiver.storage.migrations import migrating
 from receiver.storage.models import Base
 from receiver.storage.rows import insert_rows, parameter
@@ -46,7 +46,8 @@ def is_compared(_item: object, name: str | None, *_: object) -> bool:
 
 
 def run() -> None:
-    url = context.config.attributes.get("url") or os.environ.get("DATABASE_URL") or DEFAULT_DATABASE_URL
+    attributes = context.config.attributes
+    url = attributes.get("url") or with_driver(os.environ.get("DATABASE_URL") or DEFAULT_DATABASE_URL)
     with migrating(url) as connection:
         context.configure(
             connection=connection,
@@ -55,7 +56,9 @@ def run() -> None:
             compare_server_default=True,
             include_object=is_compared,
         )
+        attributes["before"] = context.get_context().get_current_revision()
         context.run_migrations()
+        attributes["after"] = context.get_context().get_current_revision()
         write_error_codes(connection)
 
 

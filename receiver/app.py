@@ -1,10 +1,11 @@
 """The composition root: everything that a running application consists of is put together here."""
 
 import sys
+from pathlib import Path
 
 from flask import Flask
 
-from receiver import logs, metrics
+from receiver import env_file, logs, metrics
 from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
 from receiver.calling import Gateway
@@ -83,12 +84,15 @@ def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder
     return Front(app, app.extensions[EXTENSION], threads=threads, body_seconds=body_seconds, parent=parent)
 
 
-def from_environment(metrics_folder: str | None = None) -> Flask:
+def from_environment(metrics_folder: str | None = None, *, settings_file: str | None = None) -> Flask:
     """The application as the environment configures it; ends the process with every problem of the settings.
 
-    ``metrics_folder`` is where several processes of a server share what they count.
+    ``metrics_folder`` is where several processes of a server share what they count, ``settings_file`` a file of
+    settings, of which the environment's own come first.
     """
     try:
+        if settings_file:
+            env_file.load(Path(settings_file))
         settings = read_settings(serving=True)
         if metrics_folder:
             metrics.share(metrics_folder)

@@ -5,9 +5,10 @@ A setting is a field of Settings, and its variable is the field's name in capita
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ from receiver.logs import LEVELS
 
 Item = TypeVar("Item")
 
+EXAMPLE = Path(__file__).with_name("example.env")
+"""Every setting, explained; in a checkout a link to config/example.env."""
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
 MIN_RATE, MAX_RATE = 0.01, 10_000
 MAX_KEY_NAME = 255
@@ -105,6 +108,46 @@ def is_bandwidths(url: str) -> bool:
 VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
 
 
+ENV_FILE = "RECEIVER_ENV_FILE"
+"""Names a file of settings in the environment."""
+
+_BEGINNINGS = (
+    "BANDWIDTH_",
+    "CALLBACK",
+    "API_KEY",
+    "READ_ONLY_API",
+    "DATABASE_U",
+    "ALLOW_UNAUTH",
+    "OVERDUE_",
+    "MAX_BODY",
+    "LOG_LEVEL",
+    "FORWARD_",
+)
+"""A name that begins like this is meant to be one of ours."""
+
+_FEW_LETTERS = 2
+
+
+def misspelt(name: str) -> str | None:
+    """The setting that was probably meant by a name that is none of ours; None if it is, or is somebody else's."""
+    asked = name.upper()
+    if name in (*VARIABLES, ENV_FILE):
+        return None
+    distances = {each: _distance(asked, each) for each in VARIABLES}
+    nearest = min(distances, key=distances.__getitem__)
+    return nearest if distances[nearest] <= _FEW_LETTERS or asked.startswith(_BEGINNINGS) else None
+
+
+def _distance(first: str, second: str) -> int:
+    """How many letters have to be added, left out or replaced (Levenshtein)."""
+    row = list(range(len(second) + 1))
+    for place, letter in enumerate(first, start=1):
+        before, row[0] = row[0], place
+        for other, its in enumerate(second, start=1):
+            before, row[other] = row[other], min(row[other] + 1, row[other - 1] + 1, before + (letter != its))
+    return row[-1]
+
+
 def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
     """The settings of the environment.
 
@@ -113,7 +156,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
     """
     env = Env(eager=False)
     settings = Settings(
-        database_url=_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL,
+        database_url=with_driver(_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL),
         bandwidth_account_id=_text(env, "BANDWIDTH_ACCOUNT_ID", required=sending or serving),
         bandwidth_client_id=_text(env, "BANDWIDTH_CLIENT_ID", check=_check_user),
         bandwidth_client_secret=_text(env, "BANDWIDTH_CLIENT_SECRET"),
@@ -148,7 +191,8 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 def describe(settings: Settings) -> dict[str, str]:
     """Every setting as it may be shown: secrets only as how many there are and what they are called."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
-    shown["DATABASE_URL"] = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url).partition("?")[0]
+    hidden = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url, flags=re.DOTALL)
+    shown["DATABASE_URL"] = hidden.partition("?")[0]
     for name in ("BANDWIDTH_CLIENT_SECRET", "BANDWIDTH_PASSWORD"):
         shown[name] = "(set)" if shown[name] else None
     shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
@@ -159,6 +203,16 @@ def describe(settings: Settings) -> dict[str, str]:
 
 def warnings(settings: Settings) -> list[str]:
     """What works with these settings today, and should be mended; each a sentence that names the variable."""
+    return [*_about_names(), *_about_credentials(settings)]
+
+
+def _about_names() -> Iterator[str]:
+    for name in os.environ:
+        if meant := misspelt(name):
+            yield f"{name} in the environment is not a setting; did you mean {meant}?"
+
+
+def _about_credentials(settings: Settings) -> list[str]:
     if settings.bandwidth_client_id and settings.bandwidth_username:
         return [
             "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are ignored because BANDWIDTH_CLIENT_ID is set."
@@ -287,11 +341,25 @@ def _check_sender(value: str) -> None:
         raise ValidationError("is neither an E.164 number such as +19195551234, nor a short code or alphanumeric id.")
 
 
+def with_driver(database_url: str) -> str:
+    """The URL with the driver that this program uses: hosters give `postgresql://` and `postgres://`."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", database_url)
+
+
+_AFTER_THE_PASSWORD = re.compile(
+    r"""postgres[^:/]*://
+    (?: [^:/]* (?: : [^@]* )? @ )?  # the user and the password, as SQLAlchemy reads them
+    (?P<host>[^/?]*) (?P<database>[^?]*) (?P<first_option>[^=]*)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
 def _check_database_url(value: str) -> None:
+    rest = _AFTER_THE_PASSWORD.match(value)
+    if rest and "@" in "".join(rest.groups()):  # a part of the password would be taken for the host, which errors name
+        raise ValidationError("holds an @ in its user or password: write it as %40.")
     try:
-        parts = urlsplit(value)
-        if parts.netloc.count("@") > 1:  # the rest would be taken for the host, which errors name
-            raise ValidationError("holds an @ in its user or password: write it as %40.")
+        parts = urlsplit(with_driver(value))
         usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (
             parts.scheme == "sqlite"
             and value.startswith("sqlite:///")
@@ -301,7 +369,10 @@ def _check_database_url(value: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ValidationError("is neither sqlite:///FILE nor postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.")
+        raise ValidationError(
+            "is neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/DATABASE. In USER and PASSWORD,"
+            " percent-encode special characters: @ is %40, / is %2F, : is %3A, % is %25."
+        )
 
 
 def _check_url(example: str) -> Callable[[str], None]:

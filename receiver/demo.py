@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from receiver import reporting, terminal
+from receiver.config import ENV_FILE
 from receiver.errors import ReceiverError
 from receiver.storage import migrations
 from receiver.storage.database import Database
@@ -93,6 +94,7 @@ def _step(console: Console, title: str) -> None:
 
 def _environment(folder: Path, simulator_port: int) -> dict[str, str]:
     return os.environ | {
+        ENV_FILE: "",
         "DATABASE_URL": f"sqlite:///{folder / 'receiver.sqlite3'}",
         "BANDWIDTH_API_URL": f"http://127.0.0.1:{simulator_port}/api/v2",
         "BANDWIDTH_ACCOUNT_ID": "5000000",
@@ -150,7 +152,7 @@ def _running(command: list[str], environment: dict[str, str], folder: Path) -> I
 
 
 class _Signals:
-    """Ctrl-C and SIGTERM end the demo between two steps; a child just being started would outlive it otherwise."""
+    """Ctrl-C, SIGTERM and SIGHUP end the demo between two steps: a child just being started would outlive it."""
 
     def __init__(self) -> None:
         self._came = False
@@ -160,12 +162,18 @@ class _Signals:
             raise ReceiverError("Stopped.")
 
     def __enter__(self) -> Self:
-        self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {each: signal.signal(each, self._note) for each in self._heeded()}
         return self
 
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+
+    @staticmethod
+    def _heeded() -> Iterator[signal.Signals]:
+        yield from (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is after nohup
+            yield signal.SIGHUP
 
     def _note(self, _signal: int, _frame: FrameType | None) -> None:
         self._came = True

@@ -42,10 +42,12 @@ class CannotCount(ReceiverError):
 class StorageUnavailable(ReceiverError):
     """The database did not answer; try again."""
 
-    def __init__(self, message: str | None = None, *, reason: str = "") -> None:
+    def __init__(self, message: str | None = None, *, reason: str = "", database: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         """In the database's words; no value of a row is in it."""
+        self.database = database
+        """Its file, or its name and host; not for strangers."""
 
 
 class StorageRefused(StorageUnavailable):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from receiver import reporting
+from receiver import support
 from receiver.core.events import is_storable
 from receiver.core.numbers import last_digits, meant_by
 from receiver.core.plain_text import pasted
@@ -54,7 +54,7 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
         return
     seen = pasted(word)
     with suppress(MessageNotFound):
-        yield FoundBy.TAG, [reporting.message(database, seen.upper())]  # all of ours are
+        yield FoundBy.TAG, [support.message(database, seen.upper())]  # all of ours are
     wanted = [
         *((FoundBy.REFERENCE, MessageFilter(reference=each)) for each in {word, word.strip(), seen}),
         *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), seen, seen.lower()}),
@@ -65,9 +65,9 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
         if number not in (word, seen):
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
     for name, each in wanted:
-        yield name, reporting.messages(database, each, limit=limit).messages
+        yield name, support.messages(database, each, limit=limit)
     if digits := last_digits(word):
-        yield FoundBy.TO_ENDING, reporting.messages_to_ending(database, digits, limit=limit)
+        yield FoundBy.TO_ENDING, support.messages_to_ending(database, digits, limit=limit)
 
 
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -128,6 +129,14 @@ def run(
         log_access=access_log,
         log_dictconfig=TO_OUR_LOG,
     )
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as it is after nohup
+
+    @server.on_startup  # after granian has set its own, by which SIGHUP replaces its processes
+    def heed_signals() -> None:
+        # The processes that begin now inherit this: what reaches all of them, as from a terminal, stops the first.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else server.signal_handler_interrupt)
+        signal.signal(signal.SIGQUIT, server.signal_handler_interrupt)
+
     load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())
     try:
         with metrics_folder() as folder:

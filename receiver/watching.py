@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from receiver.core import times
 from receiver.core.events import is_storable
 from receiver.storage.database import Database
-from receiver.storage.summary import Summary, summary
+from receiver.storage.summary import Summary, summary, viewed_summary
 
 __all__ = ["Summary", "watch"]
 
@@ -27,7 +27,8 @@ def watch(database: Database, prefix: str, *, seconds: float | None = None) -> I
     while True:
         begun = time.monotonic()
         with database.read() as session:
-            found = summary(session, prefix, now=times.now())
+            views_only = database.reads_views_only
+            found = viewed_summary(session, prefix) if views_only else summary(session, prefix, now=times.now())
         took = time.monotonic() - begun
         yield found
         left = None if end is None else end - time.monotonic()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from receiver.config import VARIABLES
 from receiver.storage.database import Database
 from tests.builders import ALICE, CLIENT_ID, store_message
+from tests.deployment.releases import PRESENT
 from tests.processes import environment, invoke, run
 
 UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
@@ -193,6 +194,40 @@ def test_migrate_says_in_one_sentence_that_the_database_is_unreachable() -> None
 
     assert result.exit_code == 1
     assert one_sentence(result)
+
+
+def name_of(database_url: str) -> str:
+    parts = make_url(database_url)
+    if parts.get_backend_name() == "sqlite":
+        return f"SQLite file {parts.database}"
+    host = parts.host or parts.query["host"]
+    return f"PostgreSQL database {parts.database} at {host}" + (f":{parts.port}" if parts.port else "")
+
+
+def test_migrate_says_which_database_it_changed_and_whether_it_did(empty_database_url: str) -> None:
+    settings, named = environment(empty_database_url), name_of(empty_database_url)
+
+    said = [
+        invoke("migrate", *arguments, environment=settings).output
+        for arguments in (["--to", "0001"], [], [], ["--down", "--to", "0001"], ["--down", "--to", "base"])
+    ]
+
+    newest = PRESENT
+    assert said == [
+        f"The {named} was migrated to revision 0001.\n",
+        f"The {named} was migrated from revision 0001 to {newest}.\n",
+        f"The {named} is at revision {newest} already; its schema was not changed.\n",
+        f"The {named} was migrated from revision {newest} to 0001.\n",
+        f"The {named} was migrated from revision 0001 to base.\n",
+    ]
+
+
+@pytest.mark.parametrize("command", ["migrate", "find x", "doctor", f"send --to {ALICE} --text x", "serve", "resume"])
+def test_a_database_that_cannot_be_used_is_named(unusable: dict[str, str], command: str) -> None:
+    result = invoke(*command.split(), environment=unusable)
+
+    if result.exit_code:
+        assert name_of(unusable["DATABASE_URL"]) in result.output
 
 
 @pytest.mark.parametrize("command", ["show", "recompute"])

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import sampled_from, text
 
 from receiver.app import from_environment
 from receiver.config import VARIABLES, ApiKey, Credential, describe, read_settings, warnings
 from receiver.errors import ConfigurationError
+from receiver.storage.engines import where
 from tests.builders import make_settings
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "example.env"
@@ -120,6 +123,38 @@ def test_a_setting_is_what_its_variable_says(
     assert getattr(read_settings(), variable.lower()) == (text if value is None else value)
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_the_url_of_a_hoster_means_the_driver_that_is_installed(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    rest = "u:p%40ss@h:5432/postgres://d?sslmode=require"
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://{rest}")
+
+    assert read_settings().database_url == f"postgresql+psycopg://{rest}"
+
+
+@given(
+    user=text("aB:/?#@%", max_size=4),
+    before=text("aB:/?#@%=\n", max_size=4),
+    after=text("aB:/?#@%=\n", max_size=4),
+    end=sampled_from(["h/d", "h:5432/d", "/d?host=h", "h/d?options=a@b"]),
+)
+def test_no_part_of_a_password_ever_names_the_database(user: str, before: str, after: str, end: str) -> None:
+    """Whatever it holds: the URL is either refused, or what names the database in messages has nothing of it."""
+    url = f"postgresql://{user}:{before}hush{after}@{end}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", url)
+        try:
+            settings = read_settings()
+        except ConfigurationError:  # which quotes no value
+            return
+    assert "hush" not in describe(settings)["DATABASE_URL"] + where(settings.database_url)
+
+
+def test_a_refused_url_of_a_database_says_to_percent_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("postgresql://u:a@b@h/d", "postgresql://u:a/b@h/d", "postgresql://u:a%zz@h:x/d"):
+        monkeypatch.setenv("DATABASE_URL", url)
+        assert "%40" in problems()["DATABASE_URL"]
+
+
 PAIRS = [("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")]
 
 
@@ -199,10 +234,17 @@ def test_a_key_without_a_name_is_named_by_its_place(monkeypatch: pytest.MonkeyPa
 
 
 MALFORMED = [
-    *(("DATABASE_URL", text) for text in ("mysql://h/d", "postgresql://u:hush@h/d", "sqlite://", "sqlite:///:memory:")),
+    *(
+        ("DATABASE_URL", text)
+        for text in ("mysql://h/d", "postgresql+psycopg2://u:hush@h/d", "sqlite://", "sqlite:///:memory:")
+    ),
     *(("DATABASE_URL", text) for text in ("receiver.sqlite3", "postgresql+psycopg://u:hush@h:port/d", "sqlite:///")),
     *(("DATABASE_URL", text) for text in ("postgresql+psycopg://[::1/d", "sqlite+aiosqlite:///hush.sqlite3")),
-    ("DATABASE_URL", "postgresql+psycopg://u:p@hush@h/d"),
+    *(
+        ("DATABASE_URL", f"{scheme}://u:p{between}hush@h/d")
+        for scheme in ("postgresql+psycopg", "postgresql", "postgres")
+        for between in ("@", "@x/", "/y@", "?y@", "#y@", "@x:", "@y?", "@y#", "\n@")
+    ),
     *(("LOG_LEVEL", text) for text in ("hush", "INFO")),
     *(("BANDWIDTH_FROM", text) for text in ("9195550100x!", "+0", "12", "\u0661\u0662\u0663\u0664", "+19195550100\n")),
     *(

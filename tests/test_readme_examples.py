@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from dotenv import dotenv_values
 
 from receiver.config import VARIABLES
+from receiver.env_file import assignments
 from receiver.storage.migrations import upgrade
 from tests import readme
 from tests.postgres import free_port
@@ -67,7 +67,7 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     server_port, simulator_port = free_port(), free_port()
-    values = dotenv_values(readme.ROOT / "config" / "development.env")
+    values = {each.name: each.value for each in assignments((readme.ROOT / "config" / "development.env").read_text())}
     settings = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     settings |= {name: value or "" for name, value in values.items()}
     settings["DATABASE_URL"] = f"sqlite:///{tmp_path / 'development.sqlite3'}"

@@ -2,21 +2,22 @@
 
 import errno
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, ParamSpec
 
 import click
-from dotenv import load_dotenv
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from receiver import config, logs
+from receiver import VERSION, config, env_file, logs
 from receiver.core.plain_text import harmless
 from receiver.errors import (
     ConfigurationError,
@@ -28,6 +29,7 @@ from receiver.errors import (
 )
 from receiver.storage import migrations
 from receiver.storage.database import Database
+from receiver.storage.support import may_read_tables
 
 P = ParamSpec("P")
 PORT = click.IntRange(0, 65535)
@@ -35,6 +37,26 @@ PORT = click.IntRange(0, 65535)
 EXIT_WRONG, EXIT_USAGE, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Something is wrong, was refused or is not there; the settings or arguments are wrong; nobody can say whether it was
 sent, or whether it is there; Ctrl-C."""
+
+HELD = {signal.SIGTERM, signal.SIGHUP}
+"""What ends a process from outside: somebody stops it, or the terminal that it was started in is closed."""
+
+
+def heeded(*signals: signal.Signals) -> set[signal.Signals]:
+    """Those of them that this process does not ignore: what was started with nohup outlives its terminal."""
+    return {each for each in signals if signal.getsignal(each) is not signal.SIG_IGN}
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Puts off what would end the process, also in the threads that begin meanwhile: a call to Bandwidth that is cut
+    off leaves a message of which nobody can say whether it was sent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 out = Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 10_000)
 """In a pipe a row of a table is a line, however long."""
@@ -48,7 +70,7 @@ def say(line: str, *, on: Console = err, style: str = "") -> None:
 
 
 def end(message: str, code: int) -> NoReturn:
-    say(message, style="red")
+    say(with_env_file(message), style="red")
     sys.exit(code)
 
 
@@ -70,12 +92,21 @@ def demand_consent(question: str, *, yes: bool) -> None:
         end("Nothing was done.", EXIT_USAGE)
 
 
+def with_cause(error: StorageUnavailable) -> str:
+    """The sentence, with which database it is about and what that said, unless both are in it already."""
+    first = error if error.database else error.__cause__
+    if not isinstance(first, StorageUnavailable) or not first.reason or first.reason in str(error):
+        return str(error)
+    return f"{error} ({first.database}: {first.reason})"
+
+
 def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     """Ends a command that cannot do its work with a sentence and an exit code instead of a traceback."""
 
     @wraps(command)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            load_settings_file()
             command(*args, **kwargs)
         except ConfigurationError as error:
             end(f"The settings are wrong:\n{error}", EXIT_USAGE)
@@ -83,6 +114,8 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             end(f"The message is wrong:\n{error}", EXIT_USAGE)
         except WrongFile as error:
             end(str(error), EXIT_USAGE)
+        except StorageUnavailable as error:
+            end(with_cause(error), EXIT_WRONG)
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
         except OSError as error:
@@ -95,21 +128,57 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
-@click.group()
-@click.option(
-    "--env-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Read settings from this file; the environment's own come first.",
+_META = "receiver.env_file"
+_env_file = partial(click.option, "--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+class Commands(click.Group):
+    """A group whose commands take --env-file, too: before or behind a command it means the same."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        option = _env_file(expose_value=False, callback=_note_env_file, help="Read settings from this file.")
+        super().add_command(option(cmd), name)
+
+
+def _note_env_file(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    before = context.meta.get(_META)
+    if path and before and before != path:
+        raise click.BadParameter(f"was given twice: {before} and {path}.", context, option)
+    if path:
+        context.meta[_META] = path
+
+
+def load_settings_file() -> None:
+    """Loads the file of --env-file or, where there is none, that of RECEIVER_ENV_FILE. Raises ConfigurationError."""
+    context = click.get_current_context(silent=True)
+    named = (context and context.meta.get(_META)) or os.environ.get(config.ENV_FILE)
+    if named:
+        env_file.load(Path(named))
+
+
+def spelt(command: str) -> str:
+    """`receiver` and that command, as it has to be called again: with the settings file that this one was given."""
+    context = click.get_current_context(silent=True)
+    path = context and context.meta.get(_META)
+    return f"receiver --env-file {shlex.quote(str(path))} {command}" if path else f"receiver {command}"
+
+
+def with_env_file(hint: str) -> str:
+    """A sentence of ours with every command in it as it has to be called."""
+    return hint.replace("`receiver ", f"`{spelt('')}")
+
+
+@click.group(cls=Commands)
+@click.version_option(VERSION, prog_name="receiver", message="%(prog)s %(version)s")
+@_env_file(
+    expose_value=False,
+    callback=_note_env_file,
+    help="Read settings from this file, or that of RECEIVER_ENV_FILE; the environment's own come first.",
 )
-def main(env_file: Path | None) -> None:
+def main() -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
     _open_streams()
     logs.silence()
-    if env_file:
-        try:
-            load_dotenv(env_file)
-        except UnicodeDecodeError:
-            end(f"{env_file} is no file of settings: it is not UTF-8.", EXIT_USAGE)
 
 
 def _open_streams() -> None:
@@ -125,9 +194,17 @@ def _open_streams() -> None:
 def demand_schema(database: Database) -> None:
     try:
         with database.read() as session:
-            warning = migrations.demand_schema(session.connection())
+            warning = migrations.demand_schema(session.connection(), named=database.where)
+            database.reads_views_only = not may_read_tables(session)
     except StorageUnavailable as error:
-        raise StorageUnavailable(f"The database named by DATABASE_URL does not answer: {error.reason}") from error
+        if "alembic_version" in error.reason:  # of a role that may not read it
+            remedy = "run `receiver grant-support ROLE` again, as the owner of the database."
+            raise StorageUnavailable(
+                f"The role of DATABASE_URL may not use this command on the {database.where}: {remedy}"
+            ) from error
+        raise StorageUnavailable(
+            f"The {database.where} (DATABASE_URL) cannot be used: {error.reason or error}"
+        ) from error
     if warning:
         say(f"warning: {warning}")
 
@@ -139,5 +216,7 @@ def database_to_ask() -> Iterator[Database]:
         with Database(config.read_settings().database_url) as database:
             demand_schema(database)
             yield database
-    except (StorageUnavailable, SchemaOutdated) as error:
+    except StorageUnavailable as error:
+        end(with_cause(error), EXIT_UNKNOWN)
+    except SchemaOutdated as error:
         end(str(error), EXIT_UNKNOWN)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import click
 from rich.live import Live
 
-from receiver import bulk, config, reporting, terminal, watching
+from receiver import bulk, config, support, terminal, watching
 from receiver.app import make_sending
 from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
@@ -28,6 +28,7 @@ from receiver.cli.base import (
     progress,
     said_in_one_sentence,
     say,
+    spelt,
 )
 from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv, write_json
 from receiver.errors import StorageUnavailable, WrongFile
@@ -141,7 +142,7 @@ def _walk(
 
 def _tell_to_watch(outcome: Outcome) -> None:
     for shared in filter(None, outcome.references):
-        say(f"To watch them: receiver watch {shlex.quote(shared)}", on=out)
+        say(f"To watch them: {spelt(f'watch {shlex.quote(shared)}')}", on=out)
 
 
 def _end_with_problems(outcome: Outcome, so: str) -> None:
@@ -199,7 +200,7 @@ def results(reference_prefix: str, form: Form) -> None:
     Exits 1 if there are none.
     """
     with database_to_ask() as database:
-        found = list(reporting.results(database, reference_prefix))
+        found = list(support.results(database, reference_prefix))
     match form:
         case Form.JSON:
             write_json("messages", (json.dumps(MESSAGE.dump(each)) for each in found), more=False)

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
 from receiver import config, terminal
 from receiver import doctor as examining
-from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence
+from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
 from receiver.doctor.callback import is_url
 from receiver.storage import credential_pauses, pacing
 from receiver.storage.database import Database, Session
@@ -28,6 +28,7 @@ def doctor(callback_url: str | None, as_json: bool) -> None:
     """Say what is right and what is wrong with this installation. Exits 1 if anything is wrong."""
     found = []
     for finding in examining.examine(callback_url=callback_url):
+        finding = replace(finding, remedy=finding.remedy and with_env_file(finding.remedy))
         found.append(finding)
         if not as_json:
             terminal.show_finding(out, finding)

@@ -7,7 +7,7 @@ import click
 from receiver import config
 from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence, say
 from receiver.storage.database import Database
-from receiver.storage.engines import is_sqlite
+from receiver.storage.engines import is_sqlite, where
 from receiver.storage.granting import grant_support as grant
 
 NO_ROLES = (
@@ -26,7 +26,7 @@ def grant_support(role: str) -> None:
     with Database(url) as database:
         demand_schema(database)
         more = grant(database, role)
-    say(f"{role} can read the support views.", on=out)
+    say(f"{role} can read the support views of the {where(url)}.", on=out)
     if more:
         say(f"warning: {role} can do more than that: {', '.join(more)}. Take a role of its own.")
         sys.exit(EXIT_WRONG)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from receiver import config, reporting, sending, terminal
+from receiver import config, reporting, sending, support, terminal
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_UNKNOWN,
@@ -14,6 +14,7 @@ from receiver.cli.base import (
     database_to_ask,
     demand_schema,
     end,
+    finishing,
     main,
     out,
     said_in_one_sentence,
@@ -51,7 +52,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
     settings = config.read_settings(sending=True)
     fields["applicationId"] = fields.pop("application_id")
     message = read_message({"to": list(to), "from": sender, "media": list(media), **fields}, settings)
-    with Database(settings.database_url) as database:
+    with finishing(), Database(settings.database_url) as database:
         demand_schema(database)
         sent = make_sending(settings, database).send(message)
     if sent.stored is None:
@@ -72,8 +73,8 @@ def show(tag: str, form: Form) -> None:
     CSV has the recipients only. Exits 1 if there is no such message.
     """
     with database_to_ask() as database:
-        message, events = reporting.message(database, tag), reporting.events(database, tag)
-        resolutions = reporting.resolutions(database, tag)
+        message, events = support.message(database, tag), support.events(database, tag)
+        resolutions = support.resolutions(database, tag)
     match form:
         case Form.JSON:
             decided = [api_row({name: getattr(each, name) for name in OF_RESOLUTION}) for each in resolutions]

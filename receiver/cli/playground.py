@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from receiver import demo, terminal
-from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, end, main, out, said_in_one_sentence, say
+from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, end, heeded, main, out, said_in_one_sentence, say
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 
 
@@ -48,7 +48,9 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
         simulator.start()
     except OSError as error:
         end(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    # A shell's background job would ignore SIGINT.
+    for each in {signal.SIGINT, signal.SIGTERM, *heeded(signal.SIGHUP)}:
+        signal.signal(each, signal.default_int_handler)
     with simulator:
         fates = [(each.number, each.meaning) for each in MAGIC_NUMBERS]
         terminal.show_rows(out, ("recipient", terminal.SENTENCES), fates)

@@ -19,6 +19,7 @@ from receiver.cli.base import (
     database_to_ask,
     demand_schema,
     end,
+    heeded,
     main,
     out,
     progress,
@@ -30,12 +31,10 @@ from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
 from receiver.storage import migrations
 from receiver.storage.database import Database
-from receiver.storage.engines import is_sqlite
+from receiver.storage.engines import is_sqlite, where
 from receiver.working import Worker
 
 log = logs.get_logger(__name__)
-
-STOPS = {signal.SIGTERM, signal.SIGINT}
 
 
 @main.command()
@@ -117,7 +116,8 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
     """Send what is queued. Any number of workers may run, on any number of hosts."""
     settings = config.read_settings(sending=True)
     logs.to_stderr(settings.log_level)
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # in every thread that begins now: one waits for them
+    stops = {signal.SIGTERM, signal.SIGINT, *heeded(signal.SIGHUP)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # in every thread that begins now: one waits for them
     with Database(settings.database_url) as database:
         demand_schema(database)
         if metrics_at:
@@ -126,7 +126,7 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
             _print_settings(settings)
         log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
-        threading.Thread(target=_stop_when_told, args=(running,), name="stop", daemon=True).start()
+        threading.Thread(target=_stop_when_told, args=(running, stops), name="stop", daemon=True).start()
         running.run()
         log.info("the worker has ended")
 
@@ -138,9 +138,9 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _stop_when_told(running: Worker) -> None:
+def _stop_when_told(running: Worker, stops: set[signal.Signals]) -> None:
     """A signal handler would interrupt the main thread, perhaps in the very wait that a stop ends, and lock it up."""
-    signal.sigwait(STOPS)
+    signal.sigwait(stops)
     running.stop()
 
 
@@ -151,15 +151,23 @@ def _stop_when_told(running: Worker) -> None:
 def migrate(revision: str, down: bool) -> None:
     """Bring the database to the schema of this version."""
     url = config.read_settings().database_url
-    (migrations.downgrade if down else migrations.upgrade)(url, revision)
-    out.print("The database is migrated.")
+    done = (migrations.downgrade if down else migrations.upgrade)(url, revision)
+    if done.before == done.after:
+        say(f"The {where(url)} is at revision {done.after or 'base'} already; its schema was not changed.", on=out)
+    else:
+        since = f"from revision {done.before} " if done.before else ""
+        say(f"The {where(url)} was migrated {since}to {'' if since else 'revision '}{done.after or 'base'}.", on=out)
 
 
 @main.command(name="config")
+@click.option("--example", is_flag=True, help="Print a file of every setting, explained, to be filled in.")
 @said_in_one_sentence
-def show_config() -> None:
+def show_config(example: bool) -> None:
     """Print the running configuration, without secrets."""
-    _print_settings(config.read_settings())
+    if example:
+        click.echo(config.EXAMPLE.read_text(encoding="utf-8"), nl=False)
+    else:
+        _print_settings(config.read_settings())
 
 
 @main.command()

@@ -23,16 +23,16 @@ def answers(database: Database) -> Iterator[Finding]:
         return
     except StorageUnavailable as error:
         remedy = "check DATABASE_URL, that the database runs, and that this machine may connect."
-        yield wrong("database", f"does not answer: {error.reason or error}", remedy)
+        yield wrong("database", f"the {database.where} cannot be used: {error.reason or error}", remedy)
         return
-    yield _version(found)
+    yield _version(found, database.where)
     yield _schema(state)
 
 
-def _version(found: Server) -> Finding:
+def _version(found: Server, where: str) -> Finding:
     if found.name == "PostgreSQL" and found.major < OLDEST_POSTGRES:
         return wrong("database", f"is {found}", f"upgrade it to PostgreSQL {OLDEST_POSTGRES} or newer.")
-    return ok("database", f"{found} answers")
+    return ok("database", f"the {where} answers; it is {found}")
 
 
 def _schema(state: SchemaState) -> Finding:

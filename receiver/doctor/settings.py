@@ -24,7 +24,7 @@ def required() -> list[Finding]:
     try:
         read_settings(serving=True)
     except ConfigurationError as error:
-        remedy = "config/example.env explains it."
+        remedy = "`receiver config --example` explains it."
         return [wrong(name, problem.rstrip("."), remedy) for name, problem in sorted(error.problems.items())]
     return [ok("settings", "complete and well-formed")]
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from receiver.errors import StorageRefused, StorageUnavailable
 from receiver.logs import get_logger
 from receiver.storage.confirming import Commits
-from receiver.storage.engines import GIVE_UP_SECONDS, is_sqlite, make_pooled_engine
+from receiver.storage.engines import GIVE_UP_SECONDS, is_sqlite, make_pooled_engine, where
 from receiver.storage.outage import Outage
 from receiver.storage.watchdog import Watchdog
 
@@ -47,11 +47,15 @@ class Database:
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         self.engine = make_pooled_engine(url, connections=connections)
+        self.where = where(url)
+        """Which database it is, for messages: its file, or its name and host."""
+        self.reads_views_only = False
+        """Whether the role is one of support, which may read nothing but the views; who asks for reports finds out."""
         self._is_sqlite = is_sqlite(url)
         # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
-        self._outage = Outage()
+        self._outage = Outage(self.where)
         self._commits = Commits()
         self._writing = self.engine.execution_options(writes=True)
 
@@ -146,9 +150,9 @@ class Database:
         if isinstance(error, DataError | IntegrityError):  # whose first line may quote a value, too
             constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
             log.error("the database refuses a row", error=type(cause).__name__, constraint=constraint)
-            return StorageRefused(reason=type(cause).__name__)
+            return StorageRefused(reason=type(cause).__name__, database=self.where)
         self._outage.note_failure(type(cause).__name__, reason)
-        return StorageUnavailable(reason=reason)
+        return StorageUnavailable(reason=reason, database=self.where)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

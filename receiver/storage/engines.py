@@ -26,6 +26,17 @@ def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
+def where(url: str) -> str:
+    """Which database the URL means, as messages name it: its kind, its file or its name and host, and no secret."""
+    parts = make_url(url)
+    if is_sqlite(url):
+        return f"SQLite file {Path(parts.database or '').absolute()}"
+    hosts = parts.normalized_query.get("host") or (parts.host or os.environ.get("PGHOST") or "the local socket",)
+    name = parts.database or os.environ.get("PGDATABASE") or parts.username or ""
+    port = f":{parts.port}" if parts.port else ""
+    return " ".join(filter(None, ("PostgreSQL database", name, "at", ", ".join(hosts) + port)))
+
+
 def make_engine(url: str, **options: Any) -> Engine:
     """An engine for either database; parameters never appear in its errors, because they hold numbers and text."""
     if is_sqlite(url):

@@ -8,7 +8,9 @@ from receiver.storage.database import Database, Session
 
 
 def grant_support(database: Database, role: str) -> list[str]:
-    """Lets the role read every support view; returns what else it may do here, which should be nothing.
+    """Lets the role read every support view, and the schema's revision.
+
+    Returns what else it may do here, which should be nothing.
 
     Raises UnknownRole, and StorageUnavailable also when these views are not ours to grant.
     """
@@ -26,6 +28,7 @@ def _grant(session: Session, role: str) -> list[str]:
     if not found.may_look:  # which everybody may in public, whoever owns it
         views.run(connection, f"GRANT USAGE ON SCHEMA {found.schema} TO {found.role}")
     views.grant(connection, found.role)
+    views.run(connection, f"GRANT SELECT ON alembic_version TO {found.role}")  # `receiver find` asks for the revision
     return list(session.scalars(_ELSE, {"role": role}))
 
 
@@ -47,7 +50,9 @@ _ELSE = text("""
             SELECT 1 FROM pg_roles r
             WHERE pg_has_role(:role, r.oid, 'MEMBER') AND (
                 has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE')
-                OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE')
+                OR has_any_column_privilege(
+                    r.oid, c.oid, CASE relname WHEN 'alembic_version' THEN '' ELSE 'SELECT, ' END || 'INSERT, UPDATE'
+                )
             )
         )
         ORDER BY relname

@@ -7,6 +7,7 @@ read them again.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -23,9 +24,10 @@ from receiver.errors import SchemaOutdated, StorageUnavailable
 from receiver.storage import estimates, views
 from receiver.storage.confirming import demand_confirmed
 from receiver.storage.encoding import demand_utf8
-from receiver.storage.engines import make_engine
+from receiver.storage.engines import make_engine, where
 
-FOLDER = Path(__file__).parents[2] / "migrations"
+FOLDER = Path(__file__).parents[1] / "migrations"
+"""Inside the package; in a checkout a link to the folder at its top."""
 
 LOCK_TIMEOUT, TURN_TIMEOUT = "3s", "60s"
 """How long the lock of a table is waited for, and another migration. Whoever comes to a table after one that waits for
@@ -44,14 +46,22 @@ class SchemaState(Enum):
     NEWER = "newer than the code"  # no harm: migrations only add, and removal waits one release
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """The revisions between which a migration took the database; None is that of an empty one."""
+
+    before: str | None
+    after: str | None
+
+
+def upgrade(url: str, revision: str = "head") -> Migrated:
     """Migrates the database up. Raises StorageUnavailable or SchemaOutdated, each with one sentence."""
-    _run(command.upgrade, url, revision)
+    return _run(command.upgrade, url, revision)
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str, revision: str) -> Migrated:
     """Migrates the database down; every row is kept."""
-    _run(command.downgrade, url, revision)
+    return _run(command.downgrade, url, revision)
 
 
 def check(url: str) -> None:
@@ -70,13 +80,16 @@ def schema_state(connection: Connection) -> SchemaState:
     return SchemaState.OLDER if present in known else SchemaState.NEWER
 
 
-def demand_schema(connection: Connection) -> str | None:
-    """None, or a warning, if this code can work with the database; raises SchemaOutdated or WrongEncoding if not."""
+def demand_schema(connection: Connection, *, named: str = "database") -> str | None:
+    """None, or a warning, if this code can work with the database; raises SchemaOutdated or WrongEncoding if not.
+
+    ``named`` is what to call the database where strangers do not read it.
+    """
     demand_utf8(connection)
     state = schema_state(connection)
     if state in (SchemaState.EMPTY, SchemaState.OLDER):
-        raise SchemaOutdated(f"The database is {state.value}; run `receiver migrate`.")
-    return f"The database is {state.value}; upgrade this process soon." if state is SchemaState.NEWER else None
+        raise SchemaOutdated(f"The {named} is {state.value}; run `receiver migrate`.")
+    return f"The {named} is {state.value}; upgrade this process soon." if state is SchemaState.NEWER else None
 
 
 @contextmanager
@@ -99,19 +112,21 @@ def migrating(url: str) -> Iterator[Connection]:
         demand_confirmed(connection)
 
 
-def _run(step: Callable[[Config, str], None], url: str, revision: str) -> None:
+def _run(step: Callable[[Config, str], None], url: str, revision: str) -> Migrated:
+    config = _config(url)
     try:
-        step(_config(url), revision)
+        step(config, revision)
     except (CommandError, AssertionError) as error:  # alembic asserts that a revision is not blank
         if _is_newer(url):
-            raise SchemaOutdated(f"The database is newer than this program: {error}") from error
-        raise SchemaOutdated(f"The database cannot be migrated: {str(error) or 'no such revision'}") from error
+            raise SchemaOutdated(f"The {where(url)} is newer than this program: {error}") from error
+        raise SchemaOutdated(f"The {where(url)} cannot be migrated: {str(error) or 'no such revision'}") from error
     except SQLAlchemyError as error:
         orig = getattr(error, "orig", error)
         cause = str(orig).partition("\n")[0]
         if getattr(orig, "sqlstate", None) == _LOCKED:
             cause += "; a backup or another long query is using it, so try again when that has ended"
-        raise StorageUnavailable(f"The database cannot be migrated: {cause}") from error
+        raise StorageUnavailable(f"The {where(url)} cannot be migrated: {cause}") from error
+    return Migrated(config.attributes["before"], config.attributes["after"])
 
 
 def _is_newer(url: str) -> bool:

@@ -14,7 +14,8 @@ SETTLED_SECONDS = 1.0
 class Outage:
     """Whether the database answers this process; shared by its threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: str | None = None) -> None:
+        self._database = database
         self._lock = threading.Lock()
         self._since: float | None = None
         self._last = 0.0
@@ -27,7 +28,7 @@ class Outage:
             self._failed += 1
             if self._since is None:
                 self._since = self._last
-                log.error("the database does not answer", error=error, reason=reason)
+                log.error("the database does not answer", error=error, reason=reason, database=self._database)
 
     def note_success(self) -> None:
         if self._since is None:  # as nearly always

@@ -240,7 +240,7 @@ def _changed_since(instant: datetime, *, now: datetime) -> ColumnElement[bool]:
     return Message.pk.in_(changed)
 
 
-def begins_with(column: InstrumentedAttribute[str | None], prefix: str) -> ColumnElement[bool]:
+def begins_with(column: ColumnElement[Any] | InstrumentedAttribute[str | None], prefix: str) -> ColumnElement[bool]:
     """As a range, which an index knows; LIKE it may not, and would read some characters as others."""
     if (after := _after_all_with(prefix)) is None:
         return column >= prefix

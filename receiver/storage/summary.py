@@ -1,9 +1,11 @@
 """Counts the messages whose reference begins alike, and their recipients, by status."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, String, and_, case, column, func, or_, select, table
 from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
@@ -45,6 +47,29 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
         .where(begins)
         .group_by(Recipient.status)
     ).all()
+    return _summed(sent, recipients)
+
+
+def viewed_summary(session: Session, prefix: str) -> Summary:
+    """The same from the support views, for a role that may read nothing else."""
+    messages, recipients = (
+        table(name, column("reference", String), *(column(each) for each in columns))
+        for name, columns in (("support_messages", ["send_status"]), ("support_recipients", ["status", "overdue"]))
+    )
+    sent = session.execute(
+        select(messages.c.send_status, func.count())
+        .where(begins_with(messages.c.reference, prefix))
+        .group_by(messages.c.send_status)
+    )
+    came = session.execute(
+        select(recipients.c.status, func.count(), func.sum(case((recipients.c.overdue, 1), else_=0)))
+        .where(begins_with(recipients.c.reference, prefix))
+        .group_by(recipients.c.status)
+    ).all()
+    return _summed({status: count for status, count in sent}, came)  # noqa: C416 - as above
+
+
+def _summed(sent: Mapping[Any, int], recipients: Sequence[Any]) -> Summary:
     counts = {status: count for status, count, _ in recipients}
     return Summary(
         messages={each: sent[each] for each in SendStatus if each in sent},

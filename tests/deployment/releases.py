@@ -42,7 +42,8 @@ def make_next_release(folder: Path) -> Path:
     """The folder in which `receiver` is the next release."""
     release = folder / "next"
     for name in ("receiver", "migrations"):
-        shutil.copytree(ROOT / name, release / name, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, release / name, ignore=ignored, symlinks=True)
     versions, views = release / "migrations" / "versions", release / "migrations" / "views"
     (versions / f"{NEXT}_campaigns.py").write_text(MIGRATION)
     newest = max(views.glob("*.sql"))

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from dotenv import dotenv_values
 
+from receiver.env_file import assignments
 from tests.debian import program
 from tests.processes import invoke
 
@@ -75,7 +75,7 @@ def test_a_unit_starts_a_command_with_options_that_exist(unit: str) -> None:
 
 
 def test_a_stop_waits_for_bandwidth_before_systemd_loses_patience() -> None:
-    example = dotenv_values(UNITS.parent / "example.env")
+    example = {each.name: each.value for each in assignments((UNITS.parent / "example.env").read_text())}
     longest_call = sum(int(example[f"BANDWIDTH_{part}_TIMEOUT"] or 0) for part in ("CONNECT", "READ"))
     arguments = service("receiver-serve.service")["ExecStart"].split()
     stop_seconds = int(arguments[arguments.index("--stop-seconds") + 1])

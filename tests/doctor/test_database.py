@@ -111,4 +111,4 @@ def test_what_is_written_on_trial_is_gone(database: Database) -> None:
 
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])
 def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
-    assert checking._version(inspection.Server("PostgreSQL", major, f"{major}.2")).mark is mark
+    assert checking._version(inspection.Server("PostgreSQL", major, f"{major}.2"), "database").mark is mark

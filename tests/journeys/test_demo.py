@@ -80,11 +80,14 @@ MOMENTS: dict[str, Callable[[Child], bool]] = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_sigterm_ends_the_whole_demo(tmp_path: Path, surroundings: Surroundings, moment: str) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_sigterm_or_sighup_ends_the_whole_demo(
+    tmp_path: Path, surroundings: Surroundings, moment: str, how: signal.Signals
+) -> None:
     with Child("demo", environment=surroundings.environment, folder=tmp_path) as child:
         child.wait_until(lambda: MOMENTS[moment](child), moment)
 
-        child.end(grace=SECONDS)
+        child.end(how, grace=SECONDS)
 
         assert "Wait for the events" not in child.output or moment == "among the events"
         assert surroundings.processes() == []
@@ -102,11 +105,12 @@ def test_ctrl_c_which_reaches_every_process_ends_the_demo_too(tmp_path: Path, su
         assert "Traceback" not in child.output
 
 
-def test_a_sigint_to_the_simulator_is_no_incident(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_simulator_is_no_incident(tmp_path: Path, how: signal.Signals) -> None:
     with simulating(tmp_path) as simulator:
         before = simulator.child.output
 
-        assert simulator.child.end(signal.SIGINT) == 0
+        assert simulator.child.end(how) == 0
 
         assert simulator.child.output == before
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
 from tests.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET
-from tests.processes import environment, invoke
+from tests.journeys.conftest import select
+from tests.processes import Child, environment, invoke, simulating
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,22 @@ def test_send_exits_with_what_became_of_the_message(
     if code == 0:
         assert bandwidth.messages[-1].received["to"] == [ALICE, BOB]
         assert str(bandwidth.messages[-1].received["tag"]) in result.output
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
+def test_a_send_that_is_under_way_is_finished_when_its_terminal_is_closed(
+    database_url: str, tmp_path: Path, how: signal.Signals
+) -> None:
+    with simulating(tmp_path) as simulator:
+        simulator.switch(accident={"at": "accepted", "do": "hold"})
+        settings = environment(database_url, bandwidth_api_url=simulator.api_url)
+        with Child("send", "--to", ALICE, "--text", "x", environment=settings, folder=tmp_path) as child:
+            simulator.wait_held()
+            child.process.send_signal(how)
+            simulator.switch()
+            child.process.wait(30)
+
+    assert select(database_url, "SELECT send_status FROM support_messages") == [("accepted",)]
 
 
 def test_send_exits_1_when_bandwidth_cannot_be_reached(database_url: str) -> None:

@@ -23,7 +23,7 @@ from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, make_element
 from tests.journeys.conftest import looping, select
 from tests.postgres import free_port
-from tests.processes import Api, Child, environment, invoke, run, serving, wait_for
+from tests.processes import Api, Child, environment, invoke, run, serving, wait_for, working
 
 PROJECT = Path(__file__).parents[2]
 
@@ -74,7 +74,10 @@ def test_a_port_that_no_machine_has_is_said_in_a_sentence(sqlite_url: str, comma
 # SIGTERM ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_answered_before_a_sigterm_took_effect_is_stored(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_what_was_answered_before_a_signal_took_effect_is_stored(
+    tmp_path: Path, database_url: str, how: signal.Signals
+) -> None:
     with ThreadPoolExecutor(5) as threads, looping(tmp_path, database_url) as loop:
         loop.simulator.switch(request="slow", slowSeconds=1)
         posting = [threads.submit(_post_until_refused, loop.api.url, client) for client in range(4)]
@@ -82,7 +85,7 @@ def test_what_was_answered_before_a_sigterm_took_effect_is_stored(tmp_path: Path
         sending = threads.submit(loop.api.send, ALICE, BOB)
         wait_for(loop.simulator.messages, "a request that waits for Bandwidth")
 
-        assert loop.server.end(grace=SECONDS) == 0
+        assert loop.server.end(how, grace=SECONDS) == 0
 
         assert not loop.server.left_behind()
         assert sending.result().status_code == 202
@@ -111,12 +114,37 @@ def _post_until_refused(url: str, client: int) -> list[str]:
     raise AssertionError("unreachable")
 
 
-def test_ctrl_c_which_reaches_every_process_ends_the_service_too(tmp_path: Path, sqlite_url: str) -> None:
-    with serving(tmp_path, environment(sqlite_url)) as (child, _api):
-        os.killpg(child.process.pid, signal.SIGINT)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_of_the_terminal_which_reaches_every_process_ends_the_service_too(
+    tmp_path: Path, database_url: str, how: signal.Signals
+) -> None:
+    """A request that is under way is answered all the same."""
+    with ThreadPoolExecutor(1) as threads, looping(tmp_path, database_url) as loop:
+        loop.simulator.switch(request="slow", slowSeconds=1)
+        sending = threads.submit(loop.api.send, ALICE)
+        wait_for(loop.simulator.messages, "a request that waits for Bandwidth")
 
-        assert child.process.wait(SECONDS) == 0
-        assert not child.left_behind()
+        os.killpg(loop.server.process.pid, how)
+
+        assert loop.server.process.wait(SECONDS) == 0
+        assert not loop.server.left_behind()
+        assert sending.result().status_code == 202
+
+
+def test_what_nohup_started_outlives_its_terminal(tmp_path: Path, sqlite_url: str) -> None:
+    settings = environment(sqlite_url)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; children inherit it
+    try:
+        with serving(tmp_path, settings) as (child, api), working(tmp_path, settings) as worker:
+            os.killpg(child.process.pid, signal.SIGHUP)
+            worker.process.send_signal(signal.SIGHUP)
+            processes = psutil.Process(child.process.pid).children()
+
+            assert api.callback(make_element()).status_code == 200
+            assert psutil.Process(child.process.pid).children() == processes
+            assert worker.end(grace=SECONDS) == child.end(grace=SECONDS) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_clients_that_never_finish_their_request_do_not_hold_up_a_sigterm(tmp_path: Path, sqlite_url: str) -> None:

@@ -91,7 +91,7 @@ def test_a_secret_that_bandwidth_refuses_loses_nothing_and_the_queue_goes_on(
 
 
 class TestStop:
-    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_it_waits_for_what_is_under_way_and_leaves_the_rest_to_others(
         self, database_url: str, tmp_path: Path, how: signal.Signals
     ) -> None:
@@ -112,7 +112,7 @@ class TestStop:
 
     def test_idle_it_ends_at_once(self, database_url: str, tmp_path: Path) -> None:
         settings = environment(database_url)
-        for how in (signal.SIGTERM, signal.SIGINT):
+        for how in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with Child("worker", environment=settings, folder=tmp_path) as worker:
                 worker.wait_until(lambda worker=worker: "DATABASE_URL=" in worker.output, "its settings")
                 assert worker.end(how, grace=5) == 0

@@ -12,9 +12,14 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
+from receiver.core import times
 from receiver.storage import migrations
+from receiver.storage.database import Database
+from receiver.storage.engines import where
 from receiver.storage.sending_models import METADATA
+from receiver.storage.summary import summary, viewed_summary
 from tests import readme
+from tests.builders import ALICE, MESSAGE_ID, SENDER
 from tests.postgres import Server
 from tests.processes import environment, invoke
 from tests.storage.test_migrations import VIEWS, fill
@@ -65,6 +70,9 @@ def role_of(name: str, url: str, server: Server) -> Iterator[Role]:
         server.execute(f"DROP ROLE {sql.Identifier(name).as_string()}")
 
 
+READABLE = {*VIEWS, "alembic_version"}
+
+
 def grant(url: str, role: str) -> tuple[int, str]:
     result = invoke("grant-support", role, environment=environment(url))
     return result.exit_code, result.output
@@ -76,16 +84,75 @@ def test_the_role_reads_every_view_and_no_table_and_writes_nothing(role: Role) -
 
     code, said = grant(role.url, role.name)
 
-    assert (code, said) == (0, f"{role.name} can read the support views.\n")
-    assert role.readable() == VIEWS
+    assert (code, said) == (0, f"{role.name} can read the support views of the {where(role.url)}.\n")
+    assert role.readable() == READABLE
     for view in VIEWS:
         assert role.ask(f"SELECT * FROM {view}"), view
     for table in (*METADATA.tables, "alembic_version"):
-        assert role.is_refused(f"SELECT count(*) FROM {table}"), table
+        assert table == "alembic_version" or role.is_refused(f"SELECT count(*) FROM {table}"), table
         assert role.is_refused(f"DELETE FROM {table} RETURNING 1"), table
     assert role.is_refused("UPDATE support_error_codes SET advice = '' RETURNING 1")
     assert role.is_refused("CREATE TABLE mine (number INTEGER)")
     assert role.is_refused("CREATE VIEW mine AS SELECT 1")
+
+
+def as_support(role: Role) -> dict[str, str]:
+    url = make_url(role.url).set(username=role.name, password="open-sesame").render_as_string(hide_password=False)
+    return {"DATABASE_URL": url}
+
+
+def every_reading_command(tag: str) -> list[list[str]]:
+    words = [tag, "r", "overdue", ALICE, SENDER, MESSAGE_ID, "nobody"]
+    asked = [*(["find", word] for word in words), ["show", tag], ["overdue"], ["unlinked"], ["unreadable"]]
+    return [["watch", "nobody"], *([*each, *form] for each in asked for form in ([], ["--json"], ["--csv"]))]
+
+
+def test_the_role_uses_every_reading_command_and_hears_what_the_owner_hears(role: Role) -> None:
+    fill(role.url)
+    assert grant(role.url, role.name)[0] == 0
+    tags = [str(tag) for (tag,) in role.ask("SELECT tag FROM support_messages")]
+    assert tags
+
+    for command in (each for tag in tags for each in every_reading_command(tag)):
+        ours, theirs = (invoke(*command, environment=own) for own in (environment(role.url), as_support(role)))
+        assert theirs.output == ours.output, (command, theirs.output, theirs.exit_code)
+        assert theirs.exit_code == ours.exit_code
+
+
+def test_the_role_counts_what_the_owner_counts(role: Role) -> None:
+    fill(role.url)
+    grant(role.url, role.name)
+    with (
+        Database(role.url) as ours,
+        Database(as_support(role)["DATABASE_URL"]) as theirs,
+        ours.read() as session,
+        theirs.read() as their_session,
+    ):
+        counted = summary(session, "r", now=times.now())
+        assert counted.total
+        assert viewed_summary(their_session, "r") == counted
+
+
+def test_a_role_that_was_let_in_before_hears_what_to_do(role: Role, postgres_server: Server) -> None:
+    grant(role.url, role.name)
+    name = sql.Identifier(role.name).as_string()
+    postgres_server.execute(f"REVOKE ALL ON alembic_version FROM {name}", make_url(role.url).database or "")
+
+    found = invoke("find", ALICE, environment=as_support(role))
+
+    assert found.exit_code == 3
+    assert "receiver grant-support" in found.output
+    assert "does not answer" not in found.output
+
+
+def test_what_the_role_may_not_do_is_said_in_a_sentence(role: Role) -> None:
+    fill(role.url)
+    grant(role.url, role.name)
+
+    replayed = invoke("unreadable", "--replay", environment=as_support(role))
+
+    assert replayed.exit_code == 3
+    assert "permission denied" in replayed.output
 
 
 def test_temporary_tables_which_postgresql_lets_everybody_make_can_be_refused_too(
@@ -96,7 +163,7 @@ def test_temporary_tables_which_postgresql_lets_everybody_make_can_be_refused_to
     postgres_server.execute(f"REVOKE TEMPORARY ON DATABASE {make_url(role.url).database} FROM PUBLIC")
 
     assert role.is_refused("CREATE TEMPORARY TABLE mine (number INTEGER)")
-    assert role.readable() == VIEWS
+    assert role.readable() == READABLE
 
 
 def test_the_readme_s_statements_make_a_role_that_reads_the_views_in_utc(
@@ -107,14 +174,15 @@ def test_the_readme_s_statements_make_a_role_that_reads_the_views_in_utc(
     for statement in statements.replace("ROLE support", f"ROLE {name}").split("\n"):
         postgres_server.execute(statement)
     with role_of(name, postgres_url, postgres_server) as role:
-        assert grant(role.url, role.name) == (0, f"{name} can read the support views.\n")
-        assert role.readable() == VIEWS
+        said = f"{name} can read the support views of the {where(role.url)}.\n"
+        assert grant(role.url, role.name) == (0, said)
+        assert role.readable() == READABLE
         assert role.ask("SHOW timezone") == [("UTC",)]
 
 
 def test_granting_twice_is_granting_once(role: Role) -> None:
     assert grant(role.url, role.name) == grant(role.url, role.name)
-    assert role.readable() == VIEWS
+    assert role.readable() == READABLE
 
 
 def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Server) -> None:
@@ -126,7 +194,7 @@ def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Serv
 
     migrations.upgrade(role.url)
 
-    assert role.readable() == VIEWS
+    assert role.readable() == READABLE
     postgres_server.execute(f"DROP OWNED BY {sql.Identifier(role.name).as_string()}", database)
     assert role.readable() == {"support_failures"}
 
@@ -135,10 +203,10 @@ def test_what_was_granted_is_lost_with_the_views_at_base_and_can_be_granted_agai
     grant(role.url, role.name)
     migrations.downgrade(role.url, "base")
     migrations.upgrade(role.url)
-    assert role.readable() == set()
+    assert role.readable() == {"alembic_version"}
 
     assert grant(role.url, role.name)[0] == 0
-    assert role.readable() == VIEWS
+    assert role.readable() == READABLE
 
 
 def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server) -> None:
@@ -155,7 +223,7 @@ def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server)
     ("statements", "more"),
     [
         (["GRANT SELECT (text) ON messages TO {}"], "use the table messages"),
-        (["ALTER ROLE {} NOINHERIT", "GRANT pg_read_all_data TO {}"], "use the table alembic_version, use the table"),
+        (["ALTER ROLE {} NOINHERIT", "GRANT pg_read_all_data TO {}"], "use the table credential_pauses, use the table"),
         (["ALTER ROLE {} CREATEROLE"], "create roles"),
     ],
     ids=["a column", "a role that it may become", "roles that it may become once it made them"],

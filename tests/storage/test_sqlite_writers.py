@@ -58,7 +58,7 @@ def test_who_waited_too_long_is_refused(sqlite: Database, logged: Lines) -> None
         migration = pool.submit(lambda: migrations.upgrade(str(sqlite.engine.url)))
         with pytest.raises(StorageUnavailable):
             write.result(PATIENCE)
-        with pytest.raises(StorageUnavailable, match=r"^The database cannot be migrated: database is locked$"):
+        with pytest.raises(StorageUnavailable, match=r"^The SQLite file \S+ cannot be migrated: database is locked$"):
             migration.result(PATIENCE)
 
     assert time.monotonic() - started >= BUSY_SECONDS * 0.9

@@ -1,0 +1,153 @@
+"""Messages as the support views show them: for a role that may read nothing else."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Boolean,
+    Integer,
+    String,
+    TextClause,
+    bindparam,
+    column,
+    or_,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.orm import Session
+
+from receiver.storage.reading import NEWEST, MessageFilter, begins_with
+from receiver.storage.types import Instant
+
+Row = Mapping[str, Any]
+
+
+def may_read_tables(session: Session) -> bool:
+    """Whether the role may read more than the views; every role of SQLite may."""
+    if session.connection().dialect.name == "sqlite":
+        return True
+    return bool(session.scalar(_MAY))
+
+
+_MAY = text("SELECT has_table_privilege('messages', 'SELECT')")
+
+
+def tags(session: Session, wanted: MessageFilter, *, limit: int) -> Sequence[str]:
+    """Of the newest messages with that reference, message id, recipient or sender, whichever is asked for."""
+    for query, value in (
+        (_BY_REFERENCE, wanted.reference),
+        (_BY_MESSAGE_ID, wanted.message_id),
+        (_BY_RECIPIENT, wanted.to),
+        (_BY_SENDER, wanted.sender),
+    ):
+        if value is not None:
+            return session.scalars(query, {"value": value, "limit": limit}).all()
+    raise NotImplementedError(wanted)
+
+
+def tags_to_ending(session: Session, digits: str, *, limit: int) -> Sequence[str]:
+    """Of the newest messages to a number that ends so, of the newest NEWEST recipients: no index knows how it ends."""
+    return session.scalars(_BY_ENDING, {"ending": f"%{digits}", "newest": NEWEST, "limit": limit}).all()
+
+
+def tags_beginning(session: Session, prefix: str, *, after: tuple[str, str] | None, limit: int) -> Sequence[str]:
+    """Of those whose reference begins so, sorted by it and then by tag. ``after`` has both of the last one before."""
+    shown = table("support_messages", column("tag", String), column("reference", String))
+    wanted = select(shown.c.tag).where(begins_with(shown.c.reference, prefix))
+    if after is not None:
+        reference, tag = after
+        later = or_(shown.c.reference > reference, shown.c.tag > tag)
+        wanted = wanted.where(shown.c.reference >= reference, later)
+    return session.scalars(wanted.order_by(shown.c.reference, shown.c.tag).limit(limit)).all()
+
+
+_BY_ENDING = text("""
+    SELECT tag FROM (SELECT tag, recipient, created_at FROM support_recipients ORDER BY created_at DESC LIMIT :newest) r
+    WHERE recipient LIKE :ending GROUP BY tag, created_at ORDER BY created_at DESC, tag DESC LIMIT :limit
+""")
+
+_BY_REFERENCE = text("""
+    SELECT tag FROM support_messages WHERE reference = :value ORDER BY created_at DESC, tag DESC LIMIT :limit
+""")
+
+_BY_MESSAGE_ID = text("""
+    SELECT tag FROM support_messages WHERE tag IN (
+        SELECT tag FROM support_messages WHERE message_id = :value
+        UNION ALL SELECT tag FROM support_events WHERE message_id = :value AND tag IS NOT NULL
+    )
+    ORDER BY created_at DESC, tag DESC LIMIT :limit
+""")
+
+_BY_RECIPIENT = text("""
+    SELECT tag FROM support_recipients WHERE recipient = :value
+    GROUP BY tag, created_at ORDER BY created_at DESC, tag DESC LIMIT :limit
+""")
+
+_BY_SENDER = text("""
+    SELECT tag FROM support_messages WHERE sender = :value ORDER BY created_at DESC, tag DESC LIMIT :limit
+""")
+
+
+def messages(session: Session, of: Sequence[str]) -> list[Row]:
+    """The messages with these tags, newest first."""
+    return _rows(session, _MESSAGES, of)
+
+
+def recipients(session: Session, of: Sequence[str]) -> list[Row]:
+    """The recipients of the messages with these tags, each message's in the request's order."""
+    return _rows(session, _RECIPIENTS, of)
+
+
+def events(session: Session, tag: str) -> list[Row]:
+    """The events of the message, first received first."""
+    return _rows(session, _EVENTS, [tag])
+
+
+def resolutions(session: Session, tag: str) -> list[Row]:
+    """What people decided about the message, oldest first."""
+    return _rows(session, _RESOLUTIONS, [tag])
+
+
+def _rows(session: Session, query: TextClause, of: Sequence[str]) -> list[Row]:
+    return [dict(row) for row in session.execute(query, {"tags": list(of)}).mappings()] if of else []
+
+
+_TAGS: BindParameter[str] = bindparam("tags", expanding=True, type_=String)
+
+_MESSAGES = text("""
+    SELECT tag, reference, message_id, message_ids, sent_twice, application_id, sender, text, media, priority,
+        expiration, segment_count, send_status, refused_because, error_status, error_type, error_description,
+        error_fields, created_at, submitted_at, updated_at, redacted_at, asked_by, overdue, complete
+    FROM support_messages WHERE tag IN :tags ORDER BY created_at DESC, tag DESC
+""").bindparams(_TAGS)
+_MESSAGES = _MESSAGES.columns(  # type: ignore[assignment]  # which is executed as the text is
+    sent_twice=Boolean, complete=Boolean, overdue=BigInteger, expiration=Instant, created_at=Instant,
+    submitted_at=Instant, updated_at=Instant, redacted_at=Instant,
+)  # fmt: skip
+
+_RECIPIENTS = text("""
+    SELECT tag, recipient, status, error_code, error_name, description, confirmed_by, invalid_recipient, overdue,
+        occurred_at, updated_at
+    FROM support_recipients WHERE tag IN :tags ORDER BY tag, position
+""").bindparams(_TAGS)
+_RECIPIENTS = _RECIPIENTS.columns(  # type: ignore[assignment]
+    invalid_recipient=Boolean, overdue=Boolean, occurred_at=Instant, updated_at=Instant
+)
+
+_EVENTS = text("""
+    SELECT type, recipient, error_code, description, occurred_at, first_received_at, last_received_at, deliveries,
+        disposition, linked_by, source, payload
+    FROM support_events WHERE tag IN :tags ORDER BY first_received_at, message_id, recipient, type
+""").bindparams(_TAGS)
+_EVENTS = _EVENTS.columns(  # type: ignore[assignment]
+    error_code=Integer, occurred_at=Instant, first_received_at=Instant, last_received_at=Instant, payload=String
+)
+
+_RESOLUTIONS = text("""
+    SELECT send_status, reason, resolved_by, resolved_at FROM support_resolutions
+    WHERE tag IN :tags ORDER BY resolved_at
+""").bindparams(_TAGS)
+_RESOLUTIONS = _RESOLUTIONS.columns(resolved_at=Instant)  # type: ignore[assignment]
