@@ -170,9 +170,8 @@ def read_page(call: Call) -> Page | None:
     if call.status != 200 or call.body is None or len(call.body) > MAX_BODY:
         return None
     try:
-        said = LENIENT_DECODER.decode(
-            call.body.decode("utf-8", "replace")
-        )  # a bad byte in one row is not about the others
+        # A bad byte in one row says nothing about the others.
+        said = LENIENT_DECODER.decode(call.body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     if isinstance(said, list) and len(said) == 1:
