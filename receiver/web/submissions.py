@@ -78,7 +78,7 @@ def _idempotency_key(asked: Any) -> IdempotencyKey | None:
     try:
         return IdempotencyKey(api_key=caller(), key=key, sha256=fingerprint(asked), expires_at=expires_at)
     except RecursionError as error:  # writing JSON reaches a little less deep than reading it
-        raise NotJSON("The body is nested too deeply.") from error
+        raise NotJSON("The body is nested too deeply; send fewer levels.") from error
 
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
