@@ -50,6 +50,7 @@ def test_bandwidths_own_examples_are_accepted_as_they_are(
         media=media,
         priority=priority,
         reference="test message",
+        asked_by="app",
     )
     shown = service.message(tag)
     assert [each["to"] for each in shown["recipients"]] == list(to)
