@@ -24,10 +24,10 @@ class View:
         return self.table.c.keys()
 
 
-def _view(name: str, columns: dict[str, type[TypeEngine[Any]]], *, newest: str, then: Sequence[str]) -> View:
+def _view(name: str, columns: dict[str, type[TypeEngine[Any]]], *, newest: str, then: Sequence[str] = ()) -> View:
     return View(
         table(name, *(column(each, kind()) for each, kind in columns.items())),
-        (column(newest).desc(), *(column(each) for each in then)),
+        (column(newest).desc(), column("key").desc(), *(column(each) for each in then)),
     )
 
 
@@ -45,7 +45,7 @@ OVERDUE = _view(
         "updated_at": Instant,
     },
     newest="created_at",
-    then=("tag", "position"),
+    then=("position",),
 )
 UNLINKED = _view(
     "support_unlinked",
@@ -65,7 +65,6 @@ UNLINKED = _view(
         "payload": String,
     },
     newest="first_received_at",
-    then=("message_id", "recipient", "type"),
 )
 UNREADABLE = _view(
     "support_unreadable",
@@ -78,7 +77,6 @@ UNREADABLE = _view(
         "sha256": String,
     },
     newest="first_received_at",
-    then=("sha256",),
 )
 
 
