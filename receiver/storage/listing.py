@@ -32,12 +32,15 @@ def _view(
     columns: dict[str, type[TypeEngine[Any]]],
     *,
     newest: str,
-    then: Sequence[str],
+    then: Sequence[str] = (),
+    has_key: bool = True,
     only: Mapping[str, str] | None = None,
 ) -> View:
+    """A view whose rows are sorted by a time, then by their key if each has one, and then by further columns."""
+    key = [column("key").desc()] if has_key else []
     return View(
         table(name, *(column(each, kind()) for each, kind in columns.items())),
-        (column(newest).desc(), *(column(each) for each in then)),
+        (column(newest).desc(), *key, *(column(each) for each in then)),
         only or {},
     )
 
@@ -56,7 +59,7 @@ OVERDUE = _view(
         "updated_at": Instant,
     },
     newest="created_at",
-    then=("tag", "position"),
+    then=("position",),
 )
 UNLINKED = _view(
     "support_unlinked",
@@ -76,7 +79,6 @@ UNLINKED = _view(
         "payload": String,
     },
     newest="first_received_at",
-    then=("message_id", "recipient", "type"),
 )
 UNREADABLE = _view(
     "support_unreadable",
@@ -89,7 +91,6 @@ UNREADABLE = _view(
         "sha256": String,
     },
     newest="first_received_at",
-    then=("sha256",),
 )
 
 
@@ -110,7 +111,7 @@ _OF_MESSAGE: dict[str, type[TypeEngine[Any]]] = {
     "updated_at": Instant,
 }
 REFUSED, UNKNOWN = (
-    _view("support_messages", _OF_MESSAGE, newest="created_at", then=("tag",), only={"send_status": each})
+    _view("support_messages", _OF_MESSAGE, newest="created_at", only={"send_status": each})
     for each in (SendStatus.REFUSED, SendStatus.UNKNOWN)
 )
 REPLIES = _view(
@@ -129,13 +130,13 @@ REPLIES = _view(
         "first_received_at": Instant,
     },
     newest="first_received_at",
-    then=("message_id", "recipient", "type"),
 )
 OPT_OUTS = _view(
     "support_opt_outs",
     {"sender": String, "recipient": String, "keyword": String, "opted_out_at": Instant},
     newest="opted_out_at",
     then=("sender", "recipient"),
+    has_key=False,
 )
 FAILURES = _view(
     "support_failures",
@@ -152,6 +153,7 @@ FAILURES = _view(
     },
     newest="day",
     then=("error_code",),
+    has_key=False,
 )
 CONVERSATIONS = _view(
     "support_conversations",
@@ -171,6 +173,7 @@ CONVERSATIONS = _view(
     },
     newest="said_at",
     then=("stored_at", "tag"),
+    has_key=False,
 )
 
 

@@ -65,12 +65,12 @@ def tags_beginning(session: Session, prefix: str, *, after: tuple[str, str] | No
 
 
 _BY_ENDING = text("""
-    SELECT tag FROM (SELECT tag, recipient, created_at FROM support_recipients ORDER BY created_at DESC LIMIT :newest) r
-    WHERE recipient LIKE :ending GROUP BY tag, created_at ORDER BY created_at DESC, tag DESC LIMIT :limit
+    SELECT tag FROM (SELECT tag, recipient, created_at, key FROM support_recipients ORDER BY created_at DESC LIMIT :newest) r
+    WHERE recipient LIKE :ending GROUP BY tag, created_at, key ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
 
 _BY_REFERENCE = text("""
-    SELECT tag FROM support_messages WHERE reference = :value ORDER BY created_at DESC, tag DESC LIMIT :limit
+    SELECT tag FROM support_messages WHERE reference = :value ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
 
 _BY_MESSAGE_ID = text("""
@@ -78,16 +78,16 @@ _BY_MESSAGE_ID = text("""
         SELECT tag FROM support_messages WHERE message_id = :value
         UNION ALL SELECT tag FROM support_events WHERE message_id = :value AND tag IS NOT NULL
     )
-    ORDER BY created_at DESC, tag DESC LIMIT :limit
+    ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
 
 _BY_RECIPIENT = text("""
     SELECT tag FROM support_recipients WHERE recipient = :value
-    GROUP BY tag, created_at ORDER BY created_at DESC, tag DESC LIMIT :limit
+    GROUP BY tag, created_at, key ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
 
 _BY_SENDER = text("""
-    SELECT tag FROM support_messages WHERE sender = :value ORDER BY created_at DESC, tag DESC LIMIT :limit
+    SELECT tag FROM support_messages WHERE sender = :value ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
 
 
@@ -120,8 +120,8 @@ _TAGS: BindParameter[str] = bindparam("tags", expanding=True, type_=String)
 _MESSAGES = text("""
     SELECT tag, reference, message_id, message_ids, sent_twice, application_id, sender, text, media, priority,
         expiration, segment_count, send_status, refused_because, error_status, error_type, error_description,
-        error_fields, created_at, submitted_at, updated_at, redacted_at, asked_by, overdue, complete
-    FROM support_messages WHERE tag IN :tags ORDER BY created_at DESC, tag DESC
+        error_fields, created_at, submitted_at, updated_at, redacted_at, asked_by, key, overdue, complete
+    FROM support_messages WHERE tag IN :tags ORDER BY created_at DESC, key DESC
 """).bindparams(_TAGS)
 _MESSAGES = _MESSAGES.columns(  # type: ignore[assignment]  # which is executed as the text is
     sent_twice=Boolean, complete=Boolean, overdue=BigInteger, expiration=Instant, created_at=Instant,
