@@ -56,6 +56,15 @@ class SchemaOutdated(ReceiverError):
     """The database is not migrated; run `receiver migrate`."""
 
 
+class WrongEncoding(SchemaOutdated):
+    """The database cannot hold every character; make another one."""
+
+    def __init__(self, database: str, encoding: str, *, remedy: str) -> None:
+        self.found = f"the database {database} is encoded in {encoding}, which cannot hold every character"
+        self.remedy = f"make another with {remedy}; and name it in DATABASE_URL."
+        super().__init__(f"{self.found[0].upper()}{self.found[1:]}: {self.remedy}")
+
+
 class UnknownRole(ReceiverError):
     """PostgreSQL has no such role."""
 

@@ -23,11 +23,14 @@ REVIEWED = {
     "receiver/storage/idempotency.py: str(FORGOTTEN)": "a number, and a constant",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",
+    "receiver/storage/pacing.py: f\"'{NOTED}'\"": "a constant of that module",
+    "receiver/storage/pacing.py: f\"'{REFUSED}'\"": "a constant of that module",
     "receiver/storage/queue.py: str(limit)": "a number, that of a worker's threads",
     "receiver/storage/upserting.py: f'(SELECT {column} FROM recipients r WHERE {same})'": "constants there",
     "receiver/storage/views.py: statement": "files of migrations/views, names of views, roles quoted by PostgreSQL",
     "migrations/versions/0001_messages.py: where": "constants of that file",
     "migrations/versions/0001_messages.py: day": "constants of that file",
+    "migrations/versions/0003_replies.py: where": "constants of that file",
 }
 """What is not written out where it becomes SQL, and why no caller's value can be in it."""
 

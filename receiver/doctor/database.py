@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from receiver.doctor.findings import Finding, ok, warning, wrong
-from receiver.errors import StorageUnavailable
+from receiver.errors import StorageUnavailable, WrongEncoding
 from receiver.storage.database import Database
+from receiver.storage.encoding import demand_utf8
 from receiver.storage.inspection import Server, server, try_write
 from receiver.storage.migrations import SchemaState, schema_state
 
@@ -15,7 +16,11 @@ def answers(database: Database) -> Iterator[Finding]:
     """Whether it answers, and what it is."""
     try:
         with database.read() as session:
+            demand_utf8(session.connection())
             found, state = server(session), schema_state(session.connection())
+    except WrongEncoding as error:
+        yield wrong("database", error.found.removeprefix("the database "), error.remedy)
+        return
     except StorageUnavailable as error:
         remedy = "check DATABASE_URL, that the database runs, and that this machine may connect."
         yield wrong("database", f"does not answer: {error.reason or error}", remedy)

@@ -34,7 +34,8 @@ def make_engine(url: str, **options: Any) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "checkout", _check_file)
         return engine
-    arguments = {"connect_timeout": 3, "prepare_threshold": NEVER}
+    # Whatever the environment or the role would have, texts come as texts and whole, also of a database in SQL_ASCII.
+    arguments = {"connect_timeout": 3, "prepare_threshold": NEVER, "client_encoding": "UTF8"}
     engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
     event.listen(engine, "connect", hear_warnings)
     return engine

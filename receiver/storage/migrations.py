@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from receiver.errors import SchemaOutdated, StorageUnavailable
 from receiver.storage import estimates, views
 from receiver.storage.confirming import demand_confirmed
+from receiver.storage.encoding import demand_utf8
 from receiver.storage.engines import make_engine
 
 FOLDER = Path(__file__).parents[2] / "migrations"
@@ -70,7 +71,8 @@ def schema_state(connection: Connection) -> SchemaState:
 
 
 def demand_schema(connection: Connection) -> str | None:
-    """None, or a warning, if this code can work with the database's schema; raises SchemaOutdated if it cannot."""
+    """None, or a warning, if this code can work with the database; raises SchemaOutdated or WrongEncoding if not."""
+    demand_utf8(connection)
     state = schema_state(connection)
     if state in (SchemaState.EMPTY, SchemaState.OLDER):
         raise SchemaOutdated(f"The database is {state.value}; run `receiver migrate`.")
@@ -86,6 +88,7 @@ def migrating(url: str) -> Iterator[Connection]:
             # With foreign keys on, altering a table deletes its children; inside a transaction the pragma is ignored.
             connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
         with connection.begin():
+            demand_utf8(connection)
             _lock(connection)
             readers = views.drop(connection)
             yield connection

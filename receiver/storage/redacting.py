@@ -28,8 +28,8 @@ def _pseudonym(key: Any, *places: Any) -> ColumnElement[str]:
 
 
 OF_RECIPIENT = _pseudonym(Recipient.message_pk, Recipient.position + 1)
-BLANK_EVENT = {"description": None, "tag": None, "payload": REDACTED}
 BLANK_REPLY = {"sender": None, "text": None, "media": None, "members": None, "keyword": ""}
+BLANK_EVENT = {"description": None, "tag": None, "payload": REDACTED, **BLANK_REPLY}
 
 
 def redact_messages(session: Session, keys: Sequence[int], terms: Terms) -> Counter[str]:
@@ -65,14 +65,7 @@ def redact_events(session: Session, keys: Sequence[int], terms: Terms) -> Counte
     """Without a message."""
     due = lock_events(session, keys, terms)
     number = case((StoredEvent.recipient == "", ""), else_=_pseudonym(StoredEvent.pk))
-    _update(
-        session,
-        StoredEvent,
-        StoredEvent.pk.in_([each.pk for each in due]),
-        recipient=number,
-        **BLANK_EVENT,
-        **BLANK_REPLY,
-    )
+    _update(session, StoredEvent, StoredEvent.pk.in_([each.pk for each in due]), recipient=number, **BLANK_EVENT)
     return count_events(due)
 
 

@@ -19,7 +19,7 @@ BLANKED = {
     "messages": {"text", "media", "error_description", "error_fields", "redacted_at"},
     "recipients": {"recipient", "description"},
     "message_ids": set(),
-    "events": {"recipient", "tag", "description", "payload"},
+    "events": {"recipient", "tag", "description", "payload", "sender", "text", "media", "members", "keyword"},
     "unreadable_callbacks": {"sha256", "payload"},
     "resolutions": {"reason"},
     "idempotency_keys": set(),
@@ -33,7 +33,7 @@ BLANKED = {
 KEPT = {
     "messages": "pk tag reference application_id sender priority urgency expiration units receipts segment_count"
     " send_status refused_because error_status error_type attempt failures claimable_at deadline created_at"
-    " submitted_at overdue_at updated_at denied_at",
+    " submitted_at overdue_at updated_at denied_at asked_by",
     "recipients": "message_pk position status standing event_pk error_code occurred_at invalid_recipient created_at"
     " updated_at",
     "message_ids": "message_id message_pk answered linked_at",
