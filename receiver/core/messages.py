@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -27,8 +27,9 @@ class OutboundMessage:
     """Aware, UTC."""
     reference: str | None = None
     """The application's own word for the message; never sent to Bandwidth."""
-    asked_by: str = ""
-    """The name of the API key that asked for it; empty for the commands of this program."""
+    asked_by: str = field(default="", compare=False)
+    """The name of the API key that asked for it; empty for the commands of this program. Who asks for the same asks for
+    an equal message."""
 
     @property
     def units(self) -> int:

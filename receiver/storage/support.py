@@ -65,7 +65,9 @@ def tags_beginning(session: Session, prefix: str, *, after: tuple[str, str] | No
 
 
 _BY_ENDING = text("""
-    SELECT tag FROM (SELECT tag, recipient, created_at, key FROM support_recipients ORDER BY created_at DESC LIMIT :newest) r
+    SELECT tag FROM (
+        SELECT tag, recipient, created_at, key FROM support_recipients ORDER BY created_at DESC LIMIT :newest
+    ) newest
     WHERE recipient LIKE :ending GROUP BY tag, created_at, key ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
 
