@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from sqlalchemy import make_url, text
 
+from receiver import VERSION
 from receiver.config import VARIABLES
 from receiver.storage.database import Database
 from tests.builders import ALICE, CLIENT_ID, store_message
@@ -48,7 +49,10 @@ def test_config_prints_every_setting_and_no_secret() -> None:
     result = invoke("config", environment=environment(UNREACHABLE))
 
     assert result.exit_code == 0
-    lines = dict(line.split("=", 1) for line in result.output.splitlines())
+    about, *printed = (result.output.partition("DATABASE_URL=")[0], *result.output.splitlines()[2:])
+    assert about.splitlines()[0] == f"# receiver {VERSION}"
+    assert about.splitlines()[1].startswith(f"# {name_of(UNREACHABLE)}, which does not answer: ")
+    lines = dict(line.split("=", 1) for line in printed)
     assert tuple(lines) == VARIABLES
     assert lines["DATABASE_URL"] == "postgresql+psycopg://app:***@127.0.0.1:9/receiver"
     assert (lines["BANDWIDTH_CLIENT_ID"], lines["BANDWIDTH_CLIENT_SECRET"]) == (CLIENT_ID, "(set)")
@@ -68,6 +72,14 @@ def test_config_prints_every_setting_and_no_secret() -> None:
 )
 def test_config_hides_the_database_password_wherever_it_stands(url: str) -> None:
     invoke("config", environment={"DATABASE_URL": url})
+
+
+def test_config_shows_how_postgresql_is_reached(postgres_url: str) -> None:
+    for mode in ("disable", "prefer"):
+        url = make_url(postgres_url).update_query_dict({"sslmode": mode}).render_as_string(hide_password=False)
+        second = invoke("config", environment=environment(url)).stdout.splitlines()[1]
+        assert second.startswith(f"# {name_of(postgres_url)}, host ")
+        assert second.endswith(f"sslmode {mode}, not encrypted")
 
 
 def test_config_needs_no_setting_at_all() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import StorageUnavailable
 from receiver.storage.database import Database
-from receiver.storage.inspection import Server, server, try_write
+from receiver.storage.inspection import Link, Server, link, server, try_write
 from receiver.storage.migrations import SchemaState, schema_state
 
 OLDEST_POSTGRES = 15
@@ -16,11 +16,13 @@ def answers(database: Database) -> Iterator[Finding]:
     try:
         with database.read() as session:
             found, state = server(session), schema_state(session.connection())
+            reached = link(session) if found.name == "PostgreSQL" else None
     except StorageUnavailable as error:
         remedy = "check DATABASE_URL, that the database runs, and that this machine may connect."
         yield wrong("database", f"the {database.where} cannot be used: {error.reason or error}", remedy)
         return
     yield _version(found, database.where)
+    yield encryption(reached)
     yield _schema(state)
 
 
@@ -28,6 +30,16 @@ def _version(found: Server, where: str) -> Finding:
     if found.name == "PostgreSQL" and found.major < OLDEST_POSTGRES:
         return wrong("database", f"is {found}", f"upgrade it to PostgreSQL {OLDEST_POSTGRES} or newer.")
     return ok("database", f"the {where} answers; it is {found}")
+
+
+def encryption(reached: Link | None) -> Finding:
+    """Whether somebody on the way could read what is stored, or the password."""
+    if reached is None:
+        return ok("connection", "an SQLite file needs none")
+    found = str(reached)
+    if reached.tls or reached.is_local:
+        return ok("connection", found)
+    return warning("connection", found, "append ?sslmode=verify-full to DATABASE_URL; sslrootcert=FILE names the CA.")
 
 
 def _schema(state: SchemaState) -> Finding:
