@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
+from rich.console import Console
 from sqlalchemy import make_url, text
 
-from receiver import VERSION
+from receiver import VERSION, terminal
+from receiver.cli import main
 from receiver.config import VARIABLES
 from receiver.storage.database import Database
 from tests.builders import ALICE, CLIENT_ID, store_message
 from tests.deployment.releases import PRESENT
 from tests.processes import environment, invoke, run
+from tests.storage.test_migrations import fill
 
 UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
 
@@ -260,6 +264,40 @@ def test_settings_come_from_a_file_unless_the_environment_has_them(tmp_path: Pat
     assert {"BANDWIDTH_FROM=+19195550111", "BANDWIDTH_ACCOUNT_ID=7", "API_KEYS=app:(set)"} <= set(
         shown.stdout.splitlines()
     )
+
+
+@pytest.mark.parametrize("command", ["", *main.commands])
+@pytest.mark.parametrize("columns", [80, 100])
+def test_help_fits_and_cuts_no_word_and_no_sentence(command: str, columns: int) -> None:
+    arguments = [*command.split(), "--help"]
+    narrow = CliRunner().invoke(main, arguments, terminal_width=columns).output
+    wide = CliRunner().invoke(main, arguments, terminal_width=10_000, max_content_width=10_000).output
+
+    assert max(map(len, narrow.splitlines())) <= columns
+    assert narrow.split() == wide.split()
+    assert "..." not in narrow.replace("[ARGS]...", "") or command == "simulate"
+
+
+@pytest.mark.parametrize("command", ["find", "show", "overdue", "unlinked"])
+def test_no_line_in_a_pipe_ends_in_blanks(sqlite_url: str, command: str) -> None:
+    fill(sqlite_url)
+    with Database(sqlite_url) as database, database.read() as session:
+        tag = str(session.scalar(text("SELECT min(tag) FROM support_messages")))
+
+    shown = invoke(command, *([tag] if command in ("find", "show") else []), environment=environment(sqlite_url))
+
+    assert "  " in shown.stdout
+    assert [line for line in shown.stdout.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_table_on_a_terminal_breaks_no_word_while_there_is_room(sqlite: Database, sqlite_url: str) -> None:
+    words = ["summer-campaign-2026", "message-delivered"]
+    console = Console(width=80, force_terminal=True, color_system=None, file=StringIO())
+    terminal.show_rows(console, ("tag", "reference", "what that means"), [("T" * 26, *words), ("x", "y", "z " * 60)])
+
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(word in shown for word in (*words, "T" * 26))
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
