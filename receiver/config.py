@@ -26,6 +26,8 @@ Item = TypeVar("Item")
 EXAMPLE = Path(__file__).with_name("example.env")
 """Every setting, explained; in a checkout a link to config/example.env."""
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
+NOT_SET = "(not set)"
+"""How a setting is shown that has no value."""
 MIN_RATE, MAX_RATE = 0.01, 10_000
 MAX_KEY_NAME = 255
 """Characters: the name is stored with every Idempotency-Key."""
@@ -198,7 +200,7 @@ def describe(settings: Settings) -> dict[str, str]:
     shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
     for name in ("API_KEYS", "READ_ONLY_API_KEYS"):
         shown[name] = ", ".join(f"{each.name}:(set)" for each in shown[name])
-    return {name: "(not set)" if value in (None, "") else str(value) for name, value in shown.items()}
+    return {name: NOT_SET if value in (None, "") else str(value) for name, value in shown.items()}
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -349,14 +351,19 @@ def with_driver(database_url: str) -> str:
 _AFTER_THE_PASSWORD = re.compile(
     r"""postgres[^:/]*://
     (?: [^:/]* (?: : [^@]* )? @ )?  # the user and the password, as SQLAlchemy reads them
-    (?P<host>[^/?]*) (?P<database>[^?]*) (?P<first_option>[^=]*)""",
+    (?P<host>[^/?]*) (?P<database>[^?]*) (?: \? (?P<options>.*) )?""",
     re.VERBOSE | re.DOTALL,
 )
 
 
 def _check_database_url(value: str) -> None:
     rest = _AFTER_THE_PASSWORD.match(value)
-    if rest and "@" in "".join(rest.groups()):  # a part of the password would be taken for the host, which errors name
+    options = (rest["options"] or "").split("&") if rest else []
+    # A part of the password would be taken for the host or the database, which errors name.
+    if rest and (
+        "@" in rest["host"] + rest["database"]
+        or any("@" in each and not re.match(r"[a-z_]{4,}=", each) for each in options)  # those of libpq
+    ):
         raise ValidationError("holds an @ in its user or password: write it as %40.")
     try:
         parts = urlsplit(with_driver(value))

@@ -37,6 +37,8 @@ DELIVERIES = 6
 PATIENCE = 30.0
 """Seconds for each step; it takes about two."""
 
+RULE_WIDTH = 80
+
 QUERY = """SELECT recipient, status, error_code, error_name
 FROM support_recipients WHERE tag = '{tag}' ORDER BY position"""
 
@@ -89,7 +91,9 @@ def _show(console: Console, database_url: str, tag: str) -> None:
 
 
 def _step(console: Console, title: str) -> None:
-    console.print(Rule(title, align="left", style="dim"))
+    # In a pipe a row of a table is a line, however long; a rule is not.
+    width = console.width if console.is_terminal else RULE_WIDTH
+    console.print(Rule(title, align="left", style="dim"), width=min(width, console.width))
 
 
 def _environment(folder: Path, simulator_port: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ no whole telephone number ever is a field. The lines of libraries come out alike
 import atexit
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -44,6 +45,9 @@ MOST_WAITING = 10_000
 
 GATHER_SECONDS = 0.02
 """How long lines are gathered, so that many are written at once."""
+
+INDENTATION = "    "
+"""Of what continues a line on a terminal."""
 
 FLUSH_SECONDS = 1
 """How long the end of a process waits for whoever reads its lines."""
@@ -168,7 +172,37 @@ class Writer:
         instant = times.rfc3339(datetime.fromtimestamp(fields.pop("timestamp"), UTC))
         line = {"timestamp": instant, **{name: fields.pop(name) for name in ("level", "logger", "event")}}
         line |= {name: value for name, value in fields.items() if value is not None}
-        return (_ENCODER.encode(line) if self._columns is None else self._columns(None, "", line).encode()) + b"\n"
+        if self._columns is None:
+            return _ENCODER.encode(line) + b"\n"
+        return _wrapped(str(self._columns(None, "", line)), _width(self._stream)).encode() + b"\n"
+
+
+def _width(stream: int) -> int | None:
+    """Of the terminal; None if it has none, or does not say."""
+    try:
+        return os.get_terminal_size(stream).columns or None
+    except OSError:
+        return None
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _wrapped(line: str, width: int | None) -> str:
+    """The line on as many of the terminal as it needs, without a break inside a word that fits into one."""
+    if width is None:
+        return line
+    lines, length = [""], 0
+    for word in line.split(" "):
+        shown = len(_COLOUR.sub("", word))
+        if length and length + 1 + shown > width:
+            lines[-1] = lines[-1].rstrip()
+            lines.append(INDENTATION + word)
+            length = len(INDENTATION) + shown
+        else:
+            lines[-1] += f" {word}" if length or lines[-1] else word
+            length += shown + (length > 0)
+    return "\n".join(lines).rstrip()
 
 
 class _Named:

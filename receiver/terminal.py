@@ -250,17 +250,29 @@ def _print(console: Console, table: Table) -> None:
     """The widest columns give way first, none below its longest word. Nothing is cut off: a terminal that is still too
     narrow continues a line on its next."""
     widths = [max(cell_len(str(cell)) for cell in (each.header, *each.cells)) for each in table.columns]
-    least = [
-        width if each.no_wrap else min(width, _least(each)) for each, width in zip(table.columns, widths, strict=True)
-    ]
     between = 2 * len(widths) + 1
-    while sum(widths) + between > console.width and widths != least:
-        widest = max((width, place) for place, width in enumerate(widths) if width > least[place])[1]
-        widths[widest] -= 1
+    for longest_word in (_longest_word, _least):  # no word is broken unless there is no room for whole ones
+        least = [
+            width if each.no_wrap else min(width, longest_word(each))
+            for each, width in zip(table.columns, widths, strict=True)
+        ]
+        while sum(widths) + between > console.width and widths != least:
+            widest = max((width, place) for place, width in enumerate(widths) if width > least[place])[1]
+            widths[widest] -= 1
     for column, width in zip(table.columns, widths, strict=True):
         column.width = width
     table.width = sum(widths) + between
-    console.print(table, crop=False)
+    if console.is_terminal:
+        console.print(table, crop=False)
+        return
+    with console.capture() as captured:
+        console.print(table, crop=False)
+    for line in captured.get().splitlines():  # which rich fills up with blanks
+        console.file.write(f"{line.rstrip()}\n")
+
+
+def _longest_word(column: Column) -> int:
+    return max((cell_len(word) for cell in column.cells for word in str(cell).split()), default=0) or _least(column)
 
 
 def _least(column: Column) -> int:

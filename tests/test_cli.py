@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
+from rich.console import Console
 from sqlalchemy import make_url, text
 
+from receiver import VERSION, terminal
+from receiver.cli import main
 from receiver.config import VARIABLES
 from receiver.storage.database import Database
 from tests.builders import ALICE, CLIENT_ID, store_message
 from tests.deployment.releases import PRESENT
 from tests.processes import environment, invoke, run
+from tests.storage.test_migrations import fill
 
 UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
 
@@ -48,7 +53,10 @@ def test_config_prints_every_setting_and_no_secret() -> None:
     result = invoke("config", environment=environment(UNREACHABLE))
 
     assert result.exit_code == 0
-    lines = dict(line.split("=", 1) for line in result.output.splitlines())
+    about, *printed = (result.output.partition("DATABASE_URL=")[0], *result.output.splitlines()[2:])
+    assert about.splitlines()[0] == f"# receiver {VERSION}"
+    assert about.splitlines()[1].startswith(f"# {name_of(UNREACHABLE)}, which does not answer: ")
+    lines = dict(line.split("=", 1) for line in printed)
     assert tuple(lines) == VARIABLES
     assert lines["DATABASE_URL"] == "postgresql+psycopg://app:***@127.0.0.1:9/receiver"
     assert (lines["BANDWIDTH_CLIENT_ID"], lines["BANDWIDTH_CLIENT_SECRET"]) == (CLIENT_ID, "(set)")
@@ -78,6 +86,14 @@ def test_config_warns_of_credentials_that_are_not_used_or_end_soon() -> None:
 )
 def test_config_hides_the_database_password_wherever_it_stands(url: str) -> None:
     invoke("config", environment={"DATABASE_URL": url})
+
+
+def test_config_shows_how_postgresql_is_reached(postgres_url: str) -> None:
+    for mode in ("disable", "prefer"):
+        url = make_url(postgres_url).update_query_dict({"sslmode": mode}).render_as_string(hide_password=False)
+        second = invoke("config", environment=environment(url)).stdout.splitlines()[1]
+        assert second.startswith(f"# {name_of(postgres_url)}, host ")
+        assert second.endswith(f"sslmode {mode}, not encrypted")
 
 
 def test_config_needs_no_setting_at_all() -> None:
@@ -258,6 +274,40 @@ def test_settings_come_from_a_file_unless_the_environment_has_them(tmp_path: Pat
     assert {"BANDWIDTH_FROM=+19195550111", "BANDWIDTH_ACCOUNT_ID=7", "API_KEYS=app:(set)"} <= set(
         shown.stdout.splitlines()
     )
+
+
+@pytest.mark.parametrize("command", ["", *main.commands])
+@pytest.mark.parametrize("columns", [80, 100])
+def test_help_fits_and_cuts_no_word_and_no_sentence(command: str, columns: int) -> None:
+    arguments = [*command.split(), "--help"]
+    narrow = CliRunner().invoke(main, arguments, terminal_width=columns).output
+    wide = CliRunner().invoke(main, arguments, terminal_width=10_000, max_content_width=10_000).output
+
+    assert max(map(len, narrow.splitlines())) <= columns
+    assert narrow.split() == wide.split()
+    assert "..." not in narrow.replace("[ARGS]...", "") or command == "simulate"
+
+
+@pytest.mark.parametrize("command", ["find", "show", "overdue", "unlinked"])
+def test_no_line_in_a_pipe_ends_in_blanks(sqlite_url: str, command: str) -> None:
+    fill(sqlite_url)
+    with Database(sqlite_url) as database, database.read() as session:
+        tag = str(session.scalar(text("SELECT min(tag) FROM support_messages")))
+
+    shown = invoke(command, *([tag] if command in ("find", "show") else []), environment=environment(sqlite_url))
+
+    assert "  " in shown.stdout
+    assert [line for line in shown.stdout.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_table_on_a_terminal_breaks_no_word_while_there_is_room(sqlite: Database, sqlite_url: str) -> None:
+    words = ["summer-campaign-2026", "message-delivered"]
+    console = Console(width=80, force_terminal=True, color_system=None, file=StringIO())
+    terminal.show_rows(console, ("tag", "reference", "what that means"), [("T" * 26, *words), ("x", "y", "z " * 60)])
+
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(word in shown for word in (*words, "T" * 26))
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ MALFORMED = [
     *(
         ("DATABASE_URL", f"{scheme}://u:p{between}hush@h/d")
         for scheme in ("postgresql+psycopg", "postgresql", "postgres")
-        for between in ("@", "@x/", "/y@", "?y@", "#y@", "@x:", "@y?", "@y#", "\n@")
+        for between in ("@", "@x/", "/y@", "@x?=", "@x?y=", "?y@", "#y@", "@x:", "@y?", "@y#", "\n@")
     ),
     *(("LOG_LEVEL", text) for text in ("hush", "INFO")),
     *(("BANDWIDTH_FROM", text) for text in ("9195550100x!", "+0", "12", "\u0661\u0662\u0663\u0664", "+19195550100\n")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from receiver import logs
 from receiver.core import times
 from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.logs import MOST_WAITING, Writer
@@ -170,3 +172,19 @@ def test_an_identifier_of_others_is_shown_unless_it_may_be_a_number(text: str, s
 )
 def test_numbers_in_a_text_are_shortened(text: str, shown: str) -> None:
     assert without_numbers(text) == shown
+
+
+def test_a_line_on_a_terminal_is_broken_between_words_only() -> None:
+    said = (
+        "2026-11-30T12:00:00Z [\x1b[32minfo\x1b[0m] send"
+        + " " * 20
+        + " ".join(f"field_{n}=value{n}" for n in range(30))
+    )
+
+    broken = logs._wrapped(said, 80).splitlines()
+
+    assert len(broken) > 1
+    assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in broken) <= 80
+    assert " ".join(broken).split() == said.split()
+    assert logs._wrapped(said, None) == said
+    assert logs._wrapped("x" * 200, 80) == "x" * 200

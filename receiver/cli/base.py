@@ -5,7 +5,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from io import TextIOWrapper
@@ -132,11 +132,42 @@ _META = "receiver.env_file"
 _env_file = partial(click.option, "--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
+class HelpFormatter(click.HelpFormatter):
+    """Breaks no line at a hyphen, as click does: `--env-file` is one word."""
+
+    _HELD = "\ue000"  # for private use, so that nothing else means it
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", self._HELD))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        held = [(name, sentence.replace("-", self._HELD)) for name, sentence in rows]
+        super().write_dl(held, col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(self._HELD, "-")
+
+
+class Context(click.Context):
+    """A context whose help is written so."""
+
+    formatter_class = HelpFormatter
+
+
 class Commands(click.Group):
     """A group whose commands take --env-file, too: before or behind a command it means the same."""
 
+    context_class = Context
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The whole first sentence of every command, where click would end it with three dots."""
+        rows = [(name, self.commands[name].get_short_help_str(limit=10_000)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         option = _env_file(expose_value=False, callback=_note_env_file, help="Read settings from this file.")
+        cmd.context_class = Context
         super().add_command(option(cmd), name)
 
 

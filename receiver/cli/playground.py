@@ -1,14 +1,27 @@
 """Commands to try the service without Bandwidth: the simulator, and the demo."""
 
 import signal
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from receiver import demo, terminal
 from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, PORT, end, heeded, main, out, said_in_one_sentence, say
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _one_of(option: str, words: type[StrEnum], *, default: str, what: str) -> Callable[[Command], Command]:
+    """An option whose words are listed in its sentence, where they are wrapped."""
+    values = [each.value for each in words]
+    sentence = f"{what}: {', '.join(values)}."
+    return click.option(
+        option, type=click.Choice(values), metavar="WORD", default=default, show_default=True, help=sentence
+    )
 
 
 @main.command()
@@ -30,10 +43,8 @@ from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simula
 @click.option("--searches", default=3500, show_default=True, help="How often GET /messages may be asked ...")
 @click.option("--search-seconds", default=300.0, show_default=True, help="... in how many seconds.")
 @click.option("--token-seconds", default=3600.0, show_default=True, help="How long an access token is good.")
-@click.option("--request", type=click.Choice([each.value for each in RequestFate]), default="accept", show_default=True)
-@click.option(
-    "--callbacks", type=click.Choice([each.value for each in CallbackShape]), default="normal", show_default=True
-)
+@_one_of("--request", RequestFate, default="accept", what="What becomes of a request to send")
+@_one_of("--callbacks", CallbackShape, default="normal", what="What callbacks look like")
 @said_in_one_sentence
 def simulate(request: str, callbacks: str, **options: Any) -> None:
     """Run a Bandwidth on this machine; recipients' numbers choose their fate (see the README)."""

@@ -5,12 +5,11 @@ import shlex
 import signal
 import sys
 import threading
-from contextlib import suppress
 from typing import Any
 
 import click
 
-from receiver import config, exposition, logs, recomputing, sending, serving
+from receiver import VERSION, config, exposition, logs, recomputing, sending, serving
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -26,10 +25,11 @@ from receiver.cli.base import (
     said_in_one_sentence,
     say,
 )
+from receiver.core.numbers import without_numbers
 from receiver.core.tags import is_tag
 from receiver.errors import StorageUnavailable
 from receiver.receiving import WAIT_SECONDS
-from receiver.storage import migrations
+from receiver.storage import inspection, migrations
 from receiver.storage.database import Database
 from receiver.storage.engines import is_sqlite, where
 from receiver.working import Worker
@@ -85,10 +85,9 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
         demand_schema(database)
         sending.tidy(database)
     address = serving.free_address(host, port)
-    with suppress(OSError):  # a full disk under its log keeps no server from starting
-        _print_settings(settings)
     logs.to_stderr(settings.log_level)
-    log.info("the server starts", address=address, port=port, workers=workers or 2, pid=os.getpid())
+    _log_settings(settings)
+    log.info("the server starts", version=VERSION, address=address, port=port, workers=workers or 2, pid=os.getpid())
     serving.run(address, port, workers=workers or 2, **options)
     log.info("the server has ended")
 
@@ -122,9 +121,8 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
         demand_schema(database)
         if metrics_at:
             exposition.listen(*metrics_at)
-        with suppress(OSError):  # as above
-            _print_settings(settings)
-        log.info("the worker starts", threads=threads, attempts=attempts, pid=os.getpid())
+        _log_settings(settings)
+        log.info("the worker starts", version=VERSION, threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
         threading.Thread(target=_stop_when_told, args=(running, stops), name="stop", daemon=True).start()
         running.run()
@@ -216,7 +214,32 @@ def _tag(text: str) -> str:
 
 
 def _print_settings(settings: config.Settings) -> None:
+    say(f"# receiver {VERSION}", on=out)
+    say(f"# {_connection(settings)}", on=out)
     for name, value in config.describe(settings).items():
         say(f"{name}={value}", on=out)
     for warning in config.warnings(settings):
         say(f"warning: {warning}")
+
+
+def _connection(settings: config.Settings) -> str:
+    """Which database it is, and how this process reaches it; a database that does not answer is no error here."""
+    named = where(settings.database_url)
+    if is_sqlite(settings.database_url):
+        return named
+    try:
+        with Database(settings.database_url) as database, database.read() as session:
+            return f"{named}, {inspection.link(session)}"
+    except StorageUnavailable as error:
+        return f"{named}, which does not answer: {error.reason or error}"
+
+
+def _log_settings(settings: config.Settings) -> None:
+    """One line for all that are set, as `receiver config` prints them, but for the whole number of the sender."""
+    shown = config.describe(settings)
+    given = {name: value for name, value in shown.items() if value != config.NOT_SET}
+    if settings.bandwidth_from:
+        given["BANDWIDTH_FROM"] = without_numbers(settings.bandwidth_from)
+    log.info("settings", version=VERSION, database=where(settings.database_url), settings=given)
+    for warning in config.warnings(settings):
+        log.warning("a setting to look at", warning=warning)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from functools import partial
 
+from receiver import VERSION
 from receiver.config import Settings, read_settings
 from receiver.doctor import account, callback, database, settings, traffic
-from receiver.doctor.findings import Finding, Mark, examined, skipped
+from receiver.doctor.findings import Finding, Mark, examined, ok, skipped
 from receiver.errors import ConfigurationError
 from receiver.storage.database import Database
 
@@ -14,6 +15,7 @@ __all__ = ["Finding", "Mark", "examine"]
 
 def examine(*, callback_url: str | None) -> Iterator[Finding]:
     """Every finding as soon as it is known. Never raises; changes nothing; ends within minutes whatever hangs."""
+    yield ok("version", f"this is receiver {VERSION}")
     yield from settings.required()
     try:
         running = read_settings()

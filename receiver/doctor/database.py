@@ -6,7 +6,7 @@ from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import StorageUnavailable, WrongEncoding
 from receiver.storage.database import Database
 from receiver.storage.encoding import demand_utf8
-from receiver.storage.inspection import Server, server, try_write
+from receiver.storage.inspection import Link, Server, link, server, try_write
 from receiver.storage.migrations import SchemaState, schema_state
 
 OLDEST_POSTGRES = 15
@@ -18,6 +18,7 @@ def answers(database: Database) -> Iterator[Finding]:
         with database.read() as session:
             demand_utf8(session.connection())
             found, state = server(session), schema_state(session.connection())
+            reached = link(session) if found.name == "PostgreSQL" else None
     except WrongEncoding as error:
         yield wrong("database", error.found.removeprefix("the database "), error.remedy)
         return
@@ -26,6 +27,7 @@ def answers(database: Database) -> Iterator[Finding]:
         yield wrong("database", f"the {database.where} cannot be used: {error.reason or error}", remedy)
         return
     yield _version(found, database.where)
+    yield encryption(reached)
     yield _schema(state)
 
 
@@ -33,6 +35,16 @@ def _version(found: Server, where: str) -> Finding:
     if found.name == "PostgreSQL" and found.major < OLDEST_POSTGRES:
         return wrong("database", f"is {found}", f"upgrade it to PostgreSQL {OLDEST_POSTGRES} or newer.")
     return ok("database", f"the {where} answers; it is {found}")
+
+
+def encryption(reached: Link | None) -> Finding:
+    """Whether somebody on the way could read what is stored, or the password."""
+    if reached is None:
+        return ok("connection", "an SQLite file needs none")
+    found = str(reached)
+    if reached.tls or reached.is_local:
+        return ok("connection", found)
+    return warning("connection", found, "append ?sslmode=verify-full to DATABASE_URL; sslrootcert=FILE names the CA.")
 
 
 def _schema(state: SchemaState) -> Finding:

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     union,
 )
 from sqlalchemy.orm import Session
@@ -55,6 +57,35 @@ def server(session: Session) -> Server:
     name = "PostgreSQL" if dialect.name == "postgresql" else "SQLite"
     version = dialect.server_version_info or (0,)
     return Server(name, major=int(version[0]), version=".".join(map(str, version)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How this process reaches PostgreSQL, or the pooler before it."""
+
+    host: str
+    """The folder of the socket if it is on this machine."""
+    sslmode: str
+    tls: str | None
+    """The version that the connection is encrypted with; None if it is not encrypted."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.host.startswith(("/", "@")) or self.host == "localhost" or self.host.startswith(("127.", "::1"))
+
+    def __str__(self) -> str:
+        return f"host {self.host}, sslmode {self.sslmode}, {f'encrypted ({self.tls})' if self.tls else 'not encrypted'}"
+
+
+def link(session: Session) -> Link:
+    """Of an open connection to PostgreSQL."""
+    driver: Any = session.connection().connection.driver_connection
+    options = {each.keyword.decode(): (each.val or b"").decode() for each in driver.pgconn.info}
+    tls = (session.scalar(_TLS) or "TLS") if driver.pgconn.ssl_in_use else None  # of a pooler it is not the server's
+    return Link(host=driver.info.host, sslmode=options["sslmode"], tls=tls)
+
+
+_TLS = text("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 
 
 def try_write(session: Session) -> None:

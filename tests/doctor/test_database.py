@@ -20,7 +20,7 @@ def examine(database: Database) -> dict[str, Finding]:
 def test_a_migrated_database_is_right(database: Database) -> None:
     found = examine(database)
 
-    assert [each.mark for each in found.values()] == [Mark.OK] * 3
+    assert [each.mark for each in found.values()] == [Mark.OK] * 4
     assert any(name in found["database"].found for name in ("PostgreSQL 1", "SQLite 3."))
 
 
@@ -112,3 +112,23 @@ def test_what_is_written_on_trial_is_gone(database: Database) -> None:
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])
 def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
     assert checking._version(inspection.Server("PostgreSQL", major, f"{major}.2"), "database").mark is mark
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "mark"),
+    [
+        ("db.example.com", None, Mark.WARNING),
+        ("10.0.0.5", None, Mark.WARNING),
+        ("db.example.com", "TLSv1.3", Mark.OK),
+        ("/var/run/postgresql", None, Mark.OK),
+        ("127.0.0.1", None, Mark.OK),
+        ("localhost", None, Mark.OK),
+        ("::1", None, Mark.OK),
+    ],
+)
+def test_a_connection_that_leaves_this_machine_had_better_be_encrypted(host: str, tls: str | None, mark: Mark) -> None:
+    found = checking.encryption(inspection.Link(host=host, sslmode="prefer", tls=tls))
+
+    assert found.mark is mark
+    assert f"host {host}, sslmode prefer, {'encrypted (TLSv1.3)' if tls else 'not encrypted'}" in found.found
+    assert bool(found.remedy) == (mark is Mark.WARNING)

@@ -62,6 +62,7 @@ def test_the_demo_shows_an_extraneous_event_and_a_threefold_one(tmp_path: Path, 
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
+    assert [line for line in ended.stdout.splitlines() if len(line) > 250 or line != line.rstrip()] == []
     lines = [line.split() for line in ended.stdout.splitlines()]
     assert ["message-delivered", "×3", "+12005610002", "applied"] in [line[-4:] for line in lines]  # noqa: RUF001
     assert ["message-delivered", "+12005564404", "extraneous"] in [line[-3:] for line in lines]

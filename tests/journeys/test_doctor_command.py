@@ -155,6 +155,7 @@ def test_settings_that_are_no_settings_are_told_by_name_and_the_rest_is_skipped(
     found = doctor(tmp_path, settings, "--callback-url", "http://127.0.0.1:9/", exit_code=1)
 
     assert marks(found) == {
+        "version": "ok",
         "BANDWIDTH_READ_TIMEOUT": "wrong",
         "DATABASE_URL": "wrong",
         **dict.fromkeys(("database", "traffic", "Bandwidth", "callback URL"), "skipped"),
