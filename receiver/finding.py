@@ -45,7 +45,7 @@ def find(database: Database, word: str, *, limit: int) -> tuple[list[Found], boo
         for each in messages:
             found[each.tag] = each
             by.setdefault(each.tag, {})[name] = None
-    newest = sorted(found.values(), key=lambda each: (each.created_at, each.tag), reverse=True)
+    newest = sorted(found.values(), key=lambda each: (each.created_at, each.key), reverse=True)
     return [_found(each, list(by[each.tag]), word) for each in newest[:limit]], len(newest) > limit
 
 

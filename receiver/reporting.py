@@ -72,6 +72,8 @@ class ErrorReport:
 class MessageReport:
     """A message and the outcome for each of its recipients."""
 
+    key: int
+    """Not shown; of two messages of one instant the later has the higher one."""
     tag: str
     reference: str | None
     message_id: str | None
@@ -199,6 +201,7 @@ def report(row: Message, *, now: datetime) -> MessageReport:
         changes.append(row.deadline)  # when it began to show as unknown
     changes += [each.linked_at for each in row.message_ids if each.linked_at is not None]
     return MessageReport(
+        key=row.pk,
         tag=row.tag,
         reference=row.reference,
         message_id=preferred.message_id if preferred else None,

@@ -86,7 +86,8 @@ FROM (
             WHERE r.message_pk = m.pk AND r.status NOT IN ('unconfirmed', 'delivered', 'failed', 'not_sent')
         ) AS complete,
         m.redacted_at,
-        m.asked_by
+        m.asked_by,
+        m.pk AS key
     FROM messages m
     LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
         SELECT 1 FROM message_ids other
@@ -120,6 +121,7 @@ SELECT
     s.occurred_at,
     s.updated_at,
     s.redacted_at,
+    s.key,
     ${utc}s.overdue_at${as_text} AS overdue_utc,
     ${utc}s.created_at${as_text} AS created_utc,
     ${utc}s.occurred_at${as_text} AS occurred_utc,
@@ -184,7 +186,8 @@ FROM (
         r.created_at,
         r.occurred_at,
         r.updated_at,
-        m.redacted_at
+        m.redacted_at,
+        r.message_pk AS key
     FROM recipients r
     JOIN messages m ON m.pk = r.message_pk
     LEFT JOIN message_ids shown ON shown.message_pk = m.pk AND NOT EXISTS (
@@ -229,6 +232,7 @@ SELECT
     e.source,
     e.tag AS event_tag,
     e.payload,
+    e.pk AS key,
     ${utc}e.occurred_at${as_text} AS occurred_utc,
     ${utc}e.first_received_at${as_text} AS first_received_utc,
     ${utc}e.last_received_at${as_text} AS last_received_utc
@@ -273,6 +277,7 @@ SELECT
     e.source,
     e.tag AS event_tag,
     e.payload,
+    e.pk AS key,
     ${utc}e.occurred_at${as_text} AS occurred_utc,
     ${utc}e.first_received_at${as_text} AS first_received_utc,
     ${utc}e.last_received_at${as_text} AS last_received_utc,
@@ -307,6 +312,7 @@ SELECT
     last_received_at,
     payload,
     sha256,
+    pk AS key,
     ${utc}first_received_at${as_text} AS first_received_utc,
     ${utc}last_received_at${as_text} AS last_received_utc
 FROM unreadable_callbacks;
@@ -349,6 +355,7 @@ SELECT
     d.reason,
     d.resolved_by,
     d.resolved_at,
+    d.pk AS key,
     ${utc}d.resolved_at${as_text} AS resolved_utc
 FROM resolutions d
 JOIN messages m ON m.pk = d.message_pk;
@@ -409,7 +416,8 @@ FROM (
         m.tag,
         m.reference,
         r.status,
-        r.error_code
+        r.error_code,
+        m.pk AS key
     FROM recipients r
     JOIN messages m ON m.pk = r.message_pk
     UNION ALL
@@ -425,7 +433,8 @@ FROM (
         CAST(NULL AS varchar(40)) AS tag,
         CAST(NULL AS varchar(255)) AS reference,
         CAST(NULL AS varchar(16)) AS status,
-        nullif(e.error_code, 0) AS error_code
+        nullif(e.error_code, 0) AS error_code,
+        e.pk AS key
     FROM events e
     WHERE e.linked_by IS NULL AND e.sender IS NOT NULL
         AND e.type IN ('message-received', 'suggestion-response', 'requested-location-response')

@@ -35,12 +35,13 @@ def _view(
     columns: dict[str, type[TypeEngine[Any]]],
     *,
     newest: str,
-    then: Sequence[str],
+    then: Sequence[str] = (),
+    is_keyed: bool = True,
     send_status: SendStatus | None = None,
 ) -> View:
     return View(
         table(name, *(column(each, kind()) for each, kind in columns.items())),
-        (column(newest).desc(), *(column(each) for each in then)),
+        (column(newest).desc(), *([column("key").desc()] if is_keyed else []), *(column(each) for each in then)),
         send_status,
     )
 
@@ -59,7 +60,7 @@ OVERDUE = _view(
         "updated_at": Instant,
     },
     newest="created_at",
-    then=("tag", "position"),
+    then=("position",),
 )
 UNLINKED = _view(
     "support_unlinked",
@@ -79,7 +80,6 @@ UNLINKED = _view(
         "payload": String,
     },
     newest="first_received_at",
-    then=("message_id", "recipient", "type"),
 )
 UNREADABLE = _view(
     "support_unreadable",
@@ -92,7 +92,6 @@ UNREADABLE = _view(
         "sha256": String,
     },
     newest="first_received_at",
-    then=("sha256",),
 )
 
 
@@ -113,7 +112,7 @@ _OF_MESSAGE: dict[str, type[TypeEngine[Any]]] = {
     "updated_at": Instant,
 }
 REFUSED, UNKNOWN = (
-    _view("support_messages", _OF_MESSAGE, newest="created_at", then=("tag",), send_status=each)
+    _view("support_messages", _OF_MESSAGE, newest="created_at", send_status=each)
     for each in (SendStatus.REFUSED, SendStatus.UNKNOWN)
 )
 REPLIES = _view(
@@ -132,13 +131,13 @@ REPLIES = _view(
         "first_received_at": Instant,
     },
     newest="first_received_at",
-    then=("message_id", "recipient", "type"),
 )
 OPT_OUTS = _view(
     "support_opt_outs",
     {"sender": String, "recipient": String, "keyword": String, "opted_out_at": Instant},
     newest="opted_out_at",
     then=("sender", "recipient"),
+    is_keyed=False,
 )
 FAILURES = _view(
     "support_failures",
@@ -155,6 +154,7 @@ FAILURES = _view(
     },
     newest="day",
     then=("error_code",),
+    is_keyed=False,
 )
 CONVERSATIONS = _view(
     "support_conversations",
@@ -173,7 +173,7 @@ CONVERSATIONS = _view(
         "error_code": Integer,
     },
     newest="said_at",
-    then=("stored_at", "tag"),
+    then=("direction",),
 )
 
 
@@ -185,7 +185,7 @@ def newest(session: Session, view: View, *, limit: int) -> list[dict[str, Any]]:
         if _may_read_messages(session):  # by their index, which the view's own column cannot use
             shown = select(Message.tag).where(shows(status, now=times.now()))
             if status is not SendStatus.UNKNOWN:  # who are few, and have two conditions, which no index sorts by time
-                shown = shown.order_by(Message.created_at.desc(), Message.tag).limit(limit)
+                shown = shown.order_by(Message.created_at.desc(), Message.pk.desc()).limit(limit)
             query = query.where(view.table.c.tag.in_(shown))
     return [dict(row) for row in session.execute(query).mappings()]
 

@@ -137,7 +137,8 @@ def events_of(session: Session, message_pk: int) -> Sequence[StoredEvent]:
 def _found(wanted: MessageFilter, *, now: datetime) -> Select[Any]:
     """All but ``updated_since``. Newest first, by the index of what is asked for: of a recipient, if that is asked."""
     is_wanted, rest = _first_of_recipients(wanted)
-    query, created_at = select(Message).where(*_conditions(rest, now=now)), Message.created_at
+    query = select(Message).where(*_conditions(rest, now=now))
+    created_at, key = Message.created_at, Message.pk
     if is_wanted is not None:
         one, earlier = aliased(Recipient), aliased(Recipient)
         # Each message once: by the first of its recipients of whom it is true. All share a time, which the index has.
@@ -148,8 +149,8 @@ def _found(wanted: MessageFilter, *, now: datetime) -> Select[Any]:
             is_wanted(earlier),
         )
         query = query.join(one, one.message_pk == Message.pk).where(is_wanted(one), ~exists().where(is_earlier))
-        created_at = one.created_at
-    return query.where(*_created(wanted, created_at)).order_by(created_at.desc(), Message.tag.desc())
+        created_at, key = one.created_at, one.message_pk
+    return query.where(*_created(wanted, created_at, key)).order_by(created_at.desc(), key.desc())
 
 
 def _first_of_recipients(wanted: MessageFilter) -> tuple[OfRecipient | None, MessageFilter]:
@@ -200,15 +201,19 @@ def _conditions(wanted: MessageFilter, *, now: datetime) -> Iterable[ColumnEleme
         yield ~open_recipient if wanted.complete else open_recipient
 
 
-def _created(wanted: MessageFilter, created_at: InstrumentedAttribute[datetime]) -> Iterable[ColumnElement[bool]]:
+def _created(
+    wanted: MessageFilter, created_at: InstrumentedAttribute[datetime], key: InstrumentedAttribute[int]
+) -> Iterable[ColumnElement[bool]]:
     """When the message was created, in words of the index that is read."""
     if wanted.since is not None:
         yield created_at >= wanted.since
     if wanted.until is not None:
         yield created_at < wanted.until
     if wanted.after_tag is not None:
-        yield created_at <= select(Message.created_at).where(Message.tag == wanted.after_tag).scalar_subquery()
-        yield Message.tag < wanted.after_tag
+        last = select(Message.created_at, Message.pk).where(Message.tag == wanted.after_tag)
+        instant = last.with_only_columns(Message.created_at).scalar_subquery()
+        yield created_at <= instant  # which an index serves, unlike what follows
+        yield or_(created_at < instant, key < last.with_only_columns(Message.pk).scalar_subquery())
 
 
 def _has(model: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:

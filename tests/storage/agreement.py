@@ -43,6 +43,7 @@ def assert_views_agree(database: Database, tag: str) -> None:
         "updated_at": report.updated_at,
         "redacted_at": report.redacted_at,
         "asked_by": report.asked_by,
+        "key": report.key,
         **report.summary,
         "complete": report.complete,
     }

@@ -69,7 +69,7 @@ def of_others(table: str) -> set[str]:
 def seen_in(url: str) -> dict[str, list[dict[str, Any]]]:
     """What every shared view shows, in the columns of revision 0001."""
     return {
-        name: [{column: row[column] for column in row if column not in of_others("messages")} for row in rows]
+        name: [{column: row[column] for column in row if column not in {"key", *of_others("messages")}} for row in rows]
         for name, rows in views(url).items()
         if name in SHARED
     }

@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from sqlalchemy import text
 
 from receiver.core.events import Unreadable
 from receiver.storage.database import Database, Session
@@ -55,3 +56,23 @@ def test_the_newest_rows_are_found_by_an_index(database: Database, view: View) -
 
     assert INDEXES[view] in plan, plan
     assert not re.search(r"Seq Scan on messages|SCAN (m|messages)\b(?! USING)", plan), plan
+
+
+@pytest.mark.parametrize("view", [OVERDUE, UNLINKED, UNREADABLE], ids=lambda view: str(view.table.name))
+def test_of_one_instant_the_last_stored_is_listed_first(database: Database, view: View) -> None:
+    at = NOON - timedelta(days=60)
+
+    def fill(session: Session) -> None:
+        for number in range(20):
+            submitting(session, ALICE, created_at=at, reference=str(number), overdue_in=-timedelta(hours=1))
+            event = make_event(message_id=f"id-{number * 7 % 20}", description=str(number))
+            record(session, [event, Unreadable(payload=str(number), reason=str(number))], now=at)
+
+    database.write(fill)
+    database.write(lambda session: session.execute(text("UPDATE messages SET send_status = 'accepted'")))
+
+    with database.read() as session:
+        rows = newest(session, view, limit=100)
+
+    name = {OVERDUE: "reference", UNLINKED: "description", UNREADABLE: "reason"}[view]
+    assert [row[name] for row in rows] == [str(number) for number in reversed(range(20))]

@@ -1,12 +1,14 @@
 """Every filter of the list of messages."""
 
+import re
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from receiver import reporting
+from receiver import finding, reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
@@ -16,6 +18,7 @@ from receiver.storage.outbox import record_answer
 from receiver.storage.reading import MessageFilter, messages_page
 from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
+from tests.storage.plans import plans
 from tests.storage.stored import MINUTE, answer, deliver, submit, submitting
 
 REFUSED = Refused(because=RefusedBecause.BANDWIDTH, status=400)
@@ -147,7 +150,7 @@ def test_since_and_until_part_at_the_instant_of_creation(
 class TestPages:
     def test_they_neither_miss_nor_repeat_while_new_messages_arrive(self, database: Database) -> None:
         def several(session: Session) -> list[str]:
-            # Three share each millisecond: the order of their tags is the order of the list.
+            # Three share each millisecond, in which tags are random: they are listed as they were stored.
             return [submitting(session, ALICE, created_at=CREATED + n // 3 * MILLISECOND)[0] for n in range(25)]
 
         first = database.write(several)
@@ -161,7 +164,7 @@ class TestPages:
                 break
             wanted = replace(wanted, after_tag=page.next_cursor)
 
-        assert [tag for page_ in seen for tag in page_] == sorted(first, reverse=True)
+        assert [tag for page_ in seen for tag in page_] == first[::-1]
         assert [len(page_) for page_ in seen] == [4] * 6 + [1]
 
     @pytest.mark.parametrize(("limit", "pages"), [(1, 3), (2, 2), (3, 1), (4, 1)])
@@ -201,3 +204,41 @@ def test_one_page_is_one_state_of_the_database(database: Database) -> None:
         assert after.send_status == "submitting"
         assert [each.status for each in after.recipients] == ["pending"]
         assert before.tag == after.tag
+
+
+def test_messages_of_one_millisecond_are_listed_and_found_last_stored_first_by_every_name(database: Database) -> None:
+    """Their tags are random in it, so they tell nothing of the order."""
+
+    def several(session: Session) -> list[str]:
+        return [submitting(session, ALICE, created_at=CREATED, reference="batch")[0] for _ in range(20)]
+
+    stored = database.write(several)
+    assert stored != sorted(stored)
+    names: list[dict[str, Any]] = [{}, {"to": ALICE}, {"reference": "batch"}, {"sender": SENDER}, {"complete": False}]
+
+    for name in names:
+        seen: list[str] = []
+        wanted = MessageFilter(**name)
+        while page := reporting.messages(database, wanted, limit=3):
+            seen += [each.tag for each in page.messages]
+            if page.next_cursor is None:
+                break
+            wanted = replace(wanted, after_tag=page.next_cursor)
+        assert seen == stored[::-1], name
+    for word in (ALICE, "batch"):
+        assert [each.message.tag for each in finding.find(database, word, limit=20)[0]] == stored[::-1]
+
+
+def test_a_page_in_the_middle_is_read_by_the_index_of_what_is_asked_for(database: Database) -> None:
+    def several(session: Session, hour: int) -> list[str]:
+        return [submitting(session, ALICE, created_at=CREATED - hour * timedelta(hours=1))[0] for _ in range(20)]
+
+    tags = [tag for hour in range(30) for tag in database.write(partial(several, hour=hour))]
+    asked = [MessageFilter(), MessageFilter(sender=SENDER), MessageFilter(to=ALICE)]
+
+    for wanted in (replace(each, after_tag=tags[300]) for each in asked):
+        plan = plans(database, lambda session, wanted=wanted: messages_page(session, wanted, limit=5, now=CREATED))[0]
+        assert "_created_at_index" in plan, plan
+        assert "Seq Scan on messages" not in plan, plan
+        assert "'USE TEMP B-TREE FOR ORDER BY'" not in plan, plan
+        assert not re.search(r"(?<!Incremental )Sort  ", plan), plan

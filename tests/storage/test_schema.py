@@ -25,16 +25,16 @@ SUPPORT_COLUMNS = {
     " expiration segment_count send_status refused_because reason error_status error_type error_description"
     " error_fields created_at"
     " submitted_at updated_at total pending sending sent unconfirmed delivered failed not_sent overdue complete"
-    " redacted_at asked_by",
+    " redacted_at asked_by key",
     "support_recipients": "tag reference message_id recipient status error_code error_name description confirmed_by"
-    " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable redacted_at",
+    " invalid_recipient overdue occurred_at updated_at created_at reason advice remove_number billable redacted_at key",
     "support_events": "tag type recipient error_code description occurred_at first_received_at last_received_at"
-    " deliveries disposition linked_by source payload",
-    "support_unreadable": "payload deliveries",
+    " deliveries disposition linked_by source payload key",
+    "support_unreadable": "payload deliveries key",
     "support_failures": "day error_code error_name category billable reason advice remove_number recipients",
     "support_error_codes": "code name category billable remove_number reason advice",
     "support_opt_outs": "recipient sender keyword opted_out_at opted_out_utc",
-    "support_resolutions": "tag reference send_status reason resolved_by resolved_at",
+    "support_resolutions": "tag reference send_status reason resolved_by resolved_at key",
 }
 for name in ("support_extraneous", "support_conflicting", "support_unlinked", "support_inbound"):
     SUPPORT_COLUMNS[name] = SUPPORT_COLUMNS["support_events"]

@@ -1,0 +1,36 @@
+"""The service and a worker, each alone, read what the version before stored, before they started and beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.storage import unread
+from receiver.storage.database import Database
+from tests.builders import ALICE
+from tests.processes import environment, serving, wait_for, working
+from tests.storage.old_version import store_reply
+from tests.storage.stored import columns, view
+
+
+def is_read(database: Database) -> bool:
+    with database.read() as session:
+        return unread.count_unread(session) == 0
+
+
+@pytest.mark.parametrize("process", [serving, working], ids=["serve", "worker"])
+def test_either_process_reads_what_is_unread_and_what_comes_later(
+    tmp_path: Path, database: Database, database_url: str, process: Any
+) -> None:
+    for number in range(3):
+        store_reply(database, "STOP", f"before-{number}")
+
+    with process(tmp_path, environment(database_url)):
+        wait_for(lambda: is_read(database), "the first to be read")
+        store_reply(database, "START", "beside")
+        wait_for(lambda: is_read(database), "the last to be read")
+
+    rows = view(database, "support_inbound", order="key")
+    assert [columns(row, "sender", "opt_out", "opt_in") for row in rows] == [(ALICE, True, False)] * 3 + [
+        (ALICE, False, True)
+    ]
