@@ -416,7 +416,8 @@ FROM (
         m.tag,
         m.reference,
         r.status,
-        r.error_code
+        r.error_code,
+        m.pk AS key
     FROM recipients r
     JOIN messages m ON m.pk = r.message_pk
     UNION ALL
@@ -432,7 +433,8 @@ FROM (
         CAST(NULL AS varchar(40)) AS tag,
         CAST(NULL AS varchar(255)) AS reference,
         CAST(NULL AS varchar(16)) AS status,
-        nullif(e.error_code, 0) AS error_code
+        nullif(e.error_code, 0) AS error_code,
+        e.pk AS key
     FROM events e
     WHERE e.linked_by IS NULL AND e.sender IS NOT NULL
         AND e.type IN ('message-received', 'suggestion-response', 'requested-location-response')

@@ -36,14 +36,12 @@ def _view(
     *,
     newest: str,
     then: Sequence[str] = (),
-    has_key: bool = True,
+    is_keyed: bool = True,
     send_status: SendStatus | None = None,
 ) -> View:
-    """A view whose rows are sorted by a time, then by their key if each has one, and then by further columns."""
-    key: list[ColumnElement[Any]] = [column("key").desc()] if has_key else []
     return View(
         table(name, *(column(each, kind()) for each, kind in columns.items())),
-        (column(newest).desc(), *key, *(column(each) for each in then)),
+        (column(newest).desc(), *([column("key").desc()] if is_keyed else []), *(column(each) for each in then)),
         send_status,
     )
 
@@ -139,7 +137,7 @@ OPT_OUTS = _view(
     {"sender": String, "recipient": String, "keyword": String, "opted_out_at": Instant},
     newest="opted_out_at",
     then=("sender", "recipient"),
-    has_key=False,
+    is_keyed=False,
 )
 FAILURES = _view(
     "support_failures",
@@ -156,7 +154,7 @@ FAILURES = _view(
     },
     newest="day",
     then=("error_code",),
-    has_key=False,
+    is_keyed=False,
 )
 CONVERSATIONS = _view(
     "support_conversations",
@@ -175,8 +173,7 @@ CONVERSATIONS = _view(
         "error_code": Integer,
     },
     newest="said_at",
-    then=("stored_at", "tag"),
-    has_key=False,
+    then=("direction",),
 )
 
 
