@@ -1,10 +1,11 @@
 """The settings: what keeps the service from starting, and what is allowed but hardly meant. No secret is shown."""
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-from receiver.config import BASIC_ENDS, Settings, is_bandwidths, read_settings
+from receiver.config import BASIC_ENDS, Settings, is_bandwidths, misspelt, read_settings
 from receiver.core import times
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
@@ -33,6 +34,12 @@ def doubtful(settings: Settings) -> Iterator[Finding]:
     """What is allowed, and rarely meant."""
     for look in _LOOKS:
         yield from look(settings)
+
+
+def _names(_settings: Settings) -> Iterator[Finding]:
+    for name in os.environ:
+        if meant := misspelt(name):
+            yield warning(name, "is in the environment, and is not a setting", f"did you mean {meant}?")
 
 
 def _account(settings: Settings) -> Iterator[Finding]:
@@ -116,6 +123,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 
 _LOOKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
+    _names,
     _account,
     _credentials,
     _timeouts,

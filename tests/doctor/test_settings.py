@@ -143,3 +143,13 @@ def test_settings_that_serve_are_told_in_one_line(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
 
     assert [(each.check, each.mark) for each in required()] == [("settings", Mark.OK)]
+
+
+def test_a_misspelt_name_in_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABSE_URL", "hunter2")
+
+    [found] = [each for each in doubtful(make_settings("sqlite:////x/y")) if each.check == "DATABSE_URL"]
+
+    assert found.mark is Mark.WARNING
+    assert "DATABASE_URL" in found.remedy
+    assert "hunter2" not in str(found)
