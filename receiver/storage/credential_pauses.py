@@ -12,7 +12,7 @@ from enum import Enum, auto
 from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from receiver.core import pace
@@ -115,11 +115,12 @@ def clear(session: Session, credentials: str) -> bool:
 
 
 def refused_since(session: Session, credentials: str) -> datetime | None:
-    """Since when workers pause because Bandwidth refuses these credentials, or others that a worker has tried lately;
-    None if none do. Reads."""
-    lately = CredentialPauseRow.updated_at > database_now(session) - IN_USE
-    concerns = (CredentialPauseRow.credentials == credentials) | lately
-    since: datetime | None = session.scalar(select(func.min(CredentialPauseRow.paused_at)).where(concerns))
+    """Since when workers pause because Bandwidth refuses these credentials, or others that a worker has just tried. Of
+    several that are refused those count that were tried last. None if none are. Reads."""
+    row = CredentialPauseRow
+    concerns = (row.credentials == credentials) | (row.updated_at > database_now(session) - IN_USE)
+    paused = select(row.paused_at).where(row.paused_at.is_not(None), concerns)
+    since: datetime | None = session.scalar(paused.order_by(row.updated_at.desc(), row.credentials).limit(1))
     return since
 
 

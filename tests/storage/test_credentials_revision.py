@@ -17,7 +17,7 @@ ADDED = {"messages": {"denied_at": None}, "idempotency_keys": {"repeats": 0}}
 """Columns, with the value that a row has which was there before."""
 LATER = {"messages": ("asked_by",), "events": ("sender", "text", "media", "members", "keyword")}
 """What revision 0003 has added to the same tables."""
-SHARED = VIEWS - {"support_inbound", "support_opt_outs"}
+SHARED = VIEWS - {"support_inbound", "support_opt_outs", "support_conversations", "support_sending"}
 """The views that revision 0003 has not rewritten."""
 
 Stored = dict[str, list[dict[str, Any]]]
