@@ -101,9 +101,13 @@ def as_support(role: Role) -> dict[str, str]:
     return {"DATABASE_URL": url}
 
 
+LISTS = "overdue unlinked unreadable refused unknown replies opt-outs failures".split()
+
+
 def every_reading_command(tag: str) -> list[list[str]]:
-    words = [tag, "r", "overdue", ALICE, SENDER, MESSAGE_ID, "nobody"]
-    asked = [*(["find", word] for word in words), ["show", tag], ["overdue"], ["unlinked"], ["unreadable"]]
+    words = [tag, "r", "overdue", ALICE, ALICE[-4:], SENDER, MESSAGE_ID, "nobody"]
+    asked = [*(["find", word] for word in words), ["show", tag], ["conversation", ALICE]]
+    asked += [["results", "r"], ["results", "nobody"], *([each] for each in LISTS)]
     return [["watch", "nobody"], *([*each, *form] for each in asked for form in ([], ["--json"], ["--csv"]))]
 
 
