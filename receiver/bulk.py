@@ -120,7 +120,7 @@ def _remedy(name: str, number: Any) -> str | None:
     if lost_its_digits(number):
         return f"A spreadsheet shortened it to {number}: format that column as text there, and enter the number again."
     if lost_its_plus(number):
-        return "It has no +: pass --country with its country code, such as --country 1."
+        return "It has no +; pass its country code, for example --country 1, or write it with + and that code."
     return None
 
 

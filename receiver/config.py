@@ -135,9 +135,13 @@ def misspelt(name: str) -> str | None:
     asked = name.upper()
     if name in (*VARIABLES, ENV_FILE):
         return None
-    distances = {each: _distance(asked, each) for each in VARIABLES}
+    if asked.startswith("BANDWIDTH_RECEIVER_"):  # as Kubernetes writes for a service of that name
+        return None
+    begun = tuple(each for each in _BEGINNINGS if asked.startswith(each))
+    alike = [each for each in VARIABLES if begun and each.startswith(begun)]
+    distances = {each: _distance(asked, each) for each in alike or (*VARIABLES, ENV_FILE)}
     nearest = min(distances, key=distances.__getitem__)
-    return nearest if distances[nearest] <= _FEW_LETTERS or asked.startswith(_BEGINNINGS) else None
+    return nearest if begun or distances[nearest] <= _FEW_LETTERS else None
 
 
 def _distance(first: str, second: str) -> int:
@@ -193,7 +197,9 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 def describe(settings: Settings) -> dict[str, str]:
     """Every setting as it may be shown: secrets only as how many there are and what they are called."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
-    hidden = re.sub(r"(?<=://)([^:]*):.*@", r"\1:***@", settings.database_url, flags=re.DOTALL)
+    url = re.split(r"\?[a-z_]{4,}=", settings.database_url)[0]  # an @ in an option is no end of the password
+    whole = url if "@" in url else settings.database_url
+    hidden = re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", whole, flags=re.DOTALL)
     shown["DATABASE_URL"] = hidden.partition("?")[0]
     for name in ("BANDWIDTH_CLIENT_SECRET", "BANDWIDTH_PASSWORD"):
         shown[name] = "(set)" if shown[name] else None
@@ -348,6 +354,9 @@ def with_driver(database_url: str) -> str:
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", database_url)
 
 
+_PASSWORD_WITH_AN_END = re.compile(r"postgres[^:/]*://[^:/@]*:[^@]*[/?#][^@]*@")
+"""A password, as SQLAlchemy reads it, with what ends one elsewhere: its rest would be shown as host or database."""
+
 _AFTER_THE_PASSWORD = re.compile(
     r"""postgres[^:/]*://
     (?: [^:/]* (?: : [^@]* )? @ )?  # the user and the password, as SQLAlchemy reads them
@@ -360,6 +369,8 @@ def _check_database_url(value: str) -> None:
     rest = _AFTER_THE_PASSWORD.match(value)
     options = (rest["options"] or "").split("&") if rest else []
     # A part of the password would be taken for the host or the database, which errors name.
+    if _PASSWORD_WITH_AN_END.match(value):
+        raise ValidationError("holds an @ in its user or password: write it as %40, and / ? # as %2F %3F %23.")
     if rest and (
         "@" in rest["host"] + rest["database"]
         or any("@" in each and not re.match(r"[a-z_]{4,}=", each) for each in options)  # those of libpq

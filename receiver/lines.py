@@ -142,7 +142,7 @@ def _sender(text: str, country: str | None) -> str:
 
 def _numbers(cell: str, country: str | None) -> Iterator[str]:
     """Those of a cell; what is one number, however it is written, is not cut at its blanks."""
-    for part in re.split(r"[;\r\n]+|\s+(?=\S?\+)", cell):
+    for part in re.split(r"[;\r\n]+|(?<!\s)\s+(?=\S?\+)", cell):
         if number := numbers.written_for(part, country):
             yield number
         else:

@@ -1,4 +1,4 @@
-"""Reads what people wrote where that was not done when it was stored: by the version before, which knows no columns.
+"""Reads what people wrote where that was not done when it was stored: by the previous version, which knows no columns.
 
 It is part of the tidying of server and worker, so a migration looks into no row, and replies that an old process stores
 beside a new one are read within seconds.

@@ -91,7 +91,7 @@ def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path:
     right = send_many(tmp_path, sqlite_url, content, "--country", "1")
     again = send_many(tmp_path, sqlite_url, content.replace(f"\n{ALICE[1:]}", f"\n{ALICE}"), "--country", "+1")
 
-    remedy = "It has no +: pass --country with its country code, such as --country 1."
+    remedy = "It has no +; pass its country code, for example --country 1, or write it with + and that code."
     assert wrong.stderr.splitlines() == [
         f"line 2: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
         f"line 3: from: Must be an E.164 number such as +19195551234, a short code or an alphanumeric id. {remedy}",
@@ -121,10 +121,18 @@ def test_what_is_no_country_code_is_a_sentence(tmp_path: Path, sqlite_url: str, 
 
 @pytest.mark.parametrize("name", ["lunch.xlsx", "lunch.XLS", "lunch.ods", "lunch.numbers"])
 def test_a_workbook_is_told_to_be_saved_as_csv(tmp_path: Path, sqlite_url: str, name: str) -> None:
-    result = send_many(tmp_path, sqlite_url, RIGHT, "--format", "csv", name=name)
+    result = send_many(tmp_path, sqlite_url, RIGHT, name=name)
 
     assert result.exit_code == 2
     assert "save it there as CSV, in UTF-8" in result.output.replace("\n", " ")
+
+
+def test_what_old_programs_call_a_workbook_though_it_is_text_is_read_as_it_is_said_to_be(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    text = RIGHT.replace(",", "\t")
+
+    assert send_many(tmp_path, sqlite_url, text, "--format", "tsv", name="lunch.xls").exit_code == 0
 
 
 def test_a_tsv_file_is_known_by_its_suffix(tmp_path: Path, sqlite_url: str) -> None:
@@ -295,7 +303,8 @@ def test_watch_once_exits_0_when_all_is_complete_and_knows_one_way_to_stop(sqlit
     assert invoke("watch", "lunch-", "--once", environment=settings).exit_code == 0
     both = invoke("watch", "lunch-", "--once", "--timeout", "1", environment=settings)
     assert (both.exit_code, "exclude each other" in both.output) == (2, True)
-    assert invoke("watch", "lunch-", "--timeout", "-1", environment=settings).exit_code == 2
+    for never in ("-1", "nan"):
+        assert invoke("watch", "lunch-", "--timeout", never, environment=settings).exit_code == 2
 
 
 # results ---------------------------------------------------------------------------------------------------------

@@ -150,7 +150,8 @@ def test_no_part_of_a_password_ever_names_the_database(user: str, before: str, a
 
 
 def test_a_refused_url_of_a_database_says_to_percent_encode(monkeypatch: pytest.MonkeyPatch) -> None:
-    for url in ("postgresql://u:a@b@h/d", "postgresql://u:a/b@h/d", "postgresql://u:a%zz@h:x/d"):
+    ambiguous = "postgresql://127.0.0.1:5432/d?password=ab@cd"
+    for url in (ambiguous, "postgresql://u:a@b@h/d", "postgresql://u:a/b@h/d", "postgresql://u:a%zz@h:x/d"):
         monkeypatch.setenv("DATABASE_URL", url)
         assert "%40" in problems()["DATABASE_URL"]
 
@@ -387,6 +388,8 @@ def test_what_is_not_set_is_shown_as_not_set() -> None:
         "postgresql+psycopg://:hush@host/database",
         "postgresql+psycopg://user@corp:hush@host/database",
         "postgresql+psycopg:///database?user=user&password=hush&host=host",
+        "postgresql+psycopg://user:hush@host/database?password=hush@hush",
+        "postgresql+psycopg://host:5432/database?sslpassword=hush",
         "postgresql+psycopg://user:hush@/database?host=/var/run/postgresql",
         "postgresql+psycopg://user:hush@host1,host2/database?target_session_attrs=read-write&options=a@b",
     ],

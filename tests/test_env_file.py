@@ -87,6 +87,8 @@ def test_any_text_without_a_quote_can_be_written_in_single_quotes(value: str) ->
         ("CALLBACKS_CREDENTIAL", "CALLBACK_CREDENTIALS"),
         ("CALLBACK_PASSWORD", None),
         ("API_KEY", "API_KEYS"),
+        ("RECEIVER_ENV_FIL", ENV_FILE),
+        ("DATABASE_UR", "DATABASE_URL"),
         ("FORWARD_TO", None),
         ("LOG_LEVEL_OF_ALL", "LOG_LEVEL"),
     ],
@@ -106,7 +108,12 @@ def test_a_misspelt_name_in_the_file_is_an_error_that_names_the_nearest(
     assert f"{file}, line 2" in told[name]
 
 
-@pytest.mark.parametrize("name", ["TZ", "PGSSLROOTCERT", "POSTGRES_PASSWORD", "PATH", "HOME", "LANG", "PORT", ENV_FILE])
+KUBERNETES = "BANDWIDTH_RECEIVER_SERVICE_HOST"  # as it writes for a service of that name
+
+
+@pytest.mark.parametrize(
+    "name", ["TZ", "PGSSLROOTCERT", "POSTGRES_PASSWORD", "PATH", "HOME", "LANG", "PORT", ENV_FILE, KUBERNETES]
+)
 def test_the_name_of_somebody_else_is_passed_over(tmp_path: Path, name: str) -> None:
     assert misspelt(name) is None
 

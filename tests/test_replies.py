@@ -1,4 +1,4 @@
-"""What people wrote is read later where the version before stored it, on both engines, while replies keep coming."""
+"""What people wrote is read later where the previous version stored it, on both engines, while replies keep coming."""
 
 import threading
 from datetime import timedelta

@@ -23,7 +23,7 @@ REVIEWED = {
     "receiver/storage/idempotency.py: str(FORGOTTEN)": "a number, and a constant",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/storage/migrations.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",
-    "receiver/storage/pacing.py: f\"'{NOTED}'\"": "a constant of that module",
+    "receiver/storage/pacing.py: f\"'{SUSPECT}'\"": "a constant of that module",
     "receiver/storage/pacing.py: f\"'{REFUSED}'\"": "a constant of that module",
     "receiver/storage/queue.py: str(limit)": "a number, that of a worker's threads",
     "receiver/storage/upserting.py: f'(SELECT {column} FROM recipients r WHERE {same})'": "constants there",

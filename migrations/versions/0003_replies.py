@@ -1,7 +1,7 @@
 """What people wrote, read once and kept in columns; and which API key asked for a message.
 
 Only columns and indexes are added here. The columns of the events that are stored already stay null, which means
-unread: server and worker read them later, a thousand rows at a time, and also what the version before stores beside
+unread: server and worker read them later, a thousand rows at a time, and also what the previous version stores beside
 this one. The way down drops the indexes and keeps the columns with what they hold, and the way up takes those that it
 finds.
 """
@@ -18,7 +18,7 @@ depends_on = None
 
 INBOUND = "type IN ('message-received', 'requested-location-response', 'suggestion-response')"
 INDEXES = {
-    # what server and worker read later, like workers: unread, or redacted by the version before, which knows no columns
+    # what server and worker read later, like workers: unread, or redacted by the previous version
     "events_unread_index": (
         ["pk"],
         f"linked_by IS NULL AND {INBOUND} AND (keyword IS NULL"

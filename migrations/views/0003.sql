@@ -282,9 +282,12 @@ SELECT
     ${utc}e.first_received_at${as_text} AS first_received_utc,
     ${utc}e.last_received_at${as_text} AS last_received_utc,
     e.sender,
-    e.text,
-    (SELECT ${join_text}(value, ' ') FROM ${elements_of}(e.members${as_json})) AS group_members,
-    (SELECT ${join_text}(value, ' ') FROM ${elements_of}(e.media${as_json})) AS media,
+    -- What the previous version redacts beside this one is blanked here at once, and in the table by the next tidying.
+    CASE WHEN e.payload <> '{"redacted":true}' THEN e.text END AS text,
+    CASE WHEN e.payload <> '{"redacted":true}'
+        THEN (SELECT ${join_text}(value, ' ') FROM ${elements_of}(e.members${as_json})) END AS group_members,
+    CASE WHEN e.payload <> '{"redacted":true}'
+        THEN (SELECT ${join_text}(value, ' ') FROM ${elements_of}(e.media${as_json})) END AS media,
     -- Of what was redacted nobody can say it any more.
     CASE WHEN e.payload <> '{"redacted":true}' THEN e.keyword IN (
         'STOP', 'STOPALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'REVOKE', 'OPTOUT'
@@ -388,7 +391,7 @@ FROM (
                 PARTITION BY recipient, sender ORDER BY coalesce(occurred_at, first_received_at) DESC, pk DESC
             ) AS opt_ins
         FROM events
-        WHERE keyword <> '' AND sender IS NOT NULL
+        WHERE keyword <> '' AND sender IS NOT NULL AND payload <> '{"redacted":true}'
     ) k
     WHERE k.opt_ins = 0
     GROUP BY k.recipient, k.sender
@@ -436,7 +439,7 @@ FROM (
         nullif(e.error_code, 0) AS error_code,
         e.pk AS key
     FROM events e
-    WHERE e.linked_by IS NULL AND e.sender IS NOT NULL
+    WHERE e.linked_by IS NULL AND e.sender IS NOT NULL AND e.payload <> '{"redacted":true}'
         AND e.type IN ('message-received', 'suggestion-response', 'requested-location-response')
 ) s;
 
@@ -474,9 +477,9 @@ FROM (
         refused.error_status,
         refused.error_type
     FROM (SELECT 1 AS one) always
-    -- Several credentials may be refused, if some were replaced: of those that were tried last.
+    -- Several credentials may be refused, if some were replaced: of those that were tried last, and lately.
     LEFT JOIN credential_pauses refused ON refused.credentials = (
-        SELECT credentials FROM credential_pauses WHERE paused_at IS NOT NULL
+        SELECT credentials FROM credential_pauses WHERE paused_at IS NOT NULL AND updated_at > ${minutes_ago}
         ORDER BY updated_at DESC, credentials LIMIT 1
     )
 ) s;

@@ -1,6 +1,7 @@
 """Commands about many messages: queue those of a file, watch what becomes of them, and print what did."""
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -92,7 +93,7 @@ def send_many(
     """
     settings, path = config.read_settings(sending=True), Path(file.name)
     form = Format(written) if written else SUFFIXES.get(path.suffix.lower())
-    if path.suffix.lower() in WORKBOOKS:
+    if written is None and path.suffix.lower() in WORKBOOKS:
         raise WrongFile(NO_WORKBOOK)
     if form is None:
         end("The file's name does not say how it is written: give --format csv, tsv or jsonl.", EXIT_USAGE)
@@ -156,7 +157,13 @@ def _end_with_problems(outcome: Outcome, so: str) -> None:
 
 @main.command()
 @click.argument("reference_prefix")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after so many seconds.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    callback=lambda _context, _option, value: _seconds(value),
+    metavar="SECONDS",
+    help="Stop after so many seconds.",
+)
 @click.option("--once", is_flag=True, help="Say how far they are now, and stop.")
 @said_in_one_sentence
 def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
@@ -174,6 +181,12 @@ def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
         end(f"Every outcome that is not there is overdue, of recipients: {last.open}.", EXIT_WRONG)
     if last.open:
         end(f"Not complete: {last.open} of {last.total} recipients have no final outcome yet.", EXIT_WRONG)
+
+
+def _seconds(value: float | None) -> float | None:
+    if value is not None and math.isnan(value):  # which no range refuses
+        raise click.BadParameter("is not a number of seconds.")
+    return value
 
 
 def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summary:

@@ -24,6 +24,7 @@ from receiver.cli.base import (
     progress,
     said_in_one_sentence,
     say,
+    spelt,
 )
 from receiver.core.numbers import without_numbers
 from receiver.core.tags import is_tag
@@ -158,14 +159,23 @@ def migrate(revision: str, down: bool) -> None:
 
 
 @main.command(name="config")
-@click.option("--example", is_flag=True, help="Print a file of every setting, explained, to be filled in.")
+@click.option(
+    "--example",
+    is_flag=True,
+    is_eager=True,  # it is asked for before there are settings, or when they are wrong
+    expose_value=False,
+    callback=lambda context, _option, asked: _print_example(context) if asked else None,
+    help="Print a file of every setting, explained, to be filled in.",
+)
 @said_in_one_sentence
-def show_config(example: bool) -> None:
+def show_config() -> None:
     """Print the running configuration, without secrets."""
-    if example:
-        click.echo(config.EXAMPLE.read_text(encoding="utf-8"), nl=False)
-    else:
-        _print_settings(config.read_settings())
+    _print_settings(config.read_settings())
+
+
+def _print_example(context: click.Context) -> None:
+    click.echo(config.EXAMPLE.read_text(encoding="utf-8"), nl=False)
+    context.exit()
 
 
 @main.command()
@@ -201,7 +211,7 @@ def recompute(check: bool, after_tag: str) -> None:
             raise
     out.print(f"{messages} messages, {differences} differences{'' if check else ' repaired'}")
     if in_old_order:
-        remedy = "run `receiver recompute`" if check else "stored anew; what they show is unchanged"
+        remedy = f"run `{spelt('recompute')}`" if check else "stored anew; what they show is unchanged"
         out.print(f"{in_old_order} recipients in the order of an earlier release: {remedy}")
     if check and (differences or in_old_order):
         sys.exit(EXIT_WRONG)

@@ -65,8 +65,11 @@ def meant_by(text: str) -> list[str]:
 
 def written_for(text: str, country: str | None) -> str | None:
     """The one E.164 number that ``text`` is, written with its plus sign or, if ``country`` is a country code, without:
-    ``19195550101`` and, of North America alone, ``(919) 555-0101``. None if it is none, or might be another's."""
+    ``19195550101`` and, of North America alone, ``(919) 555-0101``. None if it is none, or might be another's: what is
+    sent to must be certain, so a comma, a slash, an extension or a lone digit in it makes it no number."""
     digits = _digits(text)
+    if digits != text and not _is_one_number(text, digits):
+        return None
     if abroad := _ABROAD.match(digits) if country else None:
         digits = "+" + digits[abroad.end() :]
     if not digits.startswith("+") and country:
@@ -76,6 +79,22 @@ def written_for(text: str, country: str | None) -> str | None:
         wanted = rf"1{_NORTH_AMERICAN.pattern}" if country == "1" else rf"{country}[0-9]{{6,}}"
         digits = "+" + digits if re.fullmatch(wanted, digits) else digits
     return digits if is_e164(digits) else None
+
+
+_WRITTEN = re.compile(r"\+?[0-9]+(?:[\s().-]+[0-9]{2,})*")
+"""Digits in groups of two and more, with what nobody takes for an end of the number between them."""
+
+_WHOLE_NORTH_AMERICAN = re.compile(r"\+?1[2-9][0-9]{9}")
+
+
+def _is_one_number(text: str, digits: str) -> bool:
+    """Whether ``text``, which is more than digits, can be nothing but that one number."""
+    word = "".join(map(_in_ascii, filter(_is_seen, unicodedata.normalize("NFKC", text))))
+    word = "".join("-" if unicodedata.category(each) == "Pd" else each for each in word).strip(" \t\r\n'\"=()")
+    if _FRACTION.fullmatch(word) or _EXPONENT.fullmatch(word):  # a spreadsheet's
+        return True
+    is_american = digits.startswith(("1", "+1"))
+    return bool(_WRITTEN.fullmatch(word)) and (not is_american or bool(_WHOLE_NORTH_AMERICAN.fullmatch(digits)))
 
 
 _LAST_DIGITS = re.compile(r"(?:\u2026|\.{2,3}|[*xX\u2022]+)?([0-9]{4})")

@@ -96,7 +96,7 @@ def counted(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
     yield _none_or(
         unread,
         "replies",
-        "replies stored by the version before, whose text and STOP `support_inbound` does not show yet",
+        "replies stored by the previous version, whose text and STOP `support_inbound` does not show yet",
         "servers and workers of this version read them within minutes; start one if none runs.",
     )
 

@@ -34,7 +34,7 @@ LOCK_TIMEOUT, TURN_TIMEOUT = "3s", "60s"
 its lock waits with it: a callback, too, which gives up after BUSY_SECONDS."""
 
 LOCK_KEY = 7_203_947_116  # any number, as long as it is always the same
-_LOCKED = "55P03"  # lock_not_available (PostgreSQL, "Error Codes")
+_LOCKED = ("55P03", "40P01")  # lock_not_available, deadlock_detected (PostgreSQL, "Error Codes")
 
 
 class SchemaState(Enum):
@@ -123,7 +123,7 @@ def _run(step: Callable[[Config, str], None], url: str, revision: str) -> Migrat
     except SQLAlchemyError as error:
         orig = getattr(error, "orig", error)
         cause = str(orig).partition("\n")[0]
-        if getattr(orig, "sqlstate", None) == _LOCKED:
+        if getattr(orig, "sqlstate", None) in _LOCKED:
             cause += "; a backup or another long query is using it, so try again when that has ended"
         raise StorageUnavailable(f"The {where(url)} cannot be migrated: {cause}") from error
     return Migrated(config.attributes["before"], config.attributes["after"])

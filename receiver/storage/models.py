@@ -208,7 +208,7 @@ UNREAD: ColumnElement[bool] = literal_column(
     "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
     """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
 )
-"""Inbound events whose columns are to be read from the payload: the version before has stored or redacted them. As
+"""Inbound events whose columns are to be read from the payload: the previous version has stored or redacted them. As
 text, because an index serves a query only if both say it alike."""
 
 
@@ -230,7 +230,7 @@ class StoredEvent(Base):
             postgresql_where=text("linked_by IS NULL"),
             sqlite_where=text("linked_by IS NULL"),
         ),
-        # what server and worker read later, like workers: unread, or redacted by the version before
+        # what server and worker read later, like workers: unread, or redacted by the previous version
         Index("events_unread_index", "pk", postgresql_where=UNREAD, sqlite_where=UNREAD),
         # support_inbound by sender, newest first
         Index(

@@ -121,7 +121,7 @@ def messages_to_number_ending(session: Session, digits: str, *, limit: int) -> S
         select(Recipient.message_pk, Recipient.recipient).order_by(Recipient.created_at.desc()).limit(NEWEST).subquery()
     )
     ending = select(newest.c.message_pk).where(newest.c.recipient.endswith(digits, autoescape=True))
-    found = select(Message).where(Message.pk.in_(ending)).order_by(Message.created_at.desc(), Message.tag.desc())
+    found = select(Message).where(Message.pk.in_(ending)).order_by(Message.created_at.desc(), Message.pk.desc())
     return _load(session, found, limit=limit)
 
 

@@ -142,7 +142,7 @@ _RECIPIENTS = _RECIPIENTS.columns(  # type: ignore[assignment]
 _EVENTS = text("""
     SELECT type, recipient, error_code, description, occurred_at, first_received_at, last_received_at, deliveries,
         disposition, linked_by, source, payload
-    FROM support_events WHERE tag IN :tags ORDER BY first_received_at, message_id, recipient, type
+    FROM support_events WHERE tag IN :tags ORDER BY first_received_at, key
 """).bindparams(_TAGS)
 _EVENTS = _EVENTS.columns(  # type: ignore[assignment]
     error_code=Integer, occurred_at=Instant, first_received_at=Instant, last_received_at=Instant, payload=String
@@ -150,6 +150,6 @@ _EVENTS = _EVENTS.columns(  # type: ignore[assignment]
 
 _RESOLUTIONS = text("""
     SELECT send_status, reason, resolved_by, resolved_at FROM support_resolutions
-    WHERE tag IN :tags ORDER BY resolved_at
+    WHERE tag IN :tags ORDER BY key
 """).bindparams(_TAGS)
 _RESOLUTIONS = _RESOLUTIONS.columns(resolved_at=Instant)  # type: ignore[assignment]

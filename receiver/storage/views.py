@@ -107,6 +107,7 @@ SPELLINGS = {
         "elements_of": "json_array_elements_text",
         "as_json": "::json",
         "a_minute_ago": "CURRENT_TIMESTAMP - INTERVAL '1 minute'",
+        "minutes_ago": "CURRENT_TIMESTAMP - INTERVAL '3 minutes'",
     },
     "sqlite": {
         "join_text": "group_concat",
@@ -124,6 +125,7 @@ SPELLINGS = {
         "elements_of": "json_each",
         "as_json": "",
         "a_minute_ago": "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 minute')",
+        "minutes_ago": "strftime('%Y-%m-%d %H:%M:%f', 'now', '-3 minutes')",
     },
 }
 """What the two databases spell differently in the views.

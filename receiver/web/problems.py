@@ -56,9 +56,15 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
     return Response(json.dumps(content | members), status, headers=headers, content_type="application/problem+json")
 
 
+def sentence(text: str) -> str:
+    """The text with a full stop, unless it ends already."""
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
+
+
 def in_words(errors: FieldErrors) -> str:
     """What is wrong with fields, for who reads nothing but ``detail``."""
-    shown = [f"{_shortened(name)}: {' '.join(found)}" for name, found in sorted(errors.items())[:MOST_TOLD]]
+    told = {name: " ".join(map(sentence, found)) for name, found in sorted(errors.items())[:MOST_TOLD]}
+    shown = [f"{_shortened(name)}: {words}" for name, words in told.items()]
     more = len(errors) - len(shown)
     return " ".join([*shown, f"And {more} more; see errors."] if more else shown)
 

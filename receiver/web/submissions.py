@@ -19,7 +19,7 @@ from receiver.web.answers import MESSAGE
 from receiver.web.authentication import Access, caller, requires
 from receiver.web.bodies import read_json
 from receiver.web.messages import known_shape
-from receiver.web.problems import in_words, problem
+from receiver.web.problems import in_words, problem, sentence
 from receiver.web.requests import read_message
 from receiver.web.services import services
 
@@ -167,9 +167,5 @@ def _said(message: MessageReport) -> str:
         return ""
     words = error.description or error.type
     if error.status:
-        return _sentence(f"Bandwidth: {words}" if words else f"Bandwidth answered {error.status}")
-    return _sentence(error.description or "")
-
-
-def _sentence(text: str) -> str:
-    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
+        return sentence(f"Bandwidth: {words}" if words else f"Bandwidth answered {error.status}")
+    return sentence(error.description or "")

@@ -189,6 +189,13 @@ def test_what_lost_digits_or_holds_letters_is_no_number(written: str) -> None:
         ("1.23457E+10", "1", None),
         ("44", "44", None),
         ("lunch", "1", None),
+        ("+1 919 555 0101, 0102", None, None),
+        ("+19195550101/02", None, None),
+        ("+19195550101.5", None, None),
+        ("+19195550101 2", None, None),
+        ("+19195550101 12", None, None),
+        ("+19195550101 ext. 12", None, None),
+        ("9195550101 2", "1", None),
     ],
 )
 def test_a_number_without_its_plus_is_read_only_if_the_country_leaves_no_doubt(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config import VARIABLES
+from receiver.config import ENV_FILE, VARIABLES
 from tests.builders import ALICE
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def install(folder: Path, *what: str) -> Receiver:
     pip("--python", str(environment / "bin" / "python"), "install", "--quiet", "--no-deps", "--ignore-installed", *what)
     outside = folder / "outside"
     outside.mkdir()
-    given = {name: value for name, value in os.environ.items() if name not in {*VARIABLES, "PYTHONPATH"}}
+    given = {name: value for name, value in os.environ.items() if name not in {*VARIABLES, ENV_FILE, "PYTHONPATH"}}
 
     def receiver(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -148,7 +148,7 @@ def test_what_cannot_be_reached_is_told(serve: Serve) -> None:
 def test_a_url_that_takes_longer_than_bandwidth_waits_is_wrong(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, script: Script, says: str
 ) -> None:
-    monkeypatch.setattr(callback, "BANDWIDTH_WAITS", 0.3)
+    monkeypatch.setattr(callback, "BANDWIDTH_WAITS", 1)
 
     started = time.monotonic()
     found = examine(f"http://127.0.0.1:{serve(script).port}/")

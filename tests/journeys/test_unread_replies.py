@@ -1,4 +1,4 @@
-"""The service and a worker, each alone, read what the version before stored, before they started and beside them."""
+"""The service and a worker, each alone, read what the previous version stored, before they started and beside them."""
 
 from pathlib import Path
 from typing import Any

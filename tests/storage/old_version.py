@@ -1,4 +1,4 @@
-"""Stores what people write as the version before does, which knows none of the columns that are read once."""
+"""Stores what people write as the previous version does, which knows none of the columns that are read once."""
 
 import json
 from datetime import datetime

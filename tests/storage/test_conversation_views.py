@@ -146,6 +146,16 @@ def test_a_refusal_of_the_credentials_is_shown_and_of_several_the_one_that_was_t
     assert agree(database)["credentials_refused_since"] is None
 
 
+def test_refused_credentials_that_nobody_tries_any_more_hold_up_nothing(database: Database) -> None:
+    enqueue(database, ALICE)
+    [claimed] = claim(database)
+    database.write(lambda session: credential_pauses.deny(session, "replaced", claimed, REFUSED))
+    assert agree(database)["credentials_refused_since"] is not None
+
+    change(database, "UPDATE credential_pauses SET updated_at = :past", past=str(AT)[:19])
+    assert agree(database)["credentials_refused_since"] is None
+
+
 def test_a_403_about_one_message_alone_is_no_pause(database: Database) -> None:
     account = Account.of(make_settings(str(database.engine.url)))
     enqueue(database, ALICE)

@@ -101,7 +101,7 @@ def as_support(role: Role) -> dict[str, str]:
     return {"DATABASE_URL": url}
 
 
-LISTS = "overdue unlinked unreadable refused unknown replies opt-outs failures".split()
+LISTS = ["overdue", "unlinked", "unreadable", "refused", "unknown", "replies", "opt-outs", "failures"]
 
 
 def every_reading_command(tag: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Revision 0003 over a filled database of revision 0002, there and back, with the version before beside it."""
+"""Revision 0003 over a filled database of revision 0002, there and back, with the previous version beside it."""
 
 from typing import Any
 
