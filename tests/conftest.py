@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from tests.postgres import ExistingServer, PostgresServer, Server
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=100)
 settings.load_profile("ci")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""Also where nohup started the tests: every process that they start would go on ignoring it."""
 
 ENGINES = ["sqlite", "postgresql"]
 

@@ -1,6 +1,7 @@
 """The command that ends how long things are kept."""
 
 import re
+import signal
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
@@ -87,13 +88,19 @@ def _row(found: Survey, what: str) -> tuple[object, ...]:
 
 def _purge(database: Database, wanted: Terms, found: Survey) -> None:
     done: Counter[str] = Counter()
+    # Ctrl-C between a commit and its count would leave that batch out of what is told.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         with progress() as bars:
             task = bars.add_task("purging", total=sum(found.counts[each] for each in Kind))
             for counts in purging.purge(database, wanted):
                 done.update(counts)
                 bars.update(task, completed=sum(done[each] for each in Kind))
+                if signal.SIGINT in signal.sigpending():
+                    signal.sigwait({signal.SIGINT})
+                    raise KeyboardInterrupt
     finally:  # what was done before an error or Ctrl-C is done
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         out.print(f"{'Redacted' if wanted.redact else 'Removed'}: {_listed(done)}.")
 
 

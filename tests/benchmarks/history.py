@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from receiver.core import times
-from receiver.core.events import INBOUND_TYPES, Event
+from receiver.core.events import INBOUND_TYPES, Event, Reply
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RECEIPT_TYPES, unsaid
 from receiver.core.tags import new_tag
@@ -176,6 +176,9 @@ class History:
             tag="their-own-42",
             after=at,
         )
+        if event.type in INBOUND_TYPES:
+            said = "STOP" if number % 2 else "Thanks!"
+            event = replace(event, reply=Reply(sender=self._number(), text=said, members=(event.recipient,)))
         rows["events"].append(event_row(next(self._event_pks), event, None))
         if event.type not in INBOUND_TYPES:
             rows["message_ids"].append(message_id_row(event.message_id, None, answered=False, at=at))

@@ -67,6 +67,7 @@ def filters(history: History, one: Values) -> dict[str, dict[str, str]]:
         "cursor: half-way": {"cursor": one["tag"]},
         "reference: 1 message": {"reference": one["reference"]},
         "reference: 50 messages": {"reference": campaign},
+        "referencePrefix: a campaign": {"referencePrefix": campaign},
         "messageId": {"messageId": one["message_id"]},
         "messageId: nobody's": {"messageId": "0"},
         "to: frequent": {"to": FREQUENT_NUMBER},
@@ -117,10 +118,12 @@ VIEWS: dict[str, tuple[str, str]] = {
     "support_overdue": (OURS, "created_at"),
     "support_failures": ("TRUE", "day"),
     "support_resolutions": ("reference LIKE 'order-%'", "resolved_at"),
+    "support_opt_outs": ("sender LIKE '+1919%'", "opted_out_at"),
+    "support_conversations": ("direction = 'out' AND their_number LIKE '+1919%'", "said_at"),
 }
 """Of each view that grows, where to find a row whose values to ask for; and what its rows are sorted by."""
 
-KEYS = ("tag", "reference", "message_id", "recipient", "sender")
+KEYS = ("tag", "reference", "message_id", "recipient", "sender", "their_number")
 
 
 def sample(database: Database, view: str, history: History) -> Values:

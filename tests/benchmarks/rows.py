@@ -10,6 +10,7 @@ from typing import Any
 from receiver.core.events import Event
 from receiver.core.send_status import SendStatus
 from receiver.core.status import NO_STANDING, RecipientStatus, fold, standing
+from receiver.storage.upserting import columns_of
 
 Row = dict[str, Any]
 LATENCY = timedelta(milliseconds=300)
@@ -98,6 +99,7 @@ def event_row(pk: int, event: Event, message_pk: int | None) -> Row:
         "deliveries": 1,
         "source": "callback",
         "payload": event.payload,
+        **columns_of(event.reply),
     }
 
 

@@ -17,7 +17,6 @@ BY_NATURE = {
     "support_overdue by frequent sender": "looks up the sender of every open recipient",
     "support_extraneous (newest)": "looks at all events until so many are extraneous",
     "support_conflicting (newest)": "looks at all events until so many contradict another",
-    "support_inbound by frequent sender": "reads every message that somebody sent to us",
     "support_failures (newest)": "counts all failures of those days",
 }
 """Queries that have more to read in a longer history, and why."""

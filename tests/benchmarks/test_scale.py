@@ -53,7 +53,7 @@ def test_every_filter_of_the_list_and_every_support_view_is_measured(filled: Dat
     documented = {field.data_key or name for name, field in MessagesQuery().fields.items()}
 
     assert {name for query in asked.values() for name in query} == documented
-    assert {*VIEWS, "support_error_codes"} == set(inspect(filled.engine).get_view_names())
+    assert {*VIEWS, "support_error_codes", "support_sending"} == set(inspect(filled.engine).get_view_names())
 
 
 @pytest.mark.parametrize("make", [ingest.recent, ingest.scattered])

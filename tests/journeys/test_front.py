@@ -162,7 +162,7 @@ TARGETS = {
     "/Callbacks/bandwidth": 404,
     "/CALLBACKS/BANDWIDTH": 404,
     "/callbacks": 404,
-    "//": 404,
+    "//": 405,
 }
 """What a POST to each target is answered, and nothing else."""
 

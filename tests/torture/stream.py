@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from receiver.core.events import Event, Unreadable
+from receiver.core.events import Event, Reply, Unreadable
 from tests.builders import NOON, make_element
 
 PER_MESSAGE = 10
@@ -127,6 +127,12 @@ def understood(element: Any, text: str) -> Told:
         return Unreadable(payload=text, reason="")
     message = element["message"]
     only = message["to"][0] if len(message["to"]) == 1 else ""
+    said = Reply(
+        sender=message["from"],
+        text=message["text"],
+        media=tuple(message.get("media", ())),
+        members=tuple(message["to"]),
+    )
     return Event(
         type=element["type"],
         message_id=message["id"],
@@ -136,6 +142,7 @@ def understood(element: Any, text: str) -> Told:
         tag=message.get("tag") or None,
         description=element["description"],
         payload=text,
+        reply=said if element["type"] == "message-received" else None,
     )
 
 
