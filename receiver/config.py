@@ -197,7 +197,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 def describe(settings: Settings) -> dict[str, str]:
     """Every setting as it may be shown: secrets only as how many there are and what they are called."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
-    url = re.split(r"\?[a-z_]{4,}=", settings.database_url)[0]  # an @ in an option is no end of the password
+    url = re.split(rf"\?{_OPTION}", settings.database_url)[0]
     whole = url if "@" in url else settings.database_url
     hidden = re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", whole, flags=re.DOTALL)
     shown["DATABASE_URL"] = hidden.partition("?")[0]
@@ -354,6 +354,9 @@ def with_driver(database_url: str) -> str:
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", database_url)
 
 
+_OPTION = r"[a-z_]{4,}="
+"""How an option of libpq begins; an @ in its value is no end of the password."""
+
 _PASSWORD_WITH_AN_END = re.compile(r"postgres[^:/]*://[^:/@]*:[^@]*[/?#][^@]*@")
 """A password, as SQLAlchemy reads it, with what ends one elsewhere: its rest would be shown as host or database."""
 
@@ -372,8 +375,7 @@ def _check_database_url(value: str) -> None:
     if _PASSWORD_WITH_AN_END.match(value):
         raise ValidationError("holds an @ in its user or password: write it as %40, and / ? # as %2F %3F %23.")
     if rest and (
-        "@" in rest["host"] + rest["database"]
-        or any("@" in each and not re.match(r"[a-z_]{4,}=", each) for each in options)  # those of libpq
+        "@" in rest["host"] + rest["database"] or any("@" in each and not re.match(_OPTION, each) for each in options)
     ):
         raise ValidationError("holds an @ in its user or password: write it as %40.")
     try:

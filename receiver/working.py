@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from receiver import metrics
@@ -273,24 +273,14 @@ class Worker:
     def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
         """Queues the message again; None if there is to be no other attempt."""
         if answer.is_remembered:
-            return self._keep(session, claimed, answer, wait=timedelta(0), denied_at=claimed.denied_at)
+            return self._queue_again(session, claimed, answer, wait=timedelta(0))
         if _refuses_credentials(answer):
             return self._deny(session, claimed, answer)
         failures = claimed.failures + (1 if _counts(answer) else 0)
         if not answer.is_repeatable or failures >= self._attempts:
             return None
-        now = times.now()
         wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
-        is_back = queue.put_back(
-            session,
-            claimed,
-            answer,
-            failures=failures,
-            claimable_at=now + wait,
-            denied_at=claimed.denied_at,
-            now=now,
-        )
-        return _Back(wait) if is_back else None
+        return self._queue_again(session, replace(claimed, failures=failures), answer, wait=wait)
 
     def _deny(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
         """Queues again a message that met a refusal of the credentials, or one that may be about itself alone; None if
@@ -300,24 +290,16 @@ class Worker:
         if denial is not Denial.ALONE:
             # What may be to blame itself leaves the others its place for a while; it is not refused in a pause.
             wait = FIRST_DENIED if answer.is_denial else timedelta(0)
-            back = self._keep(session, claimed, answer, wait=wait, denied_at=claimed.denied_at)
+            back = self._queue_again(session, claimed, answer, wait=wait)
             return back and replace(back, begins_pause=denial is Denial.BEGINS)
         now = times.now()
         denied_at = claimed.denied_at or now
         if (alone := denied_wait(now - denied_at)) is None:
             return None
-        return self._keep(session, claimed, answer, wait=alone, denied_at=denied_at)
+        return self._queue_again(session, replace(claimed, denied_at=denied_at), answer, wait=alone)
 
-    def _keep(
-        self,
-        session: Session,
-        claimed: Claimed,
-        answer: Refused,
-        *,
-        wait: timedelta,
-        denied_at: datetime | None,
-    ) -> _Back | None:
-        """Leaves a message in its place, to be tried after ``wait``; nothing of it counts as an attempt that failed."""
+    def _queue_again(self, session: Session, claimed: Claimed, answer: Refused, *, wait: timedelta) -> _Back | None:
+        """Leaves a message in its place, to be tried after ``wait``, with the failures and the denial it is given."""
         now = times.now()
         is_back = queue.put_back(
             session,
@@ -325,7 +307,7 @@ class Worker:
             answer,
             failures=claimed.failures,
             claimable_at=now + wait,
-            denied_at=denied_at,
+            denied_at=claimed.denied_at,
             now=now,
         )
         return _Back(wait) if is_back else None

@@ -48,10 +48,9 @@ def heeded(*signals: signal.Signals) -> set[signal.Signals]:
 
 
 @contextmanager
-def finishing() -> Iterator[None]:
-    """Puts off what would end the process, also in the threads that begin meanwhile: a call to Bandwidth that is cut
-    off leaves a message of which nobody can say whether it was sent."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+def finishing(*held: signal.Signals) -> Iterator[None]:
+    """Puts these signals off, also in the threads that begin meanwhile, until what is inside has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
     try:
         yield
     finally:

@@ -9,7 +9,16 @@ from datetime import timedelta
 import click
 
 from receiver import config, purging, terminal
-from receiver.cli.base import demand_consent, demand_schema, main, out, progress, said_in_one_sentence, with_consent
+from receiver.cli.base import (
+    demand_consent,
+    demand_schema,
+    finishing,
+    main,
+    out,
+    progress,
+    said_in_one_sentence,
+    with_consent,
+)
 from receiver.purging import Survey
 from receiver.storage.aging import Kind, Terms
 from receiver.storage.database import Database
@@ -88,19 +97,16 @@ def _row(found: Survey, what: str) -> tuple[object, ...]:
 
 def _purge(database: Database, wanted: Terms, found: Survey) -> None:
     done: Counter[str] = Counter()
-    # Ctrl-C between a commit and its count would leave that batch out of what is told.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with progress() as bars:
+        # Ctrl-C between a commit and its count would leave that batch out of what is told.
+        with finishing(signal.SIGINT), progress() as bars:
             task = bars.add_task("purging", total=sum(found.counts[each] for each in Kind))
             for counts in purging.purge(database, wanted):
                 done.update(counts)
                 bars.update(task, completed=sum(done[each] for each in Kind))
-                if signal.SIGINT in signal.sigpending():
-                    signal.sigwait({signal.SIGINT})
-                    raise KeyboardInterrupt
+                if signal.SIGINT in signal.sigpending():  # which is raised where `finishing` ends
+                    break
     finally:  # what was done before an error or Ctrl-C is done
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         out.print(f"{'Redacted' if wanted.redact else 'Removed'}: {_listed(done)}.")
 
 

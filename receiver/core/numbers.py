@@ -116,7 +116,7 @@ def lost_its_plus(text: str) -> bool:
 
 def lost_its_digits(text: str) -> bool:
     """Whether ``text`` is what a spreadsheet makes of a number that is too long for its column: ``1.91956E+10``."""
-    return _EXPONENT.fullmatch(_without_ends(text)) is not None and lost_its_plus(text) is False
+    return _EXPONENT.fullmatch(_without_ends(text)) is not None and not lost_its_plus(text)
 
 
 def _digits(text: str) -> str:
