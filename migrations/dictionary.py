@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
-from receiver.core.words import Word
+from receiver.core.text import Word
 from receiver.storage.database import Database
 from receiver.storage.migrations import upgrade
 from tests.postgres import PostgresServer

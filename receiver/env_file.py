@@ -12,7 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from receiver.config import VARIABLES, misspelt, read_settings
-from receiver.core.plain_text import one_line
+from receiver.core.text import one_line
 from receiver.errors import ConfigurationError
 
 WHITE_SPACE, NEWLINES = " \t\n\r", "\n\r"

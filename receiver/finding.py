@@ -8,7 +8,7 @@ from enum import StrEnum
 from receiver import support
 from receiver.core.events import is_storable
 from receiver.core.numbers import last_digits, meant_by
-from receiver.core.plain_text import pasted
+from receiver.core.text import pasted
 from receiver.errors import MessageNotFound
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.storage.database import Database

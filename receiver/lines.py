@@ -11,8 +11,7 @@ from json import JSONDecodeError
 from typing import Any, BinaryIO, TypeVar
 
 from receiver.core import numbers
-from receiver.core.json_faults import find_fault
-from receiver.core.strict_json import DECODER
+from receiver.core.json_text import DECODER, find_fault
 from receiver.errors import WrongFile
 
 

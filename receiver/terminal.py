@@ -13,9 +13,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from receiver.bandwidth.error_codes import explain
-from receiver.core.plain_text import one_line
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
+from receiver.core.text import one_line
 from receiver.doctor import Finding, Mark
 from receiver.finding import Found, FoundBy
 from receiver.reporting import EventReport, MessageReport, RecipientReport

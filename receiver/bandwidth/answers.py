@@ -11,9 +11,9 @@ from typing import Any
 
 from receiver.bandwidth.wire import MAX_BODY, Call, TooLate
 from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
+from receiver.core.json_text import number
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.core.strict_json import number
 
 MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
 MAX_SEGMENTS, MAX_RETRY_AFTER = 2**31 - 1, 86_400

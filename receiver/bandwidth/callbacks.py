@@ -27,9 +27,8 @@ from receiver.core.events import (
     clean_text,
     is_storable,
 )
-from receiver.core.json_faults import NEITHER, explain
+from receiver.core.json_text import LENIENT_DECODER, NEITHER, explain
 from receiver.core.numbers import PSEUDONYM
-from receiver.core.strict_json import LENIENT_DECODER
 from receiver.errors import NotJSON
 
 Element = Event | Unreadable

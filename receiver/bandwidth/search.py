@@ -19,8 +19,8 @@ from receiver.bandwidth.oauth import CREDENTIALS, NO_TOKEN
 from receiver.bandwidth.records import Record, read_record
 from receiver.bandwidth.wire import MAX_BODY, Call
 from receiver.core.events import Unreadable
+from receiver.core.json_text import LENIENT_DECODER
 from receiver.core.messages import Accepted, Refused, Unknown
-from receiver.core.strict_json import LENIENT_DECODER
 from receiver.errors import QuestionRefused, RecordsUnavailable
 from receiver.logs import get_logger
 

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from receiver import VERSION, config, env_file, logs
-from receiver.core.plain_text import harmless
+from receiver.core.text import harmless
 from receiver.errors import (
     ConfigurationError,
     InvalidFields,

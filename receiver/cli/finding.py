@@ -23,7 +23,7 @@ from receiver.cli.forms import (
     write_json,
 )
 from receiver.core.numbers import meant_by
-from receiver.core.plain_text import pasted
+from receiver.core.text import pasted
 from receiver.errors import StorageUnavailable
 from receiver.finding import Found
 from receiver.storage import listing

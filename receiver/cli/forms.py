@@ -14,8 +14,8 @@ import click
 
 from receiver.core import times
 from receiver.core.numbers import is_e164
-from receiver.core.plain_text import one_line, pasted
 from receiver.core.tags import is_tag
+from receiver.core.text import one_line, pasted
 from receiver.reporting import MessageReport, RecipientReport
 from receiver.web.answers import MESSAGE, RecipientSchema
 

@@ -7,7 +7,7 @@ nothing past the line is ever sent again by itself, unless it is known not to ha
 
 from datetime import datetime
 
-from receiver.core.words import Word
+from receiver.core.text import Word
 
 
 class SendStatus(Word):

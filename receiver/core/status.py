@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from receiver.core.events import INBOUND_TYPES, Event
 from receiver.core.send_status import SendStatus
-from receiver.core.words import Word
+from receiver.core.text import Word
 
 INVALID_RECIPIENT_CODES = frozenset({4303, 4350, 4404, 4406, 4408, 4720, 4721})
 """The recipient's number is not one that can receive: after such a failure Bandwidth's ``message-delivered`` for

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from receiver.core.segments import units
+from receiver.core.messages import units
 from receiver.simulator.refusals import request_validation
 
 MOST_RECIPIENTS = 10

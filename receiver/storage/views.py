@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, RecipientStatus
-from receiver.core.words import Word
+from receiver.core.text import Word
 
 PREFIX = "support_"
 

@@ -5,8 +5,7 @@ from typing import Any
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from receiver.core.json_faults import explain
-from receiver.core.strict_json import DECODER
+from receiver.core.json_text import DECODER, explain
 from receiver.errors import NotJSON
 from receiver.web.services import services
 

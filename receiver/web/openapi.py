@@ -11,7 +11,7 @@ from flask import Flask
 from marshmallow import fields
 
 from receiver import VERSION
-from receiver.core.words import Word
+from receiver.core.text import Word
 from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
 from receiver.web.examples import CURL, SERVER
 from receiver.web.fields import Count, Instant, Text

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from receiver.core.json_faults import explain, find_fault
-from receiver.core.strict_json import DECODER
+from receiver.core.json_text import DECODER, explain, find_fault
 
 MISTAKES = {
     b"": "The body is empty; send JSON.",

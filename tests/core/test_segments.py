@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from receiver.core.segments import segments, units
+from receiver.core.messages import segments, units
 
 EMOJI = "\N{GRINNING FACE}"
 CYRILLIC = "\N{CYRILLIC SMALL LETTER ZHE}"

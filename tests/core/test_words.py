@@ -2,7 +2,7 @@ import pytest
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
-from receiver.core.words import Word
+from receiver.core.text import Word
 
 
 @pytest.mark.parametrize("words", [SendStatus, RefusedBecause, RecipientStatus, Disposition, ConfirmedBy])

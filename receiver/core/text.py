@@ -1,7 +1,24 @@
 """What others wrote, as it may be shown: it gives no commands to a terminal, and begins no line of its own."""
+# MERGED: """Words of ours, each with its meaning in one line, for the API, the support views and the data dictionary."""
 
 import re
 import unicodedata
+from enum import StrEnum
+from typing import Self
+
+
+class Word(StrEnum):
+    """A set of words, each written with its meaning: ``PENDING = "pending", "nothing is known yet"``."""
+
+    meaning: str
+    """In lower case and without a full stop, so that it can go on a sentence."""
+
+    def __new__(cls, word: str, meaning: str = "") -> Self:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        return member
+
 
 _COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Characters that move, colour or turn what a terminal shows."""
