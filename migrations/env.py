@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, inspect
 
 from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, unlisted
-from receiver.config import DEFAULT_DATABASE_URL, with_driver
+from receiver.settings import DEFAULT_DATABASE_URL, with_driver
 from receiver.storage.migrations import migrating
 from receiver.storage.models import Base
 from receiver.storage.rows import insert_rows, parameter

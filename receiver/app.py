@@ -5,14 +5,15 @@ from pathlib import Path
 
 from flask import Flask
 
-from receiver import env_file, logs, metrics
+from receiver import log, metrics
 from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.bandwidth.search import MessageSearch
 from receiver.calling import Gateway
-from receiver.config import Settings, read_settings
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Sending
+from receiver.settings import Settings, read_settings
+from receiver.settings_file import load
 from receiver.storage.database import Database
 from receiver.storage.engines import is_sqlite
 from receiver.web import (
@@ -92,7 +93,7 @@ def from_environment(metrics_folder: str | None = None, *, settings_file: str | 
     """
     try:
         if settings_file:
-            env_file.load(Path(settings_file))
+            load(Path(settings_file))
         settings = read_settings(serving=True)
         if metrics_folder:
             metrics.share(metrics_folder)
@@ -100,5 +101,5 @@ def from_environment(metrics_folder: str | None = None, *, settings_file: str | 
         sys.exit(str(error))
     except ConfigurationError as error:
         sys.exit(f"The settings are wrong:\n{error}")
-    logs.to_stderr(settings.log_level)
+    log.to_stderr(settings.log_level)
     return create_app(settings)

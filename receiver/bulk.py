@@ -11,13 +11,13 @@ from itertools import islice
 from os.path import commonprefix
 from typing import Any
 
-from receiver.config import Settings
 from receiver.core.events import is_storable
 from receiver.core.messages import MAX_KEY, IdempotencyKey, OutboundMessage, fingerprint
 from receiver.core.numbers import lost_its_digits, lost_its_plus
 from receiver.errors import InvalidFields, WrongFile
 from receiver.lines import Line
 from receiver.sending import Sending
+from receiver.settings import Settings
 from receiver.web.requests import read_message
 
 CHUNK = 200

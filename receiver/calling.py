@@ -16,7 +16,7 @@ from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, U
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.errors import StorageUnavailable, place
-from receiver.logs import get_logger, telling
+from receiver.log import get_logger, telling
 from receiver.storage import credential_pauses, pacing
 from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.rule import Rule
 
 from receiver import reporting, terminal
-from receiver.config import ENV_FILE
 from receiver.errors import ReceiverError
+from receiver.settings import ENV_FILE
 from receiver.storage import migrations
 from receiver.storage.database import Database
 

@@ -24,7 +24,7 @@ from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
 from receiver.errors import CannotCount
-from receiver.logs import get_logger, telling
+from receiver.log import get_logger, telling
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from receiver.bandwidth.client import Account
-from receiver.config import Settings
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.errors import StorageUnavailable
 from receiver.exposition import Values
+from receiver.settings import Settings
 from receiver.storage.credential_pauses import refused_since as refused
 from receiver.storage.database import Database, Session
 from receiver.storage.figures import figures

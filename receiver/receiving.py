@@ -18,7 +18,7 @@ from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.errors import StorageRefused, StorageUnavailable, place
-from receiver.logs import get_logger
+from receiver.log import get_logger
 from receiver.remarking import remark
 from receiver.storage.database import Database
 from receiver.storage.recorded import Recorded

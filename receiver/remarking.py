@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.core.status import RecipientStatus, statement
-from receiver.logs import get_logger, telling
+from receiver.log import get_logger, telling
 from receiver.storage.recorded import Recorded
 
 log = get_logger(__name__)

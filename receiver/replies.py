@@ -10,7 +10,7 @@ from typing import Self
 from receiver.bandwidth.callbacks import parse_kept
 from receiver.core.events import Event, Reply
 from receiver.errors import NotJSON, StorageUnavailable, place
-from receiver.logs import get_logger
+from receiver.log import get_logger
 from receiver.storage.database import Database, Session
 from receiver.storage.unread import PAGE, are_there_any, lock_unread, write_replies
 

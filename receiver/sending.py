@@ -19,7 +19,7 @@ from receiver.core.pace import Rates
 from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable, shown
 from receiver.core.tags import new_tag
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
-from receiver.logs import get_logger
+from receiver.log import get_logger
 from receiver.storage import confirming, credential_pauses, idempotency, outbox, pacing, queue
 from receiver.storage.database import Database, Session
 from receiver.storage.idempotency import KeysTaken

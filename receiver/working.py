@@ -22,7 +22,7 @@ from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.errors import StorageUnavailable, place
-from receiver.logs import get_logger
+from receiver.log import get_logger
 from receiver.replies import Reader
 from receiver.sending import Sending, tidy
 from receiver.storage import credential_pauses, outbox, pacing, queue

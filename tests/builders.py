@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from receiver.calling import Gateway
-from receiver.config import ApiKey, Credential, Settings
 from receiver.core import times
 from receiver.core.events import Event
 from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.sending import Sending
+from receiver.settings import ApiKey, Credential, Settings
 from receiver.storage.database import Database
 from receiver.storage.outbox import Attempt, add_submitting, record_answer
 

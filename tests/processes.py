@@ -22,7 +22,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from receiver.config import ENV_FILE, VARIABLES, ApiKey, Credential
+from receiver.settings import ENV_FILE, VARIABLES, ApiKey, Credential
 from tests.builders import API_KEY, CALLBACK_AUTH, CLIENT_SECRET, READ_ONLY_KEY, make_settings
 from tests.postgres import free_port
 

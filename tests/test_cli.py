@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 
 from receiver import VERSION, terminal
 from receiver.cli import main
-from receiver.config import VARIABLES
+from receiver.settings import VARIABLES
 from receiver.storage.database import Database
 from tests.builders import ALICE, CLIENT_ID, store_message
 from tests.deployment.releases import PRESENT

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis.strategies import sampled_from, text
 
 from receiver.app import from_environment
-from receiver.config import VARIABLES, ApiKey, Credential, describe, read_settings, warnings
 from receiver.errors import ConfigurationError
+from receiver.settings import VARIABLES, ApiKey, Credential, describe, read_settings, warnings
 from receiver.storage.engines import where
 from tests.builders import make_settings
 

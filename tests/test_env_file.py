@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis.strategies import characters, text
 
 from receiver.app import from_environment
-from receiver.config import ENV_FILE, VARIABLES, misspelt
-from receiver.env_file import assignments
+from receiver.settings import ENV_FILE, VARIABLES, misspelt
+from receiver.settings_file import assignments
 from tests.processes import environment, invoke, run
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from receiver import logs
+from receiver import log
 from receiver.core import times
 from receiver.core.numbers import identifier, shortened, without_numbers
-from receiver.logs import MOST_WAITING, Writer
+from receiver.log import MOST_WAITING, Writer
 from tests.builders import ALICE
 from tests.processes import PATIENCE, wait_for
 
@@ -181,10 +181,10 @@ def test_a_line_on_a_terminal_is_broken_between_words_only() -> None:
         + " ".join(f"field_{n}=value{n}" for n in range(30))
     )
 
-    broken = logs._wrapped(said, 80).splitlines()
+    broken = log._wrapped(said, 80).splitlines()
 
     assert len(broken) > 1
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in broken) <= 80
     assert " ".join(broken).split() == said.split()
-    assert logs._wrapped(said, None) == said
-    assert logs._wrapped("x" * 200, 80) == "x" * 200
+    assert log._wrapped(said, None) == said
+    assert log._wrapped("x" * 200, 80) == "x" * 200

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from receiver.config import VARIABLES
-from receiver.env_file import assignments
+from receiver.settings import VARIABLES
+from receiver.settings_file import assignments
 from receiver.storage.migrations import upgrade
 from tests import readme
 from tests.postgres import free_port

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import MetaData, select
 
-from receiver.config import ApiKey
 from receiver.receiving import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLBACKS
 from receiver.serving import LONGEST_HEAD
+from receiver.settings import ApiKey
 from receiver.storage.database import Database
 from receiver.storage.engines import BUSY_SECONDS
 from receiver.web.authentication import Access, declared_access

@@ -15,8 +15,8 @@ import requests
 from receiver.bandwidth.answers import NoToken, read_answer
 from receiver.bandwidth.oauth import Token, Tokens
 from receiver.bandwidth.wire import Call, basic, exchange, make_session
-from receiver.config import Settings
 from receiver.core.messages import Answer, OutboundMessage, Refused
+from receiver.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from receiver.bandwidth.answers import NoToken, json_object, retry_after, unreac
 from receiver.bandwidth.wire import Call, basic, exchange, make_session
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
-from receiver.logs import get_logger
+from receiver.log import get_logger
 
 log = get_logger(__name__)
 

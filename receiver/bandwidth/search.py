@@ -22,7 +22,7 @@ from receiver.core.events import Unreadable
 from receiver.core.json_text import LENIENT_DECODER
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.errors import QuestionRefused, RecordsUnavailable
-from receiver.logs import get_logger
+from receiver.log import get_logger
 
 SPACING = 0.1
 """Seconds between two requests: 3,000 in 5 minutes."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from receiver import VERSION, config, env_file, logs
+from receiver import VERSION, log, settings, settings_file
 from receiver.core.text import harmless
 from receiver.errors import (
     ConfigurationError,
@@ -127,7 +127,7 @@ def said_in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
-_META = "receiver.env_file"
+_META = "receiver.settings_file"
 _env_file = partial(click.option, "--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
@@ -181,9 +181,9 @@ def _note_env_file(context: click.Context, option: click.Parameter, path: Path |
 def load_settings_file() -> None:
     """Loads the file of --env-file or, where there is none, that of RECEIVER_ENV_FILE. Raises ConfigurationError."""
     context = click.get_current_context(silent=True)
-    named = (context and context.meta.get(_META)) or os.environ.get(config.ENV_FILE)
+    named = (context and context.meta.get(_META)) or os.environ.get(settings.ENV_FILE)
     if named:
-        env_file.load(Path(named))
+        settings_file.load(Path(named))
 
 
 def spelt(command: str) -> str:
@@ -208,7 +208,7 @@ def with_env_file(hint: str) -> str:
 def main() -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
     _open_streams()
-    logs.silence()
+    log.silence()
 
 
 def _open_streams() -> None:
@@ -243,7 +243,7 @@ def demand_schema(database: Database) -> None:
 def database_to_ask() -> Iterator[Database]:
     """The database of a command that answers a question. If it cannot be asked the answer is neither yes nor no."""
     try:
-        with Database(config.read_settings().database_url) as database:
+        with Database(settings.read_settings().database_url) as database:
             demand_schema(database)
             yield database
     except StorageUnavailable as error:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import click
 from rich.live import Live
 
-from receiver import bulk, config, support, terminal, watching
+from receiver import bulk, support, terminal, watching
 from receiver.app import make_sending
 from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
@@ -35,6 +35,7 @@ from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows,
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.sending import Sending
+from receiver.settings import read_settings
 from receiver.storage.database import Database
 from receiver.watching import Summary
 from receiver.web.answers import MESSAGE
@@ -91,7 +92,7 @@ def send_many(
 
     Nothing is queued unless every line is right, and no line is queued twice, however often the command runs.
     """
-    settings, path = config.read_settings(sending=True), Path(file.name)
+    settings, path = read_settings(sending=True), Path(file.name)
     form = Format(written) if written else SUFFIXES.get(path.suffix.lower())
     if written is None and path.suffix.lower() in WORKBOOKS:
         raise WrongFile(NO_WORKBOOK)

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 
 import click
 
-from receiver import config, terminal
 from receiver import doctor as examining
+from receiver import settings, terminal
 from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
 from receiver.doctor.callback import is_url
 from receiver.storage import credential_pauses, pacing
@@ -47,7 +47,7 @@ def resume() -> None:
         was_paused = pacing.resume(session)
         return credential_pauses.resume(session) or was_paused
 
-    with Database(config.read_settings().database_url) as database:
+    with Database(settings.read_settings().database_url) as database:
         demand_schema(database)
         was_paused = database.write(work)
     out.print("Sending goes on." if was_paused else "Nothing holds up sending.")

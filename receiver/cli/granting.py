@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from receiver import config
+from receiver import settings
 from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence, say
 from receiver.storage.database import Database
 from receiver.storage.engines import is_sqlite, where
@@ -20,7 +20,7 @@ NO_ROLES = (
 @said_in_one_sentence
 def grant_support(role: str) -> None:
     """Let a role of PostgreSQL read the support views, and nothing else."""
-    url = config.read_settings().database_url
+    url = settings.read_settings().database_url
     if is_sqlite(url):
         end(NO_ROLES, EXIT_USAGE)
     with Database(url) as database:

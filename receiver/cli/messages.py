@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from receiver import config, reporting, sending, support, terminal
+from receiver import reporting, sending, support, terminal
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_UNKNOWN,
@@ -32,6 +32,7 @@ from receiver.cli.forms import (
 )
 from receiver.core import times
 from receiver.core.send_status import SendStatus
+from receiver.settings import read_settings
 from receiver.storage.database import Database
 from receiver.web.answers import MESSAGE
 from receiver.web.events import event_text
@@ -50,7 +51,7 @@ from receiver.web.requests import read_message
 @said_in_one_sentence
 def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fields: Any) -> None:
     """Send one group message. Exits 1 if it was refused and 3 if nobody can say whether it was sent."""
-    settings = config.read_settings(sending=True)
+    settings = read_settings(sending=True)
     fields["applicationId"] = fields.pop("application_id")
     message = read_message({"to": list(to), "from": sender, "media": list(media), **fields}, settings)
     # A call to Bandwidth that is cut off leaves a message of which nobody can say whether it was sent.

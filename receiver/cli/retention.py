@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import click
 
-from receiver import config, purging, terminal
+from receiver import purging, settings, terminal
 from receiver.cli.base import (
     demand_consent,
     demand_schema,
@@ -58,7 +58,7 @@ def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None
     Says beforehand what it will do. It may be stopped and run again at any time, and beside everything else.
     """
     wanted = purging.terms(older_than, redact=redact)
-    with Database(config.read_settings().database_url) as database:
+    with Database(settings.read_settings().database_url) as database:
         demand_schema(database)
         found = _look(database, wanted)
         _tell(found, wanted)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from receiver import VERSION, config, exposition, logs, recomputing, sending, serving
+from receiver import VERSION, exposition, recomputing, sending, serving
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -29,13 +29,15 @@ from receiver.cli.base import (
 from receiver.core.numbers import without_numbers
 from receiver.core.tags import is_tag
 from receiver.errors import StorageUnavailable
+from receiver.log import get_logger, to_stderr
 from receiver.receiving import WAIT_SECONDS
+from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
 from receiver.storage import inspection, migrations
 from receiver.storage.database import Database
 from receiver.storage.engines import is_sqlite, where
 from receiver.working import Worker
 
-log = logs.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @main.command()
@@ -77,7 +79,7 @@ log = logs.get_logger(__name__)
 @said_in_one_sentence
 def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     """Run the service: the callback endpoint and the API."""
-    settings = config.read_settings(serving=True)
+    settings = read_settings(serving=True)
     if is_sqlite(settings.database_url):
         if workers not in (None, 1):
             end("On SQLite there is one process, because there is one writer: leave --workers out.", EXIT_USAGE)
@@ -86,7 +88,7 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
         demand_schema(database)
         sending.tidy(database)
     address = serving.free_address(host, port)
-    logs.to_stderr(settings.log_level)
+    to_stderr(settings.log_level)
     _log_settings(settings)
     log.info("the server starts", version=VERSION, address=address, port=port, workers=workers or 2, pid=os.getpid())
     serving.run(address, port, workers=workers or 2, **options)
@@ -114,8 +116,8 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
 @said_in_one_sentence
 def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> None:
     """Send what is queued. Any number of workers may run, on any number of hosts."""
-    settings = config.read_settings(sending=True)
-    logs.to_stderr(settings.log_level)
+    settings = read_settings(sending=True)
+    to_stderr(settings.log_level)
     stops = {signal.SIGTERM, signal.SIGINT, *heeded(signal.SIGHUP)}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # in every thread that begins now: one waits for them
     with Database(settings.database_url) as database:
@@ -149,7 +151,7 @@ def _stop_when_told(running: Worker, stops: set[signal.Signals]) -> None:
 @said_in_one_sentence
 def migrate(revision: str, down: bool) -> None:
     """Bring the database to the schema of this version."""
-    url = config.read_settings().database_url
+    url = read_settings().database_url
     done = (migrations.downgrade if down else migrations.upgrade)(url, revision)
     if done.before == done.after:
         say(f"The {where(url)} is at revision {done.after or 'base'} already; its schema was not changed.", on=out)
@@ -170,11 +172,11 @@ def migrate(revision: str, down: bool) -> None:
 @said_in_one_sentence
 def show_config() -> None:
     """Print the running configuration, without secrets."""
-    _print_settings(config.read_settings())
+    _print_settings(read_settings())
 
 
 def _print_example(context: click.Context) -> None:
-    click.echo(config.EXAMPLE.read_text(encoding="utf-8"), nl=False)
+    click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
     context.exit()
 
 
@@ -223,16 +225,16 @@ def _tag(text: str) -> str:
     return text
 
 
-def _print_settings(settings: config.Settings) -> None:
+def _print_settings(settings: Settings) -> None:
     say(f"# receiver {VERSION}", on=out)
     say(f"# {_connection(settings)}", on=out)
-    for name, value in config.describe(settings).items():
+    for name, value in describe(settings).items():
         say(f"{name}={value}", on=out)
-    for warning in config.warnings(settings):
+    for warning in warnings(settings):
         say(f"warning: {warning}")
 
 
-def _connection(settings: config.Settings) -> str:
+def _connection(settings: Settings) -> str:
     """Which database it is, and how this process reaches it; a database that does not answer is no error here."""
     named = where(settings.database_url)
     if is_sqlite(settings.database_url):
@@ -244,12 +246,12 @@ def _connection(settings: config.Settings) -> str:
         return f"{named}, which does not answer: {error.reason or error}"
 
 
-def _log_settings(settings: config.Settings) -> None:
+def _log_settings(settings: Settings) -> None:
     """One line for all that are set, as `receiver config` prints them, but for the whole number of the sender."""
-    shown = config.describe(settings)
-    given = {name: value for name, value in shown.items() if value != config.NOT_SET}
+    shown = describe(settings)
+    given = {name: value for name, value in shown.items() if value != NOT_SET}
     if settings.bandwidth_from:
         given["BANDWIDTH_FROM"] = without_numbers(settings.bandwidth_from)
     log.info("settings", version=VERSION, database=where(settings.database_url), settings=given)
-    for warning in config.warnings(settings):
+    for warning in warnings(settings):
         log.warning("a setting to look at", warning=warning)

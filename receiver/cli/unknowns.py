@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from receiver import config, reconciling, reporting, resolving, restoring, terminal
+from receiver import reconciling, reporting, resolving, restoring, terminal
 from receiver.app import make_search
 from receiver.cli.base import (
     EXIT_WRONG,
@@ -22,6 +22,7 @@ from receiver.cli.base import (
 from receiver.cli.forms import of_message
 from receiver.core.send_status import SendStatus
 from receiver.reconciling import Inquiry, Outcome
+from receiver.settings import read_settings
 from receiver.storage.database import Database
 
 
@@ -29,7 +30,7 @@ from receiver.storage.database import Database
 @said_in_one_sentence
 def reconcile() -> None:
     """Ask Bandwidth what became of messages that are unknown or overdue. Exits 1 if it could not be asked."""
-    settings = config.read_settings(sending=True)
+    settings = read_settings(sending=True)
     found: list[Inquiry] = []
     with Database(settings.database_url) as database:
         demand_schema(database)
@@ -76,7 +77,7 @@ def resolve(tag: str, send_status: str, reason: str, by: str) -> None:
     """Decide what became of an unknown message. An event that comes later corrects it."""
     if not (reason.strip() and by.strip()):
         raise click.UsageError("Neither the reason nor the name may be blank.")
-    with Database(config.read_settings().database_url) as database:
+    with Database(read_settings().database_url) as database:
         demand_schema(database)
         resolving.resolve(database, tag, SendStatus(send_status), reason=reason.strip(), by=by.strip())
         terminal.show_message(out, reporting.message(database, tag))
@@ -88,7 +89,7 @@ def resolve(tag: str, send_status: str, reason: str, by: str) -> None:
 @said_in_one_sentence
 def restored(yes: bool) -> None:
     """Put a restored backup right before anything works on it: what may have been sent since is not sent again."""
-    settings = config.read_settings()
+    settings = read_settings()
     with Database(settings.database_url) as database:
         demand_schema(database)
         pks = restoring.unsent(database)

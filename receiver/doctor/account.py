@@ -9,8 +9,8 @@ from receiver.bandwidth.answers import NoToken
 from receiver.bandwidth.client import Account, Client
 from receiver.bandwidth.oauth import CREDENTIALS
 from receiver.bandwidth.probe import Reply, ask_bandwidth, trouble_of
-from receiver.config import Settings
 from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
+from receiver.settings import Settings
 
 LONGEST_CALL = 10.0
 """Seconds; a question is answered sooner, or something is wrong."""

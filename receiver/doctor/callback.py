@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from receiver.bandwidth.probe import Credentials, Reply, post_nothing
-from receiver.config import Settings
 from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.doctor.settings import is_loopback
+from receiver.settings import Settings
 
 MOST_SHOWN = 200
 """Characters of what somebody else's server says: it may say anything."""

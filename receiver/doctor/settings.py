@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
-from receiver.config import BASIC_ENDS, Settings, is_bandwidths, misspelt, read_settings
 from receiver.core import times
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
+from receiver.settings import BASIC_ENDS, Settings, is_bandwidths, misspelt, read_settings
 from receiver.storage.engines import is_sqlite
 
 SHORTEST_SECRET = 16

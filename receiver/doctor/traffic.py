@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from receiver.bandwidth.client import Account
-from receiver.config import Settings
 from receiver.core import times
 from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
+from receiver.settings import Settings
 from receiver.storage import credential_pauses
 from receiver.storage.database import Database
 from receiver.storage.figures import MOST, Figures, figures

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.orm import Session
 
 from receiver.errors import StorageRefused, StorageUnavailable
-from receiver.logs import get_logger
+from receiver.log import get_logger
 from receiver.storage.confirming import Commits
 from receiver.storage.engines import GIVE_UP_SECONDS, is_sqlite, make_pooled_engine, where
 from receiver.storage.outage import Outage

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
-from receiver.logs import get_logger
+from receiver.log import get_logger
 from receiver.storage.merging import Linked, to_event
 from receiver.storage.models import Message, MessageId, StoredEvent
 from receiver.storage.rows import insert_rows, instant, is_one_of, parameter, rows_of

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from receiver.logs import get_logger
+from receiver.log import get_logger
 
 log = get_logger(__name__)
 

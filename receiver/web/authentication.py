@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from flask import Flask, request
 
-from receiver.config import Credential, Settings
+from receiver.settings import Credential, Settings
 from receiver.web.problems import Forbidden, Unauthenticated
 from receiver.web.services import services
 

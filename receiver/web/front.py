@@ -27,7 +27,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from receiver import metrics
 from receiver.bandwidth.callbacks import in_utf_8
 from receiver.errors import StorageUnavailable
-from receiver.logs import flush
+from receiver.log import flush
 from receiver.receiving import WAIT_SECONDS, Answer, Stored
 from receiver.replies import Reader
 from receiver.web import callbacks, health, journal, problems

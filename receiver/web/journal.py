@@ -10,7 +10,7 @@ from receiver.core.events import Event
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.errors import ReceiverError
-from receiver.logs import get_logger, known_method, telling
+from receiver.log import get_logger, known_method, telling
 from receiver.receiving import Stored
 from receiver.web.authentication import caller
 from receiver.web.problems import in_own_words

@@ -19,7 +19,7 @@ from receiver.errors import (
     TooFast,
     place,
 )
-from receiver.logs import get_logger
+from receiver.log import get_logger
 
 log = get_logger(__name__)
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
 
-from receiver.config import Settings
 from receiver.core import numbers, times
 from receiver.core.events import MAX_MESSAGE_ID
 from receiver.core.messages import OutboundMessage
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.errors import FieldErrors, InvalidFields
+from receiver.settings import Settings
 from receiver.web.fields import IS_CURSOR, IS_E164, IS_SENDER, IS_URL, Count, Instant, Number, Text, characters, means
 
 MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 2048, 10, 4096, 255

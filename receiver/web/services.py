@@ -5,9 +5,9 @@ from typing import cast
 
 from flask import current_app
 
-from receiver.config import Settings
 from receiver.receiving import Committer
 from receiver.sending import Sending
+from receiver.settings import Settings
 from receiver.storage.database import Database
 
 EXTENSION = "receiver"

@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from receiver import logs
+from receiver import log
 from receiver.core import times
 from receiver.storage.database import Database
 from receiver.storage.migrations import upgrade
@@ -68,7 +68,7 @@ class Subject:
 
 
 def main() -> None:
-    logs.silence()  # what runs in this process would say a line for every message here
+    log.silence()  # what runs in this process would say a line for every message here
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1_000_000, help="of the long history (default: %(default)s)")
     messages = parser.parse_args().messages

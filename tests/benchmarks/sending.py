@@ -23,7 +23,7 @@ import requests
 from rich.progress import Progress
 from sqlalchemy import text
 
-from receiver import logs
+from receiver import log
 from receiver.app import make_gateway
 from receiver.calling import Gateway
 from receiver.core import times
@@ -253,7 +253,7 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
 
 
 def main() -> None:
-    logs.silence()  # what runs in this process would say a line for every message here
+    log.silence()  # what runs in this process would say a line for every message here
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="for which a worker is watched")

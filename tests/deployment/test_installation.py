@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config import ENV_FILE, VARIABLES
+from receiver.settings import ENV_FILE, VARIABLES
 from tests.builders import ALICE
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.env_file import assignments
+from receiver.settings_file import assignments
 from tests.debian import program
 from tests.processes import invoke
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from receiver.config import Credential
 from receiver.doctor import callback
 from receiver.doctor.findings import Finding, Mark
+from receiver.settings import Credential
 from tests.bandwidth.wire import Peer, Script, Serve, answer
 from tests.builders import make_settings
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from receiver.config import ApiKey, Credential, is_bandwidths
 from receiver.doctor.findings import Finding, Mark
 from receiver.doctor.settings import doubtful, required
+from receiver.settings import ApiKey, Credential, is_bandwidths
 from tests.builders import make_settings
 from tests.processes import environment
 

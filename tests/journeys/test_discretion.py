@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import make_url
 
 from receiver import VERSION
-from receiver.config import ApiKey, Credential
+from receiver.settings import ApiKey, Credential
 from tests.builders import make_element
 from tests.journeys.conftest import select
 from tests.processes import Api, Child, environment, run, serving, wait_for

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from receiver.config import ApiKey, Credential
+from receiver.settings import ApiKey, Credential
 from receiver.web.authentication import Access, declared_access
 from tests.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, FakeGateway
 from tests.web.service import CALLBACKS, MESSAGES, Service, is_problem

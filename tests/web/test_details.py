@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from receiver.config import ApiKey
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.resolving import resolve
+from receiver.settings import ApiKey
 from tests.builders import ALICE, API_KEY, CALLBACK_AUTH, CAROL, READ_ONLY_KEY
 from tests.web.service import CALLBACKS, LATER, MESSAGES, ONCE, Service
 from tests.web.test_send import BUSY, INTERNAL, NO_CONNECTION, NOT_VALID

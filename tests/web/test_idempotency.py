@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from receiver.config import ApiKey
 from receiver.core import times
+from receiver.settings import ApiKey
 from receiver.web.submissions import MAX_KEY
 from tests.builders import ACCEPTED, ALICE, READ_ONLY_KEY, FakeGateway
 from tests.web.service import LATER, ONCE, OUTAGES, Headers, Service, execute, is_problem, outage, wrong_fields

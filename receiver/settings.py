@@ -19,7 +19,7 @@ from marshmallow.validate import Range
 from receiver.core import numbers
 from receiver.core.pace import Rates
 from receiver.errors import ConfigurationError
-from receiver.logs import LEVELS
+from receiver.log import LEVELS
 
 Item = TypeVar("Item")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
-from receiver.config import VARIABLES, misspelt, read_settings
 from receiver.core.text import one_line
 from receiver.errors import ConfigurationError
+from receiver.settings import VARIABLES, misspelt, read_settings
 
 WHITE_SPACE, NEWLINES = " \t\n\r", "\n\r"
 ESCAPED = '"\\`$'
