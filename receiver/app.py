@@ -7,7 +7,7 @@ from flask import Flask
 
 from receiver import log, metrics
 from receiver.bandwidth.client import Account, BandwidthGateway
-from receiver.bandwidth.search import MessageSearch
+from receiver.bandwidth.history import MessageSearch
 from receiver.calling import Gateway
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.receiving import Committer

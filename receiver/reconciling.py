@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from receiver.bandwidth.records import Record
-from receiver.bandwidth.search import Row
+from receiver.bandwidth.history import Record, Row
 from receiver.core import times
 from receiver.core.send_status import SendStatus, shown
 from receiver.core.status import RecipientStatus, is_overdue

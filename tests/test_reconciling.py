@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from receiver import recomputing, reconciling, reporting, resolving
-from receiver.bandwidth.records import read_record
-from receiver.bandwidth.search import Row
+from receiver.bandwidth.history import Row, read_record
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus

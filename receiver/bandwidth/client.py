@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import requests
 
-from receiver.bandwidth.answers import NoToken, read_answer
+from receiver.bandwidth.connection import Call, basic, exchange, make_session
 from receiver.bandwidth.oauth import Token, Tokens
-from receiver.bandwidth.wire import Call, basic, exchange, make_session
+from receiver.bandwidth.responses import NoToken, read_answer
 from receiver.core.messages import Answer, OutboundMessage, Refused
 from receiver.settings import Settings
 

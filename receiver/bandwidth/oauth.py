@@ -15,8 +15,8 @@ from typing import Any
 
 import requests
 
-from receiver.bandwidth.answers import NoToken, json_object, retry_after, unreachable
-from receiver.bandwidth.wire import Call, basic, exchange, make_session
+from receiver.bandwidth.connection import Call, basic, exchange, make_session
+from receiver.bandwidth.responses import NoToken, json_object, retry_after, unreachable
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.log import get_logger

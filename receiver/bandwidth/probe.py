@@ -12,10 +12,10 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from receiver.bandwidth.answers import causes_of, read_answer
 from receiver.bandwidth.client import Account, Client
-from receiver.bandwidth.search import Trouble, asking, read_page, read_trouble, with_milliseconds
-from receiver.bandwidth.wire import Call, exchange, make_session
+from receiver.bandwidth.connection import Call, exchange, make_session
+from receiver.bandwidth.history import Trouble, asking, read_page, read_trouble, with_milliseconds
+from receiver.bandwidth.responses import causes_of, read_answer
 from receiver.core import times
 
 NOTHING = b"[]"

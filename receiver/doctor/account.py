@@ -5,10 +5,10 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from receiver.bandwidth.answers import NoToken
 from receiver.bandwidth.client import Account, Client
 from receiver.bandwidth.oauth import CREDENTIALS
 from receiver.bandwidth.probe import Reply, ask_bandwidth, trouble_of
+from receiver.bandwidth.responses import NoToken
 from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.settings import Settings
 

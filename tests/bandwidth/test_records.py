@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.bandwidth.callbacks import parse
-from receiver.bandwidth.records import Record, read_record
+from receiver.bandwidth.history import Record, read_record
 from receiver.core.events import Event, Unreadable
 from receiver.core.status import RECEIPT_TYPES, statement
 from tests.builders import ALICE, BOB, MESSAGE_ID, SENDER, make_body, make_element

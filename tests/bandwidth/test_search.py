@@ -10,8 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from receiver.bandwidth.client import Account
-from receiver.bandwidth.records import Record
-from receiver.bandwidth.search import LONGEST_WAIT, SPACING, Clock, MessageSearch
+from receiver.bandwidth.history import LONGEST_WAIT, SPACING, Clock, MessageSearch, Record
 from receiver.core.events import Unreadable
 from receiver.errors import QuestionRefused, RecordsUnavailable
 from tests.bandwidth.test_records import make_row

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from receiver.bandwidth.wire import MAX_BODY, Call, TooLate
+from receiver.bandwidth.connection import MAX_BODY, Call, TooLate
 from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
 from receiver.core.json_text import number
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
