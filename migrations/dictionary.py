@@ -14,8 +14,8 @@ from sqlalchemy import Connection, text
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.core.text import Word
-from receiver.storage.database import Database
-from receiver.storage.migrations import upgrade
+from receiver.database.database import Database
+from receiver.database.schema import upgrade
 from tests.postgres import PostgresServer
 
 PAGE = Path(__file__).parent / "data-dictionary.md"

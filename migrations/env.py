@@ -8,11 +8,10 @@ from alembic import context
 from sqlalchemy import Connection, inspect
 
 from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, unlisted
+from receiver.database.json_rows import insert_rows, parameter
+from receiver.database.models import METADATA, Base, ErrorCodeRow, ErrorRangeRow
+from receiver.database.schema import migrating
 from receiver.settings import DEFAULT_DATABASE_URL, with_driver
-from receiver.storage.migrations import migrating
-from receiver.storage.models import Base
-from receiver.storage.rows import insert_rows, parameter
-from receiver.storage.sending_models import METADATA, ErrorCodeRow, ErrorRangeRow
 
 
 def write_error_codes(connection: Connection) -> None:

@@ -9,13 +9,13 @@ from receiver import log, metrics
 from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.bandwidth.history import MessageSearch
 from receiver.calling import Gateway
+from receiver.database.database import Database
+from receiver.database.engine import is_sqlite
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.receiving import Committer
 from receiver.sending import Sending
 from receiver.settings import Settings, read_settings
 from receiver.settings_file import load
-from receiver.storage.database import Database
-from receiver.storage.engines import is_sqlite
 from receiver.web import (
     authentication,
     callbacks,

@@ -15,10 +15,10 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable, place
 from receiver.log import get_logger, telling
 from receiver.storage import credential_pauses, pacing
-from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt
 
 log = get_logger(__name__)

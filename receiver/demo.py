@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.rule import Rule
 
 from receiver import reporting, terminal
+from receiver.database import schema
+from receiver.database.database import Database
 from receiver.errors import ReceiverError
 from receiver.settings import ENV_FILE
-from receiver.storage import migrations
-from receiver.storage.database import Database
 
 API_KEY, CALLBACK_USER, CALLBACK_PASSWORD = "demo-key", "bandwidth", "demo-password"
 
@@ -53,7 +53,7 @@ def run(console: Console) -> None:
         url = f"http://127.0.0.1:{server_port}"
 
         _step(console, "Migrate an SQLite file")
-        migrations.upgrade(environment["DATABASE_URL"])
+        schema.upgrade(environment["DATABASE_URL"])
         _step(console, "Start the simulator of Bandwidth, and the service")
         callback = ["--callback-url", f"{url}/callbacks/bandwidth"]
         credentials = ["--callback-user", CALLBACK_USER, "--callback-password", CALLBACK_PASSWORD]

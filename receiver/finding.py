@@ -9,10 +9,10 @@ from receiver import support
 from receiver.core.events import is_storable
 from receiver.core.numbers import last_digits, meant_by
 from receiver.core.text import pasted
+from receiver.database.database import Database
+from receiver.database.lookup import MessageFilter
 from receiver.errors import MessageNotFound
 from receiver.reporting import MessageReport, RecipientReport
-from receiver.storage.database import Database
-from receiver.storage.reading import MessageFilter
 
 
 class FoundBy(StrEnum):

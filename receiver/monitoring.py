@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.send_status import SendStatus
+from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
 from receiver.exposition import Values
 from receiver.settings import Settings
 from receiver.storage.credential_pauses import refused_since as refused
-from receiver.storage.database import Database, Session
 from receiver.storage.figures import figures
 from receiver.storage.pacing import paused_until
 from receiver.storage.queue import backlog

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from receiver.core import times
+from receiver.database.database import Database, Session
 from receiver.storage import aging, redacting, removing
 from receiver.storage.aging import Kind, Page, Terms
-from receiver.storage.database import Database, Session
 
 YOUNGEST = timedelta(days=14)
 """So long Bandwidth keeps its own record, which `receiver reconcile` may still ask. An Idempotency-Key stands for seven

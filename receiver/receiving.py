@@ -17,10 +17,10 @@ from receiver import metrics
 from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
+from receiver.database.database import Database
 from receiver.errors import StorageRefused, StorageUnavailable, place
 from receiver.log import get_logger
 from receiver.remarking import remark
-from receiver.storage.database import Database
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import Fate, Tally, record
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from receiver.core import times
-from receiver.storage.database import Database, Session
+from receiver.database.database import Database, Session
 from receiver.storage.refolding import Difference, compare, messages_after, repair
 
 BATCH = 200

@@ -16,11 +16,11 @@ from receiver.bandwidth.history import Record, Row
 from receiver.core import times
 from receiver.core.send_status import SendStatus, shown
 from receiver.core.status import RecipientStatus, is_overdue
+from receiver.database.database import Database, Session
+from receiver.database.lookup import message_tagged
+from receiver.database.models import Message
 from receiver.errors import QuestionRefused
-from receiver.storage.database import Database, Session
 from receiver.storage.doubts import RECONCILE, has_rival, ids_of_others, record_found, tags_in_doubt
-from receiver.storage.models import Message
-from receiver.storage.reading import message_tagged
 from receiver.storage.recording import record
 
 KEPT = timedelta(days=14) - timedelta(hours=1)

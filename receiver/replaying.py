@@ -7,9 +7,9 @@ from functools import partial
 from receiver.bandwidth.callbacks import Element, parse_kept
 from receiver.core import times
 from receiver.core.events import Event, Identity
+from receiver.database.database import Database, Session
+from receiver.database.models import UnreadableCallback
 from receiver.errors import NotJSON
-from receiver.storage.database import Database, Session
-from receiver.storage.models import UnreadableCallback
 from receiver.storage.recording import Tally, record
 from receiver.storage.unreadables import count_unreadable, lock_unreadable
 from receiver.storage.upserting import Received

@@ -9,9 +9,9 @@ from typing import Self
 
 from receiver.bandwidth.callbacks import parse_kept
 from receiver.core.events import Event, Reply
+from receiver.database.database import Database, Session
 from receiver.errors import NotJSON, StorageUnavailable, place
 from receiver.log import get_logger
-from receiver.storage.database import Database, Session
 from receiver.storage.unread import PAGE, are_there_any, lock_unread, write_replies
 
 log = get_logger(__name__)

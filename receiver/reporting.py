@@ -19,10 +19,8 @@ from receiver.core.status import (
     disposition,
     is_overdue,
 )
-from receiver.errors import MessageNotFound
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Message, Recipient, Resolution, StoredEvent
-from receiver.storage.reading import (
+from receiver.database.database import Database, Session
+from receiver.database.lookup import (
     MessageFilter,
     events_of,
     message_tagged,
@@ -30,6 +28,8 @@ from receiver.storage.reading import (
     messages_page,
     messages_to_number_ending,
 )
+from receiver.database.models import Message, Recipient, Resolution, StoredEvent
+from receiver.errors import MessageNotFound
 from receiver.storage.resolutions import resolutions_of
 
 

@@ -6,10 +6,10 @@ Bandwidth's word stands above it: an event that comes later makes a refused mess
 from receiver.core import times
 from receiver.core.events import clean_text
 from receiver.core.send_status import RefusedBecause, SendStatus, objection, shown
+from receiver.database.database import Database, Session
+from receiver.database.lookup import message_tagged
+from receiver.database.models import Message
 from receiver.errors import MessageNotFound, NotResolvable
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Message
-from receiver.storage.reading import message_tagged
 from receiver.storage.resolutions import add_resolution
 
 LONGEST_NAME = 255  # characters; of a longer one only the beginning is kept

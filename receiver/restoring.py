@@ -9,8 +9,8 @@ from datetime import timedelta
 from functools import partial
 
 from receiver.core import times
+from receiver.database.database import Database
 from receiver.storage import restored
-from receiver.storage.database import Database
 from receiver.storage.outbox import Attempt
 
 BATCH = 500

@@ -18,14 +18,15 @@ from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable, shown
 from receiver.core.tags import new_tag
+from receiver.database import commits
+from receiver.database.database import Database, Session
+from receiver.database.lookup import message_tagged, whole_message
+from receiver.database.models import Message
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.log import get_logger
-from receiver.storage import confirming, credential_pauses, idempotency, outbox, pacing, queue
-from receiver.storage.database import Database, Session
+from receiver.storage import credential_pauses, idempotency, outbox, pacing, queue
 from receiver.storage.idempotency import KeysTaken
-from receiver.storage.models import Message
 from receiver.storage.outbox import Attempt
-from receiver.storage.reading import message_tagged, whole_message
 
 log = get_logger(__name__)
 
@@ -204,7 +205,7 @@ class Sending(Calling):
             attempt = self.attempt(now)
             if outbox.begin_again(session, stored, then=attempt, now=now):
                 return _Begun(stored.pk, stored.tag, stored.attempt + 1, attempt)
-            confirming.write_anyway(session)
+            commits.write_anyway(session)
             return _submission(session, stored.tag, is_replayed=True)
 
         try:
@@ -217,7 +218,7 @@ class Sending(Calling):
         def work(session: Session) -> Submission:
             is_queued = outbox.begin_again(session, stored, then=None, now=times.now())
             if not is_queued:
-                confirming.write_anyway(session)
+                commits.write_anyway(session)
             return _submission(session, stored.tag, is_replayed=not is_queued)
 
         return self.database.write(work)
@@ -240,7 +241,7 @@ def cancel(database: Database, tag: str) -> Message:
         session.expire_all()
         stored = message_tagged(session, tag)
         if stored is not None and not cancelled and stored.refused_because == RefusedBecause.CANCELLED:
-            confirming.write_anyway(session)
+            commits.write_anyway(session)
         return stored, cancelled
 
     stored, cancelled = database.write(work)
@@ -281,7 +282,7 @@ def _queue_all(
     now = times.now()
     queued = len(new) + sum(outbox.begin_again(session, each, then=None, now=now) for each in refused)
     if not queued:
-        confirming.write_anyway(session)
+        commits.write_anyway(session)
     return queued
 
 

@@ -10,12 +10,12 @@ from receiver.core.events import is_storable
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.core.tags import is_tag
+from receiver.database.database import Database, Session
+from receiver.database.lookup import MessageFilter
+from receiver.database.models import Resolution
 from receiver.errors import MessageNotFound
 from receiver.reporting import RESULTS, ErrorReport, EventReport, FieldError, MessageReport, RecipientReport
 from receiver.storage import support
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Resolution
-from receiver.storage.reading import MessageFilter
 
 
 def message(database: Database, tag: str) -> MessageReport:

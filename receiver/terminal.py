@@ -16,10 +16,10 @@ from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.core.text import one_line
+from receiver.database.models import Resolution
 from receiver.doctor import Finding, Mark
 from receiver.finding import Found, FoundBy
 from receiver.reporting import EventReport, MessageReport, RecipientReport
-from receiver.storage.models import Resolution
 from receiver.watching import Summary
 
 COLOURS: dict[str, str] = {

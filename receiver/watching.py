@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from receiver.core import times
 from receiver.core.events import is_storable
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from receiver.storage.summary import Summary, summary, viewed_summary
 
 __all__ = ["Summary", "watch"]

@@ -21,13 +21,13 @@ from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Session
 from receiver.errors import StorageUnavailable, place
 from receiver.log import get_logger
 from receiver.replies import Reader
 from receiver.sending import Sending, tidy
 from receiver.storage import credential_pauses, outbox, pacing, queue
 from receiver.storage.credential_pauses import Denial, Probe
-from receiver.storage.database import Session
 from receiver.storage.outbox import Attempt
 from receiver.storage.queue import Claimed
 

@@ -10,9 +10,9 @@ from receiver.core.events import Event
 from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
+from receiver.database.database import Database
 from receiver.sending import Sending
 from receiver.settings import ApiKey, Credential, Settings
-from receiver.storage.database import Database
 from receiver.storage.outbox import Attempt, add_submitting, record_answer
 
 ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"

@@ -22,7 +22,7 @@ import structlog
 from hypothesis import settings
 from structlog.testing import LogCapture
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.postgres import ExistingServer, PostgresServer, Server
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=100)
@@ -159,7 +159,7 @@ def postgresql_databases(postgres_server: Server, worker_id: str, testrun_uid: s
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from receiver.storage.migrations import upgrade
+    from receiver.database.schema import upgrade
 
     path = tmp_path_factory.mktemp("template") / "template.sqlite3"
     upgrade(f"sqlite:///{path}")
@@ -171,7 +171,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_databases: PostgresqlDatabases) -> Iterator[str]:
     """A migrated database that nobody may connect to: a template in use cannot be copied."""
-    from receiver.storage.migrations import upgrade
+    from receiver.database.schema import upgrade
 
     server, name = postgresql_databases.server, f"{postgresql_databases.prefix}_template"
     url = server.create_database(name)

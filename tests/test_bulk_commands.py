@@ -17,8 +17,8 @@ from sqlalchemy import update
 from receiver.bulk import MOST_PROBLEMS
 from receiver.core import times
 from receiver.core.messages import Accepted
-from receiver.storage.database import Database
-from receiver.storage.models import Message
+from receiver.database.database import Database
+from receiver.database.models import Message
 from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, make_event, store_message
 from tests.journeys.conftest import select

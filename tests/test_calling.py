@@ -7,7 +7,7 @@ import pytest
 from receiver import calling, metrics
 from receiver.core import times
 from receiver.core.messages import Refused
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from receiver.storage.outbox import Attempt
 from tests.builders import ACCEPTED, FakeGateway, make_message, make_sending
 from tests.conftest import Lines

@@ -14,8 +14,8 @@ from sqlalchemy import make_url, text
 
 from receiver import VERSION, terminal
 from receiver.cli import main
+from receiver.database.database import Database
 from receiver.settings import VARIABLES
-from receiver.storage.database import Database
 from tests.builders import ALICE, CLIENT_ID, store_message
 from tests.deployment.releases import PRESENT
 from tests.processes import environment, invoke, run

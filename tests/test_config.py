@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis.strategies import sampled_from, text
 
 from receiver.app import from_environment
+from receiver.database.engine import where
 from receiver.errors import ConfigurationError
 from receiver.settings import VARIABLES, ApiKey, Credential, describe, read_settings, warnings
-from receiver.storage.engines import where
 from tests.builders import make_settings
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "example.env"

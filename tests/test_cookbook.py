@@ -15,8 +15,8 @@ from receiver.bandwidth.callbacks import parse
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database.database import Database
 from receiver.storage.aging import Terms
-from receiver.storage.database import Database
 from tests import readme
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.storage.stored import HOUR, answer, deliver, submit

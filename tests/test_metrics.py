@@ -8,8 +8,8 @@ import pytest
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Database
 from receiver.exposition import exposition
-from receiver.storage.database import Database
 from receiver.working import Worker
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.figures import counted, increase

@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from receiver.core import times
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, SENDER, make_event
 from tests.processes import PATIENCE, environment, invoke
 from tests.storage.aged import DAY, aged, rows, said, tables

@@ -9,9 +9,9 @@ import receiver
 from receiver.cli import main
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
+from receiver.database.database import Database
 from receiver.simulator import MAGIC_NUMBERS, Point
 from receiver.simulator.switches import SWITCHES
-from receiver.storage.database import Database
 from tests import readme
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from receiver.database.schema import upgrade
 from receiver.settings import VARIABLES
 from receiver.settings_file import assignments
-from receiver.storage.migrations import upgrade
 from tests import readme
 from tests.postgres import free_port
 from tests.processes import PATIENCE, Child, run, serving, simulating, wait_for

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import MetaData, select
 
+from receiver.database.database import Database
+from receiver.database.engine import BUSY_SECONDS
 from receiver.receiving import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLBACKS
 from receiver.serving import LONGEST_HEAD
 from receiver.settings import ApiKey
-from receiver.storage.database import Database
-from receiver.storage.engines import BUSY_SECONDS
 from receiver.web.authentication import Access, declared_access
 from tests import readme
 from tests.builders import ALICE, API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, make_element, make_settings

@@ -13,7 +13,7 @@ import pytest
 
 from receiver.cli import base
 from receiver.core.events import Unreadable
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests import readme
 from tests.builders import ALICE, make_element, make_event, store_message
 from tests.processes import PATIENCE, environment, invoke

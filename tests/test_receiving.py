@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from receiver import receiving
+from receiver.database.database import Database
+from receiver.database.lookup import message_tagged
+from receiver.database.models import StoredEvent
+from receiver.database.schema import upgrade
 from receiver.errors import NotJSON, StorageRefused, StorageUnavailable
 from receiver.receiving import PORTION, WAITING_CALLBACKS, Committer, Stored
-from receiver.storage.database import Database
-from receiver.storage.migrations import upgrade
-from receiver.storage.models import StoredEvent
-from receiver.storage.reading import message_tagged
 from receiver.storage.recording import Fate, Tally
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
 from tests.conftest import Lines

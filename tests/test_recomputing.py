@@ -10,9 +10,9 @@ from receiver import recomputing, reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Database, Session
+from receiver.database.models import Base, Recipient
 from receiver.storage import refolding
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Base, Recipient
 from receiver.storage.refolding import Difference
 from tests.builders import ALICE, BOB, CAROL, NOON, make_event, store_message
 from tests.storage.agreement import assert_views_agree

@@ -11,9 +11,9 @@ from receiver.bandwidth.history import Row, read_record
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database.database import Database
 from receiver.errors import QuestionRefused, RecordsUnavailable
 from receiver.reconciling import Outcome
-from receiver.storage.database import Database
 from tests.bandwidth.test_records import make_row
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_event, store_message
 from tests.storage.agreement import assert_views_agree

@@ -8,10 +8,10 @@ import pytest
 
 from receiver.core import times
 from receiver.core.events import Event
+from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
 from receiver.receiving import Committer
 from receiver.remarking import remark
-from receiver.storage.database import Database, Session
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, make_body, make_element, make_event

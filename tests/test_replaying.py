@@ -9,9 +9,9 @@ from typing import Any
 
 from receiver import recomputing, replaying
 from receiver.core.events import Unreadable
+from receiver.database.database import Database, Session
 from receiver.receiving import Committer
 from receiver.replaying import replay
-from receiver.storage.database import Database, Session
 from receiver.storage.recording import Tally, record
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_body, make_element, make_event, store_message
 from tests.storage.agreement import assert_views_agree

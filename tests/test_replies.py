@@ -10,13 +10,14 @@ from sqlalchemy import select
 
 from receiver import replies
 from receiver.core import times
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.models import StoredEvent
 from receiver.doctor import traffic
 from receiver.doctor.findings import Mark
 from receiver.errors import StorageUnavailable
-from receiver.storage import migrations, unread
+from receiver.storage import unread
 from receiver.storage.aging import REDACTED
-from receiver.storage.database import Database
-from receiver.storage.models import StoredEvent
 from tests.builders import ALICE, SENDER, make_settings
 from tests.storage.locks import Held, wait_until
 from tests.storage.old_version import store_payload, store_reply
@@ -153,7 +154,7 @@ def test_a_reader_goes_on_after_an_error(database: Database, monkeypatch: pytest
 
 def test_replies_that_keep_coming_during_an_upgrade_are_all_read(database_url: str) -> None:
     """The old version stores before, while and after the database is migrated, beside the new one."""
-    migrations.downgrade(database_url, "0002")
+    schema.downgrade(database_url, "0002")
     stopping, stored, failed = threading.Event(), 0, 0
 
     def keep_storing(old: Database) -> None:
@@ -171,7 +172,7 @@ def test_replies_that_keep_coming_during_an_upgrade_are_all_read(database_url: s
         thread = threading.Thread(target=keep_storing, args=(old,))
         thread.start()
         wait_until(lambda: stored > 20)
-        migrations.upgrade(database_url)
+        schema.upgrade(database_url)
         before = stored
         with replies.Reader(new):
             wait_until(lambda: stored > before + 20)

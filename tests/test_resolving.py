@@ -9,9 +9,9 @@ from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.tags import new_tag
+from receiver.database.database import Database
+from receiver.database.lookup import message_tagged
 from receiver.errors import MessageNotFound, NotResolvable
-from receiver.storage.database import Database
-from receiver.storage.reading import message_tagged
 from receiver.storage.resolutions import add_resolution
 from tests.builders import ACCEPTED, ALICE, BOB, make_event, store_message
 from tests.storage.agreement import assert_views_agree

@@ -5,12 +5,12 @@ from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.core.times import now
+from receiver.database.database import Database
+from receiver.database.lookup import message_tagged
+from receiver.database.models import Message
 from receiver.restoring import BATCH
 from receiver.sending import Sending, cancel
 from receiver.storage import outbox
-from receiver.storage.database import Database
-from receiver.storage.models import Message
-from receiver.storage.reading import message_tagged
 from tests.builders import (
     ACCEPTED,
     ALICE,

@@ -15,9 +15,9 @@ from receiver.calling import Gateway
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, TooFast
 from receiver.sending import cancel
-from receiver.storage.database import Database
 from receiver.working import Worker
 from tests.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
 from tests.processes import PATIENCE, wait_for

@@ -17,12 +17,12 @@ from sqlalchemy import select, text
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Database, Session
+from receiver.database.models import CredentialPauseRow
 from receiver.errors import StorageUnavailable
 from receiver.sending import tidy
 from receiver.storage import credential_pauses, inspection, pacing
 from receiver.storage.credential_pauses import Denial
-from receiver.storage.database import Database, Session
-from receiver.storage.sending_models import CredentialPauseRow
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.conftest import Lines
 from tests.processes import PATIENCE, wait_for

@@ -19,6 +19,8 @@ from rich.text import Text
 
 from receiver import VERSION, log, settings, settings_file
 from receiver.core.text import harmless
+from receiver.database import schema
+from receiver.database.database import Database
 from receiver.errors import (
     ConfigurationError,
     InvalidFields,
@@ -27,8 +29,6 @@ from receiver.errors import (
     StorageUnavailable,
     WrongFile,
 )
-from receiver.storage import migrations
-from receiver.storage.database import Database
 from receiver.storage.support import may_read_tables
 
 P = ParamSpec("P")
@@ -224,7 +224,7 @@ def _open_streams() -> None:
 def demand_schema(database: Database) -> None:
     try:
         with database.read() as session:
-            warning = migrations.demand_schema(session.connection(), named=database.where)
+            warning = schema.demand_schema(session.connection(), named=database.where)
             database.reads_views_only = not may_read_tables(session)
     except StorageUnavailable as error:
         if "alembic_version" in error.reason:  # of a role that may not read it

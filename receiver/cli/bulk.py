@@ -32,11 +32,11 @@ from receiver.cli.base import (
     spelt,
 )
 from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv, write_json
+from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.sending import Sending
 from receiver.settings import read_settings
-from receiver.storage.database import Database
 from receiver.watching import Summary
 from receiver.web.answers import MESSAGE
 

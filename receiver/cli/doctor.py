@@ -9,9 +9,9 @@ import click
 from receiver import doctor as examining
 from receiver import settings, terminal
 from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
+from receiver.database.database import Database, Session
 from receiver.doctor.callback import is_url
 from receiver.storage import credential_pauses, pacing
-from receiver.storage.database import Database, Session
 
 
 def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:

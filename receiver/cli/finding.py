@@ -24,10 +24,10 @@ from receiver.cli.forms import (
 )
 from receiver.core.numbers import meant_by
 from receiver.core.text import pasted
+from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
 from receiver.finding import Found
 from receiver.storage import listing
-from receiver.storage.database import Database
 from receiver.storage.listing import (
     FAILURES,
     OPT_OUTS,

@@ -6,9 +6,9 @@ import click
 
 from receiver import settings
 from receiver.cli.base import EXIT_USAGE, EXIT_WRONG, demand_schema, end, main, out, said_in_one_sentence, say
-from receiver.storage.database import Database
-from receiver.storage.engines import is_sqlite, where
-from receiver.storage.granting import grant_support as grant
+from receiver.database.database import Database
+from receiver.database.engine import is_sqlite, where
+from receiver.database.views import grant_support as grant
 
 NO_ROLES = (
     "SQLite has no roles: whoever can read the file can read everything in it. Give support a copy, or PostgreSQL."

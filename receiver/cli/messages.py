@@ -32,8 +32,8 @@ from receiver.cli.forms import (
 )
 from receiver.core import times
 from receiver.core.send_status import SendStatus
+from receiver.database.database import Database
 from receiver.settings import read_settings
-from receiver.storage.database import Database
 from receiver.web.answers import MESSAGE
 from receiver.web.events import event_text
 from receiver.web.requests import read_message

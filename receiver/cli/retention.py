@@ -19,9 +19,9 @@ from receiver.cli.base import (
     said_in_one_sentence,
     with_consent,
 )
+from receiver.database.database import Database
 from receiver.purging import Survey
 from receiver.storage.aging import Kind, Terms
-from receiver.storage.database import Database
 
 DAYS = {"d": 1, "w": 7, "y": 365}
 ROWS = (Kind.MESSAGE, "recipients", "events", Kind.UNLINKED, Kind.INBOUND, Kind.UNREADABLE)

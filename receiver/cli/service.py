@@ -28,13 +28,14 @@ from receiver.cli.base import (
 )
 from receiver.core.numbers import without_numbers
 from receiver.core.tags import is_tag
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.engine import is_sqlite, where
 from receiver.errors import StorageUnavailable
 from receiver.log import get_logger, to_stderr
 from receiver.receiving import WAIT_SECONDS
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
-from receiver.storage import inspection, migrations
-from receiver.storage.database import Database
-from receiver.storage.engines import is_sqlite, where
+from receiver.storage import inspection
 from receiver.working import Worker
 
 log = get_logger(__name__)
@@ -152,7 +153,7 @@ def _stop_when_told(running: Worker, stops: set[signal.Signals]) -> None:
 def migrate(revision: str, down: bool) -> None:
     """Bring the database to the schema of this version."""
     url = read_settings().database_url
-    done = (migrations.downgrade if down else migrations.upgrade)(url, revision)
+    done = (schema.downgrade if down else schema.upgrade)(url, revision)
     if done.before == done.after:
         say(f"The {where(url)} is at revision {done.after or 'base'} already; its schema was not changed.", on=out)
     else:

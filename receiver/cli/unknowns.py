@@ -21,9 +21,9 @@ from receiver.cli.base import (
 )
 from receiver.cli.forms import of_message
 from receiver.core.send_status import SendStatus
+from receiver.database.database import Database
 from receiver.reconciling import Inquiry, Outcome
 from receiver.settings import read_settings
-from receiver.storage.database import Database
 
 
 @main.command()

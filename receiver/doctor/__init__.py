@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from receiver import VERSION
+from receiver.database.database import Database
 from receiver.doctor import account, callback, database, settings, traffic
 from receiver.doctor.findings import Finding, Mark, examined, ok, skipped
 from receiver.errors import ConfigurationError
 from receiver.settings import Settings, read_settings
-from receiver.storage.database import Database
 
 __all__ = ["Finding", "Mark", "examine"]
 

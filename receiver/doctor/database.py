@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
+from receiver.database.database import Database
+from receiver.database.schema import SchemaState, demand_utf8, schema_state
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import StorageUnavailable, WrongEncoding
-from receiver.storage.database import Database
-from receiver.storage.encoding import demand_utf8
 from receiver.storage.inspection import Link, Server, link, server, try_write
-from receiver.storage.migrations import SchemaState, schema_state
 
 OLDEST_POSTGRES = 15
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from receiver.core import times
+from receiver.database.engine import is_sqlite
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
 from receiver.settings import BASIC_ENDS, Settings, is_bandwidths, misspelt, read_settings
-from receiver.storage.engines import is_sqlite
 
 SHORTEST_SECRET = 16
 """Characters: 16 random ones of base 64 are 96 bits, which nobody guesses."""

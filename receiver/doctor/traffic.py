@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from receiver.bandwidth.client import Account
 from receiver.core import times
+from receiver.database.database import Database
 from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.settings import Settings
 from receiver.storage import credential_pauses
-from receiver.storage.database import Database
 from receiver.storage.figures import MOST, Figures, figures
 from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
 from receiver.storage.queue import backlog

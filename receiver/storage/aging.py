@@ -17,10 +17,17 @@ from sqlalchemy.orm import Session
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.send_status import SendStatus
 from receiver.core.tags import first_tag
-from receiver.storage.models import Message, MessageId, Recipient, Resolution, StoredEvent, UnreadableCallback
-from receiver.storage.reading import is_open, lapsed
-from receiver.storage.rows import is_one_of
-from receiver.storage.sending_models import IdempotencyKeyRow
+from receiver.database.json_rows import is_one_of
+from receiver.database.lookup import is_open, lapsed
+from receiver.database.models import (
+    IdempotencyKeyRow,
+    Message,
+    MessageId,
+    Recipient,
+    Resolution,
+    StoredEvent,
+    UnreadableCallback,
+)
 
 PAGE = 1000
 """Rows looked at in one question, whether they are due or not: so that none takes long."""

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session, selectinload
 
 from receiver.core.events import Event
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database.lookup import is_open, lapsed, shows
+from receiver.database.models import Message, MessageId, Recipient
 from receiver.storage.linking import bind
-from receiver.storage.models import Message, MessageId, Recipient
-from receiver.storage.reading import is_open, lapsed, shows
 from receiver.storage.recording import record
 
 RECONCILE = "reconcile"

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.send_status import SendStatus
-from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
-from receiver.storage.reading import is_open, shows
+from receiver.database.json_rows import is_one_of
+from receiver.database.lookup import is_open, shows
+from receiver.database.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.recording import CALLBACK
-from receiver.storage.rows import is_one_of
 from receiver.storage.summary import is_due
 
 MOST = 10_000

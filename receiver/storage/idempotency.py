@@ -12,9 +12,8 @@ from sqlalchemy import Row, bindparam, delete, literal_column, select, tuple_, u
 from sqlalchemy.orm import Session, aliased
 
 from receiver.core.messages import IdempotencyKey
-from receiver.storage.rows import insert_rows, instant, parameter, rows_of
-from receiver.storage.sending_models import IdempotencyKeyRow
-from receiver.storage.types import Instant
+from receiver.database.json_rows import insert_rows, instant, parameter, rows_of
+from receiver.database.models import IdempotencyKeyRow, Instant
 
 FORGOTTEN = 2
 """How many expired keys are removed whenever one is added: more than one, so that they become fewer."""

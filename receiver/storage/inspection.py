@@ -25,12 +25,11 @@ from sqlalchemy.orm import Session
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
+from receiver.database.lookup import shows_status
+from receiver.database.models import LaneRow, Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.figures import MOST, count
-from receiver.storage.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.pacing import paused_until
-from receiver.storage.reading import shows_status
 from receiver.storage.recording import CALLBACK
-from receiver.storage.sending_models import LaneRow
 
 SAMPLE = 1_000
 """How many of the newest accepted messages are looked at."""

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
+from receiver.database.json_rows import insert_rows, instant, is_one_of, parameter, rows_of
+from receiver.database.models import Message, MessageId, StoredEvent
 from receiver.log import get_logger
 from receiver.storage.merging import Linked, to_event
-from receiver.storage.models import Message, MessageId, StoredEvent
-from receiver.storage.rows import insert_rows, instant, is_one_of, parameter, rows_of
 
 log = get_logger(__name__)
 

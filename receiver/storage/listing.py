@@ -10,9 +10,8 @@ from sqlalchemy.types import TypeEngine
 
 from receiver.core import times
 from receiver.core.send_status import SendStatus
-from receiver.storage.models import Message
-from receiver.storage.reading import shows
-from receiver.storage.types import Instant
+from receiver.database.lookup import shows
+from receiver.database.models import Instant, Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from receiver.core.status import (
     statement,
     unsaid,
 )
-from receiver.storage.models import Message, Recipient, StoredEvent
-from receiver.storage.rows import AnyColumn, instant, is_one_of, octets, parameter, rows_of
+from receiver.database.json_rows import AnyColumn, instant, is_one_of, octets, parameter, rows_of
+from receiver.database.models import Message, Recipient, StoredEvent
 
 RecipientKey = tuple[int, str]
 """(messages.pk, number)"""

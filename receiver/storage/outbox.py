@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
 from receiver.core.status import NO_STANDING, unsaid
+from receiver.database.json_rows import insert_rows, instant, octets, parameter
+from receiver.database.lookup import lapsed
+from receiver.database.models import Message, Recipient
 from receiver.storage.linking import bind
 from receiver.storage.merging import Linked, merge, settle
-from receiver.storage.models import Message, Recipient
-from receiver.storage.reading import lapsed
-from receiver.storage.rows import insert_rows, instant, octets, parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

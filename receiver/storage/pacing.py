@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from receiver.core import pace, times
 from receiver.core.pace import PATIENCE, Lane, Pause, Rates
-from receiver.storage.rows import insert_rows, instant, parameter
-from receiver.storage.sending_models import CredentialPauseRow, LaneRow
+from receiver.database.json_rows import insert_rows, instant, parameter
+from receiver.database.models import CredentialPauseRow, LaneRow
 
 ACCOUNT = ""
 """The account's lane; every other has the name of its sender."""

@@ -18,11 +18,11 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Event, Gathered, Identity, Unreadable, gather
+from receiver.database.json_rows import insert_rows, instant, parameter
+from receiver.database.models import UnreadableCallback
 from receiver.storage.linking import bind, messages_tagged, report_clash
 from receiver.storage.merging import Linked, merge
-from receiver.storage.models import UnreadableCallback
 from receiver.storage.recorded import Recorded, judge
-from receiver.storage.rows import insert_rows, instant, parameter
 from receiver.storage.upserting import Received, row_of, times_of, upsert_events
 
 CALLBACK = "callback"

@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from receiver.core.numbers import PSEUDONYM
 from receiver.core.send_status import SendStatus
+from receiver.database.models import IdempotencyKeyRow, Message, Recipient, Resolution, StoredEvent, UnreadableCallback
 from receiver.storage.aging import REDACTED, Kind, Terms, lock_events, lock_messages, still_due
-from receiver.storage.models import Message, Recipient, Resolution, StoredEvent, UnreadableCallback
 from receiver.storage.removing import count_events
-from receiver.storage.sending_models import IdempotencyKeyRow
 
 
 def _pseudonym(key: Any, *places: Any) -> ColumnElement[str]:

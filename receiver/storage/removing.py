@@ -11,9 +11,16 @@ from sqlalchemy import delete, exists
 from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
+from receiver.database.models import (
+    IdempotencyKeyRow,
+    Message,
+    MessageId,
+    Recipient,
+    Resolution,
+    StoredEvent,
+    UnreadableCallback,
+)
 from receiver.storage.aging import Kind, Terms, lock_events, lock_messages, still_due
-from receiver.storage.models import Message, MessageId, Recipient, Resolution, StoredEvent, UnreadableCallback
-from receiver.storage.sending_models import IdempotencyKeyRow
 
 
 def remove_messages(session: Session, keys: Sequence[int], terms: Terms) -> Counter[str]:

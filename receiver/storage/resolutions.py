@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import unsaid
-from receiver.storage.models import Message, Resolution
+from receiver.database.models import Message, Resolution
 from receiver.storage.outbox import change, show_unsaid
 
 

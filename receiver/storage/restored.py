@@ -12,10 +12,9 @@ from sqlalchemy.orm import Session
 from receiver.core.messages import Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, is_repeatable
 from receiver.core.status import unsaid
+from receiver.database.models import IdempotencyKeyRow, Message, Recipient
 from receiver.storage.doubts import RESTORED
-from receiver.storage.models import Message, Recipient
 from receiver.storage.outbox import NO_ERROR, Attempt, change, error_columns
-from receiver.storage.sending_models import IdempotencyKeyRow
 
 WAITING = (SendStatus.QUEUED, SendStatus.SUBMITTING)
 NOT_KNOWN = Unknown(type=RESTORED, description="A backup was restored, which knows nothing of what was sent after it.")

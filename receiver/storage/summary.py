@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
-from receiver.storage.models import Message, Recipient
-from receiver.storage.reading import OPEN, begins_with, lapsed
+from receiver.database.lookup import OPEN, begins_with, lapsed
+from receiver.database.models import Message, Recipient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from receiver.storage.reading import NEWEST, MessageFilter, begins_with
-from receiver.storage.types import Instant
+from receiver.database.lookup import NEWEST, MessageFilter, begins_with
+from receiver.database.models import Instant
 
 Row = Mapping[str, Any]
 

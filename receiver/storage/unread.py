@@ -7,10 +7,10 @@ from sqlalchemy import Select, Update, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Reply
+from receiver.database.json_rows import parameter, rows_of
+from receiver.database.models import UNREAD, StoredEvent
 from receiver.storage.figures import count
-from receiver.storage.models import UNREAD, StoredEvent
 from receiver.storage.redacting import BLANK_REPLY
-from receiver.storage.rows import parameter, rows_of
 from receiver.storage.upserting import REPLY, columns_of
 
 PAGE = 1000

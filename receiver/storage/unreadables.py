@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from receiver.database.models import UnreadableCallback
 from receiver.storage.aging import REDACTED
-from receiver.storage.models import UnreadableCallback
 
 _READABLE_AGAIN = UnreadableCallback.payload != REDACTED
 

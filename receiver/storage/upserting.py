@@ -24,10 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES, Gathered, Identity, Reply
+from receiver.database.json_rows import insert_from, instant, is_one_of, parameter, rows_of
+from receiver.database.models import Instant, Message, MessageId, StoredEvent
 from receiver.storage.linking import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG
-from receiver.storage.models import Message, MessageId, StoredEvent
-from receiver.storage.rows import insert_from, instant, is_one_of, parameter, rows_of
-from receiver.storage.types import Instant
 
 
 class Received(NamedTuple):

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, jsonify
 
-from receiver.storage.migrations import demand_schema
+from receiver.database.schema import demand_schema
 from receiver.web.authentication import Access, requires
 from receiver.web.services import services
 

@@ -5,8 +5,8 @@ from werkzeug.exceptions import BadRequest
 
 from receiver import reporting
 from receiver.core.tags import is_tag
+from receiver.database.lookup import MessageFilter
 from receiver.errors import InvalidFields, MessageNotFound
-from receiver.storage.reading import MessageFilter
 from receiver.web.answers import MESSAGE, PAGE
 from receiver.web.authentication import Access, requires
 from receiver.web.events import event_text

@@ -5,10 +5,10 @@ from typing import cast
 
 from flask import current_app
 
+from receiver.database.database import Database
 from receiver.receiving import Committer
 from receiver.sending import Sending
 from receiver.settings import Settings
-from receiver.storage.database import Database
 
 EXTENSION = "receiver"
 

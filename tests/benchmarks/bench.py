@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from rich.progress import Progress
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.benchmarks import one_writer, pgbench, report
 from tests.benchmarks.contestants import CONTESTANTS, cpu_seconds, running
 from tests.benchmarks.load import Load

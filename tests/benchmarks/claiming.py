@@ -12,9 +12,9 @@ import psycopg
 from sqlalchemy import update
 
 from receiver.core import times
+from receiver.database.database import Database
+from receiver.database.models import Message
 from receiver.storage import queue
-from receiver.storage.database import Database
-from receiver.storage.models import Message
 
 CLAIMS, BATCH, LEASE = 500, 8, timedelta(seconds=30)
 

@@ -12,8 +12,8 @@ from sqlalchemy import select
 from receiver.core import times
 from receiver.core.events import Event
 from receiver.core.messages import Accepted
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Message, MessageId, Recipient
+from receiver.database.database import Database, Session
+from receiver.database.models import Message, MessageId, Recipient
 from receiver.storage.outbox import record_answer
 from tests.benchmarks.history import History, make_event, message_id, number_at
 from tests.storage.stored import deliver, submitting

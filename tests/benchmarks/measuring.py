@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import event
 
+from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
-from receiver.storage.database import Database
 from tests.benchmarks.queries import MOST, Ask
 from tests.postgres import Server
 from tests.processes import wait_for

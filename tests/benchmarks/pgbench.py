@@ -15,7 +15,7 @@ from sqlalchemy import event, text
 
 from receiver.bandwidth import callbacks
 from receiver.core import times
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from receiver.storage.recording import record
 from tests.benchmarks.workload import (
     MESSAGES,

@@ -24,7 +24,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from receiver.core import times
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.benchmarks.history import History
 from tests.benchmarks.load import Load, Outcome
 from tests.benchmarks.workload import Store, make_events, make_request

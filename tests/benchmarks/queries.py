@@ -16,9 +16,9 @@ from receiver import reporting
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
-from receiver.storage.database import Database
+from receiver.database.database import Database
+from receiver.database.lookup import MessageFilter
 from receiver.storage.figures import figures
-from receiver.storage.reading import MessageFilter
 from receiver.web.requests import MessagesQuery, load
 from tests.benchmarks.history import (
     DAYS,

@@ -28,8 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from receiver import log
 from receiver.core import times
-from receiver.storage.database import Database
-from receiver.storage.migrations import upgrade
+from receiver.database.database import Database
+from receiver.database.schema import upgrade
 from tests.benchmarks import chart, ingest, tables
 from tests.benchmarks.filling import fill
 from tests.benchmarks.history import History

@@ -30,9 +30,10 @@ from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
+from receiver.database import schema
+from receiver.database.database import Database
 from receiver.sending import Sending
-from receiver.storage import migrations, outbox
-from receiver.storage.database import Database
+from receiver.storage import outbox
 from receiver.working import Worker
 from tests.benchmarks import sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
@@ -131,7 +132,7 @@ def staged(folder: Path) -> Iterator[Stage]:
         simulator = stack.enter_context(simulating(folder))
         urls = {"PostgreSQL": server.create_database("sending"), "SQLite": f"sqlite:///{folder}/sending.sqlite3"}
         for url in urls.values():
-            migrations.upgrade(url)
+            schema.upgrade(url)
         databases = {name: stack.enter_context(Database(url)) for name, url in urls.items()}
         given = environment(urls["PostgreSQL"], bandwidth_api_url=simulator.api_url)
         _, api = stack.enter_context(serving(folder, given))
@@ -217,7 +218,7 @@ def _queue(database: Database, number: int) -> None:
 
 def kept_pace(stage: Stage, folder: Path, *, seconds: float) -> Pace:
     url = stage.server.create_database("pace")
-    migrations.upgrade(url)
+    schema.upgrade(url)
     found = keep_rate(folder, url, rate=RATE, seconds=seconds)
     return Pace(RATE, seconds, per_second(found, seconds=seconds), most_within_a_second(found))
 
@@ -242,7 +243,7 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
         task = progress.add_task("claims", total=2 * CLAIMS)
         for number, (past, waiting) in enumerate(((0, CLAIMS * 10), (sent, queued))):
             url = stage.server.create_database(f"claims{number}")
-            migrations.upgrade(url)
+            schema.upgrade(url)
             fill(url, sent=past, queued=waiting)
             with Database(url) as database:
                 claimed.append(claims(database, sent=past, queued=waiting, advance=lambda: progress.advance(task)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.benchmarks import load, one_writer, pgbench
 from tests.benchmarks.bench import _as_row
 from tests.benchmarks.load import Load

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import inspect
 
 from receiver.core import times
+from receiver.database.database import Database
 from receiver.recomputing import recompute
-from receiver.storage.database import Database
 from receiver.web.requests import MessagesQuery
 from tests.benchmarks import ingest
 from tests.benchmarks.filling import fill

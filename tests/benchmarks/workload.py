@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from receiver.core.tags import is_tag
-from receiver.storage import migrations
+from receiver.database import schema
 from tests.builders import CALLBACK_AUTH, SENDER, make_element
 
 MESSAGES, RECIPIENTS = 20_000, 3
@@ -138,7 +138,7 @@ class Store:
             with psycopg.connect(self.libpq_url, autocommit=True) as connection:
                 connection.execute(PLAIN_TABLES.encode())
         else:
-            migrations.upgrade(url)
+            schema.upgrade(url)
         self._rows = seed_rows(plain=plain)
         self._file = url.removeprefix("sqlite:///") if url.startswith("sqlite") else None
 

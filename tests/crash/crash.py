@@ -16,7 +16,7 @@ from random import Random
 from rich.console import Console
 from rich.progress import Progress
 
-from receiver.storage.migrations import upgrade
+from receiver.database.schema import upgrade
 from tests.conftest import ENGINES, PostgresqlDatabases, SqliteDatabases
 from tests.crash import report
 from tests.crash.checking import Findings, Outcome, check

@@ -15,8 +15,8 @@ import requests
 from sqlalchemy import select, text, update
 
 from receiver.core import times
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Message
+from receiver.database.database import Database, Session
+from receiver.database.models import Message
 from tests.builders import BEARER, make_message, make_sending
 from tests.crash.doom import HELD_AT, Point
 from tests.crash.nursery import Nursery, Sender

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CALLBACK_AUTH, make_element, store_message
 from tests.conftest import ENGINES
 from tests.deployment.backups import PostgresqlBackup, SqliteBackup

@@ -10,7 +10,7 @@ from typing import Any
 
 from receiver.core.tags import new_tag
 from receiver.core.times import now
-from receiver.storage.engines import where
+from receiver.database.engine import where
 from tests.builders import make_element
 from tests.deployment.releases import PRESENT, make_next_release
 from tests.deployment.traffic import Traffic

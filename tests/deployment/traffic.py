@@ -13,7 +13,7 @@ from typing import Self
 
 import requests
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.processes import Api, wait_for
 from tests.storage.stored import view
 from tests.torture.checking import Findings, Stored, check, read_stored

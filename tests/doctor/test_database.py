@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import make_url
 
+from receiver.database.database import Database
 from receiver.doctor import database as checking
 from receiver.doctor.findings import Finding, Mark
 from receiver.storage import inspection
-from receiver.storage.database import Database
 from tests.postgres import Server
 from tests.storage.stored import change, unreadables
 

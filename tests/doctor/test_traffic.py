@@ -13,10 +13,10 @@ from receiver.core.events import Unreadable
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
+from receiver.database.database import Database, Session
 from receiver.doctor import traffic
 from receiver.doctor.findings import Finding, Mark
 from receiver.storage import credential_pauses, inspection, outbox, pacing
-from receiver.storage.database import Database, Session
 from receiver.storage.figures import MOST, Figures
 from receiver.storage.inspection import SAMPLE, SenderTraffic
 from receiver.storage.recording import record

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sending
 from tests.journeys.plant import SILENT, Plant, plant
 from tests.processes import Api, wait_for

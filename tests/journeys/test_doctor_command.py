@@ -10,10 +10,10 @@ import pytest
 
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Database
 from receiver.doctor.findings import Mark
 from receiver.simulator import Simulator, SimulatorOptions
 from receiver.storage import credential_pauses, pacing
-from receiver.storage.database import Database
 from tests.builders import CLIENT_ID, CLIENT_SECRET
 from tests.journeys.conftest import Loop
 from tests.journeys.plant import SILENT

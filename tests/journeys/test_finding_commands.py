@@ -20,7 +20,7 @@ from receiver.core import times
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, SENDER, make_element, make_event, store_message
 from tests.processes import PATIENCE, Child, environment, invoke
 from tests.storage.locks import locked, onlooker

@@ -21,7 +21,7 @@ import requests
 import sqlalchemy
 from werkzeug.serving import make_server
 
-from receiver.storage.migrations import upgrade
+from receiver.database.schema import upgrade
 from receiver.web.front import LONG
 from receiver.web.headers import HEADERS
 from tests.builders import ALICE, API_KEY, BEARER, BOB, CALLBACK_AUTH, make_body, make_element

@@ -15,7 +15,7 @@ from receiver.core import times
 from receiver.core.events import Event, Gathered, gather
 from receiver.core.messages import Accepted
 from receiver.core.status import RecipientStatus, disposition, fold
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
 from tests.processes import Api, environment, run, serving, wait_for
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core import times
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.benchmarks.history import History
 from tests.builders import ALICE, make_element
 from tests.journeys.conftest import select

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from receiver.core.messages import Accepted, Unknown
+from receiver.database.database import Database
 from receiver.simulator import RequestFate, SearchShape, Simulator, SimulatorOptions, Switches
-from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET, store_message
 from tests.journeys.conftest import select
 from tests.processes import environment, invoke, run, wait_for

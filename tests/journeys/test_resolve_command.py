@@ -8,7 +8,7 @@ import json
 import pytest
 
 from receiver.core.messages import Answer, Unknown
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ACCEPTED, ALICE, BOB, store_message
 from tests.processes import environment, invoke
 

@@ -19,7 +19,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, make_element
 from tests.journeys.conftest import looping, select
 from tests.postgres import free_port

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from receiver.database.database import Database
 from receiver.receiving import Committer
-from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
 from tests.processes import Child, environment, invoke
 from tests.storage.locks import locked, onlooker

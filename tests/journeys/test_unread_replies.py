@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from receiver.database.database import Database
 from receiver.storage import unread
-from receiver.storage.database import Database
 from tests.builders import ALICE
 from tests.processes import environment, serving, wait_for, working
 from tests.storage.old_version import store_reply

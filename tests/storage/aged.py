@@ -10,9 +10,8 @@ from receiver import purging, recomputing
 from receiver.core import times
 from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Resolution
-from receiver.storage.sending_models import METADATA, IdempotencyKeyRow
+from receiver.database.database import Database, Session
+from receiver.database.models import METADATA, IdempotencyKeyRow, Resolution
 from tests.benchmarks.history import History, Rows
 from tests.storage.stored import answer, deliver, submit
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from receiver import reporting
 from receiver.core.times import rfc3339
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.storage.stored import columns, view
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, NullPool, create_engine, text
 
-from receiver.storage.database import Database, Session
+from receiver.database.database import Database, Session
 
 PATIENCE = 60.0
 """Seconds; long, because a busy machine is no reason to fail."""

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import insert
 
 from receiver.core import times
-from receiver.storage.database import Database
-from receiver.storage.models import StoredEvent
+from receiver.database.database import Database
+from receiver.database.models import StoredEvent
 from tests.builders import ALICE, SENDER
 
 COLUMNS = (

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from receiver.storage.database import Database, Session
+from receiver.database.database import Database, Session
 
 
 def plans(database: Database, ask: Callable[[Session], object]) -> list[str]:

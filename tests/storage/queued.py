@@ -7,8 +7,8 @@ from receiver.core import times
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
+from receiver.database.database import Database, Session
 from receiver.storage import outbox, queue
-from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt
 from receiver.storage.queue import Claimed
 from tests.builders import make_message

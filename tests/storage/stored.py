@@ -10,8 +10,8 @@ from receiver.core import times
 from receiver.core.events import Event, Identity, Unreadable
 from receiver.core.messages import Accepted, Answer
 from receiver.core.tags import new_tag
-from receiver.storage.database import Database, Session
-from receiver.storage.models import Message, MessageId, Recipient, StoredEvent, UnreadableCallback
+from receiver.database.database import Database, Session
+from receiver.database.models import Message, MessageId, Recipient, StoredEvent, UnreadableCallback
 from receiver.storage.outbox import Attempt, add_submitting, record_answer
 from receiver.storage.recording import Tally, record
 from tests.builders import make_message

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from receiver import purging
+from receiver.database.database import Database, Session
 from receiver.storage import aging
 from receiver.storage.aging import Terms
-from receiver.storage.database import Database, Session
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.aged import QUARTER, aged, said
 from tests.storage.plans import plans

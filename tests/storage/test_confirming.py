@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from receiver.database import schema
+from receiver.database.commits import Commits
+from receiver.database.database import Database, Session
+from receiver.database.views import grant_support
 from receiver.errors import StorageUnavailable
-from receiver.storage import migrations
-from receiver.storage.confirming import Commits
-from receiver.storage.database import Database, Session
-from receiver.storage.granting import grant_support
 from receiver.storage.inspection import try_write
 from tests.builders import make_event
 from tests.conftest import Lines
@@ -24,7 +24,7 @@ from tests.storage.stored import deliver, events
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Primary]:
     with Primary(fsync=False) as primary:
-        migrations.upgrade(primary.create_database("confirmed"))
+        schema.upgrade(primary.create_database("confirmed"))
         primary.execute("CREATE ROLE support")
         yield primary
 
@@ -156,13 +156,13 @@ def test_a_migration_that_the_standby_has_not_confirmed_is_no_success(primary: P
     url = primary.create_database("migrated")
     primary.lose_standby()
     with primary.cancelling():
-        for step in (migrations.upgrade, migrations.upgrade, lambda url: migrations.downgrade(url, "base")):
+        for step in (schema.upgrade, schema.upgrade, lambda url: schema.downgrade(url, "base")):
             with pytest.raises(StorageUnavailable, match="standby has not confirmed"):
                 step(url)
     primary.find_standby()
 
-    migrations.upgrade(url)
-    migrations.check(url)
+    schema.upgrade(url)
+    schema.check(url)
 
 
 def test_a_grant_and_the_trial_of_doctor_are_confirmed_too(primary: Primary, stored: Database) -> None:

@@ -13,7 +13,7 @@ from receiver.core.events import Event
 from receiver.core.messages import Accepted, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import fold
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CAROL, NOON, make_event
 from tests.storage.locks import PATIENCE, Counted, threads
 from tests.storage.stored import MINUTE, answering, events, links, recipients, recording, submit

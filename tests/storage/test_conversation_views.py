@@ -12,8 +12,8 @@ from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.database.database import Database
 from receiver.storage import credential_pauses, pacing
-from receiver.storage.database import Database
 from tests.builders import ALICE, BOB, SENDER, make_event, make_settings
 from tests.storage.queued import claim, enqueue
 from tests.storage.stored import HOUR, MINUTE, answer, change, columns, deliver, submit, view

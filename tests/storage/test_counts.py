@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from receiver.core.events import Event, Unreadable
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from receiver.storage.recording import Tally
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_event, store_message
 from tests.storage.stored import deliver, events, links, statuses, unreadables

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData, Table, insert, inspect, select
 
-from receiver.storage import migrations
-from receiver.storage.database import Database
-from receiver.storage.migrations import SchemaState
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.schema import SchemaState
 from tests.storage.locks import PATIENCE, locked, onlooker
 from tests.storage.stored import change
 from tests.storage.test_migration_accidents import UPGRADE, process
@@ -25,7 +25,7 @@ Stored = dict[str, list[dict[str, Any]]]
 HALFWAY = """
 import sys
 from sqlalchemy import Engine, event
-from receiver.storage.migrations import upgrade
+from receiver.database.schema import upgrade
 
 def stop(connection, cursor, statement, *_):
     if "CREATE TABLE IF NOT EXISTS credential_pauses" in statement:
@@ -79,7 +79,7 @@ def seen_in(url: str) -> dict[str, list[dict[str, Any]]]:
 def first(database_url: str) -> str:
     """A filled database that has never seen another revision than 0001."""
     fill(database_url)
-    migrations.downgrade(database_url, "0001")
+    schema.downgrade(database_url, "0001")
     with Database(database_url) as database:
         for table in {*ADDED, *LATER}:
             for column in of_others(table):
@@ -93,9 +93,9 @@ def test_every_row_is_kept_on_the_way_up_and_has_what_the_old_version_would_not_
     before, seen = stored(first), seen_in(first)
     assert all(before.values())
 
-    migrations.upgrade(first)
+    schema.upgrade(first)
 
-    migrations.check(first)
+    schema.check(first)
     after = stored(first)
     assert (of_first_revision(after), seen_in(first)) == (before, seen)
     assert after["credential_pauses"] == []
@@ -110,13 +110,13 @@ def test_the_way_down_keeps_what_was_added_and_the_way_up_finds_it(database_url:
     assert all(before.values())
 
     for _ in range(2):
-        migrations.downgrade(database_url, "0001")
+        schema.downgrade(database_url, "0001")
         assert state(database_url) is SchemaState.OLDER
         assert (stored(database_url), seen_in(database_url)) == (before, seen)
 
-        migrations.upgrade(database_url)
+        schema.upgrade(database_url)
         assert (stored(database_url), seen_in(database_url)) == (before, seen)
-        migrations.check(database_url)
+        schema.check(database_url)
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
@@ -124,7 +124,7 @@ def test_the_version_that_knows_none_of_it_goes_on_writing(database_url: str, re
     """It runs beside the new one during an upgrade, and after a way back."""
     fill(database_url)
     if revision == "0001":
-        migrations.downgrade(database_url, revision)
+        schema.downgrade(database_url, revision)
     written = of_first_revision(stored(database_url))
     parents_first = ("messages", "idempotency_keys")
 
@@ -150,9 +150,9 @@ def test_it_can_be_run_again_when_it_was_killed_between_two_of_its_changes(first
         running.wait(PATIENCE)
     assert (stored(first), seen_in(first)) == (before, seen)
 
-    migrations.upgrade(first)
+    schema.upgrade(first)
 
-    migrations.check(first)
+    schema.check(first)
     assert of_first_revision(stored(first)) == before
 
 
@@ -168,7 +168,7 @@ def test_it_can_be_run_again_when_it_was_killed_while_it_waited_for_a_lock(first
         watching.wait_for(0)
     assert stored(first) == before
 
-    migrations.upgrade(first)
+    schema.upgrade(first)
 
     assert of_first_revision(stored(first)) == before
     assert set(views(first)) == VIEWS

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from sqlalchemy import insert, text
 
+from receiver.database import schema
+from receiver.database.database import CONNECTIONS, Database, Session
+from receiver.database.models import Recipient, StoredEvent
 from receiver.errors import StorageUnavailable
-from receiver.storage import migrations
-from receiver.storage.database import CONNECTIONS, Database, Session
-from receiver.storage.models import Recipient, StoredEvent
 from tests.builders import ALICE, NOON, make_event, store_message
 from tests.conftest import Lines
 from tests.postgres import PostgresServer
@@ -28,7 +28,7 @@ SECRET = "Lunch is at noon."  # the text of a message
 def server() -> Iterator[PostgresServer]:
     """A server of our own, to be stopped."""
     with PostgresServer(fsync=False) as server:
-        migrations.upgrade(server.create_database("stopped"))
+        schema.upgrade(server.create_database("stopped"))
         yield server
 
 

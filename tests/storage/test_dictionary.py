@@ -1,8 +1,8 @@
 """The data dictionary is what the schema's comments say, and they say something about everything."""
 
 from migrations.dictionary import PAGE, WORDS, page
-from receiver.storage import migrations
-from receiver.storage.database import Database
+from receiver.database import schema
+from receiver.database.database import Database
 from tests import readme
 from tests.storage.stored import change
 
@@ -26,7 +26,7 @@ def test_migrating_writes_the_comments_again(postgres_url: str) -> None:
     with Database(postgres_url) as database:
         change(database, "COMMENT ON VIEW support_messages IS 'Changed.'")
 
-    migrations.upgrade(postgres_url)
+    schema.upgrade(postgres_url)
 
     with Database(postgres_url) as database:
         assert PAGE.read_text(encoding="utf-8") == written(database)

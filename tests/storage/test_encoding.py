@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.schema import _remedy
 from receiver.doctor import database as checking
 from receiver.doctor.findings import Mark
 from receiver.errors import WrongEncoding
-from receiver.storage import migrations
-from receiver.storage.database import Database
-from receiver.storage.encoding import _remedy
 from tests.postgres import Server, free_port
 from tests.processes import environment, run
 from tests.storage.stored import change
@@ -42,7 +42,7 @@ def assert_says_so(sentence: str, encoding: str) -> None:
 def test_migrating_refuses_it_and_changes_nothing(wrong: tuple[str, str]) -> None:
     url, encoding = wrong
 
-    for step in (migrations.upgrade, lambda url: migrations.downgrade(url, "base")):
+    for step in (schema.upgrade, lambda url: schema.downgrade(url, "base")):
         with pytest.raises(WrongEncoding) as raised:
             step(url)
         assert_says_so(str(raised.value), encoding)
@@ -76,12 +76,12 @@ def test_the_doctor_says_so_and_looks_no_further(wrong: tuple[str, str]) -> None
 def test_the_command_it_names_makes_a_database_that_is_taken(wrong: tuple[str, str], postgres_server: Server) -> None:
     url, encoding = wrong
     with pytest.raises(WrongEncoding) as raised:
-        migrations.upgrade(url)
+        schema.upgrade(url)
     [statement] = re.findall(r"CREATE DATABASE .* TEMPLATE template0[^;]*", str(raised.value))
 
     postgres_server.execute(statement)
     try:
-        migrations.upgrade(postgres_server.url(f"{NAMES[encoding]}_utf8"))
+        schema.upgrade(postgres_server.url(f"{NAMES[encoding]}_utf8"))
     finally:
         postgres_server.drop_database(f"{NAMES[encoding]}_utf8")
 

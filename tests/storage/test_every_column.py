@@ -9,9 +9,8 @@ from sqlalchemy import Table, insert
 
 from receiver.core import times
 from receiver.core.tags import new_tag
-from receiver.storage.database import Database, Session
-from receiver.storage.sending_models import METADATA
-from receiver.storage.types import Instant
+from receiver.database.database import Database, Session
+from receiver.database.models import METADATA, Instant
 from tests import readme
 from tests.storage.aged import Tables, purge, tables
 

@@ -13,10 +13,10 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from receiver.core import times
-from receiver.storage import migrations
-from receiver.storage.database import Database
-from receiver.storage.engines import where
-from receiver.storage.sending_models import METADATA
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.engine import where
+from receiver.database.models import METADATA
 from receiver.storage.summary import summary, viewed_summary
 from tests import readme
 from tests.builders import ALICE, MESSAGE_ID, SENDER
@@ -196,7 +196,7 @@ def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Serv
     postgres_server.execute("DROP VIEW support_error_codes", database)
     postgres_server.execute("GRANT SELECT ON support_failures TO PUBLIC", database)
 
-    migrations.upgrade(role.url)
+    schema.upgrade(role.url)
 
     assert role.readable() == READABLE
     postgres_server.execute(f"DROP OWNED BY {sql.Identifier(role.name).as_string()}", database)
@@ -205,8 +205,8 @@ def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Serv
 
 def test_what_was_granted_is_lost_with_the_views_at_base_and_can_be_granted_again(role: Role) -> None:
     grant(role.url, role.name)
-    migrations.downgrade(role.url, "base")
-    migrations.upgrade(role.url)
+    schema.downgrade(role.url, "base")
+    schema.upgrade(role.url)
     assert role.readable() == {"alembic_version"}
 
     assert grant(role.url, role.name)[0] == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.bandwidth.callbacks import parse
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, SENDER
 from tests.samples import load
 from tests.storage.aged import purge

@@ -11,7 +11,7 @@ from receiver.core.events import INBOUND_TYPES, Event
 from receiver.core.messages import Accepted
 from receiver.core.tags import new_tag
 from receiver.core.times import now
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, store_message
 from tests.storage.stored import (
     accepted,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.core.events import Unreadable
-from receiver.storage.database import Database, Session
+from receiver.database.database import Database, Session
 from receiver.storage.listing import (
     FAILURES,
     OPT_OUTS,

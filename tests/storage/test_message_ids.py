@@ -7,7 +7,7 @@ import pytest
 
 from receiver import reporting
 from receiver.core.messages import Accepted
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, make_event, store_message
 from tests.conftest import Lines
 from tests.storage.stored import accepted, deliver, events, links, message_ids, statuses, submit, view

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from receiver.storage import migrations
-from receiver.storage.migrations import SchemaState
+from receiver.database import schema
+from receiver.database.schema import SchemaState
 from tests.storage.locks import PATIENCE, locked, onlooker
 from tests.storage.test_migrations import VIEWS, fill, rows, state, views
 
 HALFWAY = """
 import sys
 from sqlalchemy import text
-from receiver.storage.migrations import migrating
+from receiver.database.schema import migrating
 
 with migrating(sys.argv[1]) as connection:
     connection.execute(text("ALTER TABLE messages ADD COLUMN shoe_size INTEGER"))
@@ -25,8 +25,8 @@ with migrating(sys.argv[1]) as connection:
     print("halfway", flush=True)
     sys.stdin.read()
 """
-UPGRADE = "import sys; from receiver.storage.migrations import upgrade; upgrade(sys.argv[1])"
-DOWNGRADE = "import sys; from receiver.storage.migrations import downgrade; downgrade(sys.argv[1], 'base')"
+UPGRADE = "import sys; from receiver.database.schema import upgrade; upgrade(sys.argv[1])"
+DOWNGRADE = "import sys; from receiver.database.schema import downgrade; downgrade(sys.argv[1], 'base')"
 
 
 @contextlib.contextmanager
@@ -58,9 +58,9 @@ def test_a_migration_that_is_killed_halfway_leaves_nothing_behind(database_url: 
         running.wait(PATIENCE)
 
     assert (rows(database_url), views(database_url)) == (before, seen)
-    migrations.check(database_url)
-    migrations.downgrade(database_url, "base")
-    migrations.upgrade(database_url)
+    schema.check(database_url)
+    schema.downgrade(database_url, "base")
+    schema.upgrade(database_url)
     assert (rows(database_url), views(database_url)) == (before, seen)
 
 
@@ -79,7 +79,7 @@ def test_a_migration_that_is_killed_while_it_waits_for_a_lock_can_be_run_again(
     fill(postgres_url)
     stored = rows(postgres_url)
     if before is SchemaState.EMPTY:
-        migrations.downgrade(postgres_url, "base")
+        schema.downgrade(postgres_url, "base")
 
     with onlooker(postgres_url) as watching:
         with locked(postgres_url, lock), process(program, postgres_url) as running:
@@ -90,7 +90,7 @@ def test_a_migration_that_is_killed_while_it_waits_for_a_lock_can_be_run_again(
         watching.wait_for(0)
 
     assert rows(postgres_url) == stored
-    migrations.upgrade(postgres_url)
+    schema.upgrade(postgres_url)
     assert state(postgres_url) is SchemaState.CURRENT
     assert rows(postgres_url) == stored
     assert set(views(postgres_url)) == VIEWS
@@ -111,7 +111,7 @@ def test_a_migration_of_sqlite_is_the_only_writer_from_its_start(tmp_path: Path)
     """One that began as a reader could not become a writer once another had been quicker."""
     path = tmp_path / "receiver.sqlite3"
     with (
-        migrations.migrating(f"sqlite:///{path}"),
+        schema.migrating(f"sqlite:///{path}"),
         contextlib.closing(sqlite3.connect(path, timeout=0)) as another,
         pytest.raises(sqlite3.OperationalError, match="locked"),
     ):
@@ -119,7 +119,7 @@ def test_a_migration_of_sqlite_is_the_only_writer_from_its_start(tmp_path: Path)
 
 
 def test_a_second_upgrade_waits_for_the_first(postgres_url: str) -> None:
-    migrations.downgrade(postgres_url, "base")
+    schema.downgrade(postgres_url, "base")
     with onlooker(postgres_url) as watching, process(HALFWAY, postgres_url) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "halfway\n"

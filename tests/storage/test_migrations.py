@@ -13,13 +13,13 @@ from receiver import resolving
 from receiver.core.events import Reply, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.engine import make_engine
+from receiver.database.models import Base, CredentialPauseRow
+from receiver.database.schema import SchemaState
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
-from receiver.storage import migrations, pacing
-from receiver.storage.database import Database
-from receiver.storage.engines import make_engine
-from receiver.storage.migrations import SchemaState
-from receiver.storage.models import Base
-from receiver.storage.sending_models import CredentialPauseRow
+from receiver.storage import pacing
 from tests.builders import (
     ALICE,
     BOB,
@@ -97,7 +97,7 @@ def views(url: str) -> dict[str, list[dict[str, Any]]]:
 
 def state(url: str) -> SchemaState:
     with Database(url) as database, database.read() as session:
-        return migrations.schema_state(session.connection())
+        return schema.schema_state(session.connection())
 
 
 @contextlib.contextmanager
@@ -112,14 +112,14 @@ def one_sentence(kind: type[ReceiverError], *words: str) -> Iterator[None]:
 def test_an_empty_database_becomes_current(empty_database_url: str) -> None:
     assert state(empty_database_url) is SchemaState.EMPTY
 
-    migrations.upgrade(empty_database_url)
+    schema.upgrade(empty_database_url)
 
     assert state(empty_database_url) is SchemaState.CURRENT
     assert set(views(empty_database_url)) == VIEWS
 
 
 def test_the_models_are_what_the_migrations_make(database_url: str) -> None:
-    migrations.check(database_url)
+    schema.check(database_url)
 
     assert set(views(database_url)) == VIEWS
 
@@ -131,12 +131,12 @@ def test_no_row_is_lost_on_the_way_down_and_up_and_down_and_up(database_url: str
     assert all(seen.values())
 
     for _ in range(2):
-        migrations.downgrade(database_url, "base")
+        schema.downgrade(database_url, "base")
         assert state(database_url) is SchemaState.EMPTY
         assert rows(database_url) == before
         assert views(database_url) == {}
 
-        migrations.upgrade(database_url)
+        schema.upgrade(database_url)
         assert state(database_url) is SchemaState.CURRENT
         assert rows(database_url) == before
         assert views(database_url) == seen
@@ -147,14 +147,14 @@ def test_migrating_a_current_database_changes_nothing(database_url: str) -> None
     before, seen = rows(database_url), views(database_url)
 
     for _ in range(2):
-        migrations.upgrade(database_url)
+        schema.upgrade(database_url)
 
     assert (rows(database_url), views(database_url)) == (before, seen)
 
 
 def test_the_service_works_after_it_was_migrated_down_and_up(database_url: str) -> None:
-    migrations.downgrade(database_url, "base")
-    migrations.upgrade(database_url)
+    schema.downgrade(database_url, "base")
+    schema.upgrade(database_url)
 
     fill(database_url)
 
@@ -169,7 +169,7 @@ def test_altering_a_table_keeps_the_rows_that_refer_to_it(database_url: str) -> 
     fill(database_url)
     before = rows(database_url)
 
-    with migrations.migrating(database_url) as connection:
+    with schema.migrating(database_url) as connection:
         operations = Operations(MigrationContext.configure(connection))
         with operations.batch_alter_table("messages", recreate="auto") as table:
             table.add_column(Column("shoe_size", Integer()))
@@ -179,7 +179,7 @@ def test_altering_a_table_keeps_the_rows_that_refer_to_it(database_url: str) -> 
             table.drop_column("shoe_size")
 
     assert rows(database_url) == before
-    migrations.check(database_url)
+    schema.check(database_url)
     if "sqlite" in database_url:
         with Database(database_url) as database, database.read() as session:
             assert session.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
@@ -190,7 +190,7 @@ def test_a_migration_that_would_leave_orphans_is_undone(sqlite_url: str) -> None
     fill(sqlite_url)
     before, seen = rows(sqlite_url), views(sqlite_url)
 
-    with one_sentence(SchemaOutdated, "messages"), migrations.migrating(sqlite_url) as connection:
+    with one_sentence(SchemaOutdated, "messages"), schema.migrating(sqlite_url) as connection:
         connection.execute(text("DELETE FROM messages"))
 
     assert (rows(sqlite_url), views(sqlite_url)) == (before, seen)
@@ -202,13 +202,13 @@ def test_a_migration_that_fails_changes_nothing_and_can_be_run_again(empty_datab
     with engine.execution_options(writes=True).begin() as connection:
         connection.execute(text("CREATE TABLE recipients (name VARCHAR(10))"))
     with one_sentence(StorageUnavailable):
-        migrations.upgrade(empty_database_url)
+        schema.upgrade(empty_database_url)
     assert inspect(engine).get_table_names() == ["recipients"]
     with engine.execution_options(writes=True).begin() as connection:
         connection.execute(text("DROP TABLE recipients"))
     engine.dispose()
 
-    migrations.upgrade(empty_database_url)
+    schema.upgrade(empty_database_url)
 
     assert state(empty_database_url) is SchemaState.CURRENT
 
@@ -221,9 +221,9 @@ def test_a_database_newer_than_the_code_is_left_alone(database_url: str) -> None
     before, seen = rows(database_url), views(database_url)
 
     with one_sentence(ReceiverError, "zzzz"):
-        migrations.upgrade(database_url)
+        schema.upgrade(database_url)
     with one_sentence(ReceiverError):
-        migrations.downgrade(database_url, "base")
+        schema.downgrade(database_url, "base")
 
     assert state(database_url) is SchemaState.NEWER
     assert (rows(database_url), views(database_url)) == (before, seen)
@@ -232,7 +232,7 @@ def test_a_database_newer_than_the_code_is_left_alone(database_url: str) -> None
 @pytest.mark.parametrize("revision", ["no-such-revision", "+7"])
 def test_a_revision_that_does_not_exist_is_a_sentence(database_url: str, revision: str) -> None:
     with one_sentence(ReceiverError):
-        migrations.upgrade(database_url, revision)
+        schema.upgrade(database_url, revision)
 
     assert set(views(database_url)) == VIEWS
 
@@ -245,7 +245,7 @@ def test_an_unreachable_database_is_a_sentence(tmp_path: Any, engine: str) -> No
         "postgresql": f"postgresql+psycopg://user:{password}@127.0.0.1:{free_port()}/receiver",
     }[engine]
 
-    for step in (migrations.upgrade, lambda url: migrations.downgrade(url, "base")):
+    for step in (schema.upgrade, lambda url: schema.downgrade(url, "base")):
         with one_sentence(StorageUnavailable):
             step(url)
     with Database(url) as database, pytest.raises(StorageUnavailable) as raised:
@@ -257,7 +257,7 @@ def test_a_locked_database_is_a_sentence_after_three_seconds(postgres_url: str) 
     """Rather than a queue of callbacks behind a migration that waits for a forgotten session."""
     reading = locked(postgres_url, "SELECT * FROM support_messages")
     with reading, one_sentence(StorageUnavailable, "lock timeout", "try again when that has ended"):
-        migrations.upgrade(postgres_url)
+        schema.upgrade(postgres_url)
 
     assert set(views(postgres_url)) == VIEWS
 
@@ -270,4 +270,4 @@ def test_a_database_of_somebody_else_is_a_sentence(empty_database_url: str) -> N
     engine.dispose()
 
     with one_sentence(ReceiverError):
-        migrations.upgrade(empty_database_url)
+        schema.upgrade(empty_database_url)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.keywords import OPT_INS, OPT_OUTS
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, NOON, SENDER
 from tests.storage.aged import purge
 from tests.storage.plans import plans

@@ -2,13 +2,13 @@
 
 import pytest
 
-from receiver.storage import outage
+from receiver.database import database
 from tests.conftest import Lines
 
 
 def test_an_outage_is_one_line_and_its_end_another(logged: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "SETTLED_SECONDS", 0)
-    gate = outage.Outage()
+    monkeypatch.setattr(database, "SETTLED_SECONDS", 0)
+    gate = database.Outage()
     gate.note_success()
     for _ in range(1000):
         gate.note_failure("OperationalError", "the server is gone")
@@ -23,7 +23,7 @@ def test_an_outage_is_one_line_and_its_end_another(logged: Lines, monkeypatch: p
 
 
 def test_a_database_that_answers_every_other_time_does_not_fill_the_log(logged: Lines) -> None:
-    gate = outage.Outage()
+    gate = database.Outage()
     for _ in range(1000):
         gate.note_failure("OperationalError", "database is locked")
         gate.note_success()

@@ -10,10 +10,10 @@ from receiver import reporting, sending
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database.database import Database
+from receiver.database.lookup import MessageFilter
 from receiver.errors import StorageUnavailable
-from receiver.storage.database import Database
 from receiver.storage.outbox import Attempt, add_submitting, write_lapsed
-from receiver.storage.reading import MessageFilter
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view

@@ -9,10 +9,10 @@ from sqlalchemy import select, text
 
 from receiver.core import times
 from receiver.core.pace import BURST, Rates
+from receiver.database.database import Database, Session
+from receiver.database.models import LaneRow
 from receiver.storage import pacing
-from receiver.storage.database import Database, Session
 from receiver.storage.pacing import ACCOUNT, Turn
-from receiver.storage.sending_models import LaneRow
 from tests.processes import wait_for
 from tests.storage.locks import Counted, Held, one_waits_for_the_other, onlooker, threads, wait_until
 

@@ -8,10 +8,10 @@ from random import Random
 import pytest
 from sqlalchemy import text
 
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.engine import AFTER
 from receiver.errors import StorageUnavailable
-from receiver.storage import migrations
-from receiver.storage.database import Database
-from receiver.storage.preparing import AFTER
 from tests.builders import make_event
 from tests.pgbouncer import pooling
 from tests.postgres import PostgresServer, free_port
@@ -60,9 +60,9 @@ def test_migrations_go_through_a_pooler(pooled_url: str) -> None:
     fill(pooled_url)
     before = rows(pooled_url)
 
-    migrations.downgrade(pooled_url, "base")
+    schema.downgrade(pooled_url, "base")
     assert views(pooled_url) == {}
-    migrations.upgrade(pooled_url)
+    schema.upgrade(pooled_url)
 
     assert rows(pooled_url) == before
     assert set(views(pooled_url)) == VIEWS
@@ -79,7 +79,7 @@ def test_a_silent_server_is_told_in_time_behind_a_pooler_and_used_again_afterwar
     """PgBouncer answers where PostgreSQL does not, so it is the program's own deadline that must end the wait."""
     with PostgresServer(fsync=False) as server:
         url = server.create_database("silent")
-        migrations.upgrade(url)
+        schema.upgrade(url)
         with pooling(url, default_pool_size=2) as pooled, Database(pooled) as database:
             deliver(database, make_event())
             server.pause()

@@ -9,9 +9,9 @@ from receiver.core import times
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
+from receiver.database.database import Database, Session
 from receiver.receiving import Committer
 from receiver.storage import idempotency, outbox, redacting, refolding, removing
-from receiver.storage.database import Database, Session
 from tests.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
 from tests.storage.aged import DAY, QUARTER, aged, is_its_fold, purge, said, with_belongings
 from tests.storage.locks import PATIENCE, Counted, locked, one_waits_for_the_other, onlooker, threads, wait_until

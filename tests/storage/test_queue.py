@@ -7,10 +7,10 @@ from sqlalchemy import select
 
 from receiver.core import times
 from receiver.core.tags import new_tag
+from receiver.database.database import Database
+from receiver.database.models import Message
 from receiver.sending import tidy
 from receiver.storage import outbox, queue
-from receiver.storage.database import Database
-from receiver.storage.models import Message
 from receiver.storage.outbox import Attempt
 from tests.builders import ACCEPTED, ALICE, BOB, make_event, make_message
 from tests.storage.agreement import assert_views_agree

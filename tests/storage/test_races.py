@@ -8,7 +8,7 @@ import pytest
 from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.storage.database import Database, Session
+from receiver.database.database import Database, Session
 from tests.builders import ALICE, BOB, CAROL, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.locks import PATIENCE, Counted, Held, one_waits_for_the_other, threads

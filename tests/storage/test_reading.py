@@ -13,9 +13,9 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import RecipientStatus
-from receiver.storage.database import Database, Session
+from receiver.database.database import Database, Session
+from receiver.database.lookup import MessageFilter, messages_page
 from receiver.storage.outbox import record_answer
-from receiver.storage.reading import MessageFilter, messages_page
 from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.storage.plans import plans

@@ -10,8 +10,8 @@ from sqlalchemy import inspect, text
 
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
+from receiver.database.database import Database
 from receiver.resolving import resolve
-from receiver.storage.database import Database
 from tests.builders import ALICE, make_event, make_message, make_sending, store_message
 from tests.storage.stored import HOUR, MINUTE, change, deliver, submit, view
 

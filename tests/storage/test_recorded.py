@@ -12,7 +12,7 @@ from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import Disposition
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from receiver.storage.recorded import Recorded
 from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, NOON, make_event, store_message

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect
 
-from receiver.storage import migrations
-from receiver.storage.database import Database
-from receiver.storage.migrations import SchemaState
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.schema import SchemaState
 from tests.storage.stored import change, columns, view
 from tests.storage.test_credentials_revision import stored
 from tests.storage.test_migrations import VIEWS, fill, state, views
@@ -35,7 +35,7 @@ def without(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, 
 def second(database_url: str) -> str:
     """A filled database that has never seen another revision than 0002."""
     fill(database_url)
-    migrations.downgrade(database_url, "0002")
+    schema.downgrade(database_url, "0002")
     with Database(database_url) as database:
         for table, names in ADDED.items():
             for name in names:
@@ -48,9 +48,9 @@ def test_the_way_up_adds_columns_that_are_unread_and_looks_into_no_row(second: s
     before = stored(second)
     assert all(before.values())
 
-    migrations.upgrade(second)
+    schema.upgrade(second)
 
-    migrations.check(second)
+    schema.check(second)
     after = stored(second)
     assert without(after) == before
     assert {row[name] for table, names in ADDED.items() for row in after[table] for name in names} == {None}
@@ -67,13 +67,13 @@ def test_the_way_down_drops_views_and_indexes_only_and_the_way_up_takes_what_it_
     assert indexes(database_url) >= INDEXES
 
     for _ in range(2):
-        migrations.downgrade(database_url, "0002")
+        schema.downgrade(database_url, "0002")
         assert state(database_url) is SchemaState.OLDER
         assert stored(database_url) == before
         assert set(views(database_url)) == VIEWS - {"support_opt_outs", "support_conversations", "support_sending"}
         assert not indexes(database_url) & INDEXES
 
-        migrations.upgrade(database_url)
+        schema.upgrade(database_url)
         assert (stored(database_url), views(database_url)) == (before, seen)
         assert indexes(database_url) >= INDEXES
-        migrations.check(database_url)
+        schema.check(database_url)

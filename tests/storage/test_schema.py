@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Inspector, inspect, text
 
 from receiver.bandwidth.error_codes import ERROR_CODES, ErrorCode
-from receiver.storage import migrations
-from receiver.storage.database import Database
-from receiver.storage.sending_models import METADATA
+from receiver.database import schema
+from receiver.database.database import Database
+from receiver.database.models import METADATA
 from tests.storage.stored import change, columns, view
 
 ROOT = Path(__file__).parents[2]
@@ -171,7 +171,7 @@ def test_migrating_writes_them_again(database_url: str, spoil: Callable[[Databas
     with Database(database_url) as database:
         spoil(database)
 
-    migrations.upgrade(database_url)
+    schema.upgrade(database_url)
 
     with Database(database_url) as database:
         assert error_codes(database) == CODES

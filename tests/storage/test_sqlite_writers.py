@@ -9,10 +9,10 @@ from contextlib import closing, contextmanager
 import pytest
 from sqlalchemy import text
 
+from receiver.database import schema
+from receiver.database.database import Database, Session
+from receiver.database.engine import BUSY_SECONDS
 from receiver.errors import StorageUnavailable
-from receiver.storage import migrations
-from receiver.storage.database import Database, Session
-from receiver.storage.engines import BUSY_SECONDS
 from tests.builders import ALICE, make_event, store_message
 from tests.conftest import Lines
 from tests.storage.locks import PATIENCE, Held, threads
@@ -55,7 +55,7 @@ def test_who_waited_too_long_is_refused(sqlite: Database, logged: Lines) -> None
     started = time.monotonic()
     with writing_elsewhere(sqlite), threads() as pool:
         write = pool.submit(lambda: deliver(sqlite, make_event()))
-        migration = pool.submit(lambda: migrations.upgrade(str(sqlite.engine.url)))
+        migration = pool.submit(lambda: schema.upgrade(str(sqlite.engine.url)))
         with pytest.raises(StorageUnavailable):
             write.result(PATIENCE)
         with pytest.raises(StorageUnavailable, match=r"^The SQLite file \S+ cannot be migrated: database is locked$"):

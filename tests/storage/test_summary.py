@@ -14,8 +14,8 @@ from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.storage.database import Database
-from receiver.storage.reading import MessageFilter, messages_by_reference, messages_page
+from receiver.database.database import Database
+from receiver.database.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.storage.recording import record
 from receiver.storage.summary import summary
 from receiver.watching import watch

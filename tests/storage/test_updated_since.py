@@ -9,9 +9,9 @@ from receiver import recomputing, reporting, sending
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.storage.database import Database
+from receiver.database.database import Database
+from receiver.database.lookup import MessageFilter
 from receiver.storage.outbox import write_lapsed
-from receiver.storage.reading import MessageFilter
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import HOUR, answer, change, deliver, messages, submit

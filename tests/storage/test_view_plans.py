@@ -5,9 +5,9 @@ import re
 import pytest
 from sqlalchemy import text
 
+from receiver.database.database import Database
+from receiver.database.lookup import messages_to_number_ending
 from receiver.storage import listing
-from receiver.storage.database import Database
-from receiver.storage.reading import messages_to_number_ending
 from tests import readme
 from tests.builders import ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.storage.plans import plans

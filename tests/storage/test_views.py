@@ -11,7 +11,7 @@ from receiver.bandwidth.error_codes import explain
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted
 from receiver.core.status import RecipientStatus
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import HOUR, MINUTE, columns, deliver, submit, view

@@ -9,7 +9,7 @@ from functools import reduce
 from typing import Any
 
 from receiver.core.events import INBOUND_TYPES, Event, Identity, earliest
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.core import oracle
 from tests.storage.stored import view
 from tests.torture.client import Delivery

@@ -9,8 +9,8 @@ from functools import partial
 
 from receiver.core import times
 from receiver.core.messages import Accepted
+from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
-from receiver.storage.database import Database, Session
 from receiver.storage.outbox import Attempt, add_submitting, record_answer
 from tests.builders import make_message
 from tests.processes import wait_for

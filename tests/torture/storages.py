@@ -11,7 +11,7 @@ from typing import Protocol
 import psutil
 import psycopg
 
-from receiver.storage.migrations import upgrade
+from receiver.database.schema import upgrade
 from tests.postgres import PostgresServer, StopMode
 from tests.torture.faults import Fault, Scene, limit_files
 from tests.torture.servers import Server

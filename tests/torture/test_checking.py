@@ -12,8 +12,8 @@ import pytest
 
 from receiver.bandwidth.callbacks import parse
 from receiver.core.events import Event
-from receiver.storage.database import Database
-from receiver.storage.migrations import upgrade
+from receiver.database.database import Database
+from receiver.database.schema import upgrade
 from tests.storage.stored import deliver
 from tests.torture.checking import Findings, check, read_stored
 from tests.torture.client import Delivery

@@ -19,7 +19,7 @@ from random import Random
 from rich.console import Console
 from rich.progress import Progress
 
-from receiver.storage.database import Database
+from receiver.database.database import Database
 from tests.postgres import PostgresServer
 from tests.processes import environment, faults, run
 from tests.torture import report

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from receiver.app import create_app
 from receiver.calling import Gateway
 from receiver.core.messages import Answer, OutboundMessage
-from receiver.storage.engines import make_engine
+from receiver.database.engine import make_engine
 from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, CAROL, FakeGateway, make_body, make_settings
 
 CALLBACKS, MESSAGES = "/callbacks/bandwidth", "/messages"

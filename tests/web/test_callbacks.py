@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from receiver.core.events import INBOUND_TYPES
-from receiver.storage.database import CONNECTIONS
-from receiver.storage.migrations import upgrade
+from receiver.database.database import CONNECTIONS
+from receiver.database.schema import upgrade
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element
 from tests.postgres import PostgresServer
 from tests.samples import callbacks

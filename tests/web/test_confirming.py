@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from receiver.bulk import Outcome
+from receiver.database import schema
+from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
-from receiver.storage import migrations
-from receiver.storage.database import Database
 from tests.builders import ALICE, make_element
 from tests.standby import Primary
 from tests.test_bulk import lunch, queue
@@ -25,7 +25,7 @@ SECONDS = 12
 @pytest.fixture(scope="module")
 def server() -> Iterator[Primary]:
     with Primary(fsync=False) as primary:
-        migrations.upgrade(primary.create_database("template"))
+        schema.upgrade(primary.create_database("template"))
         yield primary
 
 

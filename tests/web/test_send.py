@@ -9,8 +9,8 @@ import pytest
 
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.storage.database import Database
-from receiver.storage.reading import message_tagged
+from receiver.database.database import Database
+from receiver.database.lookup import message_tagged
 from tests.builders import ALICE, BOB, MESSAGE_ID, make_element
 from tests.web.service import OUTAGES, BusyGateway, Service, is_problem, outage
 

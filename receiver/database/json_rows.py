@@ -27,8 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute
 
-from receiver.storage.models import Base
-from receiver.storage.types import Instant
+from receiver.database.models import Base, Instant
 
 AnyColumn = ColumnElement[Any] | InstrumentedAttribute[Any]
 

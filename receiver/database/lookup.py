@@ -24,7 +24,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload, 
 from receiver.core.send_status import SendStatus
 from receiver.core.status import TERMINAL, RecipientStatus
 from receiver.core.tags import is_tag
-from receiver.storage.models import Message, MessageId, Recipient, StoredEvent
+from receiver.database.models import Message, MessageId, Recipient, StoredEvent
 
 LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
 

@@ -1,16 +1,98 @@
 """Engines of either database, and how their connections and transactions begin. Nothing is read at import."""
+# MERGED: """Prepares statements only where nobody stands between the program and PostgreSQL.
+# MERGED:
+# MERGED: What is prepared belongs to a session of the server. A pooler such as PgBouncer hands sessions round, so the statement
+# MERGED: of that name would be missing, or another client's.
+# MERGED: """
+# MERGED: """Ends waiting for a server that is silent: frozen, or behind a network that swallows everything.
+# MERGED:
+# MERGED: PostgreSQL's own time-outs are of no use then, because it is PostgreSQL that would have to notice; and the driver waits
+# MERGED: for ever. So each connection in use has a deadline, at which its socket is shut down, and the driver hears an error.
+# MERGED: """
 
 import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
 
+from receiver.database.commits import UNCONFIRMED, hear_warnings
 from receiver.errors import StorageUnavailable
-from receiver.storage.confirming import UNCONFIRMED, hear_warnings
-from receiver.storage.preparing import NEVER, prepare_if_direct
+
+NEVER, AFTER = None, 5
+"""From which use of a statement on the driver prepares it (psycopg, "Prepared statements")."""
+
+
+def prepare_if_direct(connection: Connection) -> None:
+    """Lets the driver prepare statements if its connection is the server's. Needs a transaction.
+
+    A pooler does not know beforehand which session a client will get, so the process id that it tells the client is of
+    its own making.
+    """
+    driver: Any = connection.connection.driver_connection
+    its_server = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    driver.prepare_threshold = AFTER if its_server == driver.info.backend_pid else NEVER
+
+
+class Connected(Protocol):
+    """A driver's connection."""
+
+    def fileno(self) -> int: ...
+
+
+class Watchdog:
+    """Watches any number of connections with one thread, which is started by the first."""
+
+    def __init__(self) -> None:
+        self._watched: dict[object, tuple[float, Connected]] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._looks_at = float("inf")
+        """When the thread looks next; being woken for every transaction would cost more than the transaction."""
+
+    @contextmanager
+    def watching(self, connection: Connected, *, until: float) -> Iterator[None]:
+        """Cuts the connection if this block still runs at ``until``, in seconds of time.monotonic().
+
+        The block must end before the connection goes back to its pool, where it may become another's.
+        """
+        watch = object()
+        with self._changed:
+            self._watched[watch] = (until, connection)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
+            if until < self._looks_at:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._watched[watch]
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for watch, (until, connection) in list(self._watched.items()):
+                    if until <= now:
+                        _cut(connection)
+                        self._watched[watch] = (float("inf"), connection)
+                self._looks_at = min((until for until, _ in self._watched.values()), default=float("inf"))
+                self._changed.wait(min(self._looks_at - now, threading.TIMEOUT_MAX))
+
+
+def _cut(connection: Connected) -> None:
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as its_socket:
+        its_socket.shutdown(socket.SHUT_RDWR)
+
 
 BUSY_SECONDS = 5
 """How long a statement may take, waiting for others included; Bandwidth gives a callback 10 s in all."""

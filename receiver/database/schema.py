@@ -4,6 +4,16 @@ A migration is one transaction, so a killed one can simply be run again. The sup
 created after it, from the newest file of migrations/views that is not newer than the schema; who could read them can
 read them again.
 """
+# MERGED: """A database of PostgreSQL that cannot hold every character is refused before it has taken anything.
+# MERGED:
+# MERGED: One curly quote would be answered 500, and one stored reply that cannot be converted would break a whole view.
+# MERGED: """
+# MERGED: """Tells SQLite what a long history looks like, because it cannot know.
+# MERGED:
+# MERGED: It plans by what ANALYZE once counted, and nobody runs that. Without it every status is rare to SQLite, so it would read
+# MERGED: all accepted messages to find the overdue ones, sort the whole queue to claim the first of it, and read all recipients,
+# MERGED: number by number, to find those that failed. PostgreSQL counts by itself.
+# MERGED: """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +30,59 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver.errors import SchemaOutdated, StorageUnavailable
-from receiver.storage import estimates, views
-from receiver.storage.confirming import demand_confirmed
-from receiver.storage.encoding import demand_utf8
-from receiver.storage.engines import make_engine, where
+from receiver.database import views
+from receiver.database.commits import demand_confirmed
+from receiver.database.engine import make_engine, where
+from receiver.errors import SchemaOutdated, StorageUnavailable, WrongEncoding
+
+ENCODING = "UTF8"
+
+
+def demand_utf8(connection: Connection) -> None:
+    """Raises WrongEncoding for a database of PostgreSQL with another encoding; SQLite has none other."""
+    if connection.dialect.name == "postgresql":
+        database, encoding, locale = connection.execute(FOUND).one()
+        if encoding != ENCODING:
+            raise WrongEncoding(database, encoding, remedy=_remedy(f"{database}_utf8", locale))
+
+
+FOUND = text("""
+    SELECT current_database(), current_setting('server_encoding'),
+        (SELECT datctype FROM pg_database WHERE datname = 'template0')
+""")
+
+
+def _remedy(database: str, locale: str | None) -> str:
+    """The statement that makes a right one. A locale of another encoding would make PostgreSQL refuse it."""
+    name = database.replace('"', '""')
+    suits = locale in (None, "C", "POSIX") or str(locale).lower().replace("-", "").endswith("utf8")
+    return f"CREATE DATABASE \"{name}\" ENCODING '{ENCODING}' TEMPLATE template0" + ("" if suits else " LOCALE 'C'")
+
+
+MANY, FEW = 1_000_000, 1000
+
+ROWS = {
+    ("messages", "messages_send_status_created_at_index"): f"{MANY} {MANY // 5} 1",
+    ("messages", "messages_queue_index"): f"{FEW} {FEW // 2} 1 1",
+    ("recipients", "recipients_created_at_index"): f"{3 * MANY} 3",
+    ("recipients", "recipients_open_index"): f"{FEW} 3 1",
+    ("recipients", "recipients_failed_index"): f"{FEW} 1 1",
+    ("events", "events_first_received_at_index"): f"{3 * MANY} 1",
+    ("events", "events_unlinked_index"): f"{FEW} 1 1",
+    ("events", "events_unread_index"): "10 1",
+    ("events", "events_keyword_index"): f"{FEW // 10} 10 1",
+}
+"""Of each index how many rows are in it, and how many of them are alike in its first column, its first two, and so on.
+That what waits, is open, has failed or has no message is little beside what is done matters; the numbers do not."""
+
+
+def write(connection: Connection) -> None:
+    """Writes them (sqlite.org/optoverview.html, "Manual Control Of Query Plans Using SQLITE_STAT Tables")."""
+    connection.exec_driver_sql("ANALYZE sqlite_schema")  # makes the table below; looks at no other
+    connection.exec_driver_sql("DELETE FROM sqlite_stat1")
+    rows = [{"table": table, "index": index, "rows": rows} for (table, index), rows in ROWS.items()]
+    connection.execute(text("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (:table, :index, :rows)"), rows)
+
 
 FOLDER = Path(__file__).parents[1] / "migrations"
 """Inside the package; in a checkout a link to the folder at its top."""
@@ -107,7 +165,7 @@ def migrating(url: str) -> Iterator[Connection]:
             yield connection
             _create_views(connection, readers)
             if engine.dialect.name == "sqlite":
-                estimates.write(connection)  # a table that was altered has lost its own
+                write(connection)  # a table that was altered has lost its own
                 _check_foreign_keys(connection)
         demand_confirmed(connection)
 
