@@ -12,7 +12,7 @@ from receiver.calling import Gateway
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite
 from receiver.errors import CannotCount, ConfigurationError
-from receiver.receiving import Committer
+from receiver.events.committer import Committer
 from receiver.sending import Sending
 from receiver.settings import Settings, read_settings
 from receiver.settings_file import load

@@ -24,9 +24,9 @@ from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
 from receiver.errors import CannotCount
+from receiver.events.notes import Recorded
+from receiver.events.store import Fate
 from receiver.log import get_logger, telling
-from receiver.storage.recorded import Recorded
-from receiver.storage.recording import Fate
 
 log = get_logger(__name__)
 

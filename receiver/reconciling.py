@@ -20,8 +20,8 @@ from receiver.database.database import Database, Session
 from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
 from receiver.errors import QuestionRefused
+from receiver.events.store import record
 from receiver.storage.doubts import RECONCILE, has_rival, ids_of_others, record_found, tags_in_doubt
-from receiver.storage.recording import record
 
 KEPT = timedelta(days=14) - timedelta(hours=1)
 """How long Bandwidth keeps its records; an hour less, because older times are refused and asking takes a while."""

@@ -23,8 +23,8 @@ from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
 from receiver.errors import StorageUnavailable, place
+from receiver.events.replies import Reader
 from receiver.log import get_logger
-from receiver.replies import Reader
 from receiver.sending import Sending, tidy
 from receiver.storage import credential_pauses, outbox, pacing, queue
 from receiver.storage.credential_pauses import Denial, Probe

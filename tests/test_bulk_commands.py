@@ -19,7 +19,7 @@ from receiver.core import times
 from receiver.core.messages import Accepted
 from receiver.database.database import Database
 from receiver.database.models import Message
-from receiver.storage.recording import record
+from receiver.events.store import record
 from tests.builders import ALICE, BOB, make_event, store_message
 from tests.journeys.conftest import select
 from tests.processes import environment, invoke, run

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import purging, replaying, reporting
+from receiver import purging, reporting
 from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.events import Unreadable
@@ -13,6 +13,7 @@ from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.json_rows import instant
+from receiver.events import replay
 from receiver.resolving import resolve
 from receiver.storage import outbox
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
@@ -246,7 +247,7 @@ def test_an_event_that_is_read_again_after_its_message_was_redacted_is_redacted_
     said(database, Unreadable(payload=json.dumps(element), reason="An older parser's."), days=85)
     purge(database, redact=True)
 
-    assert [each.rows for each in replaying.replay(database)] == [1]
+    assert [each.rows for each in replay.replay(database)] == [1]
 
     assert the_event(database).recipient == ALICE
     assert purge(database, redact=True) == {"messages": 1, "events": 1}
@@ -288,8 +289,8 @@ def test_what_was_unreadable_and_redacted_is_not_read_again(database: Database, 
     purge(database, redact=True)
     before = tables(database)
 
-    assert replaying.kept(database) == 0
-    assert list(replaying.replay(database)) == []
+    assert replay.kept(database) == 0
+    assert list(replay.replay(database)) == []
 
     assert tables(database) == before
 

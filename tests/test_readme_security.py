@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, select
 
 from receiver.database.database import Database
 from receiver.database.engine import BUSY_SECONDS
-from receiver.receiving import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLBACKS
+from receiver.events.committer import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLBACKS
 from receiver.serving import LONGEST_HEAD
 from receiver.settings import ApiKey
 from receiver.web.authentication import Access, declared_access

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from receiver import receiving
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.database.models import StoredEvent
 from receiver.database.schema import upgrade
 from receiver.errors import NotJSON, StorageRefused, StorageUnavailable
-from receiver.receiving import PORTION, WAITING_CALLBACKS, Committer, Stored
-from receiver.storage.recording import Fate, Tally
+from receiver.events import committer as receiving
+from receiver.events.committer import PORTION, WAITING_CALLBACKS, Committer, Stored
+from receiver.events.store import Fate, Tally
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
 from tests.conftest import Lines
 from tests.storage.stored import events
@@ -86,7 +86,7 @@ def gated(gate: Gate) -> Iterator[Committer]:
     committer.close()
 
 
-@pytest.mark.parametrize("broken", ["receiver.metrics._meters", "receiver.remarking.shortened"])
+@pytest.mark.parametrize("broken", ["receiver.metrics._meters", "receiver.events.notes.shortened"])
 def test_events_that_cannot_be_told_of_are_stored_all_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: str
 ) -> None:

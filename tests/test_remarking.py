@@ -10,10 +10,9 @@ from receiver.core import times
 from receiver.core.events import Event
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
-from receiver.receiving import Committer
-from receiver.remarking import remark
-from receiver.storage.recorded import Recorded
-from receiver.storage.recording import record
+from receiver.events.committer import Committer
+from receiver.events.notes import Recorded, remark
+from receiver.events.store import record
 from tests.builders import ALICE, BOB, make_body, make_element, make_event
 from tests.conftest import Lines
 from tests.storage.stored import submit

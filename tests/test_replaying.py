@@ -7,12 +7,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from receiver import recomputing, replaying
+from receiver import recomputing
 from receiver.core.events import Unreadable
 from receiver.database.database import Database, Session
-from receiver.receiving import Committer
-from receiver.replaying import replay
-from receiver.storage.recording import Tally, record
+from receiver.events import replay as replaying
+from receiver.events.committer import Committer
+from receiver.events.replay import replay
+from receiver.events.store import Tally, record
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_body, make_element, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.locks import one_waits_for_the_other, threads

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from receiver import replies
 from receiver.core import times
 from receiver.database import schema
 from receiver.database.database import Database
@@ -16,7 +15,7 @@ from receiver.database.models import StoredEvent
 from receiver.doctor import traffic
 from receiver.doctor.findings import Mark
 from receiver.errors import StorageUnavailable
-from receiver.storage import unread
+from receiver.events import replies
 from receiver.storage.aging import REDACTED
 from tests.builders import ALICE, SENDER, make_settings
 from tests.storage.locks import Held, wait_until
@@ -33,7 +32,7 @@ def shown(database: Database) -> dict[str, tuple[Any, ...]]:
 
 def unread_now(database: Database) -> int:
     with database.read() as session:
-        return unread.count_unread(session)
+        return replies.count_unread(session)
 
 
 def test_a_reply_of_the_version_before_is_unread_and_then_read(database: Database) -> None:
@@ -75,7 +74,7 @@ def test_outbound_events_are_nothing_to_read(database: Database) -> None:
 
 
 def test_at_most_a_thousand_are_read_in_a_transaction(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unread.PAGE == 1000
+    assert replies.PAGE == 1000
     monkeypatch.setattr(replies, "PAGE", 2)
     for number in range(5):
         store_reply(database, "Hello", f"id-{number}")
@@ -100,7 +99,7 @@ def test_what_the_version_before_redacts_beside_this_one_is_blanked(database: Da
 def test_several_processes_read_at_the_same_time_and_none_waits_for_another(postgres: Database) -> None:
     for number in range(3):
         store_reply(postgres, "Hello", f"id-{number}")
-    held = Held(lambda session: unread.lock_unread(session, limit=2))
+    held = Held(lambda session: replies.lock_unread(session, limit=2))
     other = threading.Thread(target=lambda: postgres.write(held))
     other.start()
     held.wait()
@@ -119,8 +118,8 @@ def test_what_is_unread_is_found_by_an_index_of_its_own(database: Database) -> N
         pass
     store_reply(database, "Hello", "unread")
 
-    page = unread.first_unread(limit=1000)
-    for ask in (unread.are_there_any, unread.count_unread, lambda session: session.execute(page).all()):
+    page = replies.first_unread(limit=1000)
+    for ask in (replies.are_there_any, replies.count_unread, lambda session: session.execute(page).all()):
         [plan] = plans(database, ask)
         assert "events_unread_index" in plan, plan
 

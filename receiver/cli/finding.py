@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from receiver import finding, replaying, terminal
+from receiver import finding, terminal
 from receiver.cli.base import EXIT_WRONG, database_to_ask, end, main, out, progress, said_in_one_sentence, say
 from receiver.cli.forms import (
     RECIPIENT_COLUMNS,
@@ -26,6 +26,7 @@ from receiver.core.numbers import meant_by
 from receiver.core.text import pasted
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
+from receiver.events import replay as replaying
 from receiver.finding import Found
 from receiver.storage import listing
 from receiver.storage.listing import (

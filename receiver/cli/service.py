@@ -32,8 +32,8 @@ from receiver.database import schema
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite, where
 from receiver.errors import StorageUnavailable
+from receiver.events.committer import WAIT_SECONDS
 from receiver.log import get_logger, to_stderr
-from receiver.receiving import WAIT_SECONDS
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
 from receiver.storage import inspection
 from receiver.working import Worker

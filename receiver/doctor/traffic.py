@@ -8,12 +8,12 @@ from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
+from receiver.events.replies import count_unread
 from receiver.settings import Settings
 from receiver.storage import credential_pauses
 from receiver.storage.figures import MOST, Figures, figures
 from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
 from receiver.storage.queue import backlog
-from receiver.storage.unread import count_unread
 
 LATELY = timedelta(days=3)
 """How far back sending is looked at: over a weekend."""

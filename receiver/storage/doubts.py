@@ -10,8 +10,8 @@ from receiver.core.events import Event
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.lookup import is_open, lapsed, shows
 from receiver.database.models import Message, MessageId, Recipient
-from receiver.storage.linking import bind
-from receiver.storage.recording import record
+from receiver.events.links import bind
+from receiver.events.store import record
 
 RECONCILE = "reconcile"
 """The source of an event that we asked Bandwidth for."""

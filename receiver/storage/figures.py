@@ -13,7 +13,7 @@ from receiver.core.send_status import SendStatus
 from receiver.database.json_rows import is_one_of
 from receiver.database.lookup import is_open, shows
 from receiver.database.models import Message, Recipient, StoredEvent, UnreadableCallback
-from receiver.storage.recording import CALLBACK
+from receiver.events.store import CALLBACK
 from receiver.storage.summary import is_due
 
 MOST = 10_000

@@ -27,9 +27,9 @@ from receiver.core.send_status import SendStatus
 from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
 from receiver.database.lookup import shows_status
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent, UnreadableCallback
+from receiver.events.store import CALLBACK
 from receiver.storage.figures import MOST, count
 from receiver.storage.pacing import paused_until
-from receiver.storage.recording import CALLBACK
 
 SAMPLE = 1_000
 """How many of the newest accepted messages are looked at."""

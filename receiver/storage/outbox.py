@@ -19,8 +19,8 @@ from receiver.core.status import NO_STANDING, unsaid
 from receiver.database.json_rows import insert_rows, instant, octets, parameter
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message, Recipient
-from receiver.storage.linking import bind
-from receiver.storage.merging import Linked, merge, settle
+from receiver.events.links import bind
+from receiver.events.outcomes import Linked, merge, settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RECEIPT_TYPES, fold, has_old_order
 from receiver.database.models import Message, Recipient, StoredEvent
-from receiver.storage.merging import Linked, outcome_values, set_recipient, to_event
+from receiver.events.outcomes import Linked, outcome_values, set_recipient, to_event
 
 
 @dataclass(frozen=True, slots=True)

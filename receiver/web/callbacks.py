@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from receiver import metrics
 from receiver.bandwidth.callbacks import in_utf_8
-from receiver.storage.recording import Tally
+from receiver.events.store import Tally
 from receiver.web import journal
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body

@@ -27,9 +27,9 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from receiver import metrics
 from receiver.bandwidth.callbacks import in_utf_8
 from receiver.errors import StorageUnavailable
+from receiver.events.committer import WAIT_SECONDS, Answer, Stored
+from receiver.events.replies import Reader
 from receiver.log import flush
-from receiver.receiving import WAIT_SECONDS, Answer, Stored
-from receiver.replies import Reader
 from receiver.web import callbacks, health, journal, problems
 from receiver.web.authentication import Access, check_callback, granted_access
 from receiver.web.headers import HEADERS, complete

@@ -10,8 +10,8 @@ from receiver.core.events import Event
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.errors import ReceiverError
+from receiver.events.committer import Stored
 from receiver.log import get_logger, known_method, telling
-from receiver.receiving import Stored
 from receiver.web.authentication import caller
 from receiver.web.problems import in_own_words
 

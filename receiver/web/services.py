@@ -6,7 +6,7 @@ from typing import cast
 from flask import current_app
 
 from receiver.database.database import Database
-from receiver.receiving import Committer
+from receiver.events.committer import Committer
 from receiver.sending import Sending
 from receiver.settings import Settings
 

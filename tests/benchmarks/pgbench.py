@@ -16,7 +16,7 @@ from sqlalchemy import event, text
 from receiver.bandwidth import callbacks
 from receiver.core import times
 from receiver.database.database import Database
-from receiver.storage.recording import record
+from receiver.events.store import record
 from tests.benchmarks.workload import (
     MESSAGES,
     PK,

@@ -10,7 +10,7 @@ from typing import Any
 from receiver.core.events import Event
 from receiver.core.send_status import SendStatus
 from receiver.core.status import NO_STANDING, RecipientStatus, fold, standing
-from receiver.storage.upserting import columns_of
+from receiver.events.store import columns_of
 
 Row = dict[str, Any]
 LATENCY = timedelta(milliseconds=300)

@@ -16,10 +16,10 @@ from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.doctor import traffic
 from receiver.doctor.findings import Finding, Mark
+from receiver.events.store import record
 from receiver.storage import credential_pauses, inspection, outbox, pacing
 from receiver.storage.figures import MOST, Figures
 from receiver.storage.inspection import SAMPLE, SenderTraffic
-from receiver.storage.recording import record
 from tests.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.storage.plans import plans
 from tests.storage.queued import claim, enqueue

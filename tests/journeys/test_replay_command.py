@@ -9,7 +9,7 @@ from pathlib import Path
 from receiver import recomputing
 from receiver.core.events import Unreadable
 from receiver.database.database import Database
-from receiver.replaying import BATCH, kept
+from receiver.events.replay import BATCH, kept
 from tests.builders import ALICE, BOB, CAROL, make_element, store_message
 from tests.processes import Api, Child, environment, run, serving
 from tests.storage.locks import locked, onlooker

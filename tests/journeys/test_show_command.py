@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.database.database import Database
-from receiver.receiving import Committer
+from receiver.events.committer import Committer
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
 from tests.processes import Child, environment, invoke
 from tests.storage.locks import locked, onlooker

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from receiver.database.database import Database
-from receiver.storage import unread
+from receiver.events import replies
 from tests.builders import ALICE
 from tests.processes import environment, serving, wait_for, working
 from tests.storage.old_version import store_reply
@@ -15,7 +15,7 @@ from tests.storage.stored import columns, view
 
 def is_read(database: Database) -> bool:
     with database.read() as session:
-        return unread.count_unread(session) == 0
+        return replies.count_unread(session) == 0
 
 
 @pytest.mark.parametrize("process", [serving, working], ids=["serve", "worker"])

@@ -12,8 +12,8 @@ from receiver.core.messages import Accepted, Answer
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.database.models import Message, MessageId, Recipient, StoredEvent, UnreadableCallback
+from receiver.events.store import Tally, record
 from receiver.storage.outbox import Attempt, add_submitting, record_answer
-from receiver.storage.recording import Tally, record
 from tests.builders import make_message
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -7,7 +7,7 @@ import pytest
 
 from receiver.core.events import Event, Unreadable
 from receiver.database.database import Database
-from receiver.storage.recording import Tally
+from receiver.events.store import Tally
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_event, store_message
 from tests.storage.stored import deliver, events, links, statuses, unreadables
 

@@ -15,7 +15,7 @@ from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted
 from receiver.database.database import ATTEMPTS, Database, Session
 from receiver.errors import StorageUnavailable
-from receiver.replaying import replay_batch
+from receiver.events.replay import replay_batch
 from receiver.storage import refolding
 from tests.builders import ALICE, BOB, CAROL, NOON, make_element, make_event, store_message
 from tests.storage.locks import PATIENCE, Counted, Held, locked, onlooker, threads, wait_until

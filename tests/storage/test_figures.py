@@ -10,9 +10,9 @@ from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
+from receiver.events.store import record
 from receiver.storage import figures as reading
 from receiver.storage.figures import Figures, figures
-from receiver.storage.recording import record
 from tests.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.storage.plans import plans
 from tests.storage.stored import HOUR, answer, deliver, submitting

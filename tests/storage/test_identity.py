@@ -9,7 +9,7 @@ from receiver.core.events import Event
 from receiver.core.messages import Accepted
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
-from receiver.storage.recording import record
+from receiver.events.store import record
 from tests.builders import ALICE, BOB, MESSAGE_ID, NOON, make_event, store_message
 from tests.storage.stored import change, deliver, events, identity, recipients, the_event
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from receiver.core.events import Unreadable
 from receiver.database.database import Database, Session
+from receiver.events.store import record
 from receiver.storage.listing import (
     FAILURES,
     OPT_OUTS,
@@ -21,7 +22,6 @@ from receiver.storage.listing import (
     View,
     newest,
 )
-from receiver.storage.recording import record
 from tests.builders import ALICE, NOON, make_event
 from tests.storage.plans import plans
 from tests.storage.stored import submitting

@@ -13,8 +13,8 @@ from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import Disposition
 from receiver.database.database import Database
-from receiver.storage.recorded import Recorded
-from receiver.storage.recording import record
+from receiver.events.notes import Recorded
+from receiver.events.store import record
 from tests.builders import ALICE, BOB, NOON, make_event, store_message
 
 DELIVERED, READ, INVALID = make_event(), make_event("read"), make_event("failed", error_code=4404)

@@ -16,7 +16,7 @@ from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter, messages_by_reference, messages_page
-from receiver.storage.recording import record
+from receiver.events.store import record
 from receiver.storage.summary import summary
 from receiver.watching import watch
 from tests.builders import ALICE, BOB, make_event, make_message, make_sending, store_message

@@ -3,7 +3,7 @@
 import pytest
 
 from receiver.core import times
-from receiver.storage.recording import record
+from receiver.events.store import record
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
 from tests.web.service import Service, sent
 

@@ -19,10 +19,9 @@ from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.errors import StorageRefused, StorageUnavailable, place
+from receiver.events.notes import Recorded, remark
+from receiver.events.store import Fate, Tally, record
 from receiver.log import get_logger
-from receiver.remarking import remark
-from receiver.storage.recorded import Recorded
-from receiver.storage.recording import Fate, Tally, record
 
 log = get_logger(__name__)
 

@@ -1,8 +1,15 @@
 """Reads again what was unreadable, after a release whose parser understands more."""
+# MERGED: """What could not be read, to be read again; what was redacted is no longer there to read.
+# MERGED:
+# MERGED: Everything here runs inside one write transaction of the caller.
+# MERGED: """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from receiver.bandwidth.callbacks import Element, parse_kept
 from receiver.core import times
@@ -10,9 +17,27 @@ from receiver.core.events import Event, Identity
 from receiver.database.database import Database, Session
 from receiver.database.models import UnreadableCallback
 from receiver.errors import NotJSON
-from receiver.storage.recording import Tally, record
-from receiver.storage.unreadables import count_unreadable, lock_unreadable
-from receiver.storage.upserting import Received
+from receiver.events.store import Received, Tally, record
+from receiver.storage.aging import REDACTED
+
+_READABLE_AGAIN = UnreadableCallback.payload != REDACTED
+
+
+def count_unreadable(session: Session) -> int:
+    """How many there are."""
+    return session.scalar(select(func.count()).select_from(UnreadableCallback).where(_READABLE_AGAIN)) or 0
+
+
+def lock_unreadable(session: Session, after: str, *, limit: int) -> Sequence[UnreadableCallback]:
+    """The next ones by SHA-256, which is the order of their locks; who locks them in between is waited for."""
+    return session.scalars(
+        select(UnreadableCallback)
+        .where(UnreadableCallback.sha256 > after, _READABLE_AGAIN)
+        .order_by(UnreadableCallback.sha256)
+        .limit(limit)
+        .with_for_update()
+    ).all()
+
 
 BATCH = 100
 """Rows per transaction: short enough not to hold up receiving."""

@@ -16,8 +16,8 @@ from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.database.json_rows import insert_rows, instant, is_one_of, parameter, rows_of
 from receiver.database.models import Message, MessageId, StoredEvent
+from receiver.events.outcomes import Linked, to_event
 from receiver.log import get_logger
-from receiver.storage.merging import Linked, to_event
 
 log = get_logger(__name__)
 
