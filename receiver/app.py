@@ -8,12 +8,12 @@ from flask import Flask
 from receiver import log, metrics
 from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.bandwidth.history import MessageSearch
-from receiver.calling import Gateway
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.events.committer import Committer
-from receiver.sending import Sending
+from receiver.messages.call import Gateway
+from receiver.messages.sender import Sending
 from receiver.settings import Settings, read_settings
 from receiver.settings_file import load
 from receiver.web import (

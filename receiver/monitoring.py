@@ -9,11 +9,11 @@ from receiver.core.send_status import SendStatus
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
 from receiver.exposition import Values
+from receiver.messages.credentials import refused_since as refused
+from receiver.messages.pace import paused_until
+from receiver.messages.queue import backlog
 from receiver.settings import Settings
-from receiver.storage.credential_pauses import refused_since as refused
 from receiver.storage.figures import figures
-from receiver.storage.pacing import paused_until
-from receiver.storage.queue import backlog
 
 MINUTE = timedelta(minutes=1)
 

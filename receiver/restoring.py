@@ -10,8 +10,8 @@ from functools import partial
 
 from receiver.core import times
 from receiver.database.database import Database
+from receiver.messages.outbox import Attempt
 from receiver.storage import restored
-from receiver.storage.outbox import Attempt
 
 BATCH = 500
 """Messages per transaction."""

@@ -4,16 +4,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from receiver.calling import Gateway
 from receiver.core import times
 from receiver.core.events import Event
 from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database.database import Database
-from receiver.sending import Sending
+from receiver.messages.call import Gateway
+from receiver.messages.outbox import Attempt, add_submitting, record_answer
+from receiver.messages.sender import Sending
 from receiver.settings import ApiKey, Credential, Settings
-from receiver.storage.outbox import Attempt, add_submitting, record_answer
 
 ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"
 SENDER = "+19195550100"

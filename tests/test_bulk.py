@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from receiver.bulk import CHUNK, MOST_PROBLEMS, Batch, Outcome, check, walk
 from receiver.database.database import Database
 from receiver.errors import WrongFile
-from receiver.lines import Line
+from receiver.messages.files import CHUNK, MOST_PROBLEMS, Batch, Outcome, check, walk
+from receiver.messages.lines import Line
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_sending, make_settings
 from tests.journeys.conftest import select
 from tests.storage.stored import change, messages

@@ -14,12 +14,12 @@ import pytest
 from click.testing import Result
 from sqlalchemy import update
 
-from receiver.bulk import MOST_PROBLEMS
 from receiver.core import times
 from receiver.core.messages import Accepted
 from receiver.database.database import Database
 from receiver.database.models import Message
 from receiver.events.store import record
+from receiver.messages.files import MOST_PROBLEMS
 from tests.builders import ALICE, BOB, make_event, store_message
 from tests.journeys.conftest import select
 from tests.processes import environment, invoke, run

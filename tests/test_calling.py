@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import calling, metrics
+from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Refused
 from receiver.database.database import Database
-from receiver.storage.outbox import Attempt
+from receiver.messages import call
+from receiver.messages.outbox import Attempt
 from tests.builders import ACCEPTED, FakeGateway, make_message, make_sending
 from tests.conftest import Lines
 
@@ -46,7 +47,7 @@ def test_after_its_deadline_or_its_expiration_nothing_is_sent(
     assert gateway.sent == []
 
 
-@pytest.mark.parametrize("broken", [(metrics, "_meters"), (calling, "identifier")], ids=["count", "line"])
+@pytest.mark.parametrize("broken", [(metrics, "_meters"), (call, "identifier")], ids=["count", "line"])
 def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: tuple[object, str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from receiver.errors import WrongFile
-from receiver.lines import Format, Line, read_lines
+from receiver.messages.lines import Format, Line, read_lines
 from tests.builders import ALICE, BOB, CAROL
 
 LUNCH = {"to": [ALICE], "text": "Lunch"}

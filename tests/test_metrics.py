@@ -10,7 +10,7 @@ from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, U
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.exposition import exposition
-from receiver.working import Worker
+from receiver.messages.worker import Worker
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.figures import counted, increase
 from tests.processes import wait_for

@@ -14,8 +14,8 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.json_rows import instant
 from receiver.events import replay
+from receiver.messages import outbox
 from receiver.resolving import resolve
-from receiver.storage import outbox
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
 from tests.storage.aged import DAY, aged, is_its_fold, purge, rows, said, survey, tables, with_belongings
 from tests.storage.agreement import assert_views_agree

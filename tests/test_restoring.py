@@ -8,9 +8,9 @@ from receiver.core.times import now
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
+from receiver.messages import outbox
+from receiver.messages.sender import Sending, cancel
 from receiver.restoring import BATCH
-from receiver.sending import Sending, cancel
-from receiver.storage import outbox
 from tests.builders import (
     ACCEPTED,
     ALICE,

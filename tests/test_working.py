@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import text
 
 from receiver import reporting
-from receiver.calling import Gateway
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, TooFast
-from receiver.sending import cancel
-from receiver.working import Worker
+from receiver.messages.call import Gateway
+from receiver.messages.sender import cancel
+from receiver.messages.worker import Worker
 from tests.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
 from tests.processes import PATIENCE, wait_for
 from tests.storage.queued import claim
@@ -291,7 +291,7 @@ def _given_back(database: Database) -> int:
 
 
 def _paused(database: Database) -> bool:
-    from receiver.storage.pacing import paused_until
+    from receiver.messages.pace import paused_until
 
     with database.read() as session:
         return paused_until(session) is not None

@@ -11,8 +11,8 @@ from sqlalchemy.exc import OperationalError
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
-from receiver.storage import queue
-from receiver.working import LEASE, Worker
+from receiver.messages import queue
+from receiver.messages.worker import LEASE, Worker
 from tests.builders import FakeGateway, make_message, make_sending
 from tests.processes import wait_for
 

@@ -20,9 +20,11 @@ from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import CredentialPauseRow
 from receiver.errors import StorageUnavailable
-from receiver.sending import tidy
-from receiver.storage import credential_pauses, inspection, pacing
-from receiver.storage.credential_pauses import Denial
+from receiver.messages import credentials as credential_pauses
+from receiver.messages import pace
+from receiver.messages.credentials import Denial
+from receiver.messages.sender import tidy
+from receiver.storage import inspection
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.conftest import Lines
 from tests.processes import PATIENCE, wait_for
@@ -647,22 +649,20 @@ def test_a_denied_message_of_a_clock_that_is_right_is_not_brought_forward(databa
 
 
 @pytest.fixture
-def turns(database: Database) -> Callable[..., pacing.Turn]:
+def turns(database: Database) -> Callable[..., pace.Turn]:
     queue(database, "a")
     with working(database, JudgingGateway(always(UNAUTHORIZED))):
         wait_for(lambda: is_paused(database), "the pause")
 
-    def take(credentials: str, *, heeds: bool, rates: pacing.Rates) -> pacing.Turn:
+    def take(credentials: str, *, heeds: bool, rates: pace.Rates) -> pace.Turn:
         turn = {"sender": "+1", "units": 1, "credentials": credentials, "heeds_refusal": heeds}
-        return database.write(lambda session: pacing.take_turn(session, rates, **turn))
+        return database.write(lambda session: pace.take_turn(session, rates, **turn))
 
     return take
 
 
-@pytest.mark.parametrize("rates", [pacing.Rates(), pacing.Rates(account=5.0, sender=5.0)], ids=["none", "both"])
-def test_a_turn_tells_what_stands_against_the_credentials(
-    turns: Callable[..., pacing.Turn], rates: pacing.Rates
-) -> None:
+@pytest.mark.parametrize("rates", [pace.Rates(), pace.Rates(account=5.0, sender=5.0)], ids=["none", "both"])
+def test_a_turn_tells_what_stands_against_the_credentials(turns: Callable[..., pace.Turn], rates: pace.Rates) -> None:
     heeding, not_heeding = (turns(OURS, heeds=heeds, rates=rates) for heeds in (True, False))
     another = turns(OTHERS, heeds=True, rates=rates)
 

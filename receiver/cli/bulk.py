@@ -15,9 +15,8 @@ from typing import BinaryIO
 import click
 from rich.live import Live
 
-from receiver import bulk, support, terminal, watching
+from receiver import support, terminal, watching
 from receiver.app import make_sending
-from receiver.bulk import Batch, Outcome
 from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
@@ -34,8 +33,10 @@ from receiver.cli.base import (
 from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows, write_csv, write_json
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, WrongFile
-from receiver.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
-from receiver.sending import Sending
+from receiver.messages import files
+from receiver.messages.files import Batch, Outcome
+from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
+from receiver.messages.sender import Sending
 from receiver.settings import read_settings
 from receiver.watching import Summary
 from receiver.web.answers import MESSAGE
@@ -135,7 +136,7 @@ def _walk(
     with progress() as bars:
         file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
-            return bulk.walk(sending, read(file), batch, queue=queue)
+            return files.walk(sending, read(file), batch, queue=queue)
         except StorageUnavailable as error:
             raise StorageUnavailable(
                 f"{error} What was queued by now will not be queued twice: run this again."

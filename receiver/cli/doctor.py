@@ -11,7 +11,7 @@ from receiver import settings, terminal
 from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
 from receiver.database.database import Database, Session
 from receiver.doctor.callback import is_url
-from receiver.storage import credential_pauses, pacing
+from receiver.messages import credentials, pace
 
 
 def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -44,8 +44,8 @@ def resume() -> None:
     """Resume sending now, ending any pause for a 429 or for refused credentials."""
 
     def work(session: Session) -> bool:
-        was_paused = pacing.resume(session)
-        return credential_pauses.resume(session) or was_paused
+        was_paused = pace.resume(session)
+        return credentials.resume(session) or was_paused
 
     with Database(settings.read_settings().database_url) as database:
         demand_schema(database)

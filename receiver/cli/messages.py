@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from receiver import reporting, sending, support, terminal
+from receiver import reporting, support, terminal
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_UNKNOWN,
@@ -33,6 +33,7 @@ from receiver.cli.forms import (
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
+from receiver.messages import sender as sending
 from receiver.settings import read_settings
 from receiver.web.answers import MESSAGE
 from receiver.web.events import event_text

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from receiver import VERSION, exposition, recomputing, sending, serving
+from receiver import VERSION, exposition, recomputing, serving
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -34,9 +34,10 @@ from receiver.database.engine import is_sqlite, where
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS
 from receiver.log import get_logger, to_stderr
+from receiver.messages import sender
+from receiver.messages.worker import Worker
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
 from receiver.storage import inspection
-from receiver.working import Worker
 
 log = get_logger(__name__)
 
@@ -87,7 +88,7 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
         workers = 1
     with Database(settings.database_url) as database:
         demand_schema(database)
-        sending.tidy(database)
+        sender.tidy(database)
     address = serving.free_address(host, port)
     to_stderr(settings.log_level)
     _log_settings(settings)

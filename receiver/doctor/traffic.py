@@ -9,11 +9,11 @@ from receiver.core import times
 from receiver.database.database import Database
 from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.events.replies import count_unread
+from receiver.messages import credentials
+from receiver.messages.queue import backlog
 from receiver.settings import Settings
-from receiver.storage import credential_pauses
 from receiver.storage.figures import MOST, Figures, figures
 from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
-from receiver.storage.queue import backlog
 
 LATELY = timedelta(days=3)
 """How far back sending is looked at: over a weekend."""
@@ -37,7 +37,7 @@ def examine(database: Database, settings: Settings) -> Iterator[Finding]:
         queue = queue_state(session, since=now - UNWORKED, now=now)
         in_old_order = old_order(session)
         unread = count_unread(session)
-        refused_since = credential_pauses.refused_since(session, Account.of(settings).fingerprint)
+        refused_since = credentials.refused_since(session, Account.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
     yield from counted(found, unknown=unknown, unread=unread)
     yield worked(queue, now=now)

@@ -28,8 +28,8 @@ from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, Recipien
 from receiver.database.lookup import shows_status
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.events.store import CALLBACK
+from receiver.messages.pace import paused_until
 from receiver.storage.figures import MOST, count
-from receiver.storage.pacing import paused_until
 
 SAMPLE = 1_000
 """How many of the newest accepted messages are looked at."""

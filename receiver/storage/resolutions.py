@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import unsaid
 from receiver.database.models import Message, Resolution
-from receiver.storage.outbox import change, show_unsaid
+from receiver.messages.outbox import change, show_unsaid
 
 
 def add_resolution(

@@ -13,8 +13,8 @@ from receiver.core.messages import Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, is_repeatable
 from receiver.core.status import unsaid
 from receiver.database.models import IdempotencyKeyRow, Message, Recipient
+from receiver.messages.outbox import NO_ERROR, Attempt, change, error_columns
 from receiver.storage.doubts import RESTORED
-from receiver.storage.outbox import NO_ERROR, Attempt, change, error_columns
 
 WAITING = (SendStatus.QUEUED, SendStatus.SUBMITTING)
 NOT_KNOWN = Unknown(type=RESTORED, description="A backup was restored, which knows nothing of what was sent after it.")

@@ -7,7 +7,7 @@ from flask import current_app
 
 from receiver.database.database import Database
 from receiver.events.committer import Committer
-from receiver.sending import Sending
+from receiver.messages.sender import Sending
 from receiver.settings import Settings
 
 EXTENSION = "receiver"

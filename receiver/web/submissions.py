@@ -8,13 +8,14 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request, url_for
 from werkzeug.http import parse_list_header
 
-from receiver import reporting, sending
+from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus, is_repeatable
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
+from receiver.messages import sender
+from receiver.messages.sender import QUEUE_SECONDS, Submission
 from receiver.reporting import MessageReport
-from receiver.sending import QUEUE_SECONDS, Submission
 from receiver.web.answers import MESSAGE
 from receiver.web.authentication import Access, caller, requires
 from receiver.web.bodies import read_json
@@ -58,7 +59,7 @@ def create() -> Response:
 @requires(Access.WRITE)
 def cancel(tag: str) -> Response:
     g.tag = known_shape(tag)
-    cancelled = sending.cancel(services().database, tag)
+    cancelled = sender.cancel(services().database, tag)
     return jsonify(MESSAGE.dump(reporting.report(cancelled, now=times.now())))
 
 

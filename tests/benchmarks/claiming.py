@@ -14,7 +14,7 @@ from sqlalchemy import update
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.database.models import Message
-from receiver.storage import queue
+from receiver.messages import queue
 
 CLAIMS, BATCH, LEASE = 500, 8, timedelta(seconds=30)
 

@@ -14,7 +14,7 @@ from receiver.core.events import Event
 from receiver.core.messages import Accepted
 from receiver.database.database import Database, Session
 from receiver.database.models import Message, MessageId, Recipient
-from receiver.storage.outbox import record_answer
+from receiver.messages.outbox import record_answer
 from tests.benchmarks.history import History, make_event, message_id, number_at
 from tests.storage.stored import deliver, submitting
 

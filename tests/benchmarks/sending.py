@@ -25,16 +25,16 @@ from sqlalchemy import text
 
 from receiver import log
 from receiver.app import make_gateway
-from receiver.calling import Gateway
 from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage, Refused
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database import schema
 from receiver.database.database import Database
-from receiver.sending import Sending
-from receiver.storage import outbox
-from receiver.working import Worker
+from receiver.messages import outbox
+from receiver.messages.call import Gateway
+from receiver.messages.sender import Sending
+from receiver.messages.worker import Worker
 from tests.benchmarks import sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
 from tests.benchmarks.sending_report import BARE, WITH_PASSWORD, WITH_TOKEN, InFlight, Pace

@@ -17,7 +17,8 @@ from receiver.database.database import Database, Session
 from receiver.doctor import traffic
 from receiver.doctor.findings import Finding, Mark
 from receiver.events.store import record
-from receiver.storage import credential_pauses, inspection, outbox, pacing
+from receiver.messages import credentials, outbox, pace
+from receiver.storage import inspection
 from receiver.storage.figures import MOST, Figures
 from receiver.storage.inspection import SAMPLE, SenderTraffic
 from tests.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
@@ -218,7 +219,7 @@ def test_what_waited_and_was_sent_shows_a_worker_and_what_was_sent_at_once_does_
 def test_a_turn_that_is_waited_for_shows_a_worker(database: Database) -> None:
     enqueue(database, ALICE, now=times.now() - 10 * MINUTE)
     turn = {"sender": SENDER, "units": 10, "credentials": "", "heeds_refusal": False}
-    database.write(lambda session: pacing.take_turn(session, pacing.Rates(account=0.01), **turn))
+    database.write(lambda session: pace.take_turn(session, pace.Rates(account=0.01), **turn))
 
     assert only(database, "queue").mark is Mark.OK
 
@@ -226,14 +227,14 @@ def test_a_turn_that_is_waited_for_shows_a_worker(database: Database) -> None:
 @pytest.mark.parametrize(("seconds", "mark"), [(60, Mark.OK), (3600, Mark.WARNING)])
 def test_a_pause_is_told_and_a_long_one_with_its_remedy(database: Database, seconds: int, mark: Mark) -> None:
     enqueue(database, ALICE, now=times.now() - 10 * MINUTE)
-    database.write(lambda session: pacing.pause(session, retry_after=seconds, jitter=0.5))
+    database.write(lambda session: pace.pause(session, retry_after=seconds, jitter=0.5))
 
     pause, queue = only(database, "pause"), only(database, "queue")
 
     assert (pause.mark, queue.mark) == (mark, Mark.OK)
     assert ("receiver resume" in pause.remedy) == (mark is Mark.WARNING)
-    assert database.write(pacing.resume)
-    assert not database.write(pacing.resume)
+    assert database.write(pace.resume)
+    assert not database.write(pace.resume)
     assert only(database, "pause").found == "nothing holds up sending"
 
 
@@ -295,12 +296,12 @@ def test_refused_credentials_are_wrong_for_as_long_as_workers_pause(database: Da
     [claimed] = claim(database)
     refused = Refused(because=RefusedBecause.BANDWIDTH, status=401, type="unauthorized")
     fingerprint = Account.of(settings).fingerprint
-    database.write(lambda session: credential_pauses.deny(session, fingerprint, claimed, refused))
+    database.write(lambda session: credentials.deny(session, fingerprint, claimed, refused))
 
     finding = only(database, "credentials")
     assert (finding.mark, tag not in finding.found) == (Mark.WRONG, True)
     assert "refused them for" in finding.found
     assert "restart the workers" in finding.remedy
 
-    database.write(lambda session: credential_pauses.clear(session, fingerprint))
+    database.write(lambda session: credentials.clear(session, fingerprint))
     assert only(database, "credentials").mark is Mark.OK

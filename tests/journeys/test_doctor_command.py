@@ -12,8 +12,8 @@ from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.doctor.findings import Mark
+from receiver.messages import credentials, pace
 from receiver.simulator import Simulator, SimulatorOptions
-from receiver.storage import credential_pauses, pacing
 from tests.builders import CLIENT_ID, CLIENT_SECRET
 from tests.journeys.conftest import Loop
 from tests.journeys.plant import SILENT
@@ -187,12 +187,12 @@ def test_a_server_with_read_only_keys_alone_answers_and_the_doctor_warns(sqlite_
 def test_resume_ends_a_pause(sqlite_url: str, tmp_path: Path, because_of: str) -> None:
     with Database(sqlite_url) as database:
         if because_of == "429":
-            database.write(lambda session: pacing.pause(session, retry_after=HOUR.seconds, jitter=0.5))
+            database.write(lambda session: pace.pause(session, retry_after=HOUR.seconds, jitter=0.5))
         else:
             enqueue(database)
             [claimed] = claim(database)
             refused = Refused(because=RefusedBecause.BANDWIDTH, status=401)
-            database.write(lambda session: credential_pauses.deny(session, "0" * 64, claimed, refused))
+            database.write(lambda session: credentials.deny(session, "0" * 64, claimed, refused))
 
     said = [run("resume", environment=environment(sqlite_url), folder=tmp_path).stdout for _ in range(2)]
 

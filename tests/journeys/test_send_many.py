@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from receiver.bulk import CHUNK
+from receiver.messages.files import CHUNK
 from tests.builders import ALICE
 from tests.journeys.conftest import Loop, select
 from tests.processes import Child, environment, run, wait_for

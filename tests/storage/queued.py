@@ -8,9 +8,9 @@ from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
-from receiver.storage import outbox, queue
-from receiver.storage.outbox import Attempt
-from receiver.storage.queue import Claimed
+from receiver.messages import outbox, queue
+from receiver.messages.outbox import Attempt
+from receiver.messages.queue import Claimed
 from tests.builders import make_message
 
 LEASE = timedelta(seconds=30)

@@ -13,7 +13,7 @@ from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.database.models import Message, MessageId, Recipient, StoredEvent, UnreadableCallback
 from receiver.events.store import Tally, record
-from receiver.storage.outbox import Attempt, add_submitting, record_answer
+from receiver.messages.outbox import Attempt, add_submitting, record_answer
 from tests.builders import make_message
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

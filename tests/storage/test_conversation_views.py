@@ -13,7 +13,8 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from receiver.storage import credential_pauses, pacing
+from receiver.messages import pace
+from receiver.messages.credentials import deny, resume
 from tests.builders import ALICE, BOB, SENDER, make_event, make_settings
 from tests.storage.queued import claim, enqueue
 from tests.storage.stored import HOUR, MINUTE, answer, change, columns, deliver, submit, view
@@ -119,7 +120,7 @@ def test_what_waits_and_what_went_out_is_counted_as_the_api_counts_it(database: 
 
 
 def test_a_pause_is_shown_until_it_is_over(database: Database) -> None:
-    database.write(lambda session: pacing.pause(session, retry_after=60, jitter=0.5))
+    database.write(lambda session: pace.pause(session, retry_after=60, jitter=0.5))
     assert "429" in agree(database)["reason"]
 
     change(database, "UPDATE lanes SET paused_until = :past", past=str(AT)[:19])
@@ -133,23 +134,23 @@ def test_a_refusal_of_the_credentials_is_shown_and_of_several_the_one_that_was_t
     enqueue(database, ALICE)
     [claimed] = claim(database)
     for credentials in ("replaced", account.fingerprint):
-        database.write(lambda session, name=credentials: credential_pauses.deny(session, name, claimed, REFUSED))
+        database.write(lambda session, name=credentials: deny(session, name, claimed, REFUSED))
 
     row = agree(database)
 
     assert row["credentials_refused_since"] is not None
     assert columns(row, "error_status", "error_type") == (401, "unauthorized")
     assert row["reason"].startswith("Bandwidth refuses the credentials:")
-    database.write(lambda session: pacing.pause(session, retry_after=60, jitter=0.5))
+    database.write(lambda session: pace.pause(session, retry_after=60, jitter=0.5))
     assert agree(database)["reason"].startswith("Bandwidth refuses the credentials, and asked to wait")
-    database.write(credential_pauses.resume)
+    database.write(resume)
     assert agree(database)["credentials_refused_since"] is None
 
 
 def test_refused_credentials_that_nobody_tries_any_more_hold_up_nothing(database: Database) -> None:
     enqueue(database, ALICE)
     [claimed] = claim(database)
-    database.write(lambda session: credential_pauses.deny(session, "replaced", claimed, REFUSED))
+    database.write(lambda session: deny(session, "replaced", claimed, REFUSED))
     assert agree(database)["credentials_refused_since"] is not None
 
     change(database, "UPDATE credential_pauses SET updated_at = :past", past=str(AT)[:19])
@@ -161,6 +162,6 @@ def test_a_403_about_one_message_alone_is_no_pause(database: Database) -> None:
     enqueue(database, ALICE)
     [claimed] = claim(database)
     alone = Refused(because=RefusedBecause.BANDWIDTH, status=403)
-    database.write(lambda session: credential_pauses.deny(session, account.fingerprint, claimed, alone))
+    database.write(lambda session: deny(session, account.fingerprint, claimed, alone))
 
     assert agree(database)["credentials_refused_since"] is None

@@ -19,7 +19,7 @@ from receiver.database.engine import make_engine
 from receiver.database.models import Base, CredentialPauseRow
 from receiver.database.schema import SchemaState
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
-from receiver.storage import pacing
+from receiver.messages import pace
 from tests.builders import (
     ALICE,
     BOB,
@@ -69,7 +69,7 @@ def fill(url: str) -> None:
             Unreadable(payload="[]", reason="No object."),
         )
         make_sending(database, account=1.0).queue(make_message(), key=make_key())
-        database.write(lambda session: pacing.pause(session, retry_after=None, jitter=0.5))
+        database.write(lambda session: pace.pause(session, retry_after=None, jitter=0.5))
         unknown, _ = store_message(database, ALICE, answer=Unknown())
         resolving.resolve(database, unknown, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
         change(database, "UPDATE messages SET denied_at = created_at WHERE send_status = 'queued'")

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from receiver import reporting, sending
+from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.errors import StorageUnavailable
-from receiver.storage.outbox import Attempt, add_submitting, write_lapsed
+from receiver.messages import sender
+from receiver.messages.outbox import Attempt, add_submitting, write_lapsed
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view
@@ -214,7 +215,7 @@ class TestPastTheDeadline:
         accepted, accepted_pk = submit(database, ALICE, deadline_in=-MINUTE)
         answer(database, accepted_pk, ACCEPTED)
 
-        assert (sending.tidy(database), sending.tidy(database)) == (1, 0)
+        assert (sender.tidy(database), sender.tidy(database)) == (1, 0)
 
         stored = {row["tag"]: row["send_status"] for row in view(database, "messages")}
         assert stored == {late: "unknown", in_time: "submitting", refused: "refused", accepted: "accepted"}
@@ -229,7 +230,7 @@ class TestPastTheDeadline:
     ) -> None:
         tag, pk = submit(database, ALICE, deadline_in=-MINUTE)
         if written:
-            sending.tidy(database)
+            sender.tidy(database)
 
         answer(database, pk, reply)
 

@@ -11,8 +11,8 @@ from receiver.core import times
 from receiver.core.pace import BURST, Rates
 from receiver.database.database import Database, Session
 from receiver.database.models import LaneRow
-from receiver.storage import pacing
-from receiver.storage.pacing import ACCOUNT, Turn
+from receiver.messages import pace
+from receiver.messages.pace import ACCOUNT, Turn
 from tests.processes import wait_for
 from tests.storage.locks import Counted, Held, one_waits_for_the_other, onlooker, threads, wait_until
 
@@ -23,7 +23,7 @@ RATE = 0.01
 
 
 def taking(rates: Rates, sender: str = ALPHA, *, units: int = 1) -> Callable[[Session], Turn]:
-    return lambda session: pacing.take_turn(
+    return lambda session: pace.take_turn(
         session, rates, sender=sender, units=units, credentials="", heeds_refusal=False
     )
 
@@ -55,7 +55,7 @@ def seconds(turn: Turn) -> float:
 
 
 def pause(database: Database, retry_after: int | None = None) -> None:
-    database.write(lambda session: pacing.pause(session, retry_after=retry_after, jitter=0.5))
+    database.write(lambda session: pace.pause(session, retry_after=retry_after, jitter=0.5))
 
 
 def test_without_a_rate_everything_goes_at_once_and_nothing_is_written(database: Database) -> None:
@@ -129,7 +129,7 @@ def test_a_sender_without_a_turn_is_closed_until_it_has_one(database: Database) 
 
 def _closed(database: Database, *, rate: float = RATE) -> set[str]:
     with database.read() as session:
-        return set(session.scalars(pacing.closed(session, rate)))
+        return set(session.scalars(pace.closed(session, rate)))
 
 
 def test_a_lane_that_was_taken_at_a_far_lower_rate_is_free_again_soon(database: Database) -> None:
@@ -155,17 +155,17 @@ class TestPause:
 
     def test_it_is_told_until_it_has_passed(self, database: Database) -> None:
         with database.read() as session:
-            assert pacing.paused_until(session) is None
+            assert pace.paused_until(session) is None
         pause(database, retry_after=300)
 
         with database.read() as session:
-            until = pacing.paused_until(session)
+            until = pace.paused_until(session)
         assert until is not None
         assert abs(until - times.now() - timedelta(seconds=300)) < timedelta(seconds=5)
 
         later(database, 300)
         with database.read() as session:
-            assert pacing.paused_until(session) is None
+            assert pace.paused_until(session) is None
 
     def test_those_that_follow_at_once_double(self, database: Database) -> None:
         lengths = []
@@ -232,7 +232,7 @@ class TestAtTheSameTime:
 
         one_waits_for_the_other(
             postgres,
-            lambda session: pacing.pause(session, retry_after=300, jitter=0.5),
+            lambda session: pace.pause(session, retry_after=300, jitter=0.5),
             lambda session: turns.append(taking(rates)(session)),
         )
 

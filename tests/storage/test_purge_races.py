@@ -11,7 +11,8 @@ from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.events.committer import Committer
-from receiver.storage import idempotency, outbox, redacting, refolding, removing
+from receiver.messages import idempotency, outbox
+from receiver.storage import redacting, refolding, removing
 from tests.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
 from tests.storage.aged import DAY, QUARTER, aged, is_its_fold, purge, said, with_belongings
 from tests.storage.locks import PATIENCE, Counted, locked, one_waits_for_the_other, onlooker, threads, wait_until

@@ -9,9 +9,9 @@ from receiver.core import times
 from receiver.core.tags import new_tag
 from receiver.database.database import Database
 from receiver.database.models import Message
-from receiver.sending import tidy
-from receiver.storage import outbox, queue
-from receiver.storage.outbox import Attempt
+from receiver.messages import outbox, queue
+from receiver.messages.outbox import Attempt
+from receiver.messages.sender import tidy
 from tests.builders import ACCEPTED, ALICE, BOB, make_event, make_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.plans import plans

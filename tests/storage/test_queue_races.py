@@ -4,7 +4,7 @@ import pytest
 
 from receiver.core import times
 from receiver.database.database import Database, Session
-from receiver.storage import queue
+from receiver.messages import queue
 from tests.builders import ALICE, make_event
 from tests.storage.locks import Counted, Held, locked, one_waits_for_the_other, onlooker, threads
 from tests.storage.queued import LEASE, UNREACHABLE, attempt, claim, claiming, enqueue, pks, submit

@@ -16,7 +16,7 @@ from receiver.core.status import RecipientStatus
 from receiver.database.database import Database, Session
 from receiver.database.lookup import MessageFilter, messages_page
 from receiver.events.store import record
-from receiver.storage.outbox import record_answer
+from receiver.messages.outbox import record_answer
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.storage.plans import plans
 from tests.storage.stored import MINUTE, answer, deliver, submit, submitting

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver import recomputing, reporting, sending
+from receiver import recomputing, reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
-from receiver.storage.outbox import write_lapsed
+from receiver.messages import sender
+from receiver.messages.outbox import write_lapsed
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import HOUR, answer, change, deliver, messages, submit
@@ -153,7 +154,7 @@ def test_a_message_that_is_shown_as_unknown_changed_at_its_deadline(database: Da
     for _ in range(2):
         assert reporting.message(database, tag).updated_at == deadline
         assert_changed(database, tag, deadline)
-        sending.tidy(database)
+        sender.tidy(database)
 
 
 def test_creation_counts(database: Database, message: tuple[str, int]) -> None:

@@ -11,7 +11,7 @@ from receiver.core import times
 from receiver.core.messages import Accepted
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
-from receiver.storage.outbox import Attempt, add_submitting, record_answer
+from receiver.messages.outbox import Attempt, add_submitting, record_answer
 from tests.builders import make_message
 from tests.processes import wait_for
 from tests.torture.stream import Sent

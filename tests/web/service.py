@@ -10,9 +10,9 @@ from sqlalchemy import NullPool, make_url
 from werkzeug.test import TestResponse
 
 from receiver.app import create_app
-from receiver.calling import Gateway
 from receiver.core.messages import Answer, OutboundMessage
 from receiver.database.engine import make_engine
+from receiver.messages.call import Gateway
 from tests.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, CAROL, FakeGateway, make_body, make_settings
 
 CALLBACKS, MESSAGES = "/callbacks/bandwidth", "/messages"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from receiver.bulk import Outcome
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
+from receiver.messages.files import Outcome
 from tests.builders import ALICE, make_element
 from tests.standby import Primary
 from tests.test_bulk import lunch, queue

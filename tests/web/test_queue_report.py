@@ -12,8 +12,8 @@ from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.exposition import GAUGES
-from receiver.sending import tidy
-from receiver.storage import credential_pauses
+from receiver.messages import credentials
+from receiver.messages.sender import tidy
 from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
 from tests.storage.queued import claim
 from tests.web.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
@@ -132,7 +132,7 @@ def test_refused_credentials_are_shown_for_as_long_as_workers_pause(service: Ser
     refused = Refused(because=RefusedBecause.BANDWIDTH, status=401, type="unauthorized")
     fingerprint = Account.of(make_settings("")).fingerprint
     asked = times.now()
-    service.database.write(lambda session: credential_pauses.deny(session, fingerprint, claimed, refused))
+    service.database.write(lambda session: credentials.deny(session, fingerprint, claimed, refused))
 
     since = times.parse(report(service)["pace"]["credentialsRefusedSince"])
 
@@ -140,7 +140,7 @@ def test_refused_credentials_are_shown_for_as_long_as_workers_pause(service: Ser
     assert timedelta(seconds=-1) < since - asked < timedelta(seconds=60)
     execute(service.database_url, f"UPDATE credential_pauses SET paused_at = '{LONG_AGO}'")
     assert gauges(service)["receiver_credentials_refused_seconds"] > 1_000_000
-    service.database.write(lambda session: credential_pauses.clear(session, fingerprint))
+    service.database.write(lambda session: credentials.clear(session, fingerprint))
     assert report(service)["pace"]["credentialsRefusedSince"] is None
     assert gauges(service)["receiver_credentials_refused_seconds"] == 0
 

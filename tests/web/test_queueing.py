@@ -10,8 +10,8 @@ from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
-from receiver.storage import queue
-from receiver.storage.queue import Claimed
+from receiver.messages import queue
+from receiver.messages.queue import Claimed
 from tests.builders import ALICE, BOB, READ_ONLY_KEY, make_element
 from tests.processes import environment, invoke
 from tests.web.service import LATER, BusyGateway, Service, is_problem, refused, wrong_fields

@@ -8,7 +8,7 @@ import pytest
 
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
-from receiver.sending import TURN_SECONDS
+from receiver.messages.sender import TURN_SECONDS
 from tests.builders import ACCEPTED, ALICE, BOB, CAROL
 from tests.web.service import LATER, ONCE, Service, is_problem
 from tests.web.test_idempotency import count

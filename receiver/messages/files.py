@@ -15,8 +15,8 @@ from receiver.core.events import is_storable
 from receiver.core.messages import MAX_KEY, IdempotencyKey, OutboundMessage, fingerprint
 from receiver.core.numbers import lost_its_digits, lost_its_plus
 from receiver.errors import InvalidFields, WrongFile
-from receiver.lines import Line
-from receiver.sending import Sending
+from receiver.messages.lines import Line
+from receiver.messages.sender import Sending
 from receiver.settings import Settings
 from receiver.web.requests import read_message
 

@@ -18,8 +18,8 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable, place
 from receiver.log import get_logger, telling
-from receiver.storage import credential_pauses, pacing
-from receiver.storage.outbox import Attempt
+from receiver.messages import credentials, pace
+from receiver.messages.outbox import Attempt
 
 log = get_logger(__name__)
 
@@ -118,8 +118,8 @@ class Calling:
 
         def stored(session: Session) -> tuple[Result, bool]:
             if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
-                pacing.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
-            has_ended = clears and credential_pauses.clear(session, self.gateway.fingerprint)
+                pace.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
+            has_ended = clears and credentials.clear(session, self.gateway.fingerprint)
             return work(session), has_ended
 
         give_up = time.monotonic() + RECORD_SECONDS

@@ -16,7 +16,6 @@ from datetime import timedelta
 from functools import partial
 
 from receiver import metrics
-from receiver.calling import EXPIRED, NOT_CALLED, RECORD_SECONDS
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
@@ -25,11 +24,12 @@ from receiver.database.database import Session
 from receiver.errors import StorageUnavailable, place
 from receiver.events.replies import Reader
 from receiver.log import get_logger
-from receiver.sending import Sending, tidy
-from receiver.storage import credential_pauses, outbox, pacing, queue
-from receiver.storage.credential_pauses import Denial, Probe
-from receiver.storage.outbox import Attempt
-from receiver.storage.queue import Claimed
+from receiver.messages import credentials, outbox, pace, queue
+from receiver.messages.call import EXPIRED, NOT_CALLED, RECORD_SECONDS
+from receiver.messages.credentials import Denial, Probe
+from receiver.messages.outbox import Attempt
+from receiver.messages.queue import Claimed
+from receiver.messages.sender import Sending, tidy
 
 log = get_logger(__name__)
 
@@ -143,7 +143,7 @@ class Worker:
                     self._mind_outage(answer)
         finally:
             if claimed.is_probe and (answer is None or not _refuses_credentials(answer)):
-                self._sending.database.write(lambda session: credential_pauses.end_probe(session, self._credentials))
+                self._sending.database.write(lambda session: credentials.end_probe(session, self._credentials))
 
     def _send(self, claimed: Claimed) -> Answer | None:
         """Bandwidth's answer; None if it was not called."""
@@ -176,19 +176,19 @@ class Worker:
     def _claim(self, session: Session) -> list[Claimed]:
         """The first messages of the queue; while Bandwidth refuses the credentials none but the next to be tried."""
         rate = self._sending.rates.sender
-        closed = pacing.closed(session, rate) if rate else None
+        closed = pace.closed(session, rate) if rate else None
         claim = partial(queue.claim, session, now=times.now(), lease=self._lease, closed=closed)
-        if not self._suspicion.is_raised or not pacing.is_refused(session, self._credentials):
+        if not self._suspicion.is_raised or not pace.is_refused(session, self._credentials):
             return claim(limit=self._batch)
         if not queue.has_claimable(session, now=times.now()):
             return []
         # It may wait for a call that is under way before its own.
         lease = timedelta(seconds=2 * self._sending.gateway.timeout + RECORD_SECONDS)
-        probe = credential_pauses.claim_probe(session, self._credentials, lease=lease)
+        probe = credentials.claim_probe(session, self._credentials, lease=lease)
         if probe is None:
             return []
         found = self._claim_probe(claim, probe)
-        credential_pauses.note_probe(session, self._credentials, found[0] if found else None)
+        credentials.note_probe(session, self._credentials, found[0] if found else None)
         return [replace(each, is_probe=True) for each in found]
 
     def _claim_probe(self, claim: Callable[..., list[Claimed]], probe: Probe) -> list[Claimed]:
@@ -232,7 +232,7 @@ class Worker:
         message, rates, now = claimed.message, self._sending.rates, times.now()
         if message.has_expired(now):
             return _Start(has_expired=queue.expire(session, claimed, now=now))
-        turn = pacing.take_turn(
+        turn = pace.take_turn(
             session,
             rates,
             sender=message.sender,
@@ -286,7 +286,7 @@ class Worker:
         """Queues again a message that met a refusal of the credentials, or one that may be about itself alone; None if
         there is to be no other attempt."""
         self._suspicion.is_raised = True
-        denial = credential_pauses.deny(session, self._credentials, claimed, answer)
+        denial = credentials.deny(session, self._credentials, claimed, answer)
         if denial is not Denial.ALONE:
             # What may be to blame itself leaves the others its place for a while; it is not refused in a pause.
             wait = FIRST_DENIED if answer.is_denial else timedelta(0)

@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from receiver.calling import NOT_CALLED, Calling
 from receiver.core import times
 from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused
 from receiver.core.pace import Rates
@@ -24,9 +23,10 @@ from receiver.database.lookup import message_tagged, whole_message
 from receiver.database.models import Message
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.log import get_logger
-from receiver.storage import credential_pauses, idempotency, outbox, pacing, queue
-from receiver.storage.idempotency import KeysTaken
-from receiver.storage.outbox import Attempt
+from receiver.messages import credentials, idempotency, outbox, pace, queue
+from receiver.messages.call import NOT_CALLED, Calling
+from receiver.messages.idempotency import KeysTaken
+from receiver.messages.outbox import Attempt
 
 log = get_logger(__name__)
 
@@ -160,8 +160,8 @@ class Sending(Calling):
     def _in_turn(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
         """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
 
-        def take(session: Session) -> tuple[pacing.Turn, Result | None]:
-            turn = pacing.take_turn(
+        def take(session: Session) -> tuple[pace.Turn, Result | None]:
+            turn = pace.take_turn(
                 session,
                 self.rates,
                 sender=message.sender,
@@ -259,7 +259,7 @@ def tidy(database: Database) -> int:
     """
     now = times.now()
     lapsed = database.write(lambda session: outbox.write_lapsed(session, now=now))
-    database.write(credential_pauses.forget)
+    database.write(credentials.forget)
     if ahead := database.write(lambda session: queue.bring_forward(session, now=now)):
         log.warning("messages were queued by a clock that was ahead", messages=ahead)
     if lapsed:

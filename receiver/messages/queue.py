@@ -17,7 +17,7 @@ from receiver.core.messages import OutboundMessage, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message
-from receiver.storage.outbox import NO_ERROR, Attempt, change, error_columns, outbound, refuse
+from receiver.messages.outbox import NO_ERROR, Attempt, change, error_columns, outbound, refuse
 
 LONGEST_WAIT = timedelta(minutes=15)
 """More than a lease, or the wait for another attempt (core.pace.backoff), ever takes."""

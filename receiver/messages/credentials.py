@@ -20,8 +20,8 @@ from receiver.core.messages import Refused
 from receiver.core.send_status import DENIED
 from receiver.database.json_rows import insert_rows, instant, parameter
 from receiver.database.models import CredentialPauseRow
-from receiver.storage.pacing import database_now
-from receiver.storage.queue import Claimed, Place
+from receiver.messages.pace import database_now
+from receiver.messages.queue import Claimed, Place
 
 IN_USE = timedelta(minutes=3)
 """How lately a worker has tried the credentials that it holds, if there is anything to send."""
