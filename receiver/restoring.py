@@ -20,7 +20,7 @@ BATCH = 500
 def unsent(database: Database) -> Sequence[int]:
     """The keys of the messages that the database takes for unsent, or for worth sending again."""
     with database.read() as session:
-        return restored.unsent(session)
+        return restored.unsent_keys(session)
 
 
 def make_unknown(database: Database, message_pks: Sequence[int], *, overdue_after: timedelta) -> Iterator[int]:
@@ -31,5 +31,5 @@ def make_unknown(database: Database, message_pks: Sequence[int], *, overdue_afte
     attempt = Attempt(at=since, deadline=now, overdue_at=now + overdue_after)
     for start in range(0, len(message_pks), BATCH):
         batch = message_pks[start : start + BATCH]
-        database.write(partial(restored.make_unknown, message_pks=batch, attempt=attempt, now=now))
+        database.write(partial(restored.mark_unknown, message_pks=batch, attempt=attempt, now=now))
         yield len(batch)

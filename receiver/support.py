@@ -64,7 +64,7 @@ def events(database: Database, tag: str) -> list[EventReport]:
         return reporting.events(database, tag)
     with database.read() as session:
         _tagged(session, tag)
-        return [_event(row) for row in support.events(session, tag)]
+        return [_event(row) for row in support.event_rows(session, tag)]
 
 
 def resolutions(database: Database, tag: str) -> Sequence[Resolution]:
@@ -73,7 +73,7 @@ def resolutions(database: Database, tag: str) -> Sequence[Resolution]:
         return reporting.resolutions(database, tag)
     with database.read() as session:
         _tagged(session, tag)
-        return [Resolution(**row) for row in support.resolutions(session, tag)]
+        return [Resolution(**row) for row in support.resolution_rows(session, tag)]
 
 
 def _tagged(session: Session, tag: str) -> MessageReport:
@@ -85,9 +85,9 @@ def _tagged(session: Session, tag: str) -> MessageReport:
 
 def _reports(session: Session, tags: Sequence[str]) -> list[MessageReport]:
     recipients: dict[str, list[RecipientReport]] = {}
-    for row in support.recipients(session, tags):
+    for row in support.recipient_rows(session, tags):
         recipients.setdefault(row["tag"], []).append(_recipient(dict(row)))
-    return [_message(dict(row), recipients[row["tag"]]) for row in support.messages(session, tags)]
+    return [_message(dict(row), recipients[row["tag"]]) for row in support.message_rows(session, tags)]
 
 
 def _message(row: dict[str, Any], recipients: list[RecipientReport]) -> MessageReport:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from receiver.bandwidth.callbacks import Element, parse_kept
 from receiver.core import times
 from receiver.core.events import Event, Identity
-from receiver.database.database import Database, Session
+from receiver.database.database import Database
 from receiver.database.models import UnreadableCallback
 from receiver.errors import NotJSON
 from receiver.events.store import Received, Tally, record

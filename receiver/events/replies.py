@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from receiver.bandwidth.callbacks import parse_kept
 from receiver.core.events import Event, Reply
-from receiver.database.database import Database, Session
+from receiver.database.database import Database
 from receiver.database.json_rows import parameter, rows_of
 from receiver.database.models import UNREAD, StoredEvent
 from receiver.errors import NotJSON, StorageUnavailable, place

@@ -25,7 +25,7 @@ def newest(session: Session) -> datetime | None:
     return session.scalar(select(func.max(Message.created_at)))
 
 
-def unsent(session: Session) -> list[int]:
+def unsent_keys(session: Session) -> list[int]:
     """The keys of the messages that are queued or submitting, and of those that were refused and would be sent if they
     were asked for again under an Idempotency-Key or with their file: perhaps they were. Reads."""
     of_message = exists().where(IdempotencyKeyRow.message_pk == Message.pk)
@@ -44,7 +44,7 @@ def unsent(session: Session) -> list[int]:
     ]
 
 
-def make_unknown(session: Session, message_pks: Sequence[int], attempt: Attempt, *, now: datetime) -> None:
+def mark_unknown(session: Session, message_pks: Sequence[int], attempt: Attempt, *, now: datetime) -> None:
     """As if each had become submitting by that attempt, whose answer nobody stored."""
     these = Message.pk.in_(message_pks) & (Message.send_status != SendStatus.ACCEPTED)
     first = case((Message.send_status == SendStatus.SUBMITTING, Message.submitted_at), else_=attempt.at)

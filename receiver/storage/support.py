@@ -93,22 +93,22 @@ _BY_SENDER = text("""
 """)
 
 
-def messages(session: Session, of: Sequence[str]) -> list[Row]:
+def message_rows(session: Session, of: Sequence[str]) -> list[Row]:
     """The messages with these tags, newest first."""
     return _rows(session, _MESSAGES, of)
 
 
-def recipients(session: Session, of: Sequence[str]) -> list[Row]:
+def recipient_rows(session: Session, of: Sequence[str]) -> list[Row]:
     """The recipients of the messages with these tags, each message's in the request's order."""
     return _rows(session, _RECIPIENTS, of)
 
 
-def events(session: Session, tag: str) -> list[Row]:
+def event_rows(session: Session, tag: str) -> list[Row]:
     """The events of the message, first received first."""
     return _rows(session, _EVENTS, [tag])
 
 
-def resolutions(session: Session, tag: str) -> list[Row]:
+def resolution_rows(session: Session, tag: str) -> list[Row]:
     """What people decided about the message, oldest first."""
     return _rows(session, _RESOLUTIONS, [tag])
 
