@@ -18,10 +18,11 @@ import requests
 from rich.console import Console
 from rich.rule import Rule
 
-from receiver import reporting, terminal
+from receiver import terminal
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import ReceiverError
+from receiver.reports import messages
 from receiver.settings import ENV_FILE
 
 API_KEY, CALLBACK_USER, CALLBACK_PASSWORD = "demo-key", "bandwidth", "demo-password"
@@ -77,8 +78,8 @@ def run(console: Console) -> None:
 
 def _show(console: Console, database_url: str, tag: str) -> None:
     with Database(database_url) as database:
-        terminal.show_message(console, reporting.message(database, tag))
-        terminal.show_events(console, reporting.events(database, tag))
+        terminal.show_message(console, messages.message(database, tag))
+        terminal.show_events(console, messages.events(database, tag))
     query = QUERY.format(tag=tag)
     _step(console, "What a support person asks in any SQL client")
     console.print(query, style="cyan", markup=False, soft_wrap=True)

@@ -18,9 +18,9 @@ from receiver.core.status import Disposition, RecipientStatus
 from receiver.core.text import one_line
 from receiver.database.models import Resolution
 from receiver.doctor import Finding, Mark
-from receiver.finding import Found, FoundBy
-from receiver.reporting import EventReport, MessageReport, RecipientReport
-from receiver.watching import Summary
+from receiver.reports.find import Found, FoundBy
+from receiver.reports.messages import EventReport, MessageReport, RecipientReport
+from receiver.reports.progress import Summary
 
 COLOURS: dict[str, str] = {
     RecipientStatus.DELIVERED: "green",

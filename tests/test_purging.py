@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import purging, reporting
+from receiver import purging
 from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.events import Unreadable
@@ -15,6 +15,7 @@ from receiver.database.database import Database
 from receiver.database.json_rows import instant
 from receiver.events import replay
 from receiver.messages import outbox
+from receiver.reports import messages as reporting
 from receiver.resolving import resolve
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
 from tests.storage.aged import DAY, aged, is_its_fold, purge, rows, said, survey, tables, with_belongings

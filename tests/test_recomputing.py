@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from receiver import recomputing, reporting
+from receiver import recomputing
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import Base, Recipient
+from receiver.reports.messages import events
 from receiver.storage import refolding
 from receiver.storage.refolding import Difference
 from tests.builders import ALICE, BOB, CAROL, NOON, make_event, store_message
@@ -140,7 +141,7 @@ def test_a_type_that_a_release_learns_is_applied_afterwards(database: Database) 
     assert "delivered" in difference.folded
 
     assert statuses(database, pk) == {ALICE: "delivered"}
-    [event] = reporting.events(database, tag)
+    [event] = events(database, tag)
     assert event.disposition == "applied"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from receiver import recomputing, reconciling, reporting, resolving
+from receiver import recomputing, reconciling, resolving
 from receiver.bandwidth.history import Row, read_record
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
@@ -14,6 +14,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.errors import QuestionRefused, RecordsUnavailable
 from receiver.reconciling import Outcome
+from receiver.reports import messages
 from tests.bandwidth.test_records import make_row
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_event, store_message
 from tests.storage.agreement import assert_views_agree
@@ -57,7 +58,7 @@ def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconci
     assert [each for batch in recomputing.recompute(database, check=True) for each in batch.differences] == []
     for tag in tags:
         assert_views_agree(database, tag)
-        assert found[tag].after == reporting.message(database, tag).send_status
+        assert found[tag].after == messages.message(database, tag).send_status
     return found
 
 
@@ -84,7 +85,7 @@ def test_an_unknown_message_is_found_by_its_numbers_and_time(database: Database)
     assert {(each.source, each.linked_by, each.occurred_at) for each in events(database)} == {
         ("reconcile", "messageId", None)
     }
-    report = reporting.message(database, tag)
+    report = messages.message(database, tag)
     assert (report.message_id, report.error) != (None, None)
     sender, recipients, since, until = bandwidth.asked[0]
     assert (sender, recipients) == (SENDER, [ALICE, BOB])
@@ -108,10 +109,10 @@ def test_that_bandwidth_knows_it_proves_that_it_was_accepted(database: Database,
     assert only(reconcile(database, FakeBandwidth(*rows(ALICE, status=status)))) == ("unknown", "accepted", "recorded")
 
     assert statuses(database, pk) == {ALICE: "pending"}
-    [event] = reporting.events(database, tag)
+    [event] = messages.events(database, tag)
     assert (event.type, event.disposition) == (status, "unrecognized")
     deliver(database, make_event())
-    assert reporting.message(database, tag).recipients[0].confirmed_by == "bandwidth"
+    assert messages.message(database, tag).recipients[0].confirmed_by == "bandwidth"
 
 
 def test_an_overdue_message_is_asked_about_by_its_ids(database: Database) -> None:
@@ -124,7 +125,7 @@ def test_an_overdue_message_is_asked_about_by_its_ids(database: Database) -> Non
 
     assert bandwidth.asked == [(MESSAGE_ID,), ("again",)]
     assert statuses(database, pk) == {ALICE: "delivered", BOB: "delivered"}
-    report = reporting.message(database, tag)
+    report = messages.message(database, tag)
     assert (report.message_ids, report.sent_twice) == ([MESSAGE_ID, "again"], True)
     assert reconcile(database, bandwidth) == {}
 

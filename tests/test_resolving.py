@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import recomputing, reporting, resolving
+from receiver import recomputing, resolving
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
@@ -12,6 +12,7 @@ from receiver.core.tags import new_tag
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.errors import MessageNotFound, NotResolvable
+from receiver.reports import messages
 from receiver.storage.resolutions import add_resolution
 from tests.builders import ACCEPTED, ALICE, BOB, make_event, store_message
 from tests.storage.agreement import assert_views_agree
@@ -29,7 +30,7 @@ def check(database: Database, tag: str) -> tuple[str, str | None]:
     """Send status and why it was refused, after everything that shows them has agreed."""
     assert_views_agree(database, tag)
     assert [batch.differences for batch in recomputing.recompute(database, check=True)] == [[]]
-    report = reporting.message(database, tag)
+    report = messages.message(database, tag)
     return report.send_status, report.refused_because
 
 
@@ -40,7 +41,7 @@ def test_an_unknown_message_is_resolved_as_refused(database: Database) -> None:
 
     assert check(database, tag) == ("refused", "operator")
     assert statuses(database, pk) == {ALICE: "not_sent", BOB: "not_sent"}
-    assert reporting.message(database, tag).error is not None
+    assert messages.message(database, tag).error is not None
     [resolution] = view(database, "support_resolutions", tag=tag)
     assert columns(resolution, "reference", "send_status", "reason", "resolved_by") == (
         "lunch-1",
@@ -80,7 +81,7 @@ def test_that_it_was_refused_can_be_taken_back_and_both_are_kept(database: Datab
 
     assert check(database, tag) == ("accepted", None)
     assert statuses(database, pk) == {ALICE: "pending", BOB: "pending"}
-    kept = [(each.send_status, each.reason) for each in reporting.resolutions(database, tag)]
+    kept = [(each.send_status, each.reason) for each in messages.resolutions(database, tag)]
     assert kept == [("refused", "Nobody got it."), ("accepted", "Alice got it after all.")]
 
 
@@ -158,5 +159,5 @@ def test_what_a_database_does_not_take_is_replaced_or_cut(database: Database) ->
 
     resolving.resolve(database, tag, SendStatus.REFUSED, reason="a\x00b\ud800", by="j" * 300)
 
-    kept = [(each.reason, each.resolved_by) for each in reporting.resolutions(database, tag)]
+    kept = [(each.reason, each.resolved_by) for each in messages.resolutions(database, tag)]
     assert kept == [("a\ufffdb\ufffd", "j" * 255)]

@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
@@ -19,6 +18,7 @@ from receiver.errors import StorageUnavailable, TooFast
 from receiver.messages.call import Gateway
 from receiver.messages.sender import cancel
 from receiver.messages.worker import Worker
+from receiver.reports import messages as reporting
 from tests.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
 from tests.processes import PATIENCE, wait_for
 from tests.storage.queued import claim

@@ -24,7 +24,7 @@ from receiver.messages import credentials as credential_pauses
 from receiver.messages import pace
 from receiver.messages.credentials import Denial
 from receiver.messages.sender import tidy
-from receiver.storage import inspection
+from receiver.reports import overview
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.conftest import Lines
 from tests.processes import PATIENCE, wait_for
@@ -562,7 +562,7 @@ def test_a_denied_message_that_waits_alone_is_no_sign_of_a_worker(database: Data
     later = times.now() + timedelta(minutes=10)
 
     with database.read() as session:
-        assert not inspection.queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
+        assert not overview.queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
 
 
 def test_a_pause_over_an_empty_queue_writes_nothing(database: Database) -> None:

@@ -29,7 +29,7 @@ from receiver.errors import (
     StorageUnavailable,
     WrongFile,
 )
-from receiver.storage.support import may_read_tables
+from receiver.reports.support import may_read_tables
 
 P = ParamSpec("P")
 PORT = click.IntRange(0, 65535)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import click
 from rich.live import Live
 
-from receiver import support, terminal, watching
+from receiver import terminal
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -37,8 +37,10 @@ from receiver.messages import files
 from receiver.messages.files import Batch, Outcome
 from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.messages.sender import Sending
+from receiver.reports import progress as watching
+from receiver.reports import support
+from receiver.reports.progress import Summary
 from receiver.settings import read_settings
-from receiver.watching import Summary
 from receiver.web.answers import MESSAGE
 
 

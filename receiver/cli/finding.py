@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from receiver import finding, terminal
+from receiver import terminal
 from receiver.cli.base import EXIT_WRONG, database_to_ask, end, main, out, progress, said_in_one_sentence, say
 from receiver.cli.forms import (
     RECIPIENT_COLUMNS,
@@ -27,9 +27,10 @@ from receiver.core.text import pasted
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
 from receiver.events import replay as replaying
-from receiver.finding import Found
-from receiver.storage import listing
-from receiver.storage.listing import (
+from receiver.reports import find as finding
+from receiver.reports import lists
+from receiver.reports.find import Found
+from receiver.reports.lists import (
     FAILURES,
     OPT_OUTS,
     OVERDUE,
@@ -249,13 +250,13 @@ def conversation(number: str, ours: str | None, limit: int, form: Form) -> None:
     if not theirs:
         raise click.BadParameter(f"{number} is not a telephone number such as +19195550101.")
     with database_to_ask() as database, database.read() as session:
-        rows = listing.conversation(session, theirs, with_ours, limit=limit + 1)
+        rows = lists.conversation(session, theirs, with_ours, limit=limit + 1)
     shown, more = rows[:limit][::-1], len(rows) > limit
     match form:
         case Form.JSON:
             write_json("conversation", (json.dumps(api_row(row)) for row in shown), more=more)
         case Form.CSV:
-            write_csv([api_name(each) for each in listing.CONVERSATIONS.columns], map(api_row, shown))
+            write_csv([api_name(each) for each in lists.CONVERSATIONS.columns], map(api_row, shown))
         case Form.TABLE if shown:
             cells = ([_beginning(row[column]) for column in CONVERSATION.values()] for row in shown)
             terminal.show_rows(out, tuple(CONVERSATION), cells)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from receiver import reporting, support, terminal
+from receiver import terminal
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_UNKNOWN,
@@ -34,6 +34,7 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
 from receiver.messages import sender as sending
+from receiver.reports import messages, support
 from receiver.settings import read_settings
 from receiver.web.answers import MESSAGE
 from receiver.web.events import event_text
@@ -61,7 +62,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
         sent = make_sending(settings, database).send(message)
     if sent.stored is None:
         end(f"{sent.tag}: nobody can say whether this was sent; do not send it again.", EXIT_UNKNOWN)
-    report = reporting.report(sent.stored, now=times.now())
+    report = messages.report(sent.stored, now=times.now())
     terminal.show_message(out, report)
     if report.send_status is not SendStatus.ACCEPTED:
         sys.exit(EXIT_WRONG if report.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)
@@ -99,4 +100,4 @@ def cancel(tag: str) -> None:
     """Withdraw a message that is still queued. Exits 1 if it is not, and 3 if nobody can say."""
     with database_to_ask() as database:
         cancelled = sending.cancel(database, tag)
-    terminal.show_message(out, reporting.report(cancelled, now=times.now()))
+    terminal.show_message(out, messages.report(cancelled, now=times.now()))

@@ -36,8 +36,8 @@ from receiver.events.committer import WAIT_SECONDS
 from receiver.log import get_logger, to_stderr
 from receiver.messages import sender
 from receiver.messages.worker import Worker
+from receiver.reports import overview
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
-from receiver.storage import inspection
 
 log = get_logger(__name__)
 
@@ -243,7 +243,7 @@ def _connection(settings: Settings) -> str:
         return named
     try:
         with Database(settings.database_url) as database, database.read() as session:
-            return f"{named}, {inspection.link(session)}"
+            return f"{named}, {overview.link(session)}"
     except StorageUnavailable as error:
         return f"{named}, which does not answer: {error.reason or error}"
 

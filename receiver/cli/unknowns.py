@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from receiver import reconciling, reporting, resolving, restoring, terminal
+from receiver import reconciling, resolving, restoring, terminal
 from receiver.app import make_search
 from receiver.cli.base import (
     EXIT_WRONG,
@@ -23,6 +23,7 @@ from receiver.cli.forms import of_message
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
 from receiver.reconciling import Inquiry, Outcome
+from receiver.reports import messages
 from receiver.settings import read_settings
 
 
@@ -80,8 +81,8 @@ def resolve(tag: str, send_status: str, reason: str, by: str) -> None:
     with Database(read_settings().database_url) as database:
         demand_schema(database)
         resolving.resolve(database, tag, SendStatus(send_status), reason=reason.strip(), by=by.strip())
-        terminal.show_message(out, reporting.message(database, tag))
-        terminal.show_resolutions(out, reporting.resolutions(database, tag))
+        terminal.show_message(out, messages.message(database, tag))
+        terminal.show_resolutions(out, messages.resolutions(database, tag))
 
 
 @main.command()

@@ -6,7 +6,7 @@ from receiver.database.database import Database
 from receiver.database.schema import SchemaState, demand_utf8, schema_state
 from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import StorageUnavailable, WrongEncoding
-from receiver.storage.inspection import Link, Server, link, server, try_write
+from receiver.reports.overview import Link, Server, link, server, try_write
 
 OLDEST_POSTGRES = 15
 

@@ -11,9 +11,9 @@ from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.events.replies import count_unread
 from receiver.messages import credentials
 from receiver.messages.queue import backlog
+from receiver.reports.figures import MOST, Figures, figures
+from receiver.reports.overview import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
 from receiver.settings import Settings
-from receiver.storage.figures import MOST, Figures, figures
-from receiver.storage.inspection import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
 
 LATELY = timedelta(days=3)
 """How far back sending is looked at: over a weekend."""

@@ -21,7 +21,7 @@ from receiver.database.models import UNREAD, StoredEvent
 from receiver.errors import NotJSON, StorageUnavailable, place
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
-from receiver.storage.figures import count
+from receiver.reports.figures import count
 from receiver.storage.redacting import BLANK_REPLY
 
 PAGE = 1000

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from receiver.reporting import EventReport
+from receiver.reports.messages import EventReport
 from receiver.web.answers import EventSchema
 
 _EVENT = EventSchema(exclude=["payload"])

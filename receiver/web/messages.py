@@ -3,10 +3,10 @@
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
-from receiver import reporting
 from receiver.core.tags import is_tag
 from receiver.database.lookup import MessageFilter
 from receiver.errors import InvalidFields, MessageNotFound
+from receiver.reports import messages
 from receiver.web.answers import MESSAGE, PAGE
 from receiver.web.authentication import Access, requires
 from receiver.web.events import event_text
@@ -19,13 +19,13 @@ blueprint = Blueprint("messages", __name__)
 @blueprint.get("/messages/<tag>")
 @requires(Access.READ)
 def show(tag: str) -> Response:
-    return jsonify(MESSAGE.dump(reporting.message(services().database, known_shape(tag))))
+    return jsonify(MESSAGE.dump(messages.message(services().database, known_shape(tag))))
 
 
 @blueprint.get("/messages/<tag>/events")
 @requires(Access.READ)
 def events(tag: str) -> Response:
-    found = reporting.events(services().database, known_shape(tag))
+    found = messages.events(services().database, known_shape(tag))
     return Response(f'{{"events": [{", ".join(map(event_text, found))}]}}', content_type="application/json")
 
 
@@ -34,7 +34,7 @@ def events(tag: str) -> Response:
 def search() -> Response:
     wanted = load(FILTERS, _query())
     limit = wanted.pop("limit")
-    page = reporting.messages(services().database, MessageFilter(**wanted), limit=limit)
+    page = messages.messages(services().database, MessageFilter(**wanted), limit=limit)
     return jsonify(PAGE.dump(page))
 
 

@@ -3,8 +3,8 @@
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from receiver import monitoring
 from receiver.exposition import exposition
+from receiver.reports import overview
 from receiver.web.answers import QUEUE
 from receiver.web.authentication import Access, requires
 from receiver.web.services import services
@@ -15,12 +15,12 @@ blueprint = Blueprint("queue", __name__)
 @blueprint.get("/queue")
 @requires(Access.READ)
 def show() -> Response:
-    report = monitoring.queue(services().database, services().settings)
+    report = overview.queue(services().database, services().settings)
     return jsonify(QUEUE.dump(report))
 
 
 @blueprint.get("/metrics")
 @requires(Access.READ)
 def metrics() -> Response:
-    exposed = exposition(monitoring.gauges(services().database, services().settings))
+    exposed = exposition(overview.gauges(services().database, services().settings))
     return Response(exposed, content_type=CONTENT_TYPE_LATEST)

@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlalchemy import text
 
-from receiver import reporting
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
-from receiver.storage.figures import figures
+from receiver.reports import messages
+from receiver.reports.figures import figures
 from receiver.web.requests import MessagesQuery, load
 from tests.benchmarks.history import (
     DAYS,
@@ -42,8 +42,8 @@ def queries(database: Database, history: History) -> dict[str, Ask]:
     """By what is asked; the same names for every history, each with that history's values."""
     one = sample(database, "support_recipients", history)
     asked: dict[str, Ask] = {
-        "GET /messages/{tag}": lambda asked, _: len(reporting.message(asked, one["tag"]).recipients),
-        "GET /messages/{tag}/events": lambda asked, _: len(reporting.events(asked, one["tag"])),
+        "GET /messages/{tag}": lambda asked, _: len(messages.message(asked, one["tag"]).recipients),
+        "GET /messages/{tag}/events": lambda asked, _: len(messages.events(asked, one["tag"])),
     }
     asked["GET /metrics: figures"] = _figures
     for name, query in filters(history, one).items():
@@ -101,7 +101,7 @@ def filters(history: History, one: Values) -> dict[str, dict[str, str]]:
 def _list(query: dict[str, str]) -> Ask:
     wanted = load(MessagesQuery(), query)
     limit = wanted.pop("limit")
-    return lambda asked, most: len(reporting.messages(asked, MessageFilter(**wanted), limit=min(limit, most)).messages)
+    return lambda asked, most: len(messages.messages(asked, MessageFilter(**wanted), limit=min(limit, most)).messages)
 
 
 OURS = "recipient LIKE '+1919%' AND reference LIKE 'order-%' AND message_id IS NOT NULL"

@@ -18,9 +18,9 @@ from receiver.doctor import traffic
 from receiver.doctor.findings import Finding, Mark
 from receiver.events.store import record
 from receiver.messages import credentials, outbox, pace
-from receiver.storage import inspection
-from receiver.storage.figures import MOST, Figures
-from receiver.storage.inspection import SAMPLE, SenderTraffic
+from receiver.reports import overview
+from receiver.reports.figures import MOST, Figures
+from receiver.reports.overview import SAMPLE, SenderTraffic
 from tests.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.storage.plans import plans
 from tests.storage.queued import claim, enqueue
@@ -254,9 +254,9 @@ def test_however_long_the_history_it_is_looked_at_by_indexes(postgres: Database)
 
 
 def ask_everything(session: Session, *, now: datetime) -> None:
-    inspection.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
-    inspection.queue_state(session, since=now - MINUTE, now=now)
-    inspection.old_order(session)
+    overview.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
+    overview.queue_state(session, since=now - MINUTE, now=now)
+    overview.old_order(session)
 
 
 @pytest.mark.parametrize("time", [times.now(), None], ids=["a known time", "an unknown time"])
@@ -284,7 +284,7 @@ def test_the_order_is_looked_up_at_both_ends_by_indexes(database: Database) -> N
     database.write(lambda session: outbox.add_queued(session, sent, now=times.now()))
     change(database, "UPDATE recipients SET status = CASE message_pk % 20 WHEN 0 THEN 'failed' ELSE 'delivered' END")
 
-    [plan] = plans(database, inspection.old_order)
+    [plan] = plans(database, overview.old_order)
 
     assert plan.count("recipients_created_at_index") == 2
     assert plan.count("recipients_status_created_at_index") == 2

@@ -39,7 +39,7 @@ PLAIN = ["zq-", "Bearer ", "Basic "]
 BUGS = f'''
 import sys
 if "receiver.cli" in " ".join(sys.orig_argv):
-    import receiver.bandwidth.client as client, receiver.reporting as reporting
+    import receiver.bandwidth.client as client, receiver.reports.messages as reporting
     create = client.BandwidthGateway.create_message
     def create_message(self, message, *, tag):
         if {BUGGED!r} in message.to:

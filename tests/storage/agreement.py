@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from receiver import reporting
 from receiver.core.times import rfc3339
 from receiver.database.database import Database
+from receiver.reports import messages
 from tests.storage.stored import columns, view
 
 
 def assert_views_agree(database: Database, tag: str) -> None:
     """Everything that both say about this message, its recipients and its events."""
-    report = reporting.message(database, tag)
+    report = messages.message(database, tag)
     [row] = view(database, "support_messages", tag=tag)
     error = report.error
     decoded = {"media": json.loads(row["media"]), "error_fields": json.loads(row["error_fields"] or "[]")}
@@ -58,7 +58,7 @@ def assert_times_are_told_in_words(row: Mapping[str, Any]) -> None:
     assert told == {column: rfc3339(instant) for column, instant in instants.items()}
 
 
-def _recipients_agree(database: Database, report: reporting.MessageReport) -> None:
+def _recipients_agree(database: Database, report: messages.MessageReport) -> None:
     shared = (
         *("status", "error_code", "error_name", "description", "confirmed_by", "invalid_recipient", "overdue"),
         *("occurred_at", "updated_at"),
@@ -81,7 +81,7 @@ def _events_agree(database: Database, tag: str) -> None:
         *("type", "error_code", "description", "occurred_at", "first_received_at", "last_received_at"),
         *("deliveries", "disposition", "linked_by", "source", "payload"),
     )
-    shown = reporting.events(database, tag)
+    shown = messages.events(database, tag)
     rows = view(database, "support_events", tag=tag)
     for each in rows:
         assert_times_are_told_in_words(each)

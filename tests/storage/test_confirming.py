@@ -12,7 +12,7 @@ from receiver.database.commits import Commits
 from receiver.database.database import Database, Session
 from receiver.database.views import grant_support
 from receiver.errors import StorageUnavailable
-from receiver.storage.inspection import try_write
+from receiver.reports.overview import try_write
 from tests.builders import make_event
 from tests.conftest import Lines
 from tests.pgbouncer import pooling

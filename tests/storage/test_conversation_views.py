@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from receiver import monitoring
 from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
@@ -15,6 +14,7 @@ from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.messages import pace
 from receiver.messages.credentials import deny, resume
+from receiver.reports import overview
 from tests.builders import ALICE, BOB, SENDER, make_event, make_settings
 from tests.storage.queued import claim, enqueue
 from tests.storage.stored import HOUR, MINUTE, answer, change, columns, deliver, submit, view
@@ -79,7 +79,7 @@ def agree(database: Database) -> dict[str, Any]:
     for name in ("paused_until", "credentials_refused_since"):
         if isinstance(row[name], str):  # as SQLite has it
             row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
-    report = monitoring.queue(database, make_settings(str(database.engine.url)))
+    report = overview.queue(database, make_settings(str(database.engine.url)))
     assert columns(row, "queued", "oldest_queued_at", "unknown", "paused_until", "credentials_refused_since") == (
         report.queued,
         report.oldest_queued_at,

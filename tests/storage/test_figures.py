@@ -11,8 +11,8 @@ from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.events.store import record
-from receiver.storage import figures as reading
-from receiver.storage.figures import Figures, figures
+from receiver.reports import figures as reading
+from receiver.reports.figures import Figures, figures
 from tests.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.storage.plans import plans
 from tests.storage.stored import HOUR, answer, deliver, submitting

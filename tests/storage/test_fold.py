@@ -5,10 +5,11 @@ from itertools import count
 
 from hypothesis import given, settings
 
-from receiver import recomputing, reporting
+from receiver import recomputing
 from receiver.core.messages import Accepted
 from receiver.core.status import RECEIPT_TYPES, confirmed_by, standing
 from receiver.database.database import Database
+from receiver.reports import messages as reporting
 from tests.storage.agreement import assert_views_agree
 from tests.storage.histories import Expected, History, expect, histories, unlinked
 from tests.storage.stored import answer, deliver, events, identity, messages, recipients, submit, view

@@ -17,7 +17,7 @@ from receiver.database import schema
 from receiver.database.database import Database
 from receiver.database.engine import where
 from receiver.database.models import METADATA
-from receiver.storage.summary import summary, viewed_summary
+from receiver.reports.progress import summary, viewed_summary
 from tests import readme
 from tests.builders import ALICE, MESSAGE_ID, SENDER
 from tests.postgres import Server

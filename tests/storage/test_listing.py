@@ -10,7 +10,7 @@ from sqlalchemy import text
 from receiver.core.events import Unreadable
 from receiver.database.database import Database, Session
 from receiver.events.store import record
-from receiver.storage.listing import (
+from receiver.reports.lists import (
     FAILURES,
     OPT_OUTS,
     OVERDUE,

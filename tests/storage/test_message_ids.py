@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from receiver import reporting
 from receiver.core.messages import Accepted
 from receiver.database.database import Database
+from receiver.reports import messages
 from tests.builders import ALICE, BOB, make_event, store_message
 from tests.conftest import Lines
 from tests.storage.stored import accepted, deliver, events, links, message_ids, statuses, submit, view
@@ -15,7 +15,7 @@ from tests.storage.stored import accepted, deliver, events, links, message_ids, 
 
 def shown(database: Database, tag: str) -> tuple[str | None, list[str], bool]:
     """As the API shows them; support staff see the same."""
-    report = reporting.message(database, tag)
+    report = messages.message(database, tag)
     [row] = view(database, "support_messages", tag=tag)
     assert row["message_id"] == report.message_id
     assert (row["message_ids"] or "").split() == report.message_ids

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
@@ -15,6 +14,7 @@ from receiver.database.lookup import MessageFilter
 from receiver.errors import StorageUnavailable
 from receiver.messages import sender
 from receiver.messages.outbox import Attempt, add_submitting, write_lapsed
+from receiver.reports import messages
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view
@@ -33,23 +33,22 @@ BAD_GATEWAY = Unknown(status=502, type="upstream", description="Bad gateway.")
 ACCEPTED = Accepted(message_id=MESSAGE_ID, segment_count=1)
 
 
-def shown(database: Database, tag: str) -> reporting.MessageReport:
+def shown(database: Database, tag: str) -> messages.MessageReport:
     """As the API shows it, which is as support sees it and as a search finds it."""
-    report = reporting.message(database, tag)
+    report = messages.message(database, tag)
     assert_views_agree(database, tag)
     found = {
         status
         for status in SendStatus
         if any(
-            each.tag == tag
-            for each in reporting.messages(database, MessageFilter(send_status=status), limit=9).messages
+            each.tag == tag for each in messages.messages(database, MessageFilter(send_status=status), limit=9).messages
         )
     }
     assert found == {report.send_status}
     return report
 
 
-def said(report: reporting.MessageReport) -> tuple[Any, ...]:
+def said(report: messages.MessageReport) -> tuple[Any, ...]:
     error = report.error
     return (report.send_status, report.refused_because, error and (error.status, error.type, error.description))
 
@@ -99,7 +98,7 @@ def test_a_message_is_stored_as_the_application_asked_for_it(database: Database)
 def test_an_event_corrects_every_other_state(database: Database, reply: Answer | None, kind: str) -> None:
     """The error stays, as evidence; why it was refused does not, because it was not."""
     tag, pk = store_message(database, ALICE, BOB, answer=reply)
-    error_before = reporting.message(database, tag).error
+    error_before = messages.message(database, tag).error
 
     deliver(database, make_event(kind, tag=tag))
 

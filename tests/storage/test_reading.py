@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from receiver import finding, reporting
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
@@ -17,6 +16,7 @@ from receiver.database.database import Database, Session
 from receiver.database.lookup import MessageFilter, messages_page
 from receiver.events.store import record
 from receiver.messages.outbox import record_answer
+from receiver.reports import find, messages
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.storage.plans import plans
 from tests.storage.stored import MINUTE, answer, deliver, submit, submitting
@@ -157,7 +157,7 @@ class TestPages:
         seen: list[list[str]] = []
         wanted = MessageFilter(to=ALICE)
         while True:
-            page = reporting.messages(database, wanted, limit=4)
+            page = messages.messages(database, wanted, limit=4)
             seen.append([each.tag for each in page.messages])
             submit(database, ALICE)
             if page.next_cursor is None:
@@ -174,18 +174,18 @@ class TestPages:
         while count == 0 or cursor is not None:
             count, cursor = (
                 count + 1,
-                reporting.messages(database, MessageFilter(after_tag=cursor), limit=limit).next_cursor,
+                messages.messages(database, MessageFilter(after_tag=cursor), limit=limit).next_cursor,
             )
 
         assert count == pages
 
     def test_none_of_nothing(self, database: Database) -> None:
-        assert reporting.messages(database, MessageFilter(), limit=50) == reporting.Page([], None)
+        assert messages.messages(database, MessageFilter(), limit=50) == messages.Page([], None)
 
     def test_a_filter_holds_across_them(self, database: Database) -> None:
         database.write(lambda session: [submitting(session, to) for to in (ALICE, BOB) * 5])
-        page = reporting.messages(database, MessageFilter(to=BOB), limit=3)
-        rest = reporting.messages(database, MessageFilter(to=BOB, after_tag=page.next_cursor), limit=3)
+        page = messages.messages(database, MessageFilter(to=BOB), limit=3)
+        rest = messages.messages(database, MessageFilter(to=BOB, after_tag=page.next_cursor), limit=3)
 
         assert len(page.messages + rest.messages) == 5
         assert {each.recipients[0].to for each in page.messages + rest.messages} == {BOB}
@@ -219,14 +219,14 @@ def test_messages_of_one_millisecond_are_listed_and_found_last_stored_first_by_e
     for name in names:
         seen: list[str] = []
         wanted = MessageFilter(**name)
-        while page := reporting.messages(database, wanted, limit=3):
+        while page := messages.messages(database, wanted, limit=3):
             seen += [each.tag for each in page.messages]
             if page.next_cursor is None:
                 break
             wanted = replace(wanted, after_tag=page.next_cursor)
         assert seen == stored[::-1], name
     for word in (ALICE, "batch"):
-        assert [each.message.tag for each in finding.find(database, word, limit=20)[0]] == stored[::-1]
+        assert [each.message.tag for each in find.find(database, word, limit=20)[0]] == stored[::-1]
 
 
 def test_a_page_in_the_middle_is_read_by_the_index_of_what_is_asked_for(database: Database) -> None:

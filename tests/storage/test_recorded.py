@@ -6,7 +6,6 @@ from itertools import permutations
 
 import pytest
 
-from receiver import reporting
 from receiver.core import times
 from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Refused
@@ -15,6 +14,7 @@ from receiver.core.status import Disposition
 from receiver.database.database import Database
 from receiver.events.notes import Recorded
 from receiver.events.store import record
+from receiver.reports import messages
 from tests.builders import ALICE, BOB, NOON, make_event, store_message
 
 DELIVERED, READ, INVALID = make_event(), make_event("read"), make_event("failed", error_code=4404)
@@ -42,7 +42,7 @@ def store(database: Database, *elements: Event | Unreadable) -> list[Recorded]:
 
 def by_type_and_code(database: Database, tag: str) -> dict[tuple[str, str, int], str]:
     return {
-        (each.type, each.to or "", each.error_code or 0): each.disposition for each in reporting.events(database, tag)
+        (each.type, each.to or "", each.error_code or 0): each.disposition for each in messages.events(database, tag)
     }
 
 

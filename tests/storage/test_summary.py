@@ -10,15 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from receiver import reporting
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.events.store import record
-from receiver.storage.summary import summary
-from receiver.watching import watch
+from receiver.reports import messages
+from receiver.reports.progress import summary, watch
 from tests.builders import ALICE, BOB, make_event, make_message, make_sending, store_message
 from tests.storage.plans import plans
 
@@ -46,8 +45,8 @@ def test_exactly_those_are_found_whose_reference_begins_so(
 
     expected = sorted(each for each in references if each.startswith(prefix))
     assert found(database, prefix) == len(expected)
-    assert [each.reference for each in reporting.results(database, prefix)] == expected
-    page = reporting.messages(database, MessageFilter(reference_prefix=prefix), limit=50)
+    assert [each.reference for each in messages.results(database, prefix)] == expected
+    page = messages.messages(database, MessageFilter(reference_prefix=prefix), limit=50)
     assert sorted(each.reference or "" for each in page.messages) == expected
 
 
@@ -70,7 +69,7 @@ def test_the_counts_are_those_of_the_messages_themselves(database: Database, lat
     with database.read() as session:
         counted = summary(session, "lunch-", now=now)
         stored = [
-            reporting.report(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)
+            messages.report(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)
         ]
 
     reports = [each for each in stored if each.reference != "dinner-1"]
@@ -103,8 +102,10 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
     """And looks a last time when they are over, however long the pause between two looks would be."""
     store_message(database, ALICE, reference="lunch-1")
     clock = [1000.0]
-    monkeypatch.setattr("receiver.watching.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("receiver.watching.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr("receiver.reports.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "receiver.reports.progress.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    )
 
     assert [each.open for each in watch(database, "lunch-", seconds=2.5)] == [1] * 4
     assert clock[0] == 1002.5
@@ -114,16 +115,16 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
 def test_results_are_all_and_each_once_whatever_shares_a_reference(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "RESULTS", 3)
+    monkeypatch.setattr(messages, "RESULTS", 3)
     sending = make_sending(database)
     tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]
     sending.queue(make_message(ALICE, reference="B"))
 
-    found = list(reporting.results(database, ""))
+    found = list(messages.results(database, ""))
     assert sorted(each.tag for each in found if each.reference != "B") == sorted(tags)
     assert len(found) == 12
     assert [each.reference for each in found] == ["B", *"abbbbbbbccd"]
-    assert list(reporting.results(database, "\udcff")) == []
+    assert list(messages.results(database, "\udcff")) == []
 
 
 def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: Database) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver import recomputing, reporting
+from receiver import recomputing
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
@@ -13,6 +13,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.messages import sender
 from receiver.messages.outbox import write_lapsed
+from receiver.reports import messages as reporting
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import HOUR, answer, change, deliver, messages, submit

@@ -19,8 +19,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from receiver import VERSION
 from receiver.core.send_status import SendStatus
 from receiver.events.store import Tally
-from receiver.monitoring import PaceReport, QueueReport
-from receiver.reporting import ErrorReport, EventReport, MessageReport, Page, RecipientReport
+from receiver.reports.messages import ErrorReport, EventReport, MessageReport, Page, RecipientReport
+from receiver.reports.overview import PaceReport, QueueReport
 from receiver.web import answers
 from receiver.web.authentication import Access, requires
 from receiver.web.openapi import describe

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from receiver import support
 from receiver.core.events import is_storable
 from receiver.core.numbers import last_digits, meant_by
 from receiver.core.text import pasted
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.errors import MessageNotFound
-from receiver.reporting import MessageReport, RecipientReport
+from receiver.reports import support
+from receiver.reports.messages import MessageReport, RecipientReport
 
 
 class FoundBy(StrEnum):

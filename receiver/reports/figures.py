@@ -14,7 +14,7 @@ from receiver.database.json_rows import is_one_of
 from receiver.database.lookup import is_open, shows
 from receiver.database.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.events.store import CALLBACK
-from receiver.storage.summary import is_due
+from receiver.reports.progress import is_due
 
 MOST = 10_000
 """Rows that are counted; who has more of them to look at needs no better number."""

@@ -1,6 +1,8 @@
 """Counts the messages whose reference begins alike, and their recipients, by status."""
+# MERGED: """Watches what becomes of all messages whose reference begins alike."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,8 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, case, column, func, or_, select, table
 from sqlalchemy.orm import Session
 
+from receiver.core import times
+from receiver.core.events import is_storable
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
+from receiver.database.database import Database
 from receiver.database.lookup import OPEN, begins_with, lapsed
 from receiver.database.models import Message, Recipient
 
@@ -87,3 +92,33 @@ def is_due(now: datetime) -> ColumnElement[bool]:
     """Of a message: core.status.is_overdue() in SQL, but for what is asked of the recipient."""
     sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
     return and_(Message.overdue_at < now, sent)
+
+
+__all__ = ["Summary", "watch"]
+
+EVERY_SECONDS = 1
+
+PAUSE = 9
+"""Times as long as counting takes, which is most of a second for 100,000 messages: the database has others to serve."""
+
+
+def watch(database: Database, prefix: str, *, seconds: float | None = None) -> Iterator[Summary]:
+    """How it stands, every second or less often, until every outcome is there or overdue, or that many seconds are
+    over: with 0 it says so once. Raises StorageUnavailable.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    if not is_storable(prefix):  # nor is any reference that begins with it
+        yield Summary(messages={}, recipients={}, overdue=0)
+        return
+    while True:
+        begun = time.monotonic()
+        with database.read() as session:
+            views_only = database.reads_views_only
+            found = viewed_summary(session, prefix) if views_only else summary(session, prefix, now=times.now())
+        took = time.monotonic() - begun
+        yield found
+        left = None if end is None else end - time.monotonic()
+        if found.open == found.overdue or (left is not None and left <= 0):
+            return
+        pause = max(EVERY_SECONDS, PAUSE * took)
+        time.sleep(pause if left is None else min(pause, left))
