@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from receiver import purging, resolving
 from receiver.bandwidth.callbacks import parse
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
-from receiver.storage.aging import Terms
+from receiver.maintenance import purge, resolve
+from receiver.maintenance.purge import Terms
 from tests import readme
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.storage.stored import HOUR, answer, deliver, submit
@@ -105,7 +105,7 @@ def tell_of_what_is_not_as_it_should_be(told: Story) -> None:
     told.send("refused", at(25, 1), FRANK, said=objection)
     told.send("unknown", at(25, 2), FRANK, said=Unknown(type="timed-out", description="Too slow."))
     told.send("decided", at(25, 3), FRANK, said=Unknown())
-    resolving.resolve(told.database, told.tags["decided"], SendStatus.REFUSED, reason="Frank got nothing.", by="jane")
+    resolve.resolve(told.database, told.tags["decided"], SendStatus.REFUSED, reason="Frank got nothing.", by="jane")
     told.send("overdue", at(25, 4), FRANK, DAVE, said=Accepted(message_id="fifth"), overdue_in=-HOUR)
     told.hear(at(25, 4), "sending", DAVE, message_id="fifth")
     told.send("twice", at(25, 5), FRANK, said=Unknown())
@@ -252,7 +252,7 @@ TRENDS = (
 
 
 def test_what_was_redacted_is_no_number_of_a_list_and_still_counts(story: Story) -> None:
-    for _ in purging.purge(story.database, Terms(before=at(24), redact=True, now=at(27))):
+    for _ in purge.purge(story.database, Terms(before=at(24), redact=True, now=at(27))):
         pass
 
     assert {question: asked(story, question) for question in ABOUT_NUMBERS} == ABOUT_NUMBERS

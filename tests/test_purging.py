@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import purging
 from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.events import Unreadable
@@ -14,9 +13,10 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.json_rows import instant
 from receiver.events import replay
+from receiver.maintenance.purge import Kind
+from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox
 from receiver.reports import messages as reporting
-from receiver.resolving import resolve
 from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
 from tests.storage.aged import DAY, aged, is_its_fold, purge, rows, said, survey, tables, with_belongings
 from tests.storage.agreement import assert_views_agree
@@ -209,12 +209,12 @@ def test_a_survey_says_how_many_and_from_when_to_when_and_changes_nothing(databa
 
     assert found.counts == {**{name: 3 * count for name, count in COUNTS.items()}, "open": 3}
     ages = {kind: tuple((times.now() - at).days for at in span) for kind, span in found.span.items()}
-    assert ages == dict.fromkeys(purging.Kind, (95, 91))
+    assert ages == dict.fromkeys(Kind, (95, 91))
     assert tables(database) == before
 
 
 def test_more_than_a_page_is_found_to_its_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.storage.aging.PAGE", 2)
+    monkeypatch.setattr("receiver.maintenance.purge.PAGE", 2)
     for number in range(5):
         fill(database, days=95 - number / 10, mark=str(number))
     enqueue(database, ALICE, now=times.now() - 95 * DAY)

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from receiver import recomputing
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import Base, Recipient
+from receiver.maintenance import recompute as recomputing
+from receiver.maintenance import recompute as refolding
+from receiver.maintenance.recompute import Difference
 from receiver.reports.messages import events
-from receiver.storage import refolding
-from receiver.storage.refolding import Difference
 from tests.builders import ALICE, BOB, CAROL, NOON, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.locks import PATIENCE, Held, onlooker, threads

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from receiver import recomputing, reconciling, resolving
 from receiver.bandwidth.history import Row, read_record
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.errors import QuestionRefused, RecordsUnavailable
-from receiver.reconciling import Outcome
+from receiver.maintenance import recompute, resolve
+from receiver.maintenance import reconcile as reconciling
+from receiver.maintenance.reconcile import Outcome
 from receiver.reports import messages
 from tests.bandwidth.test_records import make_row
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_event, store_message
@@ -55,7 +56,7 @@ def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconci
     tags = reconciling.in_doubt(database, overdue_after=timedelta(0))
     found = {each.tag: each for each in reconciling.reconcile(database, bandwidth, tags)}
     assert list(found) == list(tags)
-    assert [each for batch in recomputing.recompute(database, check=True) for each in batch.differences] == []
+    assert [each for batch in recompute.recompute(database, check=True) for each in batch.differences] == []
     for tag in tags:
         assert_views_agree(database, tag)
         assert found[tag].after == messages.message(database, tag).send_status
@@ -259,7 +260,7 @@ def test_two_of_ours_that_fit_are_ambiguous(database: Database, rival: Answer | 
 
 def test_a_message_that_a_person_called_refused_is_a_rival_all_the_same(database: Database) -> None:
     rival, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
-    resolving.resolve(database, rival, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
+    resolve.resolve(database, rival, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
     tag, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 
     assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is Outcome.AMBIGUOUS

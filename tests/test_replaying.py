@@ -7,13 +7,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from receiver import recomputing
 from receiver.core.events import Unreadable
 from receiver.database.database import Database, Session
 from receiver.events import replay as replaying
 from receiver.events.committer import Committer
 from receiver.events.replay import replay
 from receiver.events.store import Tally, record
+from receiver.maintenance import recompute
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, make_body, make_element, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.locks import one_waits_for_the_other, threads
@@ -55,7 +55,7 @@ def test_what_is_an_event_now_is_recorded_linked_and_merged_and_no_longer_unread
     assert statuses(database, pk) == {ALICE: "failed", BOB: "delivered", CAROL: "pending"}
     assert [row.source for row in events(database)] == ["callback"] * 3
     assert unreadables(database) == []
-    assert [each.differences for each in recomputing.recompute(database, check=True)] == [[]]
+    assert [each.differences for each in recompute.recompute(database, check=True)] == [[]]
 
 
 def test_what_an_odd_code_made_unreadable_is_recorded(database: Database) -> None:

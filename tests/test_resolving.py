@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from receiver import recomputing, resolving
 from receiver.core import times
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
@@ -12,8 +11,10 @@ from receiver.core.tags import new_tag
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.errors import MessageNotFound, NotResolvable
+from receiver.maintenance import recompute
+from receiver.maintenance import resolve as resolving
+from receiver.maintenance.resolve import add_resolution
 from receiver.reports import messages
-from receiver.storage.resolutions import add_resolution
 from tests.builders import ACCEPTED, ALICE, BOB, make_event, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.stored import MINUTE, answer, change, columns, deliver, statuses, submit, view
@@ -29,7 +30,7 @@ def resolve(database: Database, tag: str, send_status: str, *, reason: str = "Ba
 def check(database: Database, tag: str) -> tuple[str, str | None]:
     """Send status and why it was refused, after everything that shows them has agreed."""
     assert_views_agree(database, tag)
-    assert [batch.differences for batch in recomputing.recompute(database, check=True)] == [[]]
+    assert [batch.differences for batch in recompute.recompute(database, check=True)] == [[]]
     report = messages.message(database, tag)
     return report.send_status, report.refused_because
 

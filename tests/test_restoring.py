@@ -1,6 +1,5 @@
 """A backup was restored: what it takes for unsent becomes unknown, and nothing sends it again."""
 
-from receiver import recomputing, restoring
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
@@ -8,9 +7,10 @@ from receiver.core.times import now
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
+from receiver.maintenance import recompute
+from receiver.maintenance.restore import BATCH, make_unknown, unsent
 from receiver.messages import outbox
 from receiver.messages.sender import Sending, cancel
-from receiver.restoring import BATCH
 from tests.builders import (
     ACCEPTED,
     ALICE,
@@ -34,14 +34,14 @@ WRONG = Refused(because=RefusedBecause.BANDWIDTH, status=400)
 
 def restore(database: Database) -> int:
     """What `receiver restored` does; the number of messages that became unknown."""
-    pks = restoring.unsent(database)
-    assert sum(restoring.make_unknown(database, pks, overdue_after=27 * HOUR)) == len(pks)
+    pks = unsent(database)
+    assert sum(make_unknown(database, pks, overdue_after=27 * HOUR)) == len(pks)
     return len(pks)
 
 
 def stored(database: Database, tag: str) -> Message:
     assert_views_agree(database, tag)
-    assert [batch.differences for batch in recomputing.recompute(database, check=True)] == [[]]
+    assert [batch.differences for batch in recompute.recompute(database, check=True)] == [[]]
     with database.read() as session:
         found = message_tagged(session, tag)
     assert found is not None

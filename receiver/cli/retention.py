@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import click
 
-from receiver import purging, settings, terminal
+from receiver import settings, terminal
 from receiver.cli.base import (
     demand_consent,
     demand_schema,
@@ -20,8 +20,8 @@ from receiver.cli.base import (
     with_consent,
 )
 from receiver.database.database import Database
-from receiver.purging import Survey
-from receiver.storage.aging import Kind, Terms
+from receiver.maintenance import purge as purging
+from receiver.maintenance.purge import Kind, Survey, Terms
 
 DAYS = {"d": 1, "w": 7, "y": 365}
 ROWS = (Kind.MESSAGE, "recipients", "events", Kind.UNLINKED, Kind.INBOUND, Kind.UNREADABLE)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from receiver import VERSION, exposition, recomputing, serving
+from receiver import VERSION, exposition, serving
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -34,6 +34,7 @@ from receiver.database.engine import is_sqlite, where
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS
 from receiver.log import get_logger, to_stderr
+from receiver.maintenance import recompute as recomputing
 from receiver.messages import sender
 from receiver.messages.worker import Worker
 from receiver.reports import overview

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from receiver import reconciling, resolving, restoring, terminal
+from receiver import terminal
 from receiver.app import make_search
 from receiver.cli.base import (
     EXIT_WRONG,
@@ -22,7 +22,10 @@ from receiver.cli.base import (
 from receiver.cli.forms import of_message
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
-from receiver.reconciling import Inquiry, Outcome
+from receiver.maintenance import reconcile as reconciling
+from receiver.maintenance import resolve as resolving
+from receiver.maintenance import restore
+from receiver.maintenance.reconcile import Inquiry, Outcome
 from receiver.reports import messages
 from receiver.settings import read_settings
 
@@ -93,12 +96,12 @@ def restored(yes: bool) -> None:
     settings = read_settings()
     with Database(settings.database_url) as database:
         demand_schema(database)
-        pks = restoring.unsent(database)
+        pks = restore.unsent(database)
         if pks:
             out.print(f"{len(pks)} messages wait, or would be sent if asked for again.")
             demand_consent("Make them unknown?", yes=yes)
         with progress() as bars:
             task = bars.add_task("messages", total=len(pks))
-            for number in restoring.make_unknown(database, pks, overdue_after=settings.overdue_after):
+            for number in restore.make_unknown(database, pks, overdue_after=settings.overdue_after):
                 bars.advance(task, number)
     out.print(f"{len(pks)} messages became unknown.")

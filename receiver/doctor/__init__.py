@@ -5,9 +5,9 @@ from functools import partial
 
 from receiver import VERSION
 from receiver.database.database import Database
-from receiver.doctor import account, callback, database, settings, traffic
-from receiver.doctor.findings import Finding, Mark, examined, ok, skipped
 from receiver.errors import ConfigurationError
+from receiver.maintenance.doctor import account, callback, database, settings, traffic
+from receiver.maintenance.doctor.findings import Finding, Mark, examined, ok, skipped
 from receiver.settings import Settings, read_settings
 
 __all__ = ["Finding", "Mark", "examine"]

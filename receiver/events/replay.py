@@ -18,7 +18,7 @@ from receiver.database.database import Database
 from receiver.database.models import UnreadableCallback
 from receiver.errors import NotJSON
 from receiver.events.store import Received, Tally, record
-from receiver.storage.aging import REDACTED
+from receiver.maintenance.purge import REDACTED
 
 _READABLE_AGAIN = UnreadableCallback.payload != REDACTED
 

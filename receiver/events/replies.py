@@ -21,8 +21,8 @@ from receiver.database.models import UNREAD, StoredEvent
 from receiver.errors import NotJSON, StorageUnavailable, place
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
+from receiver.maintenance.purge_rows import BLANK_REPLY
 from receiver.reports.figures import count
-from receiver.storage.redacting import BLANK_REPLY
 
 PAGE = 1000
 """Rows per transaction: short enough not to hold up receiving."""

@@ -30,7 +30,7 @@ from receiver.database.lookup import (
 )
 from receiver.database.models import Message, Recipient, Resolution, StoredEvent
 from receiver.errors import MessageNotFound
-from receiver.storage.resolutions import resolutions_of
+from receiver.maintenance.resolve import resolutions_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from sqlalchemy import inspect
 
 from receiver.core import times
 from receiver.database.database import Database
-from receiver.recomputing import recompute
+from receiver.maintenance.recompute import recompute
 from receiver.web.requests import MessagesQuery
 from tests.benchmarks import ingest
 from tests.benchmarks.filling import fill

@@ -7,8 +7,8 @@ from email.utils import format_datetime
 import pytest
 
 from receiver.core import times
-from receiver.doctor import account
-from receiver.doctor.findings import Finding, Mark
+from receiver.maintenance.doctor import account
+from receiver.maintenance.doctor.findings import Finding, Mark
 from tests.bandwidth.wire import Peer, Serve, answer, answering
 from tests.builders import make_settings
 

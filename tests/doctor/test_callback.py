@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from receiver.doctor import callback
-from receiver.doctor.findings import Finding, Mark
+from receiver.maintenance.doctor import callback
+from receiver.maintenance.doctor.findings import Finding, Mark
 from receiver.settings import Credential
 from tests.bandwidth.wire import Peer, Script, Serve, answer
 from tests.builders import make_settings

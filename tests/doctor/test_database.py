@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import make_url
 
 from receiver.database.database import Database
-from receiver.doctor import database as checking
-from receiver.doctor.findings import Finding, Mark
+from receiver.maintenance.doctor import database as checking
+from receiver.maintenance.doctor.findings import Finding, Mark
 from receiver.reports import overview
 from tests.postgres import Server
 from tests.storage.stored import change, unreadables

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from receiver import terminal
-from receiver.doctor.findings import Finding, Mark, examined, ok, wrong
 from receiver.errors import StorageUnavailable
+from receiver.maintenance.doctor.findings import Finding, Mark, examined, ok, wrong
 
 
 def test_a_check_that_breaks_is_wrong_and_says_where_but_not_what() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from receiver.doctor.findings import Finding, Mark
-from receiver.doctor.settings import doubtful, required
+from receiver.maintenance.doctor.findings import Finding, Mark
+from receiver.maintenance.doctor.settings import doubtful, required
 from receiver.settings import ApiKey, Credential, is_bandwidths
 from tests.builders import make_settings
 from tests.processes import environment

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from receiver import recomputing
 from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.events import Unreadable
@@ -14,9 +13,10 @@ from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
-from receiver.doctor import traffic
-from receiver.doctor.findings import Finding, Mark
 from receiver.events.store import record
+from receiver.maintenance import recompute
+from receiver.maintenance.doctor import traffic
+from receiver.maintenance.doctor.findings import Finding, Mark
 from receiver.messages import credentials, outbox, pace
 from receiver.reports import overview
 from receiver.reports.figures import MOST, Figures
@@ -275,7 +275,7 @@ def test_an_order_of_an_earlier_release_is_told_with_its_remedy_until_it_is_reco
     assert finding.mark is Mark.WARNING
     assert finding.found.endswith("at least 1")
     assert "receiver recompute" in finding.remedy
-    assert len(list(recomputing.recompute(database, check=False))) == 1
+    assert len(list(recompute.recompute(database, check=False))) == 1
     assert only(database, "order").mark is Mark.OK
 
 

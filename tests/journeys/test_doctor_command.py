@@ -11,7 +11,7 @@ import pytest
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from receiver.doctor.findings import Mark
+from receiver.maintenance.doctor.findings import Mark
 from receiver.messages import credentials, pace
 from receiver.simulator import Simulator, SimulatorOptions
 from tests.builders import CLIENT_ID, CLIENT_SECRET

@@ -6,10 +6,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from receiver import recomputing
 from receiver.core.events import Unreadable
 from receiver.database.database import Database
 from receiver.events.replay import BATCH, kept
+from receiver.maintenance import recompute
 from tests.builders import ALICE, BOB, CAROL, make_element, store_message
 from tests.processes import Api, Child, environment, run, serving
 from tests.storage.locks import locked, onlooker
@@ -30,7 +30,7 @@ def _plant(database: Database) -> None:
 def _assert_each_counted(database: Database, times: int) -> None:
     assert [row.deliveries for row in events(database)] == [times] * MANY
     assert unreadables(database) == []
-    assert [each.differences for each in recomputing.recompute(database, check=True)] == [[]]
+    assert [each.differences for each in recompute.recompute(database, check=True)] == [[]]
 
 
 def test_it_runs_beside_the_service_that_receives_the_same_events(

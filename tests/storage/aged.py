@@ -6,12 +6,13 @@ from typing import Any
 
 from sqlalchemy import insert, select, text
 
-from receiver import purging, recomputing
 from receiver.core import times
 from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted
 from receiver.database.database import Database, Session
 from receiver.database.models import METADATA, IdempotencyKeyRow, Resolution
+from receiver.maintenance import purge as purging
+from receiver.maintenance import recompute
 from tests.benchmarks.history import History, Rows
 from tests.storage.stored import answer, deliver, submit
 
@@ -102,4 +103,4 @@ def rows(found: Tables, *but: str) -> Mapping[str, int]:
 
 def is_its_fold(database: Database) -> bool:
     """`receiver recompute --check`."""
-    return not [each for batch in recomputing.recompute(database, check=True) for each in batch.differences]
+    return not [each for batch in recompute.recompute(database, check=True) for each in batch.differences]

@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from receiver import purging
 from receiver.database.database import Database, Session
-from receiver.storage import aging
-from receiver.storage.aging import Terms
+from receiver.maintenance import purge
+from receiver.maintenance.purge import Terms
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.aged import QUARTER, aged, said
 from tests.storage.plans import plans
@@ -46,11 +45,11 @@ BY_TAG = ("messages_tag_unique", "sqlite_autoindex_messages_1")
 ALONE = ("events_unlinked_index",)
 OF_MESSAGE = ("events_message_pk_first_received_at_index",)
 ASKED: dict[str, tuple[Callable[[Session, Terms], object], Sequence[str]]] = {
-    "messages": (lambda session, terms: aging.old_messages(session, terms, None), BY_TAG),
-    "more messages": (lambda session, terms: aging.old_messages(session, terms, "01"), BY_TAG),
-    "events": (lambda session, terms: aging.old_events(session, terms, None), ALONE),
-    "more events": (lambda session, terms: aging.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
-    "belongings": (lambda session, _: aging.belongings(session, [1, 2]), OF_MESSAGE),
+    "messages": (lambda session, terms: purge.old_messages(session, terms, None), BY_TAG),
+    "more messages": (lambda session, terms: purge.old_messages(session, terms, "01"), BY_TAG),
+    "events": (lambda session, terms: purge.old_events(session, terms, None), ALONE),
+    "more events": (lambda session, terms: purge.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
+    "belongings": (lambda session, _: purge.belongings(session, [1, 2]), OF_MESSAGE),
 }
 
 
@@ -58,7 +57,7 @@ ASKED: dict[str, tuple[Callable[[Session, Terms], object], Sequence[str]]] = {
 @pytest.mark.parametrize("name", ASKED)
 def test_what_is_old_is_found_by_an_index(crowded: Database, name: str, *, redact: bool) -> None:
     ask, indexes = ASKED[name]
-    terms = purging.terms(QUARTER, redact=redact)
+    terms = purge.terms(QUARTER, redact=redact)
 
     found = "\n".join(plans(crowded, lambda session: ask(session, terms)))
 

@@ -8,12 +8,12 @@ from functools import partial
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 
-from receiver import recomputing
 from receiver.core.events import Event
 from receiver.core.messages import Accepted, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import fold
 from receiver.database.database import Database
+from receiver.maintenance import recompute
 from tests.builders import ALICE, BOB, CAROL, NOON, make_event
 from tests.storage.locks import PATIENCE, Counted, threads
 from tests.storage.stored import MINUTE, answering, events, links, recipients, recording, submit
@@ -66,7 +66,7 @@ def assert_outcome_is_the_fold(database: Database, pks: Sequence[int], *, times:
             assert row.invalid_recipient
     assert [row.deliveries for row in events(database)] == [times] * len(contradictions())
     assert {message_pk for message_pk, _ in links(database)} == set(pks)
-    assert [each for batch in recomputing.recompute(database, check=True) for each in batch.differences] == []
+    assert [each for batch in recompute.recompute(database, check=True) for each in batch.differences] == []
 
 
 def submit_three(database: Database) -> list[int]:

@@ -16,7 +16,7 @@ from receiver.core.messages import Accepted
 from receiver.database.database import ATTEMPTS, Database, Session
 from receiver.errors import StorageUnavailable
 from receiver.events.replay import replay_batch
-from receiver.storage import refolding
+from receiver.maintenance import recompute
 from tests.builders import ALICE, BOB, CAROL, NOON, make_element, make_event, store_message
 from tests.storage.locks import PATIENCE, Counted, Held, locked, onlooker, threads, wait_until
 from tests.storage.stored import answering, change, deliver, messages, recording, statuses, submit
@@ -98,7 +98,7 @@ def test_events_that_prove_acceptance_meet_a_repair(postgres: Database) -> None:
     change(postgres, "UPDATE messages SET send_status = 'unknown'")
 
     def repairing(session: Session) -> None:
-        refolding.repair(session, refolding.compare(session, refolding.messages_after(session, "", limit=9)), now=NOON)
+        recompute.repair(session, recompute.compare(session, recompute.messages_after(session, "", limit=9)), now=NOON)
 
     assert_they_wait_for_each_other(
         postgres,

@@ -11,8 +11,8 @@ from receiver.core.messages import Accepted, Unknown
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database, Session
 from receiver.database.lookup import message_tagged
-from receiver.storage.doubts import has_rival, record_found
-from receiver.storage.resolutions import add_resolution
+from receiver.maintenance.reconcile import has_rival, record_found
+from receiver.maintenance.resolve import add_resolution
 from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, make_sending, store_message
 from tests.storage.agreement import assert_views_agree
 from tests.storage.plans import plans

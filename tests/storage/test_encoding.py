@@ -10,9 +10,9 @@ from sqlalchemy import text
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.database.schema import _remedy
-from receiver.doctor import database as checking
-from receiver.doctor.findings import Mark
 from receiver.errors import WrongEncoding
+from receiver.maintenance.doctor import database as checking
+from receiver.maintenance.doctor.findings import Mark
 from tests.postgres import Server, free_port
 from tests.processes import environment, run
 from tests.storage.stored import change

@@ -5,10 +5,10 @@ from itertools import count
 
 from hypothesis import given, settings
 
-from receiver import recomputing
 from receiver.core.messages import Accepted
 from receiver.core.status import RECEIPT_TYPES, confirmed_by, standing
 from receiver.database.database import Database
+from receiver.maintenance import recompute
 from receiver.reports import messages as reporting
 from tests.storage.agreement import assert_views_agree
 from tests.storage.histories import Expected, History, expect, histories, unlinked
@@ -50,7 +50,7 @@ def assert_stored_as_told(database: Database, history: History, *, prefix: str) 
         assert_recipients(database, message, pk)
         assert_report(database, message)
         assert_views_agree(database, message.tag)
-    found = recomputing.recompute(database, check=True, after_tag=min(first, second)[:-1])
+    found = recompute.recompute(database, check=True, after_tag=min(first, second)[:-1])
     assert [difference for batch in found for difference in batch.differences] == []
 
 

@@ -9,7 +9,6 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Column, Integer, inspect, select, text
 
-from receiver import resolving
 from receiver.core.events import Reply, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
@@ -19,6 +18,7 @@ from receiver.database.engine import make_engine
 from receiver.database.models import Base, CredentialPauseRow
 from receiver.database.schema import SchemaState
 from receiver.errors import ReceiverError, SchemaOutdated, StorageUnavailable
+from receiver.maintenance import resolve
 from receiver.messages import pace
 from tests.builders import (
     ALICE,
@@ -71,7 +71,7 @@ def fill(url: str) -> None:
         make_sending(database, account=1.0).queue(make_message(), key=make_key())
         database.write(lambda session: pace.pause(session, retry_after=None, jitter=0.5))
         unknown, _ = store_message(database, ALICE, answer=Unknown())
-        resolving.resolve(database, unknown, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
+        resolve.resolve(database, unknown, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
         change(database, "UPDATE messages SET denied_at = created_at WHERE send_status = 'queued'")
         change(database, "UPDATE idempotency_keys SET repeats = 3")
         database.write(lambda session: session.add(CredentialPauseRow(credentials="0" * 64, denied="[1]", **PAUSED)))

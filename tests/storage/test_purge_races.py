@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from receiver import purging
 from receiver.core import times
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.events.committer import Committer
+from receiver.maintenance import purge_rows, recompute
+from receiver.maintenance.purge import terms
 from receiver.messages import idempotency, outbox
-from receiver.storage import redacting, refolding, removing
 from tests.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
 from tests.storage.aged import DAY, QUARTER, aged, is_its_fold, purge, said, with_belongings
 from tests.storage.locks import PATIENCE, Counted, locked, one_waits_for_the_other, onlooker, threads, wait_until
@@ -25,8 +25,8 @@ BOTH_WAYS = pytest.mark.parametrize("reverse", [False, True], ids=["", "the othe
 
 
 def purging_messages(*pks: int, redact: bool) -> Counted:
-    change = redacting.redact_messages if redact else removing.remove_messages
-    return Counted(lambda session: change(session, pks, purging.terms(QUARTER, redact=redact)))
+    change = purge_rows.redact_messages if redact else purge_rows.remove_messages
+    return Counted(lambda session: change(session, pks, terms(QUARTER, redact=redact)))
 
 
 def in_turn(database: Database, *works: Work, reverse: bool) -> None:
@@ -66,11 +66,11 @@ def test_an_event_of_the_message(postgres: Database, name: str, *, redact: bool,
 def test_an_event_without_a_message_that_is_being_linked(postgres: Database, *, redact: bool) -> None:
     said(postgres, make_event(message_id="waiting"), make_event("received", message_id="inbound"), days=91)
     tag, _ = aged(postgres, ALICE, days=0, message_id=None)
-    change = redacting.redact_events if redact else removing.remove_events
+    change = purge_rows.redact_events if redact else purge_rows.remove_events
     pks = [each.pk for each in events(postgres)]
     works = [
         recording(make_event("sent", message_id="waiting", tag=tag)),
-        Counted(lambda session: change(session, pks, purging.terms(QUARTER, redact=redact))),
+        Counted(lambda session: change(session, pks, terms(QUARTER, redact=redact))),
     ]
 
     in_turn(postgres, *works, reverse=False)
@@ -98,8 +98,8 @@ def test_a_refused_message_that_is_being_sent_after_all(postgres: Database, *, r
 
 
 def repairing(session: Session) -> None:
-    found = refolding.compare(session, refolding.messages_after(session, "", limit=9))
-    refolding.repair(session, found, now=times.now())
+    found = recompute.compare(session, recompute.messages_after(session, "", limit=9))
+    recompute.repair(session, found, now=times.now())
 
 
 def repeating(session: Session) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import inspect, text
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
-from receiver.resolving import resolve
+from receiver.maintenance.resolve import resolve
 from tests.builders import ALICE, make_event, make_message, make_sending, store_message
 from tests.storage.stored import HOUR, MINUTE, change, deliver, submit, view
 

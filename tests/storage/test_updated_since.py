@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver import recomputing
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
+from receiver.maintenance import recompute
 from receiver.messages import sender
 from receiver.messages.outbox import write_lapsed
 from receiver.reports import messages as reporting
@@ -131,7 +131,7 @@ def test_a_repair_is_a_change(database: Database, message: tuple[str, int]) -> N
     change(database, "UPDATE recipients SET status = 'sent'")
     started = times.now()
 
-    list(recomputing.recompute(database, check=False))
+    list(recompute.recompute(database, check=False))
 
     assert message[0] in changed(database, since=started)
 

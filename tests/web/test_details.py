@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
-from receiver.resolving import resolve
+from receiver.maintenance.resolve import resolve
 from receiver.settings import ApiKey
 from tests.builders import ALICE, API_KEY, CALLBACK_AUTH, CAROL, READ_ONLY_KEY
 from tests.web.service import CALLBACKS, LATER, MESSAGES, ONCE, Service

@@ -16,8 +16,8 @@ from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
+from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox, queue
-from receiver.resolving import resolve
 from tests.builders import ACCEPTED, ALICE, BOB, MESSAGE_ID, make_element
 from tests.processes import wait_for
 from tests.web.service import LATER, ONCE, BusyGateway, Service, is_problem, wrong_fields

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from receiver.bandwidth.probe import Credentials, Reply, post_nothing
-from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
-from receiver.doctor.settings import is_loopback
+from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
+from receiver.maintenance.doctor.settings import is_loopback
 from receiver.settings import Settings
 
 MOST_SHOWN = 200

@@ -9,7 +9,7 @@ from receiver.bandwidth.client import Account, Client
 from receiver.bandwidth.oauth import CREDENTIALS
 from receiver.bandwidth.probe import Reply, ask_bandwidth, trouble_of
 from receiver.bandwidth.responses import NoToken
-from receiver.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
+from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.settings import Settings
 
 LONGEST_CALL = 10.0

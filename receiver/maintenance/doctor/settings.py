@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from receiver.core import times
 from receiver.database.engine import is_sqlite
-from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import ConfigurationError
+from receiver.maintenance.doctor.findings import Finding, ok, warning, wrong
 from receiver.settings import BASIC_ENDS, Settings, is_bandwidths, misspelt, read_settings
 
 SHORTEST_SECRET = 16

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from receiver.database.database import Database
 from receiver.database.schema import SchemaState, demand_utf8, schema_state
-from receiver.doctor.findings import Finding, ok, warning, wrong
 from receiver.errors import StorageUnavailable, WrongEncoding
+from receiver.maintenance.doctor.findings import Finding, ok, warning, wrong
 from receiver.reports.overview import Link, Server, link, server, try_write
 
 OLDEST_POSTGRES = 15

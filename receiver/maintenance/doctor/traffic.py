@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.database.database import Database
-from receiver.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.events.replies import count_unread
+from receiver.maintenance.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.messages import credentials
 from receiver.messages.queue import backlog
 from receiver.reports.figures import MOST, Figures, figures

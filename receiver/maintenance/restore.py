@@ -2,19 +2,27 @@
 
 Everything here runs inside a transaction of the caller.
 """
+# MERGED: """Puts a restored backup right before anything works on it: what it takes for unsent becomes unknown.
+# MERGED:
+# MERGED: A backup says of a message that it is queued; meanwhile it may have been sent. What may have been sent is never sent
+# MERGED: again, so each is what it would be if its request had been begun after the backup and nobody had stored the answer.
+# MERGED: """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import case, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from receiver.core import times
 from receiver.core.messages import Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, is_repeatable
 from receiver.core.status import unsaid
+from receiver.database.database import Database
 from receiver.database.models import IdempotencyKeyRow, Message, Recipient
+from receiver.maintenance.reconcile import RESTORED
 from receiver.messages.outbox import NO_ERROR, Attempt, change, error_columns
-from receiver.storage.doubts import RESTORED
 
 WAITING = (SendStatus.QUEUED, SendStatus.SUBMITTING)
 NOT_KNOWN = Unknown(type=RESTORED, description="A backup was restored, which knows nothing of what was sent after it.")
@@ -55,3 +63,25 @@ def mark_unknown(session: Session, message_pks: Sequence[int], attempt: Attempt,
         .where(Recipient.message_pk.in_(message_pks), Recipient.status == unsaid(SendStatus.REFUSED))
         .values(status=unsaid(SendStatus.UNKNOWN), updated_at=now)
     )
+
+
+BATCH = 500
+"""Messages per transaction."""
+
+
+def unsent(database: Database) -> Sequence[int]:
+    """The keys of the messages that the database takes for unsent, or for worth sending again."""
+    with database.read() as session:
+        return unsent_keys(session)
+
+
+def make_unknown(database: Database, message_pks: Sequence[int], *, overdue_after: timedelta) -> Iterator[int]:
+    """Makes them unknown; yields how many each transaction did. Can be stopped and begun again."""
+    now = times.now()
+    with database.read() as session:
+        since = newest(session) or now
+    attempt = Attempt(at=since, deadline=now, overdue_at=now + overdue_after)
+    for start in range(0, len(message_pks), BATCH):
+        batch = message_pks[start : start + BATCH]
+        database.write(partial(mark_unknown, message_pks=batch, attempt=attempt, now=now))
+        yield len(batch)
