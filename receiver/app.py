@@ -16,19 +16,9 @@ from receiver.messages.call import Gateway
 from receiver.messages.sender import Sending
 from receiver.settings import Settings, read_settings
 from receiver.settings_file import load
-from receiver.web import (
-    authentication,
-    callbacks,
-    documentation,
-    headers,
-    health,
-    journal,
-    messages,
-    problems,
-    queue,
-    submissions,
-)
+from receiver.web import authentication, callbacks, headers, health, messages, problems, queue, request_log, submissions
 from receiver.web.front import Front
+from receiver.web.openapi.document import pages
 from receiver.web.services import EXTENSION, Services
 
 
@@ -49,13 +39,13 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
         committing=committing,
         committer=Committer(committing),
     )
-    journal.register(app, callback_endpoint=callbacks.ENDPOINT)
+    request_log.register(app, callback_endpoint=callbacks.ENDPOINT)
     problems.register(app)
     headers.register(app)
-    for module in (callbacks, submissions, messages, queue, health, documentation):
+    for module in (callbacks, submissions, messages, queue, health, pages):
         app.register_blueprint(module.blueprint)
     authentication.declared_access(app)  # raises if a view declares none
-    documentation.register(app)  # raises if a route is not described
+    pages.register(app)  # raises if a route is not described
     return app
 
 

@@ -9,8 +9,8 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from receiver.exposition import exposition
 from receiver.messages.worker import Worker
+from receiver.metrics import exposition
 from tests.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.figures import counted, increase
 from tests.processes import wait_for

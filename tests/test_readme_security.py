@@ -11,9 +11,9 @@ from sqlalchemy import MetaData, select
 from receiver.database.database import Database
 from receiver.database.engine import BUSY_SECONDS
 from receiver.events.committer import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLBACKS
-from receiver.serving import LONGEST_HEAD
 from receiver.settings import ApiKey
 from receiver.web.authentication import Access, declared_access
+from receiver.web.server import LONGEST_HEAD
 from tests import readme
 from tests.builders import ALICE, API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, make_element, make_settings
 from tests.processes import SECRETS

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from receiver.exposition import GAUGES
+from receiver.metrics import GAUGES
 from tests import readme
 from tests.builders import ALICE, make_element
 from tests.debian import program

@@ -40,8 +40,8 @@ from receiver.messages.sender import Sending
 from receiver.reports import progress as watching
 from receiver.reports import support
 from receiver.reports.progress import Summary
+from receiver.schemas.responses import MESSAGE
 from receiver.settings import read_settings
-from receiver.web.answers import MESSAGE
 
 
 def _columns(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:

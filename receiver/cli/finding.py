@@ -42,8 +42,7 @@ from receiver.reports.lists import (
     View,
     newest,
 )
-from receiver.web.answers import MESSAGE
-from receiver.web.events import with_payload
+from receiver.schemas.responses import MESSAGE, with_payload
 
 limited = click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many; the newest."

@@ -35,10 +35,9 @@ from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
 from receiver.messages import sender as sending
 from receiver.reports import messages, support
+from receiver.schemas.requests import read_message
+from receiver.schemas.responses import MESSAGE, event_text
 from receiver.settings import read_settings
-from receiver.web.answers import MESSAGE
-from receiver.web.events import event_text
-from receiver.web.requests import read_message
 
 
 @main.command()

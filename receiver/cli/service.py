@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from receiver import VERSION, exposition, serving
+from receiver import VERSION, metrics
 from receiver.app import make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
@@ -39,6 +39,7 @@ from receiver.messages import sender
 from receiver.messages.worker import Worker
 from receiver.reports import overview
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
+from receiver.web import server
 
 log = get_logger(__name__)
 
@@ -90,11 +91,11 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     with Database(settings.database_url) as database:
         demand_schema(database)
         sender.tidy(database)
-    address = serving.free_address(host, port)
+    address = server.free_address(host, port)
     to_stderr(settings.log_level)
     _log_settings(settings)
     log.info("the server starts", version=VERSION, address=address, port=port, workers=workers or 2, pid=os.getpid())
-    serving.run(address, port, workers=workers or 2, **options)
+    server.run(address, port, workers=workers or 2, **options)
     log.info("the server has ended")
 
 
@@ -126,7 +127,7 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
     with Database(settings.database_url) as database:
         demand_schema(database)
         if metrics_at:
-            exposition.listen(*metrics_at)
+            metrics.listen(*metrics_at)
         _log_settings(settings)
         log.info("the worker starts", version=VERSION, threads=threads, attempts=attempts, pid=os.getpid())
         running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)

@@ -17,8 +17,8 @@ from receiver.core.numbers import lost_its_digits, lost_its_plus
 from receiver.errors import InvalidFields, WrongFile
 from receiver.messages.lines import Line
 from receiver.messages.sender import Sending
+from receiver.schemas.requests import read_message
 from receiver.settings import Settings
-from receiver.web.requests import read_message
 
 CHUNK = 200
 """Lines of one transaction."""

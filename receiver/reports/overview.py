@@ -32,10 +32,10 @@ from receiver.database.lookup import shows_status
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.errors import StorageUnavailable
 from receiver.events.store import CALLBACK
-from receiver.exposition import Values
 from receiver.messages.credentials import refused_since as refused
 from receiver.messages.pace import paused_until
 from receiver.messages.queue import backlog
+from receiver.metrics import Values
 from receiver.reports.figures import MOST, count, figures
 from receiver.settings import Settings
 

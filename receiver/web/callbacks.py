@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from receiver import metrics
 from receiver.bandwidth.callbacks import in_utf_8
 from receiver.events.store import Tally
-from receiver.web import journal
+from receiver.web import request_log
 from receiver.web.authentication import Access, requires
 from receiver.web.bodies import read_body
 from receiver.web.services import services
@@ -24,7 +24,7 @@ def receive() -> Response:
     """200 only after the events are durable; the counts are for people, Bandwidth ignores them."""
     started, body = time.monotonic(), read_body()
     stored = services().committer.receive(in_utf_8(body, request.headers.get("Content-Type", "")))
-    journal.callback_stored(stored, len(body), time.monotonic() - started)
+    request_log.callback_stored(stored, len(body), time.monotonic() - started)
     return Response(answer(stored.tally), content_type="application/json")
 
 

@@ -30,7 +30,7 @@ from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS, Answer, Stored
 from receiver.events.replies import Reader
 from receiver.log import flush
-from receiver.web import callbacks, health, journal, problems
+from receiver.web import callbacks, health, problems, request_log
 from receiver.web.authentication import Access, check_callback, granted_access
 from receiver.web.headers import HEADERS, complete
 from receiver.web.services import Services
@@ -117,7 +117,7 @@ class Front:
         except HTTPException as error:
             response = problems.answer(error, scope.method)
             _respond(protocol, response)
-            journal.request_refused_early(error, scope.method, response.status_code)
+            request_log.request_refused_early(error, scope.method, response.status_code)
         else:
             others = self._alive if is_alive else self._threads
             threads = self._senders if scope.method == "POST" else others
@@ -137,10 +137,10 @@ class Front:
             metrics.callback_answered(response.status_code)
             _respond(protocol, response)
             seconds, status = time.monotonic() - started, response.status_code
-            journal.callback_refused(error, status, len(body), seconds, is_bare=not authorization)
+            request_log.callback_refused(error, status, len(body), seconds, is_bare=not authorization)
         else:
             protocol.response_bytes(200, JSON, callbacks.answer(stored.tally))
-            journal.callback_stored(stored, len(body), time.monotonic() - started)
+            request_log.callback_stored(stored, len(body), time.monotonic() - started)
 
     async def _stored(self, body: bytes, until: float) -> Stored:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""

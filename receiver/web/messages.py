@@ -7,10 +7,9 @@ from receiver.core.tags import is_tag
 from receiver.database.lookup import MessageFilter
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.reports import messages
-from receiver.web.answers import MESSAGE, PAGE
+from receiver.schemas.requests import FILTERS, load
+from receiver.schemas.responses import MESSAGE, PAGE, event_text
 from receiver.web.authentication import Access, requires
-from receiver.web.events import event_text
-from receiver.web.requests import FILTERS, load
 from receiver.web.services import services
 
 blueprint = Blueprint("messages", __name__)

@@ -3,9 +3,9 @@
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from receiver.exposition import exposition
+from receiver.metrics import exposition
 from receiver.reports import overview
-from receiver.web.answers import QUEUE
+from receiver.schemas.responses import QUEUE
 from receiver.web.authentication import Access, requires
 from receiver.web.services import services
 

@@ -16,12 +16,12 @@ from receiver.messages import sender
 from receiver.messages.sender import QUEUE_SECONDS, Submission
 from receiver.reports import messages
 from receiver.reports.messages import MessageReport
-from receiver.web.answers import MESSAGE
+from receiver.schemas.requests import read_message
+from receiver.schemas.responses import MESSAGE
 from receiver.web.authentication import Access, caller, requires
 from receiver.web.bodies import read_json
 from receiver.web.messages import known_shape
 from receiver.web.problems import in_words, problem, sentence
-from receiver.web.requests import read_message
 from receiver.web.services import services
 
 blueprint = Blueprint("submissions", __name__)

@@ -19,7 +19,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.reports import messages
 from receiver.reports.figures import figures
-from receiver.web.requests import MessagesQuery, load
+from receiver.schemas.requests import MessagesQuery, load
 from tests.benchmarks.history import (
     DAYS,
     FREQUENT_NUMBER,

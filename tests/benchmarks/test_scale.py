@@ -8,7 +8,7 @@ from sqlalchemy import inspect
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.maintenance.recompute import recompute
-from receiver.web.requests import MessagesQuery
+from receiver.schemas.requests import MessagesQuery
 from tests.benchmarks import ingest
 from tests.benchmarks.filling import fill
 from tests.benchmarks.history import History

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from receiver.metrics import FOLDER
-from receiver.serving import SHARED_MEMORY
+from receiver.web.server import SHARED_MEMORY
 from tests.builders import API_KEY, CALLBACK_AUTH
 from tests.debian import program
 from tests.figures import counted

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from receiver.serving import LONGEST_HEAD
+from receiver.web.server import LONGEST_HEAD
 from tests.processes import PATIENCE, Api, environment, serving
 
 IDLE_SECONDS, CONNECTIONS = 2, 3

@@ -15,15 +15,15 @@ from flask import Flask
 from marshmallow import Schema
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from receiver.web.openapi.document.document import describe
 
 from receiver import VERSION
 from receiver.core.send_status import SendStatus
 from receiver.events.store import Tally
 from receiver.reports.messages import ErrorReport, EventReport, MessageReport, Page, RecipientReport
 from receiver.reports.overview import PaceReport, QueueReport
-from receiver.web import answers
+from receiver.schemas import responses
 from receiver.web.authentication import Access, requires
-from receiver.web.openapi import describe
 from tests import readme
 from tests.builders import ALICE, API_KEY, BOB, make_element
 from tests.web.service import LATER, MESSAGES, OUTAGES, Service, outage, sent
@@ -164,14 +164,14 @@ def test_every_status_of_the_readme_is_described(document: Any) -> None:
 @pytest.mark.parametrize(
     ("schema", "report"),
     [
-        (answers.MessageSchema, MessageReport),
-        (answers.RecipientSchema, RecipientReport),
-        (answers.ErrorSchema, ErrorReport),
-        (answers.EventSchema, EventReport),
-        (answers.PageSchema, Page),
-        (answers.QueueSchema, QueueReport),
-        (answers.PaceSchema, PaceReport),
-        (answers.TallySchema, Tally),
+        (responses.MessageSchema, MessageReport),
+        (responses.RecipientSchema, RecipientReport),
+        (responses.ErrorSchema, ErrorReport),
+        (responses.EventSchema, EventReport),
+        (responses.PageSchema, Page),
+        (responses.QueueSchema, QueueReport),
+        (responses.PaceSchema, PaceReport),
+        (responses.TallySchema, Tally),
     ],
 )
 def test_what_may_be_null_is_said_to_be(schema: type[Schema], report: type[Any]) -> None:

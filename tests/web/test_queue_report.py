@@ -11,9 +11,9 @@ from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from receiver.exposition import GAUGES
 from receiver.messages import credentials
 from receiver.messages.sender import tidy
+from receiver.metrics import GAUGES
 from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
 from tests.storage.queued import claim
 from tests.web.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage

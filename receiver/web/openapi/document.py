@@ -12,12 +12,12 @@ from marshmallow import fields
 
 from receiver import VERSION
 from receiver.core.text import Word
+from receiver.schemas.fields import Count, Instant, Text
+from receiver.schemas.requests import TEXT_OR_MEDIA
 from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
-from receiver.web.examples import CURL, SERVER
-from receiver.web.fields import Count, Instant, Text
-from receiver.web.fragments import PROBLEM, Fragment, header, problem
-from receiver.web.operations import OPERATIONS
-from receiver.web.requests import TEXT_OR_MEDIA
+from receiver.web.openapi.document.examples import CURL, SERVER
+from receiver.web.openapi.document.fragments import PROBLEM, Fragment, header, problem
+from receiver.web.openapi.document.operations import OPERATIONS
 
 INFO = {
     "summary": "Group MMS through Bandwidth, with one truthful outcome per recipient.",
@@ -63,7 +63,7 @@ SHARED = {
 
 
 def describe(app: Flask) -> Fragment:
-    """The whole document. Raises LookupError unless receiver.web.operations knows exactly the application's routes."""
+    """The whole document. Raises LookupError unless receiver.web.openapi.document.operations knows exactly the application's routes."""
     unlike = OPERATIONS.keys() ^ app.view_functions.keys()
     if unlike:
         raise LookupError(f"described, or there, but not both: {', '.join(sorted(unlike))}")

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema
 
-from receiver.web.answers import ProblemSchema
+from receiver.schemas.responses import ProblemSchema
 
 PROBLEM = "application/problem+json"
 

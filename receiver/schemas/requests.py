@@ -10,8 +10,19 @@ from receiver.core.messages import OutboundMessage
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.errors import FieldErrors, InvalidFields
+from receiver.schemas.fields import (
+    IS_CURSOR,
+    IS_E164,
+    IS_SENDER,
+    IS_URL,
+    Count,
+    Instant,
+    Number,
+    Text,
+    characters,
+    means,
+)
 from receiver.settings import Settings
-from receiver.web.fields import IS_CURSOR, IS_E164, IS_SENDER, IS_URL, Count, Instant, Number, Text, characters, means
 
 MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 2048, 10, 4096, 255
 MAX_PAGE, DEFAULT_PAGE = 200, 50

@@ -1,12 +1,16 @@
 """What is answered, in JSON. Field names are Bandwidth's own; times are in UTC and end in Z."""
+# MERGED: """Events in JSON, with their payload."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
-from receiver.web.fields import Instant, means
+from receiver.reports.messages import EventReport
+from receiver.schemas.fields import Instant, means
 
 
 class Answer(Schema):
@@ -233,3 +237,16 @@ class ProblemSchema(Schema):
 
 MESSAGE, PAGE, QUEUE = MessageSchema(), PageSchema(), QueueSchema()
 """One of each for all: to make a schema takes longer than to write an answer with it."""
+
+
+_EVENT = EventSchema(exclude=["payload"])
+
+
+def event_text(event: EventReport) -> str:
+    """The JSON text of an event."""
+    return with_payload(_EVENT.dump(event), event.payload)
+
+
+def with_payload(fields: Mapping[str, Any], payload: str) -> str:
+    """The payload goes out as the text that came in: decoding could not keep every number that JSON can hold."""
+    return f'{json.dumps(fields)[:-1]}, "payload": {payload}}}'
