@@ -18,7 +18,7 @@ from receiver.settings import Settings, read_settings
 from receiver.settings_file import load
 from receiver.web import authentication, callbacks, headers, health, messages, problems, queue, request_log, submissions
 from receiver.web.front import Front
-from receiver.web.openapi.document import pages
+from receiver.web.openapi import pages
 from receiver.web.services import EXTENSION, Services
 
 

@@ -4,8 +4,9 @@ What happens is counted in the process in which it happens. The processes of one
 folder (prometheus-client's multiprocess mode), so that any of them tells the sum of all, the ended ones included. An
 increment takes a few microseconds there: what is stored together is counted together. All series that can be foreseen
 are there from the start, at 0: of one that begins later Prometheus would overlook the first increase.
+
+How Prometheus reads what metrics.py counts, and beside it the figures of what is stored.
 """
-# MERGED: """How Prometheus reads what metrics.py counts, and beside it the figures of what is stored."""
 
 import os
 from bisect import bisect_left

@@ -17,7 +17,7 @@ from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.core.text import one_line
 from receiver.database.models import Resolution
-from receiver.doctor import Finding, Mark
+from receiver.maintenance.doctor import Finding, Mark
 from receiver.reports.find import Found, FoundBy
 from receiver.reports.messages import EventReport, MessageReport, RecipientReport
 from receiver.reports.progress import Summary

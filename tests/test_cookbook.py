@@ -16,7 +16,7 @@ from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.maintenance import purge, resolve
-from receiver.maintenance.purge import Terms
+from receiver.maintenance.purge_rows import Terms
 from tests import readme
 from tests.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.storage.stored import HOUR, answer, deliver, submit

@@ -13,7 +13,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.json_rows import instant
 from receiver.events import replay
-from receiver.maintenance.purge import Kind
+from receiver.maintenance.purge_rows import Kind
 from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox
 from receiver.reports import messages as reporting

@@ -1,11 +1,8 @@
 """What README.md says is true: its tables are complete."""
 
-import pkgutil
-
 import pytest
 from sqlalchemy import inspect
 
-import receiver
 from receiver.cli import main
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
@@ -36,12 +33,3 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_view_is_in_the_readme(database: Database) -> None:
     assert set(readme.first_column("View")) == set(inspect(database.engine).get_view_names())
-
-
-def test_every_module_and_package_is_in_the_readme() -> None:
-    the_code = readme.TEXT.partition("\n## The code\n")[2]
-    modules = list(pkgutil.iter_modules(receiver.__path__))
-    named = [f"`receiver/{each.name}`" if each.ispkg else f"`{each.name}`" for each in modules]
-
-    assert modules
-    assert [each for each in named if each not in the_code] == []

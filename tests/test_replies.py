@@ -11,12 +11,11 @@ from sqlalchemy import select
 from receiver.core import times
 from receiver.database import schema
 from receiver.database.database import Database
-from receiver.database.models import StoredEvent
+from receiver.database.models import REDACTED, StoredEvent
 from receiver.errors import StorageUnavailable
 from receiver.events import replies
 from receiver.maintenance.doctor import traffic
 from receiver.maintenance.doctor.findings import Mark
-from receiver.maintenance.purge import REDACTED
 from tests.builders import ALICE, SENDER, make_settings
 from tests.storage.locks import Held, wait_until
 from tests.storage.old_version import store_payload, store_reply

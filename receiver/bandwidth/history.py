@@ -2,12 +2,12 @@
 
 Bandwidth keeps them for 14 days, without tag and text, and answers 3,500 requests in 5 minutes to one address
 (dev.bandwidth.com/apis/messaging, "List Messages").
+
+Bandwidth's own records of messages: from a row of ``GET /messages`` to an event (dev.bandwidth.com/apis/messaging).
+
+Bandwidth does not say whether a group has a row per recipient; so a row says something about a recipient only if it
+names one number. The records do not have our tag.
 """
-# MERGED: """Bandwidth's own records of messages: from a row of ``GET /messages`` to an event (dev.bandwidth.com/apis/messaging).
-# MERGED:
-# MERGED: Bandwidth does not say whether a group has a row per recipient; so a row says something about a recipient only if it
-# MERGED: names one number. The records do not have our tag.
-# MERGED: """
 
 import json
 import time

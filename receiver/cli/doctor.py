@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 
 import click
 
-from receiver import doctor as examining
 from receiver import settings, terminal
 from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
 from receiver.database.database import Database, Session
+from receiver.maintenance import doctor as examining
 from receiver.maintenance.doctor.callback import is_url
 from receiver.messages import credentials, pace
 

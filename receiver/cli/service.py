@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from receiver import VERSION, metrics
-from receiver.app import make_sending
+from receiver.app import make_front, make_sending
 from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
@@ -95,7 +95,7 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     to_stderr(settings.log_level)
     _log_settings(settings)
     log.info("the server starts", version=VERSION, address=address, port=port, workers=workers or 2, pid=os.getpid())
-    server.run(address, port, workers=workers or 2, **options)
+    server.run(make_front, address, port, workers=workers or 2, **options)
     log.info("the server has ended")
 
 

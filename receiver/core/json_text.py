@@ -1,5 +1,7 @@
-"""Why a text is not JSON, in a sentence that names the place and never repeats what is written there."""
-# MERGED: """JSON as RFC 8259 has it: numbers of any length, but no NaN and no Infinity."""
+"""Why a text is not JSON, in a sentence that names the place and never repeats what is written there.
+
+JSON as RFC 8259 has it: numbers of any length, but no NaN and no Infinity.
+"""
 
 import json
 import re

@@ -1,13 +1,14 @@
-"""A message to send, and the three kinds of answer that a request to Bandwidth can end in."""
-# MERGED: """SMS segments: what a text takes of the pace, and what Bandwidth bills.
-# MERGED:
-# MERGED: Bandwidth, "What are Bandwidth's SMS character limits and concatenation practices?": a segment has 140 bytes. A text
-# MERGED: whose every character is in the GSM 7-bit alphabet is written in septets, any other in UTF-16 code units; when one
-# MERGED: segment is not enough, each gives 6 bytes to the header that joins them.
-# MERGED:
-# MERGED: The rule is written here because the libraries that count right have had no release for years, and those that had one
-# MERGED: lately divide the length, which is wrong where an escape or a surrogate pair would be split.
-# MERGED: """
+"""A message to send, and the three kinds of answer that a request to Bandwidth can end in.
+
+SMS segments: what a text takes of the pace, and what Bandwidth bills.
+
+Bandwidth, "What are Bandwidth's SMS character limits and concatenation practices?": a segment has 140 bytes. A text
+whose every character is in the GSM 7-bit alphabet is written in septets, any other in UTF-16 code units; when one
+segment is not enough, each gives 6 bytes to the header that joins them.
+
+The rule is written here because the libraries that count right have had no release for years, and those that had one
+lately divide the length, which is wrong where an escape or a surrogate pair would be split.
+"""
 
 import hashlib
 import json

@@ -1,5 +1,7 @@
-"""What others wrote, as it may be shown: it gives no commands to a terminal, and begins no line of its own."""
-# MERGED: """Words of ours, each with its meaning in one line, for the API, the support views and the data dictionary."""
+"""What others wrote, as it may be shown: it gives no commands to a terminal, and begins no line of its own.
+
+Words of ours, each with its meaning in one line, for the API, the support views and the data dictionary.
+"""
 
 import re
 import unicodedata

@@ -1,5 +1,7 @@
-"""The two ways to use the database: one write transaction, and one consistent read."""
-# MERGED: """Says once that the database does not answer, and once that it does again, however many ask meanwhile."""
+"""The two ways to use the database: one write transaction, and one consistent read.
+
+Says once that the database does not answer, and once that it does again, however many ask meanwhile.
+"""
 
 import random
 import threading

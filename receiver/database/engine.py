@@ -1,14 +1,15 @@
-"""Engines of either database, and how their connections and transactions begin. Nothing is read at import."""
-# MERGED: """Prepares statements only where nobody stands between the program and PostgreSQL.
-# MERGED:
-# MERGED: What is prepared belongs to a session of the server. A pooler such as PgBouncer hands sessions round, so the statement
-# MERGED: of that name would be missing, or another client's.
-# MERGED: """
-# MERGED: """Ends waiting for a server that is silent: frozen, or behind a network that swallows everything.
-# MERGED:
-# MERGED: PostgreSQL's own time-outs are of no use then, because it is PostgreSQL that would have to notice; and the driver waits
-# MERGED: for ever. So each connection in use has a deadline, at which its socket is shut down, and the driver hears an error.
-# MERGED: """
+"""Engines of either database, and how their connections and transactions begin. Nothing is read at import.
+
+Prepares statements only where nobody stands between the program and PostgreSQL.
+
+What is prepared belongs to a session of the server. A pooler such as PgBouncer hands sessions round, so the statement
+of that name would be missing, or another client's.
+
+Ends waiting for a server that is silent: frozen, or behind a network that swallows everything.
+
+PostgreSQL's own time-outs are of no use then, because it is PostgreSQL that would have to notice; and the driver waits
+for ever. So each connection in use has a deadline, at which its socket is shut down, and the driver hears an error.
+"""
 
 import os
 import socket

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    func,
     literal,
     or_,
     select,
@@ -24,9 +25,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload, 
 from receiver.core.send_status import SendStatus
 from receiver.core.status import TERMINAL, RecipientStatus
 from receiver.core.tags import is_tag
-from receiver.database.models import Message, MessageId, Recipient, StoredEvent
+from receiver.database.models import Message, MessageId, Recipient, Resolution, StoredEvent
 
 LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
+
+MOST = 10_000
+"""Rows that are counted; who has more of them to look at needs no better number."""
 
 NEWEST = 200_000
 """Recipients that are looked at for the end of a number."""
@@ -259,3 +263,13 @@ def _after_all_with(prefix: str) -> str | None:
         return None
     following = ord(stem[-1]) + 1
     return stem[:-1] + chr(SURROGATES.stop if following in SURROGATES else following)
+
+
+def count(session: Session, found: Select[Any]) -> int:
+    """How many rows there are, up to MOST."""
+    return session.scalar(select(func.count()).select_from(found.limit(MOST).subquery())) or 0
+
+
+def resolutions_of(session: Session, message_pk: int) -> Sequence[Resolution]:
+    """Oldest first."""
+    return session.scalars(select(Resolution).where(Resolution.message_pk == message_pk).order_by(Resolution.pk)).all()

@@ -1,10 +1,12 @@
 """The tables. Comments are the data dictionary that support staff see in PostgreSQL.
 
 ``message_id`` is always Bandwidth's own ``message.id``; our key of a message is ``message_pk``.
+
+Column types that behave alike on SQLite and PostgreSQL.
+
+The tables beside those of messages and events: keys of callers, lanes of the pace, pauses of credentials, and what
+error codes mean.
 """
-# MERGED: """Column types that behave alike on SQLite and PostgreSQL."""
-# MERGED: """The tables beside those of messages and events: keys of callers, lanes of the pace, pauses of credentials, and what
-# MERGED: error codes mean."""
 
 from datetime import UTC, datetime
 
@@ -467,3 +469,10 @@ class ErrorRangeRow(Base):
     category: Mapped[str] = mapped_column(String(32), comment="Who refused: Bandwidth or the carrier, and whose fault.")
     reason: Mapped[str] = mapped_column(Text, comment="What happened, in one sentence.")
     advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")
+
+
+REDACTED = '{"redacted":true}'
+"""The payload of what was redacted, which no event can have, and by which it is known not to need it again."""
+
+BLANK_REPLY = {"sender": None, "text": None, "media": None, "members": None, "keyword": ""}
+"""What a redacted event shows of a reply: nothing, and that it was read."""

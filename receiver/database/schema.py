@@ -3,17 +3,17 @@
 A migration is one transaction, so a killed one can simply be run again. The support views are dropped before it and
 created after it, from the newest file of migrations/views that is not newer than the schema; who could read them can
 read them again.
+
+A database of PostgreSQL that cannot hold every character is refused before it has taken anything.
+
+One curly quote would be answered 500, and one stored reply that cannot be converted would break a whole view.
+
+Tells SQLite what a long history looks like, because it cannot know.
+
+It plans by what ANALYZE once counted, and nobody runs that. Without it every status is rare to SQLite, so it would read
+all accepted messages to find the overdue ones, sort the whole queue to claim the first of it, and read all recipients,
+number by number, to find those that failed. PostgreSQL counts by itself.
 """
-# MERGED: """A database of PostgreSQL that cannot hold every character is refused before it has taken anything.
-# MERGED:
-# MERGED: One curly quote would be answered 500, and one stored reply that cannot be converted would break a whole view.
-# MERGED: """
-# MERGED: """Tells SQLite what a long history looks like, because it cannot know.
-# MERGED:
-# MERGED: It plans by what ANALYZE once counted, and nobody runs that. Without it every status is rare to SQLite, so it would read
-# MERGED: all accepted messages to find the overdue ones, sort the whole queue to claim the first of it, and read all recipients,
-# MERGED: number by number, to find those that failed. PostgreSQL counts by itself.
-# MERGED: """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

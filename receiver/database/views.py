@@ -2,8 +2,9 @@
 
 Beside ``<revision>.sql`` stands ``<revision>.toml``, which says what every view and every column is: PostgreSQL keeps
 that as comments, and the data dictionary is made from those.
+
+Lets a role of PostgreSQL read the support views.
 """
-# MERGED: """Lets a role of PostgreSQL read the support views."""
 
 import tomllib
 from collections.abc import Mapping, Set

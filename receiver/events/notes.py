@@ -1,8 +1,9 @@
-"""What the events of a transaction are to their recipients, as it sees them: for those who watch."""
-# MERGED: """Says in the log which events came again, and which say something else of a recipient whose outcome was known.
-# MERGED:
-# MERGED: Of events that are durable: what a transaction found that is undone, or tried again, did not happen.
-# MERGED: """
+"""What the events of a transaction are to their recipients, as it sees them: for those who watch.
+
+Says in the log which events came again, and which say something else of a recipient whose outcome was known.
+
+Of events that are durable: what a transaction found that is undone, or tried again, did not happen.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

@@ -1,8 +1,9 @@
-"""Reads again what was unreadable, after a release whose parser understands more."""
-# MERGED: """What could not be read, to be read again; what was redacted is no longer there to read.
-# MERGED:
-# MERGED: Everything here runs inside one write transaction of the caller.
-# MERGED: """
+"""Reads again what was unreadable, after a release whose parser understands more.
+
+What could not be read, to be read again; what was redacted is no longer there to read.
+
+Everything here runs inside one write transaction of the caller.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ from receiver.bandwidth.callbacks import Element, parse_kept
 from receiver.core import times
 from receiver.core.events import Event, Identity
 from receiver.database.database import Database
-from receiver.database.models import UnreadableCallback
+from receiver.database.models import REDACTED, UnreadableCallback
 from receiver.errors import NotJSON
 from receiver.events.store import Received, Tally, record
-from receiver.maintenance.purge import REDACTED
 
 _READABLE_AGAIN = UnreadableCallback.payload != REDACTED
 

@@ -2,8 +2,9 @@
 
 It is part of the tidying of server and worker, so a migration looks into no row, and replies that an old process stores
 beside a new one are read within seconds.
+
+Inbound events of which nobody has read yet what a person wrote; see UNREAD.
 """
-# MERGED: """Inbound events of which nobody has read yet what a person wrote; see UNREAD."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,11 @@ from receiver.bandwidth.callbacks import parse_kept
 from receiver.core.events import Event, Reply
 from receiver.database.database import Database
 from receiver.database.json_rows import parameter, rows_of
-from receiver.database.models import UNREAD, StoredEvent
+from receiver.database.lookup import count
+from receiver.database.models import BLANK_REPLY, UNREAD, StoredEvent
 from receiver.errors import NotJSON, StorageUnavailable, place
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
-from receiver.maintenance.purge_rows import BLANK_REPLY
-from receiver.reports.figures import count
 
 PAGE = 1000
 """Rows per transaction: short enough not to hold up receiving."""

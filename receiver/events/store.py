@@ -4,8 +4,9 @@ Everything here runs inside one write transaction of the caller. Rows are locked
 elements, message ids, events, messages, recipients, each sorted; so two transactions that meet wait for each other and
 never deadlock. (Events that waited for their message id are changed by whoever holds the lock on that id.) A statement
 takes all rows of its kind at once, so its cost is shared by whatever is stored together.
+
+The statement that stores events: each once, linked to the message of its tag or else of its message id.
 """
-# MERGED: """The statement that stores events: each once, linked to the message of its tag or else of its message id."""
 
 import json
 from collections import Counter

@@ -1,5 +1,7 @@
-"""Compares the stored outcome of every recipient with the fold of its stored events, and repairs it."""
-# MERGED: """Folds stored events again: after a release that learns a type, or to prove that the stored state is their fold."""
+"""Compares the stored outcome of every recipient with the fold of its stored events, and repairs it.
+
+Folds stored events again: after a release that learns a type, or to prove that the stored state is their fold.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

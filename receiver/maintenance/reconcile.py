@@ -3,8 +3,9 @@
 Bandwidth keeps its records for 14 days and without our tag. So a message without a message id is looked for by sender,
 recipients and time, and only what can be no other message is recorded. That nothing is found proves nothing. No
 database connection is held while Bandwidth is asked, and every message is a transaction of its own.
+
+Messages of which it is not known what became of them, and to which of them a message id may belong.
 """
-# MERGED: """Messages of which it is not known what became of them, and to which of them a message id may belong."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence

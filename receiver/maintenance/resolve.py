@@ -1,13 +1,12 @@
-"""What people decided about messages of which nobody knew whether they were sent."""
-# MERGED: """Resolves an unknown message: a person who knows, or must decide, says whether it was sent, and is written down.
-# MERGED:
-# MERGED: Bandwidth's word stands above it: an event that comes later makes a refused message accepted.
-# MERGED: """
+"""What people decided about messages of which nobody knew whether they were sent.
 
-from collections.abc import Sequence
+Resolves an unknown message: a person who knows, or must decide, says whether it was sent, and is written down.
+
+Bandwidth's word stands above it: an event that comes later makes a refused message accepted.
+"""
+
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.core import times
@@ -42,11 +41,6 @@ def add_resolution(
         Resolution(message_pk=message.pk, send_status=send_status, reason=reason, resolved_by=by, resolved_at=now)
     )
     return True
-
-
-def resolutions_of(session: Session, message_pk: int) -> Sequence[Resolution]:
-    """Oldest first."""
-    return session.scalars(select(Resolution).where(Resolution.message_pk == message_pk).order_by(Resolution.pk)).all()
 
 
 LONGEST_NAME = 255  # characters; of a longer one only the beginning is kept

@@ -1,12 +1,12 @@
 """What a restored backup takes for unsent, although it may have been sent after the backup was taken.
 
 Everything here runs inside a transaction of the caller.
+
+Puts a restored backup right before anything works on it: what it takes for unsent becomes unknown.
+
+A backup says of a message that it is queued; meanwhile it may have been sent. What may have been sent is never sent
+again, so each is what it would be if its request had been begun after the backup and nobody had stored the answer.
 """
-# MERGED: """Puts a restored backup right before anything works on it: what it takes for unsent becomes unknown.
-# MERGED:
-# MERGED: A backup says of a message that it is queued; meanwhile it may have been sent. What may have been sent is never sent
-# MERGED: again, so each is what it would be if its request had been begun after the backup and nobody had stored the answer.
-# MERGED: """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta

@@ -3,21 +3,17 @@ rows than MOST. Every function reads."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.send_status import SendStatus
 from receiver.database.json_rows import is_one_of
-from receiver.database.lookup import is_open, shows
+from receiver.database.lookup import MOST, count, is_open, shows
 from receiver.database.models import Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.events.store import CALLBACK
 from receiver.reports.progress import is_due
-
-MOST = 10_000
-"""Rows that are counted; who has more of them to look at needs no better number."""
 
 NEWEST = 1000
 """Events among which the last about our messages is looked for."""
@@ -61,11 +57,6 @@ def figures(session: Session, *, now: datetime, overdue_after: timedelta) -> Fig
         ),
         last_event_at=_last_event_at(session),
     )
-
-
-def count(session: Session, found: Select[Any]) -> int:
-    """How many rows there are, up to MOST."""
-    return session.scalar(select(func.count()).select_from(found.limit(MOST).subquery())) or 0
 
 
 def _overdue(session: Session, *, now: datetime, since: datetime) -> tuple[int, datetime | None]:

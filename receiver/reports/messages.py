@@ -27,10 +27,10 @@ from receiver.database.lookup import (
     messages_by_reference,
     messages_page,
     messages_to_number_ending,
+    resolutions_of,
 )
 from receiver.database.models import Message, Recipient, Resolution, StoredEvent
 from receiver.errors import MessageNotFound
-from receiver.maintenance.resolve import resolutions_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
-"""What a check of an installation asks the database, beside the figures that monitoring has too."""
-# MERGED: """How it stands: what waits, what nobody knows of, how quickly messages go out, what is overdue or wrong."""
+"""What a check of an installation asks the database, beside the figures that monitoring has too.
+
+How it stands: what waits, what nobody knows of, how quickly messages go out, what is overdue or wrong.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import shows_status
+from receiver.database.lookup import MOST, count, shows_status
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.errors import StorageUnavailable
 from receiver.events.store import CALLBACK
@@ -36,7 +38,7 @@ from receiver.messages.credentials import refused_since as refused
 from receiver.messages.pace import paused_until
 from receiver.messages.queue import backlog
 from receiver.metrics import Values
-from receiver.reports.figures import MOST, count, figures
+from receiver.reports.figures import figures
 from receiver.settings import Settings
 
 SAMPLE = 1_000

@@ -1,5 +1,7 @@
-"""Counts the messages whose reference begins alike, and their recipients, by status."""
-# MERGED: """Watches what becomes of all messages whose reference begins alike."""
+"""Counts the messages whose reference begins alike, and their recipients, by status.
+
+Watches what becomes of all messages whose reference begins alike.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
-"""Messages as the support views show them: for a role that may read nothing else."""
-# MERGED: """The answers of `reporting`, also for a role that may read the support views only."""
+"""Messages as the support views show them: for a role that may read nothing else.
+
+The answers of `reporting`, also for a role that may read the support views only.
+"""
 
 import json
 from collections import Counter

@@ -1,15 +1,16 @@
-"""What is answered, in JSON. Field names are Bandwidth's own; times are in UTC and end in Z."""
-# MERGED: """Events in JSON, with their payload."""
+"""What is answered, in JSON. Field names are Bandwidth's own; times are in UTC and end in Z.
+
+Events in JSON, with their payload.
+"""
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
-from receiver.reports.messages import EventReport
 from receiver.schemas.fields import Instant, means
 
 
@@ -235,14 +236,18 @@ class ProblemSchema(Schema):
     )
 
 
-MESSAGE, PAGE, QUEUE = MessageSchema(), PageSchema(), QueueSchema()
+MESSAGE, PAGE, QUEUE, _EVENT = MessageSchema(), PageSchema(), QueueSchema(), EventSchema(exclude=["payload"])
 """One of each for all: to make a schema takes longer than to write an answer with it."""
 
 
-_EVENT = EventSchema(exclude=["payload"])
+class _Payload(Protocol):
+    """Anything that keeps Bandwidth's JSON text."""
+
+    @property
+    def payload(self) -> str: ...
 
 
-def event_text(event: EventReport) -> str:
+def event_text(event: _Payload) -> str:
     """The JSON text of an event."""
     return with_payload(_EVENT.dump(event), event.payload)
 

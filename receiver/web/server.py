@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from functools import partial
@@ -16,7 +16,6 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server import Server
 
-from receiver.app import make_front
 from receiver.errors import CannotCount, CannotListen
 
 SHARED_MEMORY, FOLDER_PREFIX = "/dev/shm", "receiver-metrics-"  # noqa: S108 - what is in it is made by mkdtemp
@@ -99,6 +98,7 @@ def _remove_unless_used(folder: Path) -> None:
 
 
 def run(
+    load: Callable[..., object],
     address: str,
     port: int,
     *,
@@ -112,10 +112,13 @@ def run(
 ) -> None:
     """Serves until it is told to stop. What the options mean, `receiver serve --help` says.
 
+    Each process calls ``load`` with the keywords threads, body_seconds, parent and metrics_folder, and serves what that
+    returns, an RSGI application.
+
     Raises CannotListen and CannotCount.
     """
     server = Server(
-        "receiver.app:make_front",
+        "receiver.web.front",
         address=address,
         port=port,
         interface=Interfaces.RSGI,
@@ -137,7 +140,7 @@ def run(
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else server.signal_handler_interrupt)
         signal.signal(signal.SIGQUIT, server.signal_handler_interrupt)
 
-    load = partial(make_front, threads=threads, body_seconds=body_seconds, parent=os.getpid())
+    load = partial(load, threads=threads, body_seconds=body_seconds, parent=os.getpid())
     try:
         with metrics_folder() as folder:
             loader = partial(load, metrics_folder=folder)

@@ -13,13 +13,14 @@ from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
+from receiver.database.lookup import MOST
 from receiver.events.store import record
 from receiver.maintenance import recompute
 from receiver.maintenance.doctor import traffic
 from receiver.maintenance.doctor.findings import Finding, Mark
 from receiver.messages import credentials, outbox, pace
 from receiver.reports import overview
-from receiver.reports.figures import MOST, Figures
+from receiver.reports.figures import Figures
 from receiver.reports.overview import SAMPLE, SenderTraffic
 from tests.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.storage.plans import plans

@@ -7,7 +7,7 @@ import pytest
 
 from receiver.database.database import Database, Session
 from receiver.maintenance import purge
-from receiver.maintenance.purge import Terms
+from receiver.maintenance.purge_rows import Terms
 from tests.builders import ALICE, BOB, make_event
 from tests.storage.aged import QUARTER, aged, said
 from tests.storage.plans import plans

@@ -9,9 +9,10 @@ from receiver.core import times
 from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.database import lookup
 from receiver.database.database import Database
 from receiver.events.store import record
-from receiver.reports import figures as reading
+from receiver.reports import figures as figures_module
 from receiver.reports.figures import Figures, figures
 from tests.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.storage.plans import plans
@@ -23,8 +24,9 @@ LONG_AGO = times.now() - 30 * HOUR
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST", 3)
-    monkeypatch.setattr(reading, "NEWEST", 3)
+    monkeypatch.setattr(lookup, "MOST", 3)
+    monkeypatch.setattr(figures_module, "MOST", 3)
+    monkeypatch.setattr(figures_module, "NEWEST", 3)
 
 
 def read(database: Database) -> Figures:

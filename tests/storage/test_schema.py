@@ -105,7 +105,7 @@ def test_every_constraint_and_every_index_is_named_after_what_it_is(inspector: I
 
 @pytest.mark.parametrize(
     "paths",
-    [["receiver/storage/models.py", "receiver/storage/sending_models.py"], ["migrations/versions/0001_messages.py"]],
+    [["receiver/database/models.py"], ["migrations/versions/0001_messages.py"]],
 )
 def test_every_index_says_above_it_which_query_it_serves(paths: list[str]) -> None:
     lines = [line.strip() for path in paths for line in (ROOT / path).read_text(encoding="utf-8").splitlines()]

@@ -15,7 +15,6 @@ from flask import Flask
 from marshmallow import Schema
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from receiver.web.openapi.document.document import describe
 
 from receiver import VERSION
 from receiver.core.send_status import SendStatus
@@ -24,6 +23,7 @@ from receiver.reports.messages import ErrorReport, EventReport, MessageReport, P
 from receiver.reports.overview import PaceReport, QueueReport
 from receiver.schemas import responses
 from receiver.web.authentication import Access, requires
+from receiver.web.openapi.document import describe
 from tests import readme
 from tests.builders import ALICE, API_KEY, BOB, make_element
 from tests.web.service import LATER, MESSAGES, OUTAGES, Service, outage, sent

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from receiver.bandwidth.client import Account
 from receiver.core import times
 from receiver.database.database import Database
+from receiver.database.lookup import MOST
 from receiver.events.replies import count_unread
 from receiver.maintenance.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.messages import credentials
 from receiver.messages.queue import backlog
-from receiver.reports.figures import MOST, Figures, figures
+from receiver.reports.figures import Figures, figures
 from receiver.reports.overview import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
 from receiver.settings import Settings
 

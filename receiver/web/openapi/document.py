@@ -15,9 +15,9 @@ from receiver.core.text import Word
 from receiver.schemas.fields import Count, Instant, Text
 from receiver.schemas.requests import TEXT_OR_MEDIA
 from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
-from receiver.web.openapi.document.examples import CURL, SERVER
-from receiver.web.openapi.document.fragments import PROBLEM, Fragment, header, problem
-from receiver.web.openapi.document.operations import OPERATIONS
+from receiver.web.openapi.examples import CURL, SERVER
+from receiver.web.openapi.fragments import PROBLEM, Fragment, header, problem
+from receiver.web.openapi.operations import OPERATIONS
 
 INFO = {
     "summary": "Group MMS through Bandwidth, with one truthful outcome per recipient.",
@@ -63,7 +63,7 @@ SHARED = {
 
 
 def describe(app: Flask) -> Fragment:
-    """The whole document. Raises LookupError unless receiver.web.openapi.document.operations knows exactly the application's routes."""
+    """The whole document. Raises LookupError unless OPERATIONS has exactly the application's routes."""
     unlike = OPERATIONS.keys() ^ app.view_functions.keys()
     if unlike:
         raise LookupError(f"described, or there, but not both: {', '.join(sorted(unlike))}")

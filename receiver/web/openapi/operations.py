@@ -1,6 +1,6 @@
 """What the API's description says of each route: what it is for, what it takes, and all that it may answer.
 
-Who may call a route is not said here: that is what its view demands, and receiver.web.openapi.document adds it, with the answers
+Who may call a route is not said here: that is what its view demands, and document.py adds it, with the answers
 that follow from it.
 """
 
@@ -8,8 +8,8 @@ from receiver.core.messages import MAX_KEY
 from receiver.core.tags import SHAPE
 from receiver.schemas.requests import MessageRequest, MessagesQuery
 from receiver.schemas.responses import EventsSchema, MessageSchema, PageSchema, QueueSchema, TallySchema
-from receiver.web.openapi.document import examples
-from receiver.web.openapi.document.fragments import Fragment, found, header, health, parameter, problem, text
+from receiver.web.openapi import examples
+from receiver.web.openapi.fragments import Fragment, found, header, health, parameter, problem, text
 
 TAG = parameter("path", "tag", "The message's tag.", example=examples.TAG, pattern=f"^{SHAPE}$")
 KEY = parameter(

@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, current_app, render_template, requ
 from markdown_it import MarkdownIt
 
 from receiver.web.authentication import Access, requires
-from receiver.web.openapi.document.document import describe
+from receiver.web.openapi.document import describe
 
 EXTENSION = "receiver documentation"
 
