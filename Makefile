@@ -65,10 +65,10 @@ bench-scale: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.scale
 
 torture: $(MARKS)-test
-	$(BIN)/python -m tests.torture.torture
+	$(BIN)/python -m tests.soak.torture.torture
 
 crash: $(MARKS)-test
-	$(BIN)/python -m tests.crash.crash
+	$(BIN)/python -m tests.soak.crash.crash
 
 clean:
 	rm -rf .venv build *.egg-info

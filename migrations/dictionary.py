@@ -16,7 +16,7 @@ from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.core.text import Word
 from receiver.database.database import Database
 from receiver.database.schema import upgrade
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 PAGE = Path(__file__).parent / "data-dictionary.md"
 

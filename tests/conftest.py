@@ -7,15 +7,11 @@ one of the two. What a test gets was built by the migrations once, and copied.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
@@ -23,17 +19,16 @@ from hypothesis import settings
 from structlog.testing import LogCapture
 
 from receiver.database.database import Database
-from tests.postgres import ExistingServer, PostgresServer, Server
+from tests.support.databases import ENGINES, PostgresqlDatabases, SqliteDatabases, fresh_database
+from tests.support.log_lines import Lines
+from tests.support.postgres import ExistingServer, PostgresServer, Server
+from tests.support.wire import CERTIFICATE, KEY, Script, Serve, Wire
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=100)
 settings.load_profile("ci")
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 """Also where nohup started the tests: every process that they start would go on ignoring it."""
-
-ENGINES = ["sqlite", "postgresql"]
-
-Lines = list[MutableMapping[str, Any]]
 
 
 @pytest.fixture
@@ -45,42 +40,19 @@ def logged() -> Iterator[Lines]:
     structlog.reset_defaults()
 
 
-class SqliteDatabases:
-    """A database is a file; one that was checkpointed can simply be copied."""
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts servers; ``tls=True`` gives one that speaks TLS with a certificate nobody trusts by default."""
+    (tmp_path / "server.pem").write_text(KEY + CERTIFICATE)
+    wires: list[Wire] = []
 
-    @contextlib.contextmanager
-    def new(self, folder: Path, template: str | None) -> Iterator[str]:
-        path = folder / "receiver.sqlite3"
-        if template is None:
-            path.touch()
-        else:
-            shutil.copyfile(template, path)
-        yield f"sqlite:///{path}"
+    def start(script: Script, *, tls: bool = False, accepting: bool = True) -> Wire:
+        wires.append(Wire(script, tls=tmp_path / "server.pem" if tls else None, accepting=accepting))
+        return wires[-1]
 
-
-@dataclass
-class PostgresqlDatabases:
-    server: Server
-    prefix: str
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    @contextlib.contextmanager
-    def new(self, folder: Path, template: str | None) -> Iterator[str]:
-        name = f"{self.prefix}_{next(self.numbers)}"
-        url = self.server.create_database(name, template or "template1")
-        try:
-            yield url
-        finally:
-            self.server.drop_database(name)
-
-
-@contextlib.contextmanager
-def fresh_database(request: pytest.FixtureRequest, *, migrated: bool) -> Iterator[str]:
-    """A database of the engine that the fixture's parameter names; the other engine is not touched."""
-    databases = request.getfixturevalue(f"{request.param}_databases")
-    template = request.getfixturevalue(f"{request.param}_template") if migrated else None
-    with databases.new(request.getfixturevalue("tmp_path"), template) as url:
-        yield url
+    yield start
+    for wire in wires:
+        wire.close()
 
 
 @pytest.fixture(params=ENGINES)

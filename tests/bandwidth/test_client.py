@@ -17,8 +17,8 @@ import pytest
 from receiver.bandwidth.client import Account, BandwidthGateway
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.bandwidth.wire import CERTIFICATE, Peer, Script, Serve, Wire, answer, answering
 from tests.samples import load
+from tests.support.wire import CERTIFICATE, Peer, Script, Serve, Wire, answer, answering
 
 Connect = Callable[..., BandwidthGateway]
 

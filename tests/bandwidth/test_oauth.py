@@ -13,7 +13,7 @@ from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.oauth import Tokens
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.bandwidth.endpoints import (
+from tests.support.endpoints import (
     ACCEPTED,
     CLIENT_ID,
     CLIENT_SECRET,
@@ -23,9 +23,9 @@ from tests.bandwidth.endpoints import (
     authorization,
     client_basic,
 )
-from tests.bandwidth.wire import Peer, Serve, answer
-from tests.conftest import Lines
-from tests.processes import wait_for
+from tests.support.log_lines import Lines
+from tests.support.processes import wait_for
+from tests.support.wire import Peer, Serve, answer
 
 MESSAGE = OutboundMessage(to=("+12345678902",), sender="+12345678901", application_id="93de2206", text="Hello")
 MANY = 20

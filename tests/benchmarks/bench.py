@@ -26,7 +26,7 @@ from tests.benchmarks import one_writer, pgbench, report
 from tests.benchmarks.contestants import CONTESTANTS, cpu_seconds, running
 from tests.benchmarks.load import Load
 from tests.benchmarks.workload import Store, identity_of, make_body_of, make_events, make_request, problem
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 CONNECTIONS = (8, 32, 128)
 EVENTS = 60_000

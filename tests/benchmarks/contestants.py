@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.postgres import free_port
-from tests.processes import environment, wait_for
+from tests.support.postgres import free_port
+from tests.support.processes import environment, wait_for
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from receiver.database.database import Database, Session
 from receiver.database.models import Message, MessageId, Recipient
 from receiver.messages.outbox import record_answer
 from tests.benchmarks.history import History, make_event, message_id, number_at
-from tests.storage.stored import deliver, submitting
+from tests.support.stored import deliver, submitting
 
 BATCH, BATCHES = 64, 30
 EVENTS = BATCH * BATCHES

@@ -14,8 +14,8 @@ from sqlalchemy import event
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
 from tests.benchmarks.queries import MOST, Ask
-from tests.postgres import Server
-from tests.processes import wait_for
+from tests.support.postgres import Server
+from tests.support.processes import wait_for
 
 ROUNDS, ROUNDS_IF_SLOW, SLOW_MS = 21, 3, 500.0
 """More than ten: from then on psycopg has prepared a statement, and PostgreSQL may use one plan for all its values."""

@@ -27,7 +27,7 @@ from tests.benchmarks.workload import (
     recipient_of,
     tag_of,
 )
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 CODE, EVENT_PK = 83719, 910_273_645
 """An error code and a key that occur nowhere else in the captured statements."""

@@ -28,10 +28,10 @@ from receiver.database.database import Database
 from tests.benchmarks.history import History
 from tests.benchmarks.load import Load, Outcome
 from tests.benchmarks.workload import Store, make_events, make_request
-from tests.journeys.conftest import select
-from tests.postgres import PostgresServer
-from tests.processes import Child, environment, serving
-from tests.storage.aged import DAY, store_history
+from tests.support.aged import DAY, store_history
+from tests.support.loop import select
+from tests.support.postgres import PostgresServer
+from tests.support.processes import Child, environment, serving
 
 FOLDER = Path("build/bench")
 

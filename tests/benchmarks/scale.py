@@ -45,7 +45,7 @@ from tests.benchmarks.measuring import (
     unless_interrupted,
 )
 from tests.benchmarks.queries import Ask, queries
-from tests.postgres import PostgresServer, Server
+from tests.support.postgres import PostgresServer, Server
 
 SHORT_MESSAGES = 1000
 INGEST_ROUNDS = 7

@@ -38,10 +38,10 @@ from receiver.messages.worker import Worker
 from tests.benchmarks import sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
 from tests.benchmarks.sending_report import BARE, WITH_PASSWORD, WITH_TOKEN, InFlight, Pace
-from tests.builders import API_KEY, make_message, make_settings
-from tests.journeys.pace import keep_rate, most_within_a_second, per_second
-from tests.postgres import PostgresServer
-from tests.processes import SimulatorProcess, environment, serving, simulating, wait_for
+from tests.support.builders import API_KEY, make_message, make_settings
+from tests.support.pace import keep_rate, most_within_a_second, per_second
+from tests.support.postgres import PostgresServer
+from tests.support.processes import SimulatorProcess, environment, serving, simulating, wait_for
 
 FOLDER = Path("build/bench")
 

@@ -14,7 +14,7 @@ from tests.benchmarks import load, one_writer, pgbench
 from tests.benchmarks.bench import _as_row
 from tests.benchmarks.load import Load
 from tests.benchmarks.workload import Store, identity_of, make_events, make_one, make_request, problem
-from tests.postgres import PostgresServer, Server
+from tests.support.postgres import PostgresServer, Server
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"

@@ -14,7 +14,7 @@ from tests.benchmarks.filling import fill
 from tests.benchmarks.history import History
 from tests.benchmarks.queries import MOST, VIEWS, filters, queries, sample
 from tests.benchmarks.tables import BY_NATURE
-from tests.storage.stored import view
+from tests.support.stored import view
 
 MESSAGES = 1000
 FINDS_NOTHING = ("nobody's", "sendStatus=queued", "frequent", "by day")

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from receiver.core.tags import is_tag
 from receiver.database import schema
-from tests.builders import CALLBACK_AUTH, SENDER, make_element
+from tests.support.builders import CALLBACK_AUTH, SENDER, make_element
 
 MESSAGES, RECIPIENTS = 20_000, 3
 PK = 800_000_000

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from receiver.database.database import Database
-from tests.builders import ALICE, BOB, CALLBACK_AUTH, make_element, store_message
-from tests.conftest import ENGINES
-from tests.deployment.backups import PostgresqlBackup, SqliteBackup
-from tests.deployment.traffic import Traffic, ask
-from tests.journeys.conftest import select
-from tests.processes import Api, Child, environment, invoke, run, simulating, wait_for
-from tests.storage.test_migrations import VIEWS, views
-from tests.torture.checking import key_of, key_told, read_stored
-from tests.torture.servers import Server
+from tests.database.test_migrations import VIEWS, views
+from tests.soak.torture.checking import key_of, key_told, read_stored
+from tests.soak.torture.servers import Server
+from tests.support.backups import PostgresqlBackup, SqliteBackup
+from tests.support.builders import ALICE, BOB, CALLBACK_AUTH, make_element, store_message
+from tests.support.databases import ENGINES
+from tests.support.loop import select
+from tests.support.processes import Api, Child, environment, invoke, run, simulating, wait_for
+from tests.support.traffic import Traffic, ask
 
 OPEN = "+12005580009"
 """A recipient of whom no event tells here, but Bandwidth's records."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from receiver.settings import ENV_FILE, VARIABLES
-from tests.builders import ALICE
+from tests.support.builders import ALICE
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "example.env"

@@ -19,11 +19,11 @@ import requests
 import trustme
 
 from receiver.web.callbacks import PATH
-from tests.builders import ALICE, CALLBACK_AUTH, make_element
-from tests.debian import program
-from tests.journeys.conftest import select
-from tests.postgres import free_port
-from tests.processes import Api, environment, serving, simulating, wait_for
+from tests.support.builders import ALICE, CALLBACK_AUTH, make_element
+from tests.support.debian import program
+from tests.support.loop import select
+from tests.support.postgres import free_port
+from tests.support.processes import Api, environment, serving, simulating, wait_for
 
 SITE = Path(__file__).parents[2] / "config" / "nginx" / "receiver.conf"
 

@@ -8,7 +8,7 @@ import shlex
 from click.testing import CliRunner
 
 from receiver.cli import main
-from tests import readme
+from tests.support import readme
 
 PAGE = "\n".join(readme.examples("bash"))
 INSTALLED = "/opt/bandwidth-receiver/"

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.deployment.balancer import balancing
-from tests.deployment.traffic import Traffic
-from tests.pgbouncer import pooling
-from tests.processes import Child, environment, run, simulating, wait_for
-from tests.torture.checking import Findings
-from tests.torture.servers import Server
+from tests.soak.torture.checking import Findings
+from tests.soak.torture.servers import Server
+from tests.support.balancer import balancing
+from tests.support.pgbouncer import pooling
+from tests.support.processes import Child, environment, run, simulating, wait_for
+from tests.support.traffic import Traffic
 
 POOL = 6
 """Sessions of PostgreSQL, for five processes that would open nine or ten each."""

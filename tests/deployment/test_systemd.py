@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from receiver.settings_file import assignments
-from tests.debian import program
-from tests.processes import invoke
+from tests.support.debian import program
+from tests.support.processes import invoke
 
 UNITS = Path(__file__).parents[2] / "config" / "systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))

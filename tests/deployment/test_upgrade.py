@@ -11,14 +11,14 @@ from typing import Any
 from receiver.core.tags import new_tag
 from receiver.core.times import now
 from receiver.database.engine import where
-from tests.builders import make_element
-from tests.deployment.releases import PRESENT, make_next_release
-from tests.deployment.traffic import Traffic
-from tests.journeys.conftest import select
-from tests.processes import Api, environment, run, simulating
-from tests.storage.locks import locked, onlooker
-from tests.torture.checking import Findings
-from tests.torture.servers import Server
+from tests.soak.torture.checking import Findings
+from tests.soak.torture.servers import Server
+from tests.support.builders import make_element
+from tests.support.locks import locked, onlooker
+from tests.support.loop import select
+from tests.support.processes import Api, environment, run, simulating
+from tests.support.releases import PRESENT, make_next_release
+from tests.support.traffic import Traffic
 
 NEWER = "The database is newer than the code; upgrade this process soon."
 OLDER = "The database is older than the code; run `receiver migrate`."

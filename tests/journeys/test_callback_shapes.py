@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import ALICE, BOB
-from tests.journeys.conftest import Loop
+from tests.support.builders import ALICE, BOB
+from tests.support.loop import Loop
 
 INVALID, THRICE, EARLY = "+12005564404", "+12005610002", "+12005620001"
 GROUP = [ALICE, INVALID, THRICE, EARLY]

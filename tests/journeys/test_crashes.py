@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.builders import ALICE, BOB
-from tests.journeys.conftest import Loop, looping
-from tests.postgres import Server
-from tests.processes import Api, faults, run, wait_for
+from tests.support.builders import ALICE, BOB
+from tests.support.loop import Loop, looping
+from tests.support.postgres import Server
+from tests.support.processes import Api, faults, run, wait_for
 
 INVALID, THRICE, RECEIPT, SILENT = "+12005564404", "+12005610002", "+12005580001", "+12005660001"
 GROUP = {ALICE: "delivered", INVALID: "failed", THRICE: "delivered", RECEIPT: "delivered", SILENT: "pending"}

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from receiver.cli import main
-from tests.processes import Child, invoke, run, simulating, wait_for
+from tests.support.processes import Child, invoke, run, simulating, wait_for
 
 SECONDS = 20.0
 """The demo waits for its children, and the service for its requests."""

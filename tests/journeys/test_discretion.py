@@ -19,10 +19,10 @@ from sqlalchemy import make_url
 
 from receiver import VERSION
 from receiver.settings import ApiKey, Credential
-from tests.builders import make_element
-from tests.journeys.conftest import select
-from tests.processes import Api, Child, environment, run, serving, wait_for
-from tests.web.service import OUTAGES, outage
+from tests.support.builders import make_element
+from tests.support.loop import select
+from tests.support.processes import Api, Child, environment, run, serving, wait_for
+from tests.support.service import OUTAGES, outage
 
 TEXT, MEDIA = "zq-text, öffentlich nicht", "https://zq-host.example/p.jpg?token=zq-media-token"
 REFERENCE, IDEMPOTENCY, PAYLOAD, HEADER = "zq-reference", "zq-idempotency", "zq-payload", "zq-header"

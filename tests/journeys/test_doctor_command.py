@@ -14,13 +14,13 @@ from receiver.database.database import Database
 from receiver.maintenance.doctor.findings import Mark
 from receiver.messages import credentials, pace
 from receiver.simulator import Simulator, SimulatorOptions
-from tests.builders import CLIENT_ID, CLIENT_SECRET
-from tests.journeys.conftest import Loop
-from tests.journeys.plant import SILENT
-from tests.postgres import PostgresServer, free_port
-from tests.processes import SECRETS, environment, run, serving
-from tests.storage.queued import claim, enqueue
-from tests.storage.stored import HOUR, change
+from tests.support.builders import CLIENT_ID, CLIENT_SECRET
+from tests.support.loop import Loop
+from tests.support.plant import SILENT
+from tests.support.postgres import PostgresServer, free_port
+from tests.support.processes import SECRETS, environment, run, serving
+from tests.support.queued import claim, enqueue
+from tests.support.stored import HOUR, change
 
 COUNT = """SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM unreadable_callbacks),
     (SELECT count(*) FROM messages), (SELECT count(*) FROM lanes)"""

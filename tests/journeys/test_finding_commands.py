@@ -21,12 +21,12 @@ from receiver.core.events import Unreadable
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, SENDER, make_element, make_event, store_message
-from tests.processes import PATIENCE, Child, environment, invoke
-from tests.storage.locks import locked, onlooker
-from tests.storage.stored import HOUR, change, deliver, submit, unreadables
-from tests.terminal import on_terminal, without_colours
-from tests.web.service import Service
+from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, SENDER, make_element, make_event, store_message
+from tests.support.locks import locked, onlooker
+from tests.support.processes import PATIENCE, Child, environment, invoke
+from tests.support.service import Service
+from tests.support.stored import HOUR, change, deliver, submit, unreadables
+from tests.support.terminal import on_terminal, without_colours
 
 LISTS = ("overdue", "unlinked", "unreadable")
 FORMULA = '=HYPERLINK("http://evil.example","\x1b[2Jlunch")'

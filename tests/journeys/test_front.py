@@ -24,13 +24,13 @@ from werkzeug.serving import make_server
 from receiver.database.schema import upgrade
 from receiver.web.front import LONG
 from receiver.web.headers import HEADERS
-from tests.builders import ALICE, API_KEY, BEARER, BOB, CALLBACK_AUTH, make_body, make_element
-from tests.journeys.conftest import select
-from tests.postgres import free_port
-from tests.processes import PATIENCE, Api, Child, environment, serving, simulating, wait_for
 from tests.samples import callbacks
-from tests.storage.locks import onlooker
-from tests.web.service import CALLBACKS, Service
+from tests.support.builders import ALICE, API_KEY, BEARER, BOB, CALLBACK_AUTH, make_body, make_element
+from tests.support.locks import onlooker
+from tests.support.loop import select
+from tests.support.postgres import free_port
+from tests.support.processes import PATIENCE, Api, Child, environment, serving, simulating, wait_for
+from tests.support.service import CALLBACKS, Service
 
 BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
 BODY_SECONDS = 1

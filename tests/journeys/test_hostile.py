@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 
-from tests.builders import ALICE, CALLBACK_AUTH, make_body, make_element
-from tests.journeys.conftest import select
-from tests.processes import Api, Child, environment, serving, wait_for
 from tests.samples import callbacks
+from tests.support.builders import ALICE, CALLBACK_AUTH, make_body, make_element
+from tests.support.loop import select
+from tests.support.processes import Api, Child, environment, serving, wait_for
 
 BASIC = b"Authorization: Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode())
 STATUSES = {200, 400, 401, 404, 405, 408, 413, 414, 431}

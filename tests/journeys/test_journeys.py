@@ -10,8 +10,8 @@ import pytest
 
 from receiver.bandwidth.error_codes import explain
 from receiver.simulator import MAGIC_NUMBERS
-from tests.builders import ALICE, BOB, CAROL, SENDER
-from tests.journeys.conftest import Loop
+from tests.support.builders import ALICE, BOB, CAROL, SENDER
+from tests.support.loop import Loop
 
 SENDING, SENT, DELIVERED, FAILED = "message-sending", "message-sent", "message-delivered", "message-failed"
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from receiver.web.server import LONGEST_HEAD
-from tests.processes import PATIENCE, Api, environment, serving
+from tests.support.processes import PATIENCE, Api, environment, serving
 
 IDLE_SECONDS, CONNECTIONS = 2, 3
 MOST_HEADERS = 100

@@ -21,12 +21,12 @@ import requests
 
 from receiver import VERSION
 from receiver.metrics import FOLDER
-from tests.builders import API_KEY, CALLBACK_AUTH, make_element
-from tests.figures import counted
-from tests.journeys.plant import plant
-from tests.postgres import free_port
-from tests.processes import PATIENCE, Api, Child, environment, run, serving, wait_for, working
-from tests.storage.locks import locked
+from tests.support.builders import API_KEY, CALLBACK_AUTH, make_element
+from tests.support.figures import counted
+from tests.support.locks import locked
+from tests.support.plant import plant
+from tests.support.postgres import free_port
+from tests.support.processes import PATIENCE, Api, Child, environment, run, serving, wait_for, working
 
 CLIENTS, SCRAPES = 16, 12
 

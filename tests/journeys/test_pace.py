@@ -5,10 +5,10 @@ That it is not exceeded holds on the slowest machine; that it is reached, only i
 
 from pathlib import Path
 
-from tests.builders import SENDER
-from tests.journeys.pace import Accepted, accepted, fill, keep_rate, most_within_a_second, per_second, wait_until_after
-from tests.journeys.plant import plant
-from tests.processes import wait_for
+from tests.support.builders import SENDER
+from tests.support.pace import Accepted, accepted, fill, keep_rate, most_within_a_second, per_second, wait_until_after
+from tests.support.plant import plant
+from tests.support.processes import wait_for
 
 RATE, OTHER_SENDER = 20, "+19195550111"
 

@@ -16,8 +16,8 @@ from receiver.core.events import Event, Gathered, gather
 from receiver.core.messages import Accepted
 from receiver.core.status import RecipientStatus, disposition, fold
 from receiver.database.database import Database
-from tests.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
-from tests.processes import Api, environment, run, serving, wait_for
+from tests.support.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
+from tests.support.processes import Api, environment, run, serving, wait_for
 
 GROUP = (ALICE, BOB, CAROL)
 STRANGER = "+19195550199"

@@ -10,13 +10,13 @@ from typing import Any
 
 import requests
 
-from tests import readme
-from tests.builders import ALICE, BOB, READ_ONLY_KEY
-from tests.debian import program
-from tests.journeys.plant import plant
-from tests.postgres import free_port
-from tests.processes import PATIENCE, wait_for
-from tests.test_watching_config import EXPRESSIONS
+from tests.deployment.test_monitoring import EXPRESSIONS
+from tests.support import readme
+from tests.support.builders import ALICE, BOB, READ_ONLY_KEY
+from tests.support.debian import program
+from tests.support.plant import plant
+from tests.support.postgres import free_port
+from tests.support.processes import PATIENCE, wait_for
 
 EMPTY = {each for each in EXPRESSIONS if each.startswith("sum(increase(receiver_extraneous_events_total[1d])) /")}
 """There is nothing to tell while nothing failed."""

@@ -9,10 +9,10 @@ import pytest
 from receiver.core import times
 from receiver.database.database import Database
 from tests.benchmarks.history import History
-from tests.builders import ALICE, make_element
-from tests.journeys.conftest import select
-from tests.processes import Child, environment, invoke, run, serving
-from tests.storage.aged import DAY, aged, store_history
+from tests.support.aged import DAY, aged, store_history
+from tests.support.builders import ALICE, make_element
+from tests.support.loop import select
+from tests.support.processes import Child, environment, invoke, run, serving
 
 MESSAGES = 800
 OLD = "SELECT count(*) FROM messages WHERE pk <= 800"

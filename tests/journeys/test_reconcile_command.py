@@ -11,9 +11,9 @@ import pytest
 from receiver.core.messages import Accepted, Unknown
 from receiver.database.database import Database
 from receiver.simulator import RequestFate, SearchShape, Simulator, SimulatorOptions, Switches
-from tests.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET, store_message
-from tests.journeys.conftest import select
-from tests.processes import environment, invoke, run, wait_for
+from tests.support.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET, store_message
+from tests.support.loop import select
+from tests.support.processes import environment, invoke, run, wait_for
 
 INVALID = "+12005554404"
 """The simulator lets it fail."""

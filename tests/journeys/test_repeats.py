@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.builders import ALICE, API_KEY, BOB
-from tests.journeys.conftest import Loop, select
-from tests.processes import Api, Child, environment, serving, simulating, wait_for
+from tests.support.builders import ALICE, API_KEY, BOB
+from tests.support.loop import Loop, select
+from tests.support.processes import Api, Child, environment, serving, simulating, wait_for
 
 BODY = json.dumps({"to": [ALICE, BOB], "text": "Lunch is at noon."}).encode()
 

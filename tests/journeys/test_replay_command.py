@@ -10,10 +10,10 @@ from receiver.core.events import Unreadable
 from receiver.database.database import Database
 from receiver.events.replay import BATCH, kept
 from receiver.maintenance import recompute
-from tests.builders import ALICE, BOB, CAROL, make_element, store_message
-from tests.processes import Api, Child, environment, run, serving
-from tests.storage.locks import locked, onlooker
-from tests.storage.stored import deliver, events, unreadables
+from tests.support.builders import ALICE, BOB, CAROL, make_element, store_message
+from tests.support.locks import locked, onlooker
+from tests.support.processes import Api, Child, environment, run, serving
+from tests.support.stored import deliver, events, unreadables
 
 MANY = 3 * BATCH
 ELEMENTS = [

@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from receiver.simulator import RequestFate
-from tests.builders import ALICE, BOB, make_element
-from tests.journeys.conftest import Loop
-from tests.processes import wait_for
+from tests.support.builders import ALICE, BOB, make_element
+from tests.support.loop import Loop
+from tests.support.processes import wait_for
 
 SILENT = "+12005660001"
 """A number about which no event comes by itself, so that what the request alone tells can be seen."""

@@ -9,8 +9,8 @@ import pytest
 
 from receiver.core.messages import Answer, Unknown
 from receiver.database.database import Database
-from tests.builders import ACCEPTED, ALICE, BOB, store_message
-from tests.processes import environment, invoke
+from tests.support.builders import ACCEPTED, ALICE, BOB, store_message
+from tests.support.processes import environment, invoke
 
 
 def _stored(database_url: str, answer: Answer) -> str:

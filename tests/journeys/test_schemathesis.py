@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY
-from tests.processes import PATIENCE, environment, serving, simulating
+from tests.support.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY
+from tests.support.processes import PATIENCE, environment, serving, simulating
 
 HERE = Path(__file__).parent
 EXAMPLES = 10

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
-from tests.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET
-from tests.journeys.conftest import select
-from tests.processes import Child, environment, invoke, simulating
+from tests.support.builders import ALICE, BOB, CLIENT_ID, CLIENT_SECRET
+from tests.support.loop import select
+from tests.support.processes import Child, environment, invoke, simulating
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from receiver.messages.files import CHUNK
-from tests.builders import ALICE
-from tests.journeys.conftest import Loop, select
-from tests.processes import Child, environment, run, wait_for
+from tests.support.builders import ALICE
+from tests.support.loop import Loop, select
+from tests.support.processes import Child, environment, run, wait_for
 
 LINES = 6 * CHUNK
 INVALID = "+12005564404"

@@ -20,10 +20,10 @@ import requests
 from sqlalchemy import text
 
 from receiver.database.database import Database
-from tests.builders import ALICE, BOB, make_element
-from tests.journeys.conftest import looping, select
-from tests.postgres import free_port
-from tests.processes import Api, Child, environment, invoke, run, serving, wait_for, working
+from tests.support.builders import ALICE, BOB, make_element
+from tests.support.loop import looping, select
+from tests.support.postgres import free_port
+from tests.support.processes import Api, Child, environment, invoke, run, serving, wait_for, working
 
 PROJECT = Path(__file__).parents[2]
 

@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from receiver.database.database import Database
 from receiver.events.committer import Committer
-from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
-from tests.processes import Child, environment, invoke
-from tests.storage.locks import locked, onlooker
-from tests.storage.stored import store_in_old_order
-from tests.terminal import on_terminal, without_colours
+from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element, store_message
+from tests.support.locks import locked, onlooker
+from tests.support.processes import Child, environment, invoke
+from tests.support.stored import store_in_old_order
+from tests.support.terminal import on_terminal, without_colours
 
 LONGEST = "+123456789012345"
 """A number has 15 digits at most."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tests.journeys.conftest import Loop
-from tests.processes import Child, run, wait_for
+from tests.support.loop import Loop
+from tests.support.processes import Child, run, wait_for
 
 INVALID = "+12005554408"
 SILENT = [f"+1200566{number:04d}" for number in range(8100, 8106)]

@@ -7,10 +7,10 @@ import pytest
 
 from receiver.database.database import Database
 from receiver.events import replies
-from tests.builders import ALICE
-from tests.processes import environment, serving, wait_for, working
-from tests.storage.old_version import store_reply
-from tests.storage.stored import columns, view
+from tests.support.builders import ALICE
+from tests.support.old_version import store_reply
+from tests.support.processes import environment, serving, wait_for, working
+from tests.support.stored import columns, view
 
 
 def is_read(database: Database) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from receiver.core import times
-from tests.builders import ALICE, BOB, CLIENT_SECRET
-from tests.journeys.conftest import select
-from tests.journeys.plant import plant
-from tests.processes import Child, environment, simulating, wait_for, working
+from tests.support.builders import ALICE, BOB, CLIENT_SECRET
+from tests.support.loop import select
+from tests.support.plant import plant
+from tests.support.processes import Child, environment, simulating, wait_for, working
 
 
 def workers_of(database_url: str) -> int:

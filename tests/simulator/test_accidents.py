@@ -8,9 +8,9 @@ import pytest
 import requests
 
 from receiver.simulator import Accident, Action, Point, RequestFate, Simulator, Switches
-from tests.processes import wait_for
-from tests.simulator.conftest import MESSAGE, Send, bearer, post
-from tests.simulator.wire import connection, exchanged, request_bytes
+from tests.support.processes import wait_for
+from tests.support.raw_http import connection, exchanged, request_bytes
+from tests.support.simulators import MESSAGE, Send, bearer, post
 
 BEFORE_ACCEPTANCE = {Point.CONNECTED, Point.HALF_READ, Point.READ}
 BEFORE_ANSWER = BEFORE_ACCEPTANCE | {Point.ACCEPTED}

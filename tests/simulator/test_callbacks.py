@@ -11,8 +11,8 @@ from bandwidth.models.status_callback import StatusCallback
 from pydantic import ValidationError
 
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, Simulator, Switches
-from tests.simulator.callback_receiver import CallbackReceiver, Reply
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, post
+from tests.support.callback_receiver import CallbackReceiver, Reply
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, post
 
 EVERY_FATE = [re.sub("[CN]", "4", magic.number).replace("x", "0") for magic in MAGIC_NUMBERS]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from receiver.simulator import Callback, Simulator
-from tests.simulator.callback_receiver import CHALLENGE, CallbackReceiver, Reply
-from tests.simulator.conftest import ALICE, BOB, Send, Start, post
+from tests.support.callback_receiver import CHALLENGE, CallbackReceiver, Reply
+from tests.support.simulators import ALICE, BOB, Send, Start, post
 
 CREDENTIALS = {"callback_user": "bandwidth", "callback_password": "a:secret"}
 AUTHORIZATION = "Basic " + base64.b64encode(b"bandwidth:a:secret").decode()

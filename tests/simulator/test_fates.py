@@ -7,8 +7,8 @@ import pytest
 
 from receiver.simulator import MAGIC_NUMBERS, Simulator
 from receiver.simulator.fates import fate_of
-from tests.simulator.callback_receiver import CallbackReceiver, Reply
-from tests.simulator.conftest import ALICE, BOB, Send, Start, post
+from tests.support.callback_receiver import CallbackReceiver, Reply
+from tests.support.simulators import ALICE, BOB, Send, Start, post
 
 SENDING, SENT = ("message-sending", None), ("message-sent", None)
 DELIVERED = ("message-delivered", None)

@@ -23,9 +23,9 @@ from bandwidth.models.message import Message
 from bandwidth.models.message_request import MessageRequest
 
 from receiver.simulator import RequestFate, Simulator, Switches
-from tests.processes import wait_for
-from tests.simulator.callback_receiver import CallbackReceiver
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Start
+from tests.support.callback_receiver import CallbackReceiver
+from tests.support.processes import wait_for
+from tests.support.simulators import ALICE, BOB, MESSAGE, Start
 
 Create = Callable[..., Message]
 

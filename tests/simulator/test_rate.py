@@ -9,7 +9,7 @@ import requests
 from receiver.simulator import RequestFate, Simulator, Switches
 from receiver.simulator.queue import Queue
 from receiver.simulator.refusals import Refusal
-from tests.simulator.conftest import ALICE, BOB, Start, bearer, post
+from tests.support.simulators import ALICE, BOB, Start, bearer, post
 
 
 def counts(simulator: Simulator) -> Any:

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
-from tests.processes import invoke, simulating
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Start, post
-from tests.simulator.wire import connection, request_bytes
+from tests.support.processes import invoke, simulating
+from tests.support.raw_http import connection, request_bytes
+from tests.support.simulators import ALICE, BOB, MESSAGE, Start, post
 
 
 def test_every_accepted_message_is_a_line_and_no_other(start: Start, tmp_path: Path) -> None:

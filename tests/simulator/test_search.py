@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from receiver.simulator import SearchShape, Simulator, Switches
-from tests.processes import wait_for
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, bearer, post
+from tests.support.processes import wait_for
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, post
 
 INVALID, TWICE_TOLD, EXPIRED = "+12005554720", "+12005564404", "+12005600000"
 SILENT, ON_ITS_WAY, TO_CARRIER = "+12005660000", "+12005590000", "+12005630000"

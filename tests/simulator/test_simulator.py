@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
-from tests.simulator.callback_receiver import CallbackReceiver, Reply
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, bearer, post
-from tests.simulator.wire import connection
+from tests.support.callback_receiver import CallbackReceiver, Reply
+from tests.support.raw_http import connection
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, post
 
 
 def test_it_remembers_what_it_accepted_and_what_became_of_the_callbacks(

@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from receiver.simulator import CallbackShape, RequestFate, Simulator, Switches
-from tests.simulator.callback_receiver import CallbackReceiver
-from tests.simulator.conftest import ALICE, Send, Start, post
-from tests.simulator.wire import connection, exchanged, request_bytes
+from tests.support.callback_receiver import CallbackReceiver
+from tests.support.raw_http import connection, exchanged, request_bytes
+from tests.support.simulators import ALICE, Send, Start, post
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from receiver.simulator import Point, Simulator, Switches, TokenFate
-from tests.processes import wait_for
-from tests.simulator.conftest import MESSAGE, Start, ask_token, bearer, post
-from tests.simulator.wire import connection
+from tests.support.processes import wait_for
+from tests.support.raw_http import connection
+from tests.support.simulators import MESSAGE, Start, ask_token, bearer, post
 
 REQUEST = (
     b"POST /api/v1/oauth2/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic Y2xpZW50OnNlY3JldA==\r\n"

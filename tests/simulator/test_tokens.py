@@ -8,8 +8,8 @@ import requests
 
 from receiver.simulator import Accident, Action, Point, RequestFate, Simulator, Switches
 from receiver.simulator.tokens import Tokens
-from tests.processes import simulating
-from tests.simulator.conftest import MESSAGE, Start, ask_token, bearer, post
+from tests.support.processes import simulating
+from tests.support.simulators import MESSAGE, Start, ask_token, bearer, post
 
 GRANT = {"grant_type": "client_credentials"}
 POST_REFUSED = {"type": "unauthorized", "description": "Authentication Failed"}

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from receiver.simulator import Simulator
-from tests.simulator.conftest import ALICE, BOB, MESSAGE, Send, Start, bearer, post
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, post
 
 REFUSED = {"type": "request-validation", "description": "Your request could not be accepted"}
 E164_WORDING = "must be replaced with a valid E164 formatted telephone number"

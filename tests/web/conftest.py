@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.web.service import Service
+from tests.support.service import Service
 
 
 @pytest.fixture

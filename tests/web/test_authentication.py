@@ -10,8 +10,8 @@ from werkzeug.test import TestResponse
 
 from receiver.settings import ApiKey, Credential
 from receiver.web.authentication import Access, declared_access
-from tests.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, FakeGateway
-from tests.web.service import CALLBACKS, MESSAGES, Service, is_problem
+from tests.support.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, FakeGateway
+from tests.support.service import CALLBACKS, MESSAGES, Service, is_problem
 
 ACCESS = {
     ("POST", "/messages"): Access.WRITE,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import ALICE, BOB, MESSAGE_ID, make_element
-from tests.web.service import Service
+from tests.support.builders import ALICE, BOB, MESSAGE_ID, make_element
+from tests.support.service import Service
 
 GOOD = make_element("delivered", BOB)
 

@@ -13,10 +13,10 @@ from sqlalchemy import text
 from receiver.core.events import INBOUND_TYPES
 from receiver.database.database import CONNECTIONS
 from receiver.database.schema import upgrade
-from tests.builders import ALICE, BOB, CAROL, make_body, make_element
-from tests.postgres import PostgresServer
 from tests.samples import callbacks
-from tests.web.service import OUTAGES, Service, is_problem, outage, sent
+from tests.support.builders import ALICE, BOB, CAROL, make_body, make_element
+from tests.support.postgres import PostgresServer
+from tests.support.service import OUTAGES, Service, is_problem, outage, sent
 
 DELIVERED, FAILED = make_element("delivered"), make_element("failed", BOB, errorCode=4404)
 STRANGE = make_element("delivered", message_id="of-somebody-else")

@@ -12,10 +12,10 @@ from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
 from receiver.messages.files import Outcome
-from tests.builders import ALICE, make_element
-from tests.standby import Primary
-from tests.test_bulk import lunch, queue
-from tests.web.service import LATER, ONCE, BusyGateway, Headers, Service, is_problem, wrong_fields
+from tests.messages.test_files import lunch, queue
+from tests.support.builders import ALICE, make_element
+from tests.support.service import LATER, ONCE, BusyGateway, Headers, Service, is_problem, wrong_fields
+from tests.support.standby import Primary
 from tests.web.test_send import BUSY
 
 SECONDS = 12

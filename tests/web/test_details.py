@@ -12,8 +12,8 @@ from receiver.core.messages import Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.maintenance.resolve import resolve
 from receiver.settings import ApiKey
-from tests.builders import ALICE, API_KEY, CALLBACK_AUTH, CAROL, READ_ONLY_KEY
-from tests.web.service import CALLBACKS, LATER, MESSAGES, ONCE, Service
+from tests.support.builders import ALICE, API_KEY, CALLBACK_AUTH, CAROL, READ_ONLY_KEY
+from tests.support.service import CALLBACKS, LATER, MESSAGES, ONCE, Service
 from tests.web.test_send import BUSY, INTERNAL, NO_CONNECTION, NOT_VALID
 
 BEARER = "Send `Authorization: Bearer KEY`: the key alone, without the name and the colon before it in API_KEYS."

@@ -4,8 +4,8 @@ import pytest
 
 from receiver.core import times
 from receiver.events.store import record
-from tests.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
-from tests.web.service import Service, sent
+from tests.support.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
+from tests.support.service import Service, sent
 
 # fmt: off
 EVENT_KEYS = [

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.builders import ALICE, BOB, MESSAGE_ID, make_element
-from tests.web.service import Service
+from tests.support.builders import ALICE, BOB, MESSAGE_ID, make_element
+from tests.support.service import Service
 
 FIELDS = ["to", "from", "text", "media", "applicationId", "priority", "expiration", "reference", "tag"]
 FILTERS = [

@@ -4,7 +4,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from receiver.web.headers import HEADERS
-from tests.web.service import MESSAGES, Service, sent
+from tests.support.service import MESSAGES, Service, sent
 from tests.web.test_authentication import ACCESS
 
 DESCRIPTION = {"/openapi.json", "/docs"}

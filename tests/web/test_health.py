@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.builders import make_element
-from tests.conftest import Lines
-from tests.postgres import Server
-from tests.web.service import OUTAGES, Service, execute, is_problem, outage
+from tests.support.builders import make_element
+from tests.support.log_lines import Lines
+from tests.support.postgres import Server
+from tests.support.service import OUTAGES, Service, execute, is_problem, outage
 
 
 @pytest.fixture(params=["current", "empty", "nowhere"])

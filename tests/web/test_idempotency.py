@@ -10,8 +10,8 @@ import pytest
 from receiver.core import times
 from receiver.settings import ApiKey
 from receiver.web.submissions import MAX_KEY
-from tests.builders import ACCEPTED, ALICE, READ_ONLY_KEY, FakeGateway
-from tests.web.service import LATER, ONCE, OUTAGES, Headers, Service, execute, is_problem, outage, wrong_fields
+from tests.support.builders import ACCEPTED, ALICE, READ_ONLY_KEY, FakeGateway
+from tests.support.service import LATER, ONCE, OUTAGES, Headers, Service, execute, is_problem, outage, wrong_fields
 from tests.web.test_send import NO_CONNECTION
 
 BODY = '{"to": ["+19195550101"], "text": "Lunch is at noon.", "reference": "é"}'

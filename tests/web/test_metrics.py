@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from receiver import VERSION, metrics
-from tests.builders import ALICE, BOB, make_element
-from tests.figures import increase
-from tests.web.service import OUTAGES, Service, outage, sent
+from tests.support.builders import ALICE, BOB, make_element
+from tests.support.figures import increase
+from tests.support.service import OUTAGES, Service, outage, sent
 
 
 def counting(service: Service, work: Callable[[], Any]) -> dict[tuple[str, ...], float]:

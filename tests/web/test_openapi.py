@@ -24,9 +24,9 @@ from receiver.reports.overview import PaceReport, QueueReport
 from receiver.schemas import responses
 from receiver.web.authentication import Access, requires
 from receiver.web.openapi.document import describe
-from tests import readme
-from tests.builders import ALICE, API_KEY, BOB, make_element
-from tests.web.service import LATER, MESSAGES, OUTAGES, Service, outage, sent
+from tests.support import readme
+from tests.support.builders import ALICE, API_KEY, BOB, make_element
+from tests.support.service import LATER, MESSAGES, OUTAGES, Service, outage, sent
 from tests.web.test_authentication import ACCESS
 
 Found = tuple[str, dict[str, Any], Any]

@@ -8,7 +8,7 @@ import pytest
 
 from receiver.core.messages import Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.builders import (
+from tests.support.builders import (
     ALICE,
     API_KEY,
     BOB,
@@ -19,8 +19,8 @@ from tests.builders import (
     FakeGateway,
     make_element,
 )
-from tests.conftest import Lines
-from tests.web.service import OUTAGES, BusyGateway, Service, execute, is_problem, outage, sent
+from tests.support.log_lines import Lines
+from tests.support.service import OUTAGES, BusyGateway, Service, execute, is_problem, outage, sent
 
 TEXT = "Lunch is at noon."
 SECRETS = [API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], "YmFuZHdpZHRoOmNhbGxiYWNr", "Bearer", "Basic Y"]

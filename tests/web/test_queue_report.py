@@ -14,9 +14,9 @@ from receiver.core.send_status import RefusedBecause
 from receiver.messages import credentials
 from receiver.messages.sender import tidy
 from receiver.metrics import GAUGES
-from tests.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
-from tests.storage.queued import claim
-from tests.web.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
+from tests.support.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
+from tests.support.queued import claim
+from tests.support.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
 
 IDLE = {"rate": None, "senderRate": None, "lastMinute": 0.0, "pausedUntil": None, "credentialsRefusedSince": None}
 LONG_AGO = "2020-01-01 00:00:00.000000"

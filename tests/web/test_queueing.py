@@ -12,9 +12,9 @@ from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
 from receiver.messages import queue
 from receiver.messages.queue import Claimed
-from tests.builders import ALICE, BOB, READ_ONLY_KEY, make_element
-from tests.processes import environment, invoke
-from tests.web.service import LATER, BusyGateway, Service, is_problem, refused, wrong_fields
+from tests.support.builders import ALICE, BOB, READ_ONLY_KEY, make_element
+from tests.support.processes import environment, invoke
+from tests.support.service import LATER, BusyGateway, Service, is_problem, refused, wrong_fields
 
 LEASE = timedelta(seconds=30)
 

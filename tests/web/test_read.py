@@ -9,16 +9,8 @@ import pytest
 
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.builders import (
-    ALICE,
-    BOB,
-    CAROL,
-    MESSAGE_ID,
-    READ_ONLY_KEY,
-    SENDER,
-    make_element,
-)
-from tests.web.service import Service, is_problem, sent
+from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, READ_ONLY_KEY, SENDER, make_element
+from tests.support.service import Service, is_problem, sent
 
 # fmt: off
 MESSAGE_KEYS = [

@@ -18,9 +18,9 @@ from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox, queue
-from tests.builders import ACCEPTED, ALICE, BOB, MESSAGE_ID, make_element
-from tests.processes import wait_for
-from tests.web.service import LATER, ONCE, BusyGateway, Service, is_problem, wrong_fields
+from tests.support.builders import ACCEPTED, ALICE, BOB, MESSAGE_ID, make_element
+from tests.support.processes import wait_for
+from tests.support.service import LATER, ONCE, BusyGateway, Service, is_problem, wrong_fields
 from tests.web.test_send import BUSY, INTERNAL, NO_CONNECTION, NOT_VALID, UNKNOWNS
 
 CREDENTIALS = Refused(because=RefusedBecause.BANDWIDTH, type="credentials", description="Check them.")

@@ -10,8 +10,8 @@ from werkzeug.test import TestResponse
 from receiver.core.messages import Answer, Unknown
 from receiver.core.send_status import SendStatus
 from receiver.maintenance.resolve import resolve
-from tests.builders import ACCEPTED, ALICE, BOB, CAROL, make_element
-from tests.web.service import LATER, ONCE, BusyGateway, Headers, Service
+from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_element
+from tests.support.service import LATER, ONCE, BusyGateway, Headers, Service
 from tests.web.test_repeats import FINAL, NOT_SENT_AND_MAY_PASS, problem
 from tests.web.test_send import BUSY, NOT_VALID
 

@@ -8,8 +8,8 @@ import pytest
 
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.builders import ALICE, BOB, CAROL, make_element
-from tests.web.service import Service, is_problem, wrong_fields
+from tests.support.builders import ALICE, BOB, CAROL, make_element
+from tests.support.service import Service, is_problem, wrong_fields
 
 
 @pytest.fixture

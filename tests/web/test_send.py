@@ -11,8 +11,8 @@ from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
-from tests.builders import ALICE, BOB, MESSAGE_ID, make_element
-from tests.web.service import OUTAGES, BusyGateway, Service, is_problem, outage
+from tests.support.builders import ALICE, BOB, MESSAGE_ID, make_element
+from tests.support.service import OUTAGES, BusyGateway, Service, is_problem, outage
 
 BANDWIDTH, RATE_LIMITED, UNREACHABLE = (
     RefusedBecause.BANDWIDTH,

@@ -6,8 +6,8 @@ from io import BytesIO
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.builders import BEARER, CALLBACK_AUTH
-from tests.web.service import Service, is_problem, wrong_fields
+from tests.support.builders import BEARER, CALLBACK_AUTH
+from tests.support.service import Service, is_problem, wrong_fields
 
 BASIC = "Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode()).decode()
 

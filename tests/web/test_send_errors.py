@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import ALICE, BOB, SENDER
-from tests.web.service import LATER, ONCE, Service, refused
+from tests.support.builders import ALICE, BOB, SENDER
+from tests.support.service import LATER, ONCE, Service, refused
 
 PICTURE = "https://example.com/a.jpg"
 URL_OF_4096 = "https://example.com/" + "x" * (4096 - len("https://example.com/"))

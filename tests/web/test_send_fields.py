@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from receiver.core.messages import OutboundMessage
-from tests.builders import ALICE, SENDER
 from tests.samples import load
-from tests.web.service import Service, accepted, refused, wrong_fields
+from tests.support.builders import ALICE, SENDER
+from tests.support.service import Service, accepted, refused, wrong_fields
 
 APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"
 PICTURE = "https://example.com/a.jpg"

@@ -9,8 +9,8 @@ import pytest
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.messages.sender import TURN_SECONDS
-from tests.builders import ACCEPTED, ALICE, BOB, CAROL
-from tests.web.service import LATER, ONCE, Service, is_problem
+from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL
+from tests.support.service import LATER, ONCE, Service, is_problem
 from tests.web.test_idempotency import count
 from tests.web.test_send import BUSY, NO_CONNECTION
 

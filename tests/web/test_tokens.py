@@ -9,9 +9,9 @@ from werkzeug.test import TestResponse
 
 from receiver.app import make_gateway
 from receiver.simulator import Simulator, Switches, TokenFate
-from tests.builders import make_settings
-from tests.processes import wait_for
-from tests.web.service import ONCE, Service, is_problem
+from tests.support.builders import make_settings
+from tests.support.processes import wait_for
+from tests.support.service import ONCE, Service, is_problem
 
 Start = Callable[..., Service]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from receiver.core.messages import Accepted
-from tests.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element
-from tests.web.service import OUTAGES, Service, outage, sent
+from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_body, make_element
+from tests.support.service import OUTAGES, Service, outage, sent
 
 INVALID = 4404
 """rejected-forbidden-to-number: the number cannot receive."""

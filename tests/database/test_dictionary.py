@@ -1,0 +1,40 @@
+"""The data dictionary is what the schema's comments say, and they say something about everything."""
+
+from migrations.dictionary import PAGE, WORDS, page
+from receiver.database import schema
+from receiver.database.database import Database
+from tests.support import readme
+from tests.support.stored import change
+
+
+def written(database: Database) -> str:
+    with database.read() as session:
+        return page(session.connection())
+
+
+def test_the_page_is_that_of_the_schema(postgres: Database) -> None:
+    assert PAGE.read_text(encoding="utf-8") == written(postgres), "run `make dictionary`"
+
+
+def test_a_comment_that_changes_changes_the_page(postgres: Database) -> None:
+    change(postgres, "COMMENT ON COLUMN support_messages.tag IS 'Changed.'")
+
+    assert "| `tag` | character varying(40) | Changed. |" in written(postgres)
+
+
+def test_migrating_writes_the_comments_again(postgres_url: str) -> None:
+    with Database(postgres_url) as database:
+        change(database, "COMMENT ON VIEW support_messages IS 'Changed.'")
+
+    schema.upgrade(postgres_url)
+
+    with Database(postgres_url) as database:
+        assert PAGE.read_text(encoding="utf-8") == written(database)
+
+
+def test_every_word_has_a_meaning() -> None:
+    assert [word for words in WORDS.values() for word in words if not word.meaning] == []
+
+
+def test_the_readme_links_the_page() -> None:
+    assert f"({PAGE.relative_to(readme.ROOT).as_posix()})" in readme.TEXT

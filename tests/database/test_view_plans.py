@@ -1,0 +1,100 @@
+"""What support asks for by a tag, a reference, an id, a number or a day is found by an index, through the views too."""
+
+import re
+
+import pytest
+from sqlalchemy import text
+
+from receiver.database.database import Database
+from receiver.database.lookup import messages_to_number_ending
+from receiver.reports import lists
+from tests.support import readme
+from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sending
+from tests.support.plans import plans
+from tests.support.stored import change, deliver, messages
+
+BY_KEY = ("tag = 'x'", "reference = 'x'", "message_id = 'x'")
+A_DAY = "{0} >= '2026-01-01' AND {0} < '2026-01-02'"
+
+ASKED = {
+    "support_messages": (*BY_KEY, A_DAY.format("created_at")),
+    "support_recipients": (*BY_KEY, f"recipient = '{ALICE}'", A_DAY.format("created_at")),
+    "support_overdue": (*BY_KEY, A_DAY.format("created_at")),
+    "support_conversations": (
+        f"their_number = '{ALICE}'",
+        f"their_number = '{ALICE}' AND our_number = '{BOB}' ORDER BY said_at",
+        "tag = 'x'",
+        "reference = 'x'",
+        A_DAY.format("stored_at"),
+    ),
+    **{
+        f"support_{name}": (*BY_KEY, "recipient = 'x'", A_DAY.format("first_received_at"))
+        for name in ("events", "extraneous", "conflicting")
+    },
+    **{f"support_{name}": ("recipient = 'x'", A_DAY.format("first_received_at")) for name in ("unlinked", "inbound")},
+}
+
+WHOLE = r"Seq Scan on (messages|recipients|events|message_ids)|SCAN (m|r|e|shown)\b(?! USING)"
+"""As either database says that it means to read a table whole."""
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """With tables that are worth an index."""
+    sending = make_sending(database)
+    for number in range(300):
+        sending.queue(make_message(f"+1919556{number:04}", BOB, reference=f"order-{number}"))
+    tags = messages(database)
+    deliver(database, *(make_event(recipient=BOB, message_id=f"id of {tag}", tag=tag) for tag in tags))
+    deliver(database, *(make_event(message_id=f"id-{number}") for number in range(100)))
+    return database
+
+
+def test_no_table_is_read_whole(filled: Database) -> None:
+    for view, conditions in ASKED.items():
+        for condition in conditions:
+            query = text(f"SELECT * FROM {view} WHERE {condition}")
+            [plan] = plans(filled, lambda session, query=query: session.execute(query).all())
+            assert not re.search(WHOLE, plan), f"{view} WHERE {condition}: {plan}"
+
+
+def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_table_whole(filled: Database) -> None:
+    [of_pair] = plans(filled, lambda session: lists.conversation(session, [ALICE], [BOB], limit=9))
+    [of_all] = plans(filled, lambda session: lists.conversation(session, [ALICE, CAROL], None, limit=9))
+    [ending] = plans(filled, lambda session: messages_to_number_ending(session, "9999", limit=9))
+
+    for plan in (of_pair, of_all):
+        assert not re.search(WHOLE, plan), plan
+    assert "recipients_created_at_index" in ending
+
+
+def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(filled: Database) -> None:
+    change(filled, "UPDATE messages SET send_status = 'accepted', updated_at = '2026-01-01 12:00:00+00'")
+
+    [plan] = plans(filled, lambda session: session.execute(text("SELECT * FROM support_sending")).all())
+
+    assert not re.search(rf"{WHOLE}|SCAN messages\b(?! USING)", plan), plan
+    assert "messages_updated_at_index" in plan
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which numbers should leave our lists, and why?",
+        "Which numbers keep failing, and got nothing since?",
+        "Of whom does Bandwidth or the carrier say that they have opted out?",
+    ],
+)
+def test_a_question_about_failures_reads_nothing_else(sqlite: Database, question: str) -> None:
+    """SQLite would rather read all recipients, because those have an index in the order of their numbers."""
+    [plan] = plans(sqlite, lambda session: session.execute(text(readme.questions()[question].rstrip(";"))).all())
+
+    assert "SCAN r USING INDEX recipients_failed_index" in plan
+    assert "SCAN r USING INDEX recipients_recipient" not in plan
+
+
+def test_this_test_would_see_it(filled: Database) -> None:
+    query = text("SELECT * FROM support_messages WHERE text = 'x'")
+    [plan] = plans(filled, lambda session: session.execute(query).all())
+
+    assert re.search(WHOLE, plan)

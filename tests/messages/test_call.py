@@ -1,0 +1,61 @@
+"""A call to Bandwidth is made in its time, or not at all."""
+
+from datetime import timedelta
+
+import pytest
+
+from receiver import metrics
+from receiver.core import times
+from receiver.core.messages import Refused
+from receiver.database.database import Database
+from receiver.messages import call
+from receiver.messages.outbox import Attempt
+from tests.support.builders import ACCEPTED, FakeGateway, make_message, make_sending
+from tests.support.log_lines import Lines
+
+HOUR = timedelta(hours=1)
+
+
+def attempt(*, deadline_in: timedelta) -> Attempt:
+    now = times.now()
+    return Attempt(at=now, deadline=now + deadline_in, overdue_at=now + HOUR)
+
+
+def test_a_call_in_time_is_made(sqlite: Database) -> None:
+    gateway = FakeGateway()
+    message = make_message(expiration=times.now() + HOUR)
+
+    assert make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=HOUR), number=1) == ACCEPTED
+
+    assert gateway.sent == [(message, "t")]
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "deadline_in", "because"), [(HOUR, -HOUR, "unreachable"), (-HOUR, HOUR, "expired")]
+)
+def test_after_its_deadline_or_its_expiration_nothing_is_sent(
+    sqlite: Database, expires_in: timedelta, deadline_in: timedelta, because: str
+) -> None:
+    """By then others may have decided what became of it: it shows as unknown, and a person may have resolved it."""
+    gateway = FakeGateway()
+    message = make_message(expiration=times.now() + expires_in)
+
+    answer = make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=deadline_in), number=1)
+
+    assert isinstance(answer, Refused)
+    assert answer.because == because
+    assert gateway.sent == []
+
+
+@pytest.mark.parametrize("broken", [(metrics, "_meters"), (call, "identifier")], ids=["count", "line"])
+def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: tuple[object, str]
+) -> None:
+    monkeypatch.setattr(*broken, None)
+
+    answer = make_sending(sqlite, FakeGateway()).call(
+        make_message(), tag="t", attempt=attempt(deadline_in=HOUR), number=1
+    )
+
+    assert answer == ACCEPTED
+    assert [line["error"] for line in logged if "error" in line] in (["AttributeError"], ["TypeError"])

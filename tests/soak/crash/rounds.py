@@ -1,0 +1,170 @@
+"""A round: sender after sender is killed, what is left behind is sent to its end, and the facts are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.soak.crash.checking import Asked, Outcome
+from tests.soak.crash.doom import OF_SERVERS, OF_WORKERS, Point
+from tests.soak.crash.nursery import Sender
+from tests.soak.crash.scene import Life, Scene, ask
+from tests.support.postgres import free_port
+from tests.support.processes import wait_for
+from tests.support.stored import view
+
+Told = Callable[[Life], None]
+
+AGAIN = (None, 409, 429, 503)
+"""Answers, or none, after which a client with a key asks again."""
+
+
+class Senders:
+    """What is killed in a round, and how its messages come to it."""
+
+    points: tuple[Point, ...]
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.asked: list[Asked] = []
+        self.receiver = scene.serve(scene.callback_port)  # the events' own: it lives through it all
+
+    def live(self, life: Life) -> None:
+        """From the start of the senders of one life to their end."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Sends all that is left, with senders that nobody kills."""
+        raise NotImplementedError
+
+    def new_asked(self) -> tuple[Asked, list[str]]:
+        """Something to send, and its recipients."""
+        silent = self.scene.random.random() < 0.4
+        to = self.scene.recipients(len(self.asked), silent=silent)
+        self.asked.append(Asked(reference=f"message-{len(self.asked)}", is_silent=silent))
+        return self.asked[-1], to
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            asked=self.asked,
+            rows=view(self.scene.database, "support_messages"),
+            record=self.scene.record(),
+            caught=self.scene.caught,
+            refusals=self.scene.refusals(),
+        )
+
+
+class Workers(Senders):
+    """`receiver worker`."""
+
+    points = OF_WORKERS
+
+    def live(self, life: Life) -> None:
+        self.scene.simulator.switch(**life.switches)
+        for _ in range(life.messages):
+            self._queue()
+        self.scene.die(life, [self._start(life) for _ in range(life.senders)])
+
+    def _queue(self) -> None:
+        asked, to = self.new_asked()
+        priority = self.scene.random.choice((None, "high"))
+        self.scene.queue(*to, reference=asked.reference, priority=priority)
+        asked.is_promised = True
+
+    def _start(self, life: Life) -> Sender:
+        return self.scene.start("worker", "--threads", "2", point=life.point, nth=life.nth, rate=life.rate)
+
+    def finish(self) -> None:
+        self.scene.let_time_pass()
+        worker = self.scene.start("worker")
+        self.scene.wait_until_sent()
+        worker.end()
+
+
+@dataclass(kw_only=True)
+class Request:
+    """What a client asks, again and again."""
+
+    asked: Asked
+    body: dict[str, Any]
+    key: str | None
+
+    def repeat(self, port: int) -> None:
+        self.asked.answer = ask(port, self.body, key=self.key)
+        self.asked.is_promised |= self.asked.answer == 202
+
+
+class Servers(Senders):
+    """`receiver serve`, and clients that ask again when they have heard nothing; some have a key, some do not."""
+
+    points = OF_SERVERS
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self.port = free_port()
+        self.requests: list[Request] = []
+
+    def live(self, life: Life) -> None:
+        self.scene.simulator.switch(**life.switches)
+        due = [*self._to_repeat(), *(self._new_request() for _ in range(life.messages))]
+        server = self.scene.serve(
+            self.port, "--workers", str(life.senders), point=life.point, nth=life.nth, rate=life.rate
+        )
+        with ThreadPoolExecutor(len(due)) as threads:
+            asking = [threads.submit(each.repeat, self.port) for each in due]
+            self.scene.die(life, [server])
+        for each in asking:
+            each.result()
+
+    def _new_request(self) -> Request:
+        asked, to = self.new_asked()
+        key = asked.reference if self.scene.random.random() < 0.7 else None
+        body = {"to": to, "text": "Lunch is at noon.", "reference": asked.reference}
+        self.requests.append(Request(asked=asked, body=body, key=key))
+        return self.requests[-1]
+
+    def _to_repeat(self) -> Iterator[Request]:
+        """Without a key a repeat is another message, and who sends it may send twice."""
+        for each in self.requests:
+            if each.asked.answer in AGAIN and (each.key or self.scene.random.random() < 0.3):
+                each.asked.times += not each.key
+                yield each
+
+    def finish(self) -> None:
+        """Every client with a key asks once more at least: also who knows that it was sent."""
+        self.scene.let_time_pass()
+        server = self.scene.serve(self.port)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(self._repeat_to_the_end, [each for each in self.requests if each.key]))
+        self.scene.wait_until_sent()
+        server.end()
+
+    def _repeat_to_the_end(self, request: Request) -> None:
+        def is_answered() -> bool:
+            request.repeat(self.port)
+            return request.asked.answer not in AGAIN
+
+        wait_for(is_answered, f"a last answer about {request.asked.reference}")
+
+
+def plan(senders: Senders, *, times: int, most_senders: int) -> Sequence[Life]:
+    """Every point so many times, in any order."""
+    random = senders.scene.random
+    points = [point for point in senders.points for _ in range(times)]
+    random.shuffle(points)
+    return [Life.drawn(point, random, most_senders=most_senders) for point in points]
+
+
+def play(senders: Senders, lives: Iterable[Life], *, told: Told) -> tuple[Outcome, Outcome]:
+    """What came of it before and after `receiver reconcile`; ``told`` hears of every life that has ended."""
+    for life in lives:
+        senders.live(life)
+        told(life)
+    senders.finish()
+    senders.scene.wait_until_told()
+    senders.receiver.end()
+    before = senders.outcome()
+    senders.scene.reconcile()
+    return before, replace(senders.outcome(), is_reconciled=True)

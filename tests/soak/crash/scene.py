@@ -1,0 +1,220 @@
+"""What a round needs: a database, a Bandwidth that holds and records, and the ways to start and kill what sends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import requests
+from sqlalchemy import select, text, update
+
+from receiver.core import times
+from receiver.database.database import Database, Session
+from receiver.database.models import Message
+from tests.soak.crash.doom import HELD_AT, Point
+from tests.soak.crash.nursery import Nursery, Sender
+from tests.support.builders import BEARER, make_message, make_sending
+from tests.support.postgres import free_port
+from tests.support.processes import PATIENCE, Api, SimulatorProcess, environment, invoke, simulating, wait_for
+
+TOLD = ("+19195550101", "+12005564404", "+12005571001", "+12005610001", "+12005620001", "+12005580001", "+12005550000")
+"""Recipients of whom events tell that a message to them was accepted."""
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """How long senders live, and what they meet."""
+
+    point: Point
+    """Where they are killed: the first that comes there, and with it all of them."""
+    nth: int = 1
+    """Which time that one comes there; not for the points at which Bandwidth holds it."""
+    senders: int = 1
+    """Processes."""
+    messages: int = 6
+    refusal: str | None = None
+    """What Bandwidth answers to the first request."""
+    held_then: str | None = None
+    """What becomes of the requests that Bandwidth held: None is that it goes on with them; else `close`."""
+    time_passes: bool = True
+    """Whether leases and deadlines are over when the next begin."""
+
+    @classmethod
+    def drawn(cls, point: Point, random: Random, *, most_senders: int) -> Life:
+        senders = random.randint(1, most_senders)
+        often = senders == 1 and point not in (Point.FETCHING, Point.CONNECTING, *HELD_AT)
+        return cls(
+            point=point,
+            nth=random.randint(1, 2) if often else 1,
+            senders=senders,
+            messages=random.randint(5, 8),
+            refusal=None if point in HELD_AT else random.choice((None, None, "400", "429", "500")),
+            held_then=random.choice((None, "close")),
+            time_passes=random.choice((True, False)),
+        )
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        if self.point in HELD_AT:
+            return {"accident": {"at": HELD_AT[self.point], "do": "hold"}}
+        return {"request": self.refusal, "times": 1} if self.refusal else {}
+
+    @property
+    def rate(self) -> float | None:
+        """So slow that a message must wait for the turn that it has taken."""
+        return 4.0 if self.point is Point.TURN_TAKEN else None
+
+
+@dataclass
+class Scene:
+    """Everything that a round plays with."""
+
+    folder: Path
+    database: Database
+    database_url: str
+    nursery: Nursery
+    simulator: SimulatorProcess
+    callback_port: int
+    """Where Bandwidth posts its events."""
+    random: Random
+    senders: list[Sender] = field(default_factory=list)
+    """All that were ever started."""
+    caught: set[str] = field(default_factory=set)
+    """The tags of the messages that were submitting when their sender was killed."""
+
+    def start(self, *arguments: str, rate: float | None = None, **doom: Any) -> Sender:
+        settings = self.settings(rate=rate)
+        self.senders.append(self.nursery.start(*arguments, environment=settings, folder=self.folder, **doom))
+        return self.senders[-1]
+
+    def serve(self, port: int, *arguments: str, **options: Any) -> Sender:
+        """`receiver serve`, from when it is ready."""
+        server = self.start("serve", "--port", str(port), *arguments, **options)
+        with Api(f"http://127.0.0.1:{port}") as api:
+            wait_for(lambda: server.has_ended or api.is_ready(), "the service to be ready")
+        return server
+
+    def settings(self, *, rate: float | None = None) -> dict[str, str]:
+        return environment(
+            self.database_url,
+            bandwidth_api_url=self.simulator.api_url,
+            bandwidth_read_timeout=20.0,
+            bandwidth_rate=rate,
+        )
+
+    def recipients(self, number: int, *, silent: bool) -> list[str]:
+        """Those of whom no event tells have a number of each message's own, by which Bandwidth's records know it."""
+        count = self.random.randint(1, 3)
+        if silent:
+            return [f"+1200566{number:03}{position}" for position in range(count)]
+        return self.random.sample(TOLD, count)
+
+    def die(self, life: Life, senders: list[Sender]) -> None:
+        """Waits until one comes to the point, and kills them all; then Bandwidth goes on."""
+        if life.point in HELD_AT:
+            self.simulator.wait_held()
+        else:
+            wait_for(lambda: any(each.has_ended for each in senders), f"a sender to be ended: {life.point}")
+        for each in senders:
+            each.kill()
+        self.caught |= self.submitting()
+        self.simulator.release(life.held_then)
+        self.simulator.switch()
+        if life.time_passes:
+            self.let_time_pass()
+
+    def submitting(self) -> set[str]:
+        """The tags of what is submitting, once the database has ended what the killed had begun."""
+        self.wait_until_idle()
+        return {tag for tag, status in self.statuses().items() if status == "submitting"}
+
+    def wait_until_idle(self) -> None:
+        """Until PostgreSQL has no open transaction of anybody else; who is killed leaves none behind on SQLite."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
+        if not self.database_url.startswith("sqlite"):
+            wait_for(lambda: self._read(lambda session: session.scalar(text(query))) == 1, "no open transaction")
+
+    def statuses(self) -> dict[str, str]:
+        """The send status of every message, by its tag."""
+        rows = self._read(lambda session: session.execute(select(Message.tag, Message.send_status)).all())
+        return {row.tag: row.send_status for row in rows}
+
+    def _read(self, work: Callable[[Session], Any]) -> Any:
+        with self.database.read() as session:
+            return work(session)
+
+    def queue(self, *to: str, reference: str, **fields: Any) -> str:
+        """Leaves a message to the workers; its tag."""
+        return make_sending(self.database).queue(make_message(*to, reference=reference, **fields)).tag
+
+    def let_time_pass(self) -> None:
+        """An hour: leases, pauses of messages and deadlines are over, sooner than if they were waited for."""
+        self.end_leases()
+        self._reach(Message.deadline, of="submitting")
+
+    def end_leases(self) -> None:
+        self._reach(Message.claimable_at, of="queued")
+
+    def _reach(self, column: Any, *, of: str) -> None:
+        now = times.now()
+        soon = (Message.send_status == of) & (column <= now + HOUR)
+        self.database.write(lambda session: session.execute(update(Message).where(soon).values({column: now})))
+
+    def wait_until_sent(self) -> None:
+        """Until nothing is queued and nothing is on its way."""
+        open_ones = {"queued", "submitting"}
+        wait_for(lambda: open_ones.isdisjoint(self.statuses().values()), "everything to be sent")
+
+    def wait_until_told(self) -> None:
+        """Until the service has acknowledged every event."""
+
+        def told() -> bool:
+            callbacks = [each for message in self.simulator.messages() for each in message["callbacks"]]
+            return all(each["acknowledged"] for each in callbacks)
+
+        wait_for(told, "every event to be acknowledged")
+
+    def reconcile(self) -> None:
+        """Asks Bandwidth what became of all that is unknown."""
+        result = invoke("reconcile", environment=self.settings())
+        assert result.exit_code == 0, result.output
+
+    def record(self) -> Counter[str]:
+        """How often Bandwidth accepted which tag."""
+        return Counter(each["tag"] for each in self.simulator.recorded())
+
+    def refusals(self) -> int:
+        return sum(times for status, times in self.simulator.answers().items() if not status.startswith("2"))
+
+
+@contextmanager
+def staged(url: str, folder: Path, *, seed: int) -> Iterator[Scene]:
+    """A scene on a migrated database; none of its processes outlives it."""
+    port = free_port()
+    callback_url = f"http://127.0.0.1:{port}/callbacks/bandwidth"
+    with Nursery() as nursery, Database(url) as database, simulating(folder, callback_url=callback_url) as simulator:
+        yield Scene(
+            folder=folder,
+            database=database,
+            database_url=url,
+            nursery=nursery,
+            simulator=simulator,
+            callback_port=port,
+            random=Random(seed),
+        )
+
+
+def ask(port: int, body: dict[str, Any], *, key: str | None) -> int | None:
+    """The status of the service's answer; None if there was none, because it was killed."""
+    url, headers = f"http://127.0.0.1:{port}/messages", BEARER | ({"Idempotency-Key": key} if key else {})
+    with suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        return requests.post(url, json=body, headers=headers, timeout=PATIENCE).status_code
+    return None

@@ -1,0 +1,61 @@
+"""Queues messages, and does with them what a worker does."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from receiver.core import times
+from receiver.core.messages import Refused
+from receiver.core.send_status import RefusedBecause
+from receiver.core.tags import new_tag
+from receiver.database.database import Database, Session
+from receiver.messages import outbox, queue
+from receiver.messages.outbox import Attempt
+from receiver.messages.queue import Claimed
+from tests.support.builders import make_message
+
+LEASE = timedelta(seconds=30)
+UNREACHABLE = Refused(because=RefusedBecause.UNREACHABLE, description="Connection refused.")
+
+
+def enqueue(database: Database, *to: str, now: datetime | None = None, **changes: object) -> tuple[str, int]:
+    """A queued message; its tag and key."""
+    now = times.whole_millisecond(now or times.now())
+    tag = new_tag(now)
+    [pk] = database.write(lambda session: outbox.add_queued(session, [(tag, make_message(*to, **changes))], now=now))
+    return tag, pk
+
+
+def claiming(
+    *, now: datetime | None = None, limit: int = 9, lease: timedelta = LEASE
+) -> Callable[[Session], list[Claimed]]:
+    return lambda session: queue.claim(session, now=now or times.now(), lease=lease, limit=limit)
+
+
+def claim(database: Database, *, now: datetime | None = None, limit: int = 9) -> list[Claimed]:
+    return database.write(claiming(now=now, limit=limit))
+
+
+def attempt() -> Attempt:
+    now = times.now()
+    return Attempt(at=now, deadline=now + timedelta(minutes=1), overdue_at=now + timedelta(hours=27))
+
+
+def submit(database: Database, claimed: Claimed) -> bool:
+    return database.write(lambda session: queue.submit(session, claimed, attempt()))
+
+
+def put_back(database: Database, claimed: Claimed, *, after: timedelta = timedelta(0)) -> bool:
+    now = times.now()
+    return database.write(
+        lambda session: queue.put_back(
+            session, claimed, UNREACHABLE, failures=1, denied_at=None, claimable_at=now + after, now=now
+        )
+    )
+
+
+def cancel(database: Database, pk: int) -> bool:
+    return database.write(lambda session: queue.cancel(session, pk, now=times.now()))
+
+
+def pks(claimed: Sequence[Claimed]) -> list[int]:
+    return [each.pk for each in claimed]

@@ -1,0 +1,45 @@
+"""Runs `receiver` on a terminal, as a person sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from tests.support.processes import PATIENCE
+
+
+def on_terminal(
+    *arguments: str, environment: dict[str, str], folder: Path, exit_code: int = 0, columns: int = 80
+) -> str:
+    """What the command shows on a terminal of so many columns, with its colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    command = [sys.executable, "-m", "receiver.cli", *arguments]
+    unset = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    with subprocess.Popen(
+        command, env=unset | {"TERM": "xterm"}, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as child:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b""))
+        os.close(ours)
+        assert child.wait(PATIENCE) == exit_code, shown
+    return shown.decode()
+
+
+def without_colours(shown: str) -> str:
+    """All that is not a colour of ours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that nobody has the other end any more
+        return b""
