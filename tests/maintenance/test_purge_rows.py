@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from receiver.database.database import Database, Session
-from receiver.maintenance import purge
+from receiver.maintenance import purge, purge_rows
 from receiver.maintenance.purge_rows import Terms
 from tests.support.aged import QUARTER, aged, said
 from tests.support.builders import ALICE, BOB, make_event
@@ -45,11 +45,11 @@ BY_TAG = ("messages_tag_unique", "sqlite_autoindex_messages_1")
 ALONE = ("events_unlinked_index",)
 OF_MESSAGE = ("events_message_pk_first_received_at_index",)
 ASKED: dict[str, tuple[Callable[[Session, Terms], object], Sequence[str]]] = {
-    "messages": (lambda session, terms: purge.old_messages(session, terms, None), BY_TAG),
-    "more messages": (lambda session, terms: purge.old_messages(session, terms, "01"), BY_TAG),
-    "events": (lambda session, terms: purge.old_events(session, terms, None), ALONE),
-    "more events": (lambda session, terms: purge.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
-    "belongings": (lambda session, _: purge.belongings(session, [1, 2]), OF_MESSAGE),
+    "messages": (lambda session, terms: purge_rows.old_messages(session, terms, None), BY_TAG),
+    "more messages": (lambda session, terms: purge_rows.old_messages(session, terms, "01"), BY_TAG),
+    "events": (lambda session, terms: purge_rows.old_events(session, terms, None), ALONE),
+    "more events": (lambda session, terms: purge_rows.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
+    "belongings": (lambda session, _: purge_rows.belongings(session, [1, 2]), OF_MESSAGE),
 }
 
 

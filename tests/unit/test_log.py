@@ -20,7 +20,10 @@ from receiver.log import MOST_WAITING, Writer
 from tests.support.builders import ALICE
 from tests.support.processes import PATIENCE, wait_for
 
-BEGIN = "import logging, os, threading; from receiver import logs; logs.to_stderr(); log = logs.get_logger('a.module');"
+BEGIN = (
+    "import logging, os, threading; from receiver import log as logs; logs.to_stderr(); "
+    "log = logs.get_logger('a.module');"
+)
 
 
 def logged_by(script: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
