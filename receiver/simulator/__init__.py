@@ -5,12 +5,20 @@ number of a recipient chooses what becomes of that recipient (fates.py); switche
 to send or for a token, and how callbacks look (switches.py).
 """
 
-from receiver.simulator.accidents import Accident, Action, Point
+from receiver.simulator.callbacks import Attempt, Callback, Message
 from receiver.simulator.fates import MAGIC_NUMBERS, MagicNumber
-from receiver.simulator.messages import Attempt, Callback, Message
 from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
-from receiver.simulator.switches import CallbackShape, RequestFate, SearchShape, Switches, TokenFate
+from receiver.simulator.switches import (
+    Accident,
+    Action,
+    CallbackShape,
+    Point,
+    RequestFate,
+    SearchShape,
+    Switches,
+    TokenFate,
+)
 
 __all__ = [
     "MAGIC_NUMBERS",

@@ -1,23 +1,94 @@
-"""The account at Bandwidth that the simulator stands for."""
+"""The simulated account: its rate and message queue, its search quota, its record file, and the messages it accepted."""
 
+import json
+import math
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import Any
 
-from receiver.simulator.callbacks import Chain, callback, inbound_event, plan
-from receiver.simulator.clock import now
+from receiver.simulator.callbacks import Chain, Message, Turn, callback, inbound_event, new_id, plan
+from receiver.simulator.clock import now, written
 from receiver.simulator.delivery import Delivery
-from receiver.simulator.messages import Message, new_id
 from receiver.simulator.options import SimulatorOptions
-from receiver.simulator.queue import Queue
-from receiver.simulator.quota import Quota
-from receiver.simulator.record import Record
-from receiver.simulator.switchboard import Switchboard
-from receiver.simulator.switches import CallbackShape, Switches
+from receiver.simulator.switches import CallbackShape, Switchboard, Switches
 from receiver.simulator.tokens import Tokens, is_expected
-from receiver.simulator.validation import MessageRequest
+from receiver.simulator.validation import MessageRequest, asked_too_often, queue_full
+
+
+class Queue:
+    """``rate`` None: everything goes out at once."""
+
+    def __init__(self, *, rate: float | None, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._seconds, self._clock = rate, seconds, clock
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+        """When all that was accepted has gone out."""
+
+    @property
+    def waiting(self) -> float:
+        """How many messages, as the rate counts them, have not gone out yet."""
+        return max(0.0, self._free_at - self._clock()) * (self._rate or 0.0)
+
+    def admit(self, units: int, *, retry_after: int | None) -> Turn:
+        """Raises Refusal 429 if they do not fit; an empty queue takes a message of any size."""
+        if self._rate is None:
+            return Turn()
+        with self._lock:
+            now = self._clock()
+            starts = max(self._free_at, now)
+            ends = starts + units / self._rate
+            if starts > now and ends - now > self._seconds:
+                raise queue_full(rate=self._rate, seconds=self._seconds, retry_after=retry_after)
+            self._free_at = ends
+        return Turn(starts - now, ends - now)
+
+
+class Quota:
+    """At most ``most`` requests in any ``seconds``."""
+
+    def __init__(self, *, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
+        self._lock = threading.Lock()
+        self._asked: deque[float] = deque()
+
+    def use(self) -> None:
+        """Counts a request; raises Refusal 429 with the time until the next one is answered."""
+        with self._lock:
+            now = monotonic()
+            while self._asked and self._asked[0] <= now - self._seconds:
+                self._asked.popleft()
+            if len(self._asked) >= self._most:
+                raise asked_too_often(retry_after=math.ceil(self._asked[0] + self._seconds - now))
+            self._asked.append(now)
+
+
+class Record:
+    """A JSON line for every accepted message, with the operating system before the request is answered."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def add(self, message: Message) -> None:
+        request = message.request
+        line = {
+            "id": message.id,
+            "tag": request.tag,
+            "to": request.to,
+            "from": request.sender,
+            "units": request.units,
+            "acceptedAt": written(message.time),
+            "monotonic": message.accepted_at,
+        }
+        self._file.write(json.dumps(line).encode() + b"\n")
+
+    def close(self) -> None:
+        self._file.close()
+
 
 MOST_REMEMBERED = 10_000  # messages
 APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"

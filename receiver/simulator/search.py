@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from receiver.simulator.callbacks import Message
 from receiver.simulator.clock import now, written
-from receiver.simulator.messages import Message
-from receiver.simulator.refusals import bad_request
 from receiver.simulator.switches import SearchShape
+from receiver.simulator.validation import bad_request
 
 USUAL_LIMIT, FURTHEST = 100, 10_000  # rows; of limit + offset, and of a limited total count
 SHORTEST_FRAGMENT, MOST_NUMBERS = 5, 10

@@ -11,9 +11,7 @@ from werkzeug.sansio.utils import get_content_length
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
-from receiver.simulator.accidents import Accident, Action, Point, end
-from receiver.simulator.switchboard import Switchboard
-from receiver.simulator.switches import Switches
+from receiver.simulator.switches import Accident, Action, Point, Switchboard, Switches, end
 from receiver.simulator.tokens import TOKEN_PATH
 
 logger = logging.getLogger("receiver.simulator")

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from receiver.simulator.accidents import Action, Point
 from receiver.simulator.account import Account
-from receiver.simulator.app import create_app
-from receiver.simulator.messages import Message
+from receiver.simulator.api import create_app
+from receiver.simulator.callbacks import Message
 from receiver.simulator.options import SimulatorOptions, check_url
 from receiver.simulator.server import Server
-from receiver.simulator.switches import Switches
+from receiver.simulator.switches import Action, Point, Switches
 from receiver.simulator.tokens import TOKEN_PATH
 
 

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from receiver.simulator import RequestFate, Simulator, Switches
-from receiver.simulator.queue import Queue
-from receiver.simulator.refusals import Refusal
+from receiver.simulator.account import Queue
+from receiver.simulator.validation import Refusal
 from tests.support.simulators import ALICE, BOB, Start, bearer, post
 
 
