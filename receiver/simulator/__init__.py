@@ -1,11 +1,11 @@
 """A Bandwidth that runs on this machine, for the demo, the tests and a staging set-up.
 
-It answers the create-message request with Bandwidth's own checks and errors and makes the callbacks about it. The
-number of a recipient chooses what becomes of that recipient (fates.py); switches choose what becomes of a request,
-to send or for a token, and how callbacks look (switches.py).
+It validates create-message requests as Bandwidth does, responds with Bandwidth's errors, and posts callbacks. The
+number of a recipient chooses what becomes of that recipient (fates.py); switches choose what becomes of requests to
+send or for a token, and what callbacks look like (switches.py).
 """
 
-from receiver.simulator.callbacks import Attempt, Callback, Message
+from receiver.simulator.callbacks import AcceptedMessage, Callback, CallbackAttempt
 from receiver.simulator.fates import MAGIC_NUMBERS, MagicNumber
 from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
@@ -22,13 +22,13 @@ from receiver.simulator.switches import (
 
 __all__ = [
     "MAGIC_NUMBERS",
+    "AcceptedMessage",
     "Accident",
     "Action",
-    "Attempt",
     "Callback",
+    "CallbackAttempt",
     "CallbackShape",
     "MagicNumber",
-    "Message",
     "Point",
     "RequestFate",
     "SearchShape",

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, Simulator, Switches
 from tests.support.callback_receiver import CallbackReceiver, Reply
-from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, post
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, post, receive
 
 EVERY_FATE = [re.sub("[CN]", "4", magic.number).replace("x", "0") for magic in MAGIC_NUMBERS]
 
@@ -164,7 +164,7 @@ def test_every_shape_is_tested_above() -> None:
 def test_a_received_message_is_one_that_bandwidths_client_reads(
     simulator: Simulator, receiver: CallbackReceiver
 ) -> None:
-    message_id = simulator.receive(from_=ALICE, to="+12345678901", text="Hello, übermorgen \ud800!")
+    message_id = receive(simulator, from_=ALICE, to="+12345678901", text="Hello, übermorgen \ud800!").json()["id"]
 
     assert simulator.wait_until_idle(10)
     (event,) = receiver.events
@@ -181,7 +181,7 @@ def test_a_received_message_is_one_that_bandwidths_client_reads(
 
 def test_a_received_group_message_belongs_to_the_first_number(simulator: Simulator, receiver: CallbackReceiver) -> None:
     media = ["https://example.com/a.jpg"]
-    simulator.receive(from_=ALICE, to=["+12345678901", BOB], text="", media=media)
+    receive(simulator, from_=ALICE, to=["+12345678901", BOB], text="", media=media)
 
     assert simulator.wait_until_idle(10)
     model = InboundCallback.from_dict(receiver.events[0])
