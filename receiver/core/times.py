@@ -35,9 +35,9 @@ def parse(text: object) -> datetime | None:
     return instant if EARLIEST_YEAR <= instant.year <= LATEST_YEAR else None
 
 
-def rfc3339(instant: datetime, timespec: str = "microseconds") -> str:
+def rfc3339(instant: datetime, *, timespec: str = "microseconds") -> str:
     """``2026-11-21T21:53:14.123456Z``: one width, so that the texts sort as the instants do.
 
-    ``timespec`` is the precision, in the words of ``datetime.isoformat``.
+    ``timespec`` is the precision, as datetime.isoformat() names it.
     """
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat("T", timespec) + "Z"

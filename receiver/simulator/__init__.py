@@ -5,8 +5,8 @@ number of a recipient chooses what becomes of that recipient (fates.py); switche
 send or for a token, and what callbacks look like (switches.py).
 """
 
-from receiver.simulator.callbacks import AcceptedMessage, Callback, CallbackAttempt
-from receiver.simulator.fates import MAGIC_NUMBERS, MagicNumber
+from receiver.simulator.callbacks import Callback
+from receiver.simulator.fates import MAGIC_NUMBERS
 from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
 from receiver.simulator.switches import (
@@ -22,13 +22,10 @@ from receiver.simulator.switches import (
 
 __all__ = [
     "MAGIC_NUMBERS",
-    "AcceptedMessage",
     "Accident",
     "Action",
     "Callback",
-    "CallbackAttempt",
     "CallbackShape",
-    "MagicNumber",
     "Point",
     "RequestFate",
     "SearchShape",

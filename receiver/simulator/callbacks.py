@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from time import monotonic
 from typing import Any
 
@@ -31,7 +31,7 @@ Gap = Callable[[], float]
 
 def timestamp(instant: datetime) -> str:
     """``2021-07-21T21:00:45.179Z``: UTC with milliseconds, as in Bandwidth's examples since 2020."""
-    return rfc3339(instant, "milliseconds")
+    return rfc3339(instant, timespec="milliseconds")
 
 
 def new_id(at: datetime) -> str:
@@ -181,7 +181,7 @@ class CallbackPlan:
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
-        return tuple(chain.from_iterable(self.before_response + self.after_response))
+        return tuple(callback for chain in self.before_response + self.after_response for callback in chain)
 
 
 def plan_callbacks(message: AcceptedMessage, *, shape: CallbackShape, gap: Gap, unordered: bool) -> CallbackPlan:
@@ -247,8 +247,8 @@ def _batched(chains: Sequence[Chain]) -> Chain:
 
 def _arranged(chains: list[Chain], *, unordered: bool) -> list[Chain]:
     if unordered:
-        return [[callback] for callback in chain.from_iterable(chains)]
-    return [each for each in chains if each]
+        return [[callback] for chain in chains for callback in chain]
+    return [chain for chain in chains if chain]
 
 
 def _status_event(message: AcceptedMessage, recipient: str, entry: TimelineEntry, *, shape: CallbackShape) -> EventJson:

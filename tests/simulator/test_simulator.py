@@ -5,7 +5,6 @@ import threading
 
 import pytest
 import requests
-import urllib3
 
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
 from tests.support.callback_receiver import CallbackReceiver, Reply
@@ -64,13 +63,15 @@ def test_an_unreadable_inbound_message_is_refused_with_an_explanation(simulator:
 
 
 def test_a_connection_serves_one_request_after_another(simulator: Simulator) -> None:
-    url, headers = messages_url(simulator), bearer(simulator)
-    with urllib3.connection_from_url(simulator.root, timeout=10) as pool:
+    url = f"{simulator.url}/users/9900000/messages"
+    with requests.Session() as session:
         for _ in range(3):
-            assert pool.request("POST", url, json=MESSAGE, headers=headers).status == 202
-            assert pool.request("GET", f"{simulator.root}/nowhere").status == 404
-            assert pool.request("POST", url, body=b"not read").status == 401
-        assert pool.num_connections == 1
+            assert session.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 202
+            assert session.get(f"{simulator.root}/nowhere", timeout=10).status_code == 404
+            assert session.post(url, data=b"not read", timeout=10).status_code == 401
+        pools = session.get_adapter(url).poolmanager.pools
+        (host,) = pools.keys()
+        assert pools[host].num_connections == 1
 
 
 def test_a_chunked_request_is_read(simulator: Simulator) -> None:
