@@ -102,6 +102,15 @@ def test_an_event_before_the_response_is_acknowledged_before_the_response(
     assert [event["message"]["id"] for event in receiver.events] == [response.json()["id"]]
 
 
+def test_an_event_before_the_response_has_no_gap_before_it(start: Start) -> None:
+    simulator = start(pace=(60.0, 60.0))
+
+    post(simulator, to="+12005620000")
+
+    (callback,) = simulator.messages[0].callbacks
+    assert (callback.delay, len(callback.attempts)) == (0.0, 1)
+
+
 def test_an_event_before_the_response_is_attempted_once_if_it_is_refused(
     send: Send, simulator: Simulator, receiver: CallbackReceiver
 ) -> None:

@@ -67,6 +67,12 @@ def test_a_429_can_have_a_retry_after(simulator: Simulator) -> None:
     assert request_token(simulator).headers["Retry-After"] == "3"
 
 
+def test_no_other_refusal_has_a_retry_after(simulator: Simulator) -> None:
+    simulator.switches = Switches(tokens=TokenFate.UNAVAILABLE, retry_after=3)
+
+    assert "Retry-After" not in request_token(simulator).headers
+
+
 def test_502_is_a_gateways_page(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.BAD_GATEWAY)
 
