@@ -130,6 +130,7 @@ class Delivery:
 
     def __init__(self, options: SimulatorOptions, *, random: Random) -> None:
         self.url = options.callback_url
+        """Where callbacks are posted; None drops them."""
         self._options = options
         self._random = random
         self._changed = threading.Condition()
@@ -144,6 +145,7 @@ class Delivery:
         ]
 
     def start(self) -> None:
+        """Starts the threads; until then callbacks wait."""
         for worker in self._workers:
             worker.start()
 

@@ -69,7 +69,7 @@ def test_every_magic_number_is_in_the_table_above() -> None:
 def test_a_failure_has_the_name_of_its_code_as_description() -> None:
     assert fate_of("+12005554404").steps[0].description == "rejected-forbidden-to-number"
     assert fate_of("+12005609902").steps[0].description == "delivery-receipt-expired"
-    assert fate_of("+12005554999").steps[0].description == "failed"  # nobody knows that code
+    assert fate_of("+12005554999").steps[0].description == "failed"  # a code that Bandwidth does not document
 
 
 def test_duplicates_are_identical(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:

@@ -179,7 +179,7 @@ def test_it_requests_a_token_once_and_uses_it_for_every_request(start: Start) ->
 
 
 def test_it_requests_another_token_a_minute_before_the_first_expires(start: Start) -> None:
-    simulator = start(token_seconds=61.0)  # it reckons in whole seconds, so it uses this one for less than one
+    simulator = start(token_seconds=61.0)  # the client counts whole seconds, so it uses this one for less than one
     api = messages_api(simulator)
 
     def sent_with_another() -> bool:

@@ -28,7 +28,7 @@ def test_nothing_goes_out_earlier_than_the_rate_allows(start: Start) -> None:
 
     assert len(posted) == 16
     gaps = [(at - first).total_seconds() - number / 20.0 for number, at in enumerate(posted)]
-    assert min(gaps) > -0.002  # messages are stamped a moment after they were given their turn
+    assert min(gaps) > -0.002  # a message gets its time a moment after its send window
 
 
 def test_a_message_that_waits_is_queued(start: Start) -> None:

@@ -145,7 +145,7 @@ def test_a_callback_awaited_before_the_response_does_not_delay_stopping(receiver
     simulator = Simulator(SimulatorOptions(callback_url=receiver.url, workers=1))
     statuses: list[int] = []
     with simulator:
-        numbers = ["+12005620000", "+12005620001"]  # the second has no worker left
+        numbers = ["+12005620000", "+12005620001"]  # there is no worker left for the second
         client = threading.Thread(target=lambda: statuses.append(post(simulator, to=numbers).status_code))
         client.start()
         assert receiver.arrived.acquire(timeout=10)
