@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 
 from receiver import log, metrics
-from receiver.bandwidth.client import Account, BandwidthGateway
+from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
 from receiver.bandwidth.history import MessageSearch
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite
@@ -61,12 +61,12 @@ def make_sending(settings: Settings, database: Database, gateway: Gateway | None
 
 def make_gateway(settings: Settings) -> BandwidthGateway:
     """The client that calls Bandwidth. ``settings`` must have been read for sending."""
-    return BandwidthGateway(Account.of(settings))
+    return BandwidthGateway(BandwidthAccount.of(settings))
 
 
 def make_search(settings: Settings) -> MessageSearch:
     """The client that asks Bandwidth for its own records. ``settings`` must have been read for sending."""
-    return MessageSearch(Account.of(settings))
+    return MessageSearch(BandwidthAccount.of(settings))
 
 
 def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder: str) -> Front:

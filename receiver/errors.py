@@ -126,8 +126,8 @@ class NotResolvable(ReceiverError):
 
 
 class RecordsUnavailable(ReceiverError):
-    """Bandwidth's own record of messages cannot be read."""
+    """Bandwidth's own records of messages cannot be read."""
 
 
-class QuestionRefused(RecordsUnavailable):
-    """Bandwidth's message search does not answer this question; it may answer others."""
+class QueryRefused(RecordsUnavailable):
+    """Bandwidth's message search refuses this query; it may accept others."""

@@ -119,5 +119,5 @@ def answer(error: Exception, route: str) -> Response:
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, in_own_words(error), headers=headers)
-    log.error("an error of this program", route=route, error=type(error).__name__, place=place(error))
+    log.error("internal error", route=route, error=type(error).__name__, place=place(error))
     return problem(500, "Something went wrong here; the log says where.")

@@ -16,7 +16,7 @@ import pytest
 from receiver import log
 from receiver.core import times
 from receiver.core.numbers import identifier, shortened, without_numbers
-from receiver.log import MOST_WAITING, Writer
+from receiver.log import MAX_WAITING, Writer
 from tests.support.builders import ALICE
 from tests.support.processes import PATIENCE, wait_for
 
@@ -111,7 +111,7 @@ def test_a_forked_process_logs_too() -> None:
 def test_nobody_waits_for_a_reader_that_does_not_read_and_what_is_lost_is_counted() -> None:
     reader, stream = os.pipe()
     writer = Writer(stream, colours=False)
-    said = MOST_WAITING * 2
+    said = MAX_WAITING * 2
     for number in range(said):
         writer.add({"timestamp": 0.0, "level": "info", "logger": "a", "event": "said", "number": number})
 
@@ -126,7 +126,7 @@ def test_nobody_waits_for_a_reader_that_does_not_read_and_what_is_lost_is_counte
         return sum(line.get("lines", 1) for line in lines) == said
 
     wait_for(is_all_told, "every line to be written, or counted as lost")
-    assert "log lines were lost" in {line["event"] for line in lines}
+    assert "log lines dropped" in {line["event"] for line in lines}
 
 
 def test_a_reader_that_is_gone_ends_nothing() -> None:
@@ -184,10 +184,10 @@ def test_a_line_on_a_terminal_is_broken_between_words_only() -> None:
         + " ".join(f"field_{n}=value{n}" for n in range(30))
     )
 
-    broken = log._wrapped(said, 80).splitlines()
+    broken = log.wrap_line(said, 80).splitlines()
 
     assert len(broken) > 1
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in broken) <= 80
     assert " ".join(broken).split() == said.split()
-    assert log._wrapped(said, None) == said
-    assert log._wrapped("x" * 200, 80) == "x" * 200
+    assert log.wrap_line(said, None) == said
+    assert log.wrap_line("x" * 200, 80) == "x" * 200
