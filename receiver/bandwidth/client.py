@@ -13,7 +13,7 @@ from urllib.parse import quote
 import requests
 
 from receiver.bandwidth.connection import Call, basic, exchange, make_session
-from receiver.bandwidth.oauth import Token, Tokens
+from receiver.bandwidth.oauth import Token, TokenCache
 from receiver.bandwidth.responses import NoToken, read_answer
 from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage, Refused
@@ -76,9 +76,9 @@ class Client:
         self._timeouts = (account.connect_timeout, account.read_timeout)
         self._session = make_session()
         self._basic = basic(account.username, account.password)
-        self._tokens: Tokens | None = None
+        self._tokens: TokenCache | None = None
         if account.client_id:
-            self._tokens = Tokens(
+            self._tokens = TokenCache(
                 url=account.token_url, client_id=account.client_id, client_secret=account.client_secret, clock=clock
             )
 

@@ -83,7 +83,7 @@ class HistoryRecord:
     """The row's JSON, ASCII-escaped."""
 
     def event(self, *, only_recipient: str | None) -> Event:
-        """The event that the row stands for, with the identity of the callback that reports the same: one is a duplicate.
+        """The event that the row stands for. A callback that reports the same has the same identity.
 
         ``only_recipient`` is the message's recipient if it has only one.
         """
@@ -298,13 +298,13 @@ def read_failure(call: Call) -> SearchFailure:
         answer = Unknown(status=202)
     status, remedy = answer.status, answer.description or TRY_LATER
     if status is not None:
-        found, remedy = f"Bandwidth's message search returned {status}", _REMEDIES.get(status, remedy)
+        found, remedy = f"Bandwidth's message search answered {status}", _REMEDIES.get(status, remedy)
     elif answer.type in (CREDENTIALS, NO_TOKEN):
         found = "There is no token for Bandwidth's message search"
     elif isinstance(answer, Refused):
         found = "Bandwidth's message search cannot be reached"
     else:
-        found, remedy = "Bandwidth's message search did not respond in time, or the connection broke", TRY_LATER
+        found, remedy = "Bandwidth's message search did not answer in time, or the connection broke", TRY_LATER
     is_about_credentials = answer.type == CREDENTIALS and status is None
     retry_after = answer.retry_after if isinstance(answer, Refused) else None
     return SearchFailure(status, found, remedy, retry_after, is_about_credentials)

@@ -104,7 +104,7 @@ def answer(error: Exception, route: str) -> Response:
         case NotJSON():
             return problem(400, str(error))
         case KeyReused():
-            return problem(422, str(error), errors={"Idempotency-Key": ["Came with another body before."]})
+            return problem(422, str(error), errors={"Idempotency-Key": ["Has been used with another body."]})
         case MessageNotFound():
             return problem(404, f"{error} GET /messages finds one by your reference or by Bandwidth's messageId.")
         case NotQueued():

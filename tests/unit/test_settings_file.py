@@ -131,7 +131,7 @@ def test_no_setting_is_a_misspelt_one(name: str) -> None:
         ("\ufeffDATABASE_URL=sqlite:///hunter2", "write DATABASE_URL=VALUE"),
         ("DATABASE_URL: sqlite:///hunter2", "write NAME=VALUE"),
         ("DATABASE_URL", "write NAME=VALUE"),
-        ("API_KEYS='hunter2", "has a quote that never ends"),
+        ("API_KEYS='hunter2", "has an unclosed quote"),
     ],
 )
 def test_what_systemd_would_pass_over_silently_is_an_error(tmp_path: Path, line: str, told: str) -> None:
@@ -228,5 +228,5 @@ def test_any_other_server_takes_the_file_too(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
-    with pytest.raises(SystemExit, match="LOG_LEVEL: is none of"):
+    with pytest.raises(SystemExit, match="LOG_LEVEL: is not one of"):
         from_environment(settings_file=str(named))

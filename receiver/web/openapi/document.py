@@ -12,7 +12,7 @@ from marshmallow import fields
 
 from receiver import VERSION
 from receiver.core.text import Word
-from receiver.schemas.fields import Count, Instant, Text
+from receiver.schemas.fields import CountField, InstantField, TextField
 from receiver.schemas.requests import TEXT_OR_MEDIA
 from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
 from receiver.web.openapi.examples import CURL, SERVER
@@ -83,7 +83,7 @@ def _without_routes() -> APISpec:
     plugin = MarshmallowPlugin()
     spec = APISpec("Bandwidth receiver", VERSION, "3.1.0", [plugin], info=INFO, servers=SERVERS)
     converter: Any = plugin.converter
-    converter.map_to_openapi_type(Count, fields.Integer)
+    converter.map_to_openapi_type(CountField, fields.Integer)
     converter.add_attribute_function(_with_shapes)
     converter.add_attribute_function(_with_meanings)
     for name, scheme in SCHEMES.items():
@@ -129,9 +129,9 @@ def _with_example(status: int, answer: Fragment) -> Fragment:
 def _with_shapes(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
     """What our own fields let through."""
     match field:
-        case Text() if "pattern" not in ret and "enum" not in ret:
+        case TextField() if "pattern" not in ret and "enum" not in ret:
             return {"pattern": "^[^\\u0000]*$"}
-        case Instant():
+        case InstantField():
             return {"type": _text_or_null(field), "format": "date-time", "pattern": "^2(0[0-9][0-9]|100)-"}
     return {}
 

@@ -6,7 +6,7 @@ that follow from it.
 
 from receiver.core.messages import MAX_KEY
 from receiver.core.tags import SHAPE
-from receiver.schemas.requests import MessageRequest, MessagesQuery
+from receiver.schemas.requests import MessageRequestSchema, MessagesQuerySchema
 from receiver.schemas.responses import EventsSchema, MessageSchema, PageSchema, QueueSchema, TallySchema
 from receiver.web.openapi import examples
 from receiver.web.openapi.fragments import Fragment, found, header, health, parameter, problem, text
@@ -59,7 +59,7 @@ OPERATIONS: dict[str, Fragment] = {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": MessageRequest,
+                    "schema": MessageRequestSchema,
                     "examples": {"at once": {"value": examples.LUNCH}, "later": {"value": examples.DINNER}},
                 }
             },
@@ -136,7 +136,7 @@ OPERATIONS: dict[str, Fragment] = {
         "operationId": "listMessages",
         "summary": "List messages",
         "description": "Those that fit every filter, newest first, in pages.",
-        "parameters": [{"in": "query", "schema": MessagesQuery}],
+        "parameters": [{"in": "query", "schema": MessagesQuerySchema}],
         "responses": {
             200: found("One page.", PageSchema, {"messages": [examples.MESSAGE], "nextCursor": None}),
             400: problem("The query is not UTF-8."),
