@@ -167,7 +167,7 @@ def test_a_key_that_came_with_another_body_is_told_to_take_another(sqlite_servic
 @pytest.mark.parametrize(
     ("method", "path", "words"),
     [
-        ("GET", "/nonsense", "/docs shows those that there are"),
+        ("GET", "/nonsense", "/docs lists the paths that exist"),
         ("GET", "/messages/x", "no message with this tag. GET /messages finds one by your reference"),
         ("PUT", "/messages", "it takes GET and POST"),
         ("PATCH", "/messages/x", "it takes DELETE and GET"),
