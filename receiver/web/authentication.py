@@ -134,7 +134,7 @@ def _objection(authorization: str, scheme: str) -> str:
 def _spellings(credential: Credential) -> tuple[bytes, ...]:
     """The byte strings that are accepted for these credentials.
 
-    They are in UTF-8, as our challenge demands, and in Latin-1, for clients that ignore that; composed (NFC), as RFC 7617
+    They are in UTF-8, as our challenge demands, and in Latin-1, for clients that ignore it; composed (NFC), as RFC 7617
     demands, and as written in the settings.
     """
     written = _octets(f"{credential.user}:{credential.password}")

@@ -21,11 +21,11 @@ from receiver.errors import CannotCount, CannotListen
 SHARED_MEMORY, FOLDER_PREFIX = "/dev/shm", "receiver-metrics-"  # noqa: S108 - what is in it is made by mkdtemp
 
 LEAST_ROOM = 2**22
-"""Bytes. The metrics of a server take three times metrics.ROOM for each of its processes, even of those that have ended."""
+"""Bytes. The metrics of a server take three times metrics.ROOM for each of its processes, including ended ones."""
 
 LONGEST_HEAD = 2**16
-"""Bytes of a request line and its headers. They need no credentials, so a stranger's connection may take this much. What
-arrives in one piece may be twice as long; beyond that, or with more than 100 headers, the response is 431.
+"""Bytes of a request line and its headers. They need no credentials, so a stranger's connection may take this much.
+What arrives in one piece may be twice as long; beyond that, or with more than 100 headers, the response is 431.
 """
 
 TO_OUR_LOG = {"handlers": {}, "loggers": {name: {"propagate": True} for name in ("_granian", "granian.access")}}
