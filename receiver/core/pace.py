@@ -89,8 +89,8 @@ def next_pause(last: Pause | None, *, now: datetime, retry_after: int | None, ji
     lengthen it.
     """
     if retry_after:  # 0, or a date in the past, would only lead to another 429
-        asked = Pause(until=now + timedelta(seconds=retry_after), length=FIRST_PAUSE)
-        return last if last and last.until > asked.until else asked
+        wanted = Pause(until=now + timedelta(seconds=retry_after), length=FIRST_PAUSE)
+        return last if last and last.until > wanted.until else wanted
     if last and now < last.until:
         return last
     follows = last is not None and now - last.until <= last.length

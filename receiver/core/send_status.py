@@ -35,7 +35,7 @@ TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {
     SendStatus.QUEUED: frozenset({SendStatus.SUBMITTING, SendStatus.REFUSED, SendStatus.ACCEPTED}),
     SendStatus.SUBMITTING: frozenset({SendStatus.QUEUED, SendStatus.ACCEPTED, SendStatus.REFUSED, SendStatus.UNKNOWN}),
     SendStatus.UNKNOWN: frozenset({SendStatus.ACCEPTED, SendStatus.REFUSED}),
-    # Back again only if is_repeatable(), and only because the application asked for it again.
+    # Back again only if is_repeatable(), and only because the application requests it again.
     SendStatus.REFUSED: frozenset({SendStatus.ACCEPTED, SendStatus.QUEUED, SendStatus.SUBMITTING}),
     SendStatus.ACCEPTED: frozenset(),
 }
