@@ -200,7 +200,7 @@ class Writer:
         line |= {name: value for name, value in fields.items() if value is not None}
         if self._columns is None:
             return _ENCODER.encode(line) + b"\n"
-        return wrap_line(str(self._columns(None, "", line)), _width(self._stream)).encode() + b"\n"
+        return wrap(str(self._columns(None, "", line)), _width(self._stream)).encode() + b"\n"
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
@@ -237,7 +237,7 @@ def _width(stream: int) -> int | None:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def wrap_line(line: str, width: int | None) -> str:
+def wrap(line: str, width: int | None) -> str:
     """The line broken at spaces to fit the terminal; a word longer than a terminal line stays whole."""
     if width is None:
         return line

@@ -93,10 +93,10 @@ def test_a_line_on_a_terminal_is_broken_between_words_only() -> None:
         + " ".join(f"field_{n}=value{n}" for n in range(30))
     )
 
-    broken = log.wrap_line(said, 80).splitlines()
+    broken = log.wrap(said, 80).splitlines()
 
     assert len(broken) > 1
     assert max(len(re.sub("\x1b[^m]*m", "", line)) for line in broken) <= 80
     assert " ".join(broken).split() == said.split()
-    assert log.wrap_line(said, None) == said
-    assert log.wrap_line("x" * 200, 80) == "x" * 200
+    assert log.wrap(said, None) == said
+    assert log.wrap("x" * 200, 80) == "x" * 200
