@@ -30,7 +30,7 @@ from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_
 from receiver.errors import CannotCount, CannotListen
 from receiver.events.notes import Recorded
 from receiver.events.store import Fate
-from receiver.log import get_logger, telling
+from receiver.log import contain_errors, get_logger
 
 log = get_logger(__name__)
 
@@ -202,19 +202,19 @@ def _lives(file: Path) -> bool:
     return True
 
 
-@telling(log)
+@contain_errors(log)
 def callback_answered(status: int, count: int = 1) -> None:
     """So many callbacks were answered with this HTTP status."""
     _meters.callbacks.labels(status).inc(count)
 
 
-@telling(log)
+@contain_errors(log)
 def waiting(callbacks: int) -> None:
     """So many callbacks wait in this process for their commit, those that are being stored included."""
     _meters.waiting.set(callbacks)
 
 
-@telling(log)
+@contain_errors(log)
 def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
     """A transaction of callbacks is durable, and took that long."""
     new = [each for each in recorded if each.is_new]
@@ -239,7 +239,7 @@ def _kind(event_type: str) -> str:
     return REJECTED if is_failure(event_type) else OTHER
 
 
-@telling(log)
+@contain_errors(log)
 def sent(answer: Answer, *, seconds: float | None = None) -> None:
     """An attempt to send ended so; after ``seconds``, if Bandwidth was called."""
     reason = answer.because if isinstance(answer, Refused) else ""

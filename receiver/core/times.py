@@ -3,9 +3,11 @@
 import re
 from datetime import UTC, datetime
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 EARLIEST_YEAR, LATEST_YEAR = 2000, 2100
 
-# fromisoformat() reads much that is no instant (week dates, a NUL at the end), so the layout is checked first.
+# fromisoformat() also reads what is no instant (week dates, a NUL at the end), so the layout is checked first.
 _LAYOUT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d[0-9:.,]*([Zz]|[+-][0-9:]+)?", re.ASCII)
 
 
@@ -15,7 +17,7 @@ def now() -> datetime:
 
 
 def whole_millisecond(instant: datetime) -> datetime:
-    """``instant`` without what is finer than a millisecond: the resolution of tags."""
+    """``instant`` rounded down to a millisecond, the resolution of tags."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from sqlalchemy import CompoundSelect, and_, exists, or_, select, union_all
 from sqlalchemy.orm import Session, selectinload
 
-from receiver.bandwidth.history import Record, Row
+from receiver.bandwidth.history import HistoryRecord, HistoryRow
 from receiver.core import times
 from receiver.core.events import Event
 from receiver.core.send_status import RefusedBecause, SendStatus, shown
@@ -25,7 +25,7 @@ from receiver.core.status import RecipientStatus, is_overdue
 from receiver.database.database import Database
 from receiver.database.lookup import is_open, lapsed, message_tagged, shows
 from receiver.database.models import Message, MessageId, Recipient
-from receiver.errors import QuestionRefused
+from receiver.errors import QueryRefused
 from receiver.events.links import bind
 from receiver.events.store import record
 
@@ -108,9 +108,11 @@ MARGIN = timedelta(minutes=1)
 class Search(Protocol):
     """What asks Bandwidth for its records."""
 
-    def of_message(self, message_id: str) -> Iterator[Row]: ...
+    def of_message(self, message_id: str) -> Iterator[HistoryRow]: ...
 
-    def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]: ...
+    def between(
+        self, sender: str, recipients: Sequence[str], since: datetime, until: datetime
+    ) -> Iterator[HistoryRow]: ...
 
 
 class Outcome(StrEnum):
@@ -158,7 +160,7 @@ def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterat
             outcome, learnt = (
                 _ask(database, search, message) if _is_in_doubt(message, before) else (Outcome.SETTLED, "")
             )
-        except QuestionRefused as error:  # others may be answered
+        except QueryRefused as error:  # others may be answered
             outcome, learnt = Outcome.REFUSED, str(error)
         after = _shown(_look_up(database, tag) or message)
         yield Inquiry(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
@@ -185,7 +187,7 @@ def _ask(database: Database, search: Search, message: Message) -> Learnt:
     if not message.message_ids:
         return _look_for(database, search, message)
     ids = [each.message_id for each in message.message_ids]
-    records = [row for message_id in ids for row in search.of_message(message_id) if isinstance(row, Record)]
+    records = [row for message_id in ids for row in search.of_message(message_id) if isinstance(row, HistoryRecord)]
     if not records:
         return Outcome.NOT_FOUND, "no record of its message id"
     events = [each.event(only_recipient=_only_recipient(message)) for each in records]
@@ -197,22 +199,24 @@ def _look_for(database: Database, search: Search, message: Message) -> Learnt:
     """By numbers and time. A candidate is judged by all its rows: those about other numbers were not asked for."""
     since, until = _window(message)
     rows = list(search.between(message.sender, [each.recipient for each in message.recipients], since, until))
-    found = {row.message_id for row in rows if isinstance(row, Record)}
+    found = {row.message_id for row in rows if isinstance(row, HistoryRecord)}
     with database.read() as session:
         found -= ids_of_others(session, message.pk, found)
     whole = {message_id: list(search.of_message(message_id)) for message_id in sorted(found)}
-    readable = {message_id: [row for row in whole[message_id] if isinstance(row, Record)] for message_id in whole}
+    readable = {
+        message_id: [row for row in whole[message_id] if isinstance(row, HistoryRecord)] for message_id in whole
+    }
     candidates = {message_id: records for message_id, records in readable.items() if _fits(records, message)}
     if not candidates:
         return Outcome.NOT_FOUND, "no record with its numbers and time"
-    unreadable = sum(not isinstance(row, Record) for some in (rows, *whole.values()) for row in some)
+    unreadable = sum(not isinstance(row, HistoryRecord) for some in (rows, *whole.values()) for row in some)
     if len(candidates) > 1 or unreadable:
         beside = f", and {unreadable} rows cannot be read" if unreadable else ""
         return Outcome.AMBIGUOUS, f"may be {' or '.join(candidates)}{beside}"
     return _record_only(database, message, candidates)
 
 
-def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[Record]]) -> Learnt:
+def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[HistoryRecord]]) -> Learnt:
     """Records the only candidate, unless it may be another message of ours."""
     [(message_id, records)] = candidates.items()
     since, until = _window(message)
@@ -235,7 +239,7 @@ def _window(message: Message) -> tuple[datetime, datetime]:
     return submitted_at - MARGIN, (message.deadline or submitted_at) + MARGIN
 
 
-def _fits(records: Sequence[Record], message: Message) -> bool:
+def _fits(records: Sequence[HistoryRecord], message: Message) -> bool:
     """Whether these rows of one message id can be this message: all its recipients and no other, or one row for the
     whole group."""
     recipients = {each.recipient for each in message.recipients}
@@ -254,6 +258,6 @@ def _only_recipient(message: Message) -> str | None:
     return message.recipients[0].recipient if len(message.recipients) == 1 else None
 
 
-def _words(records: Sequence[Record]) -> str:
+def _words(records: Sequence[HistoryRecord]) -> str:
     count = Counter(each.status for each in records)
     return ", ".join(f"{number} {status}" for status, number in sorted(count.items()))

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
@@ -270,7 +270,7 @@ def gauges(database: Database, settings: Settings) -> Values:
 
 def _queue(session: Session, settings: Settings, *, now: datetime) -> QueueReport:
     found, rates = backlog(session, now=now, since=now - MINUTE), settings.rates
-    until, refused_since = paused_until(session), refused(session, Account.of(settings).fingerprint)
+    until, refused_since = paused_until(session), refused(session, BandwidthAccount.of(settings).fingerprint)
     return QueueReport(
         queued=found.queued,
         oldest_queued_at=found.oldest_queued_at,

@@ -19,7 +19,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.reports import messages
 from receiver.reports.figures import figures
-from receiver.schemas.requests import MessagesQuery, load
+from receiver.schemas.requests import MessagesQuerySchema, load_fields
 from tests.benchmarks.history import (
     DAYS,
     FREQUENT_NUMBER,
@@ -99,7 +99,7 @@ def filters(history: History, one: Values) -> dict[str, dict[str, str]]:
 
 
 def _list(query: dict[str, str]) -> Ask:
-    wanted = load(MessagesQuery(), query)
+    wanted = load_fields(MessagesQuerySchema(), query)
     limit = wanted.pop("limit")
     return lambda asked, most: len(messages.messages(asked, MessageFilter(**wanted), limit=min(limit, most)).messages)
 

@@ -8,7 +8,7 @@ from sqlalchemy import inspect
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.maintenance.recompute import recompute
-from receiver.schemas.requests import MessagesQuery
+from receiver.schemas.requests import MessagesQuerySchema
 from tests.benchmarks import ingest
 from tests.benchmarks.filling import fill
 from tests.benchmarks.history import History
@@ -50,7 +50,7 @@ def test_every_query_finds_something(filled: Database, history: History) -> None
 
 def test_every_filter_of_the_list_and_every_support_view_is_measured(filled: Database, history: History) -> None:
     asked = filters(history, sample(filled, "support_recipients", history))
-    documented = {field.data_key or name for name, field in MessagesQuery().fields.items()}
+    documented = {field.data_key or name for name, field in MessagesQuerySchema().fields.items()}
 
     assert {name for query in asked.values() for name in query} == documented
     assert {*VIEWS, "support_error_codes", "support_sending"} == set(inspect(filled.engine).get_view_names())

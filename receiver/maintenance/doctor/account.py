@@ -5,9 +5,9 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from receiver.bandwidth.client import Account, Client
+from receiver.bandwidth.client import BandwidthAccount, Client
 from receiver.bandwidth.oauth import CREDENTIALS
-from receiver.bandwidth.probe import Reply, ask_bandwidth, trouble_of
+from receiver.bandwidth.probe import ProbeResponse, ask_bandwidth, search_failure
 from receiver.bandwidth.responses import NoToken
 from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.settings import Settings
@@ -29,7 +29,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield skipped(check, "needs BANDWIDTH_ACCOUNT_ID and credentials")
         return
     seconds = min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout)
-    account = replace(Account.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
+    account = replace(BandwidthAccount.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
     with closing(Client(account)) as client:
         fetched = token(client)
         yield fetched
@@ -57,9 +57,9 @@ def token(client: Client) -> Finding:
     return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
 
 
-def credentials(reply: Reply) -> Finding:
+def credentials(reply: ProbeResponse) -> Finding:
     """Whether Bandwidth answers this account's question."""
-    trouble = trouble_of(reply)
+    trouble = search_failure(reply)
     if trouble is None:
         return ok("Bandwidth", "takes the credentials, and answers questions about the account's messages")
     if reply.status == 429:
@@ -72,7 +72,7 @@ def credentials(reply: Reply) -> Finding:
     return wrong("Bandwidth", trouble.found, trouble.remedy)
 
 
-def clock(reply: Reply) -> Finding:
+def clock(reply: ProbeResponse) -> Finding:
     """Whether our clock is right, by the Date of whatever answered."""
     date = reply.date
     if date is None:

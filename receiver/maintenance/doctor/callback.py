@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from receiver.bandwidth.probe import Credentials, Reply, post_nothing
+from receiver.bandwidth.probe import Credentials, ProbeResponse, post_nothing
 from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.maintenance.doctor.settings import is_loopback
 from receiver.settings import Settings
@@ -47,7 +47,7 @@ def examine(url: str, settings: Settings) -> Iterator[Finding]:
     yield refusal(_post(url, ("receiver-doctor", secrets.token_urlsafe())))
 
 
-def _post(url: str, credentials: Credentials | None) -> Reply:
+def _post(url: str, credentials: Credentials | None) -> ProbeResponse:
     return post_nothing(url, credentials=credentials, seconds=BANDWIDTH_WAITS)
 
 
@@ -72,7 +72,7 @@ def _is_local(host: str) -> bool:
         return is_loopback(host)
 
 
-def challenge(reply: Reply, *, is_open: bool) -> Finding:
+def challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
     """Whether a request without credentials is answered so that Bandwidth sends another one with them."""
     schemes = [each.partition(" ")[0].lower() for each in reply.headers("WWW-Authenticate")]
     if reply.status == 401 and "basic" in schemes:
@@ -89,7 +89,7 @@ def challenge(reply: Reply, *, is_open: bool) -> Finding:
     return _no_answer_of_ours(CHALLENGE, reply)
 
 
-def acceptance(reply: Reply, *, entry: str) -> Finding:
+def acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
     """Whether these credentials are let in. A callback without events stores nothing."""
     if is_ours(reply):
         return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(reply)}")
@@ -99,7 +99,7 @@ def acceptance(reply: Reply, *, entry: str) -> Finding:
     return _no_answer_of_ours(ACCEPTS, reply)
 
 
-def refusal(reply: Reply) -> Finding:
+def refusal(reply: ProbeResponse) -> Finding:
     """Whether a stranger is kept out."""
     if reply.status == 401:
         return ok(REFUSES, "they are refused")
@@ -108,7 +108,7 @@ def refusal(reply: Reply) -> Finding:
     return _no_answer_of_ours(REFUSES, reply)
 
 
-def is_ours(reply: Reply) -> bool:
+def is_ours(reply: ProbeResponse) -> bool:
     """Whether it is this program's answer that a callback without events is stored."""
     if reply.status != 200 or reply.call.body is None:
         return False
@@ -139,7 +139,7 @@ _STATUSES = {
 }
 
 
-def _no_answer_of_ours(check: str, reply: Reply) -> Finding:
+def _no_answer_of_ours(check: str, reply: ProbeResponse) -> Finding:
     """What stood in the way, whatever was asked."""
     if reply.status is None and reply.failure == "tls-failed":
         found = f"its certificate is not trusted: {reply.distrust or 'TLS failed'}"
@@ -153,5 +153,5 @@ def _no_answer_of_ours(check: str, reply: Reply) -> Finding:
     return wrong(check, f"is answered {reply.status}", remedy)
 
 
-def _milliseconds(reply: Reply) -> str:
+def _milliseconds(reply: ProbeResponse) -> str:
     return f"{reply.took.total_seconds() * 1000:.0f} ms"

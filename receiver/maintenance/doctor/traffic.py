@@ -4,7 +4,7 @@ outcomes that an earlier release chose."""
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.database.lookup import MOST
@@ -38,7 +38,7 @@ def examine(database: Database, settings: Settings) -> Iterator[Finding]:
         queue = queue_state(session, since=now - UNWORKED, now=now)
         in_old_order = old_order(session)
         unread = count_unread(session)
-        refused_since = credentials.refused_since(session, Account.of(settings).fingerprint)
+        refused_since = credentials.refused_since(session, BandwidthAccount.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
     yield from counted(found, unknown=unknown, unread=unread)
     yield worked(queue, now=now)

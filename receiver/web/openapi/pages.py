@@ -1,4 +1,4 @@
-"""The API's description, for programs and for people. Neither needs the database, or anything from elsewhere."""
+"""The routes of the API's description, for programs and for people. They need no database and no other server."""
 
 import base64
 import hashlib
@@ -19,37 +19,37 @@ blueprint = Blueprint("documentation", __name__, template_folder="templates")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documentation:
-    """What is served, made once."""
+    """The document and the page, made once."""
 
     document: bytes
     page: bytes
     policy: str
-    """The page's Content-Security-Policy: its own style sheet and nothing else."""
+    """The page's Content-Security-Policy, which allows its own style sheet and nothing else."""
 
 
 @blueprint.get("/")
 @requires(Access.PUBLIC)
 def root() -> Response:
-    """Leads whoever opens the bare address in a browser to the page."""
+    """Redirects a browser that opens the bare address to the page."""
     return Response(status=302, headers={"Location": url_for("documentation.page")})
 
 
 @blueprint.get("/openapi.json")
 @requires(Access.PUBLIC)
 def document() -> Response:
-    return _unless_known(Response(_documentation().document, content_type="application/json"))
+    return _unless_cached(Response(_documentation().document, content_type="application/json"))
 
 
 @blueprint.get("/docs")
 @requires(Access.PUBLIC)
 def page() -> Response:
-    answer = Response(_documentation().page, content_type="text/html; charset=utf-8")
-    answer.headers["Content-Security-Policy"] = _documentation().policy
-    return _unless_known(answer)
+    response = Response(_documentation().page, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _documentation().policy
+    return _unless_cached(response)
 
 
 def register(app: Flask) -> None:
-    """Makes the description of all routes. Raises LookupError for one that is not described."""
+    """Makes the description of all routes. Raises LookupError if one is not described."""
     described, markdown = describe(app), MarkdownIt("commonmark", {"html": False})
     app.jinja_env.filters |= {"paragraphs": markdown.render, "line": markdown.renderInline}
     with app.app_context():
@@ -67,9 +67,9 @@ def _documentation() -> Documentation:
     return cast("Documentation", current_app.extensions[EXTENSION])
 
 
-def _unless_known(answer: Response) -> Response:
-    """304 for who has it already. It is public, and kept by whoever likes, but asked for again after a release."""
-    answer.headers["Cache-Control"] = "no-cache"
-    answer.add_etag()
-    answer.make_conditional(request)
-    return answer
+def _unless_cached(response: Response) -> Response:
+    """304 for a client that has it. Anybody may cache it, but must revalidate, because a release changes it."""
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
