@@ -174,7 +174,7 @@ class Writer:
         line |= {name: value for name, value in fields.items() if value is not None}
         if self._columns is None:
             return _ENCODER.encode(line) + b"\n"
-        return _wrapped(str(self._columns(None, "", line)), _width(self._stream)).encode() + b"\n"
+        return wrap(str(self._columns(None, "", line)), _width(self._stream)).encode() + b"\n"
 
 
 def _width(stream: int) -> int | None:
@@ -188,7 +188,7 @@ def _width(stream: int) -> int | None:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _wrapped(line: str, width: int | None) -> str:
+def wrap(line: str, width: int | None) -> str:
     """The line on as many of the terminal as it needs, without a break inside a word that fits into one."""
     if width is None:
         return line

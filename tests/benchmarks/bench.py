@@ -115,7 +115,7 @@ class Bench:
 
     def on_sqlite(self, folder: Path) -> list[Measurement]:
         """The service on a file, and one writer without HTTP on another."""
-        rows = [_as_row(each) for each in self.events]
+        rows = [as_row(each) for each in self.events]
         found = []
         with tempfile.TemporaryDirectory(dir=folder) as files:
             alone = Store(f"sqlite:///{files}/alone.sqlite3", plain=False)
@@ -129,7 +129,7 @@ class Bench:
         return found
 
 
-def _as_row(element: dict[str, object]) -> dict[str, object]:
+def as_row(element: dict[str, object]) -> dict[str, object]:
     message_id, recipient, kind, code = identity_of(element)
     tag = element["message"]["tag"]  # type: ignore[index]
     row = {"message_id": message_id, "recipient": recipient, "type": kind, "code": code, "tag": tag}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -71,7 +72,7 @@ def running(contestant: Contestant, url: str, log: Path) -> Iterator[tuple[psuti
         server.wait(30)
 
 
-def _listening(server: psutil.Popen) -> list[psutil._common.pconn]:
+def _listening(server: psutil.Popen) -> list[Any]:
     every = [server, *server.children(recursive=True)]
     return [each for process in every for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
 

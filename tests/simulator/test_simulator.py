@@ -59,8 +59,9 @@ def test_a_connection_serves_one_request_after_another(simulator: Simulator) -> 
             assert session.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 202
             assert session.get(f"{simulator.root}/nowhere", timeout=10).status_code == 404
             assert session.post(url, data=b"not read", timeout=10).status_code == 401
-        (pool,) = session.get_adapter(url).poolmanager.pools._container.values()
-        assert pool.num_connections == 1
+        pools = session.get_adapter(url).poolmanager.pools
+        (host,) = pools.keys()
+        assert pools[host].num_connections == 1
 
 
 def test_a_chunked_request_is_read(simulator: Simulator) -> None:
