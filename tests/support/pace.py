@@ -8,7 +8,7 @@ from pathlib import Path
 
 from receiver.database.database import Database
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sending
-from tests.support.plant import SILENT, Plant, plant
+from tests.support.loop import SILENT, Loop, looping
 from tests.support.processes import Api, wait_for
 
 GROUPS = ((ALICE,), (ALICE, BOB), (ALICE, BOB, CAROL))
@@ -17,7 +17,7 @@ Accepted = Sequence[tuple[float, int]]
 """When, in seconds of the machine's clock, and how many units; oldest first."""
 
 
-def accepted(running: Plant, sender: str | None = None) -> Accepted:
+def accepted(running: Loop, sender: str | None = None) -> Accepted:
     lines = [each for each in running.simulator.recorded() if sender in (None, each["from"])]
     return sorted((each["monotonic"], each["units"]) for each in lines)
 
@@ -38,10 +38,10 @@ def wait_until_after(moment: float) -> None:
     wait_for(lambda: time.monotonic() > moment, "time to pass", seconds=moment - time.monotonic() + 1)
 
 
-def fill(running: Plant, units: int, *, sender: str = SENDER) -> None:
+def fill(running: Loop, units: int, *, sender: str = SENDER) -> None:
     """Leaves groups of one, two and three to the workers, at once."""
     wanted = [make_message(*GROUPS[place % 3], sender=sender) for place in range(units // 2)]
-    with Database(running.settings["DATABASE_URL"]) as database:
+    with Database(running.environment["DATABASE_URL"]) as database:
         keyed = [(message, make_key(f"{sender} {place}")) for place, message in enumerate(wanted)]
         for place in range(0, len(keyed), 100):
             make_sending(database).queue_all(keyed[place : place + 100])
@@ -71,7 +71,7 @@ def sending_at_once(api: Api) -> Iterator[None]:
 
 def keep_rate(folder: Path, database_url: str, *, rate: float, seconds: float) -> Accepted:
     """What two workers and somebody who sends at once get accepted together, while there is more than they may send."""
-    with plant(folder, database_url, bandwidth_rate=rate) as running:
+    with looping(folder, database_url, bandwidth_rate=rate) as running:
         fill(running, round(rate * (seconds + 30)))
         with running.workers(2), sending_at_once(running.api):
             wait_for(lambda: accepted(running), "the first")

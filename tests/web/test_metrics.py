@@ -7,7 +7,7 @@ import pytest
 
 from receiver import VERSION, metrics
 from tests.support.builders import ALICE, BOB, make_element
-from tests.support.figures import increase
+from tests.support.prometheus import increase
 from tests.support.service import OUTAGES, Service, outage, sent
 
 
