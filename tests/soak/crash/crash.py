@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 from rich.console import Console
 from rich.progress import Progress
 
 from receiver.database.schema import upgrade
+from tests.soak.command import begin, make_parser
 from tests.soak.crash import report
 from tests.soak.crash.checking import Findings, Outcome, check
 from tests.soak.crash.rounds import Senders, Servers, Told, Workers, plan, play
 from tests.soak.crash.scene import Life, staged
-from tests.support.databases import ENGINES, PostgresqlDatabases, SqliteDatabases
+from tests.support.databases import PostgresqlDatabases, SqliteDatabases
 from tests.support.postgres import PostgresServer
 from tests.support.processes import faults, invoke
 
@@ -92,16 +89,12 @@ def _sqlite() -> Iterator[NewUrl]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="of the first round; drawn unless given, and printed")
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="on each database, with workers and with servers")
-    parser.add_argument("--engine", choices=ENGINES, action="append", help="both unless given")
-    options = parser.parse_args()
-    logging.getLogger().addHandler(logging.NullHandler())  # the report says what went wrong
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started ends, too
-    seed = options.seed if options.seed is not None else Random().randrange(10**6)
+    options = begin(parser)
+    seeds = range(options.seed, options.seed + options.rounds)
     with Progress(console=Console(stderr=True)) as progress:
-        results = list(_rounds(options.engine or ENGINES, range(seed, seed + options.rounds), progress))
+        results = list(_rounds(options.engine, seeds, progress))
     report.show(results)
     sys.exit(not all(each.is_good for each in results))
 

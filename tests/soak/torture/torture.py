@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -20,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from receiver.database.database import Database
+from tests.soak.command import begin, make_parser
 from tests.soak.torture import report
 from tests.soak.torture.checking import Findings, Stored, check, read_stored
 from tests.soak.torture.client import Bandwidth, Delivery
@@ -32,7 +30,6 @@ from tests.soak.torture.stream import Sent, Stream
 from tests.support.postgres import PostgresServer
 from tests.support.processes import environment, faults, run
 
-ENGINES = ("postgresql", "sqlite")
 SERVERS = 2
 
 
@@ -150,16 +147,11 @@ def _storage(engine: str, folder: Path) -> Iterator[Storage]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="drawn unless given, and printed")
+    parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=90.0, help="of each database")
-    parser.add_argument("--engine", choices=ENGINES, action="append", help="both unless given")
-    options = parser.parse_args()
-    logging.getLogger().addHandler(logging.NullHandler())  # the report says what went wrong
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started ends, too
-    seed = options.seed if options.seed is not None else Random().randrange(10**6)
-    plan = Plan(seed=seed, seconds=options.seconds, per_second=300.0, longest=14.0)
-    results = [_watched(engine, plan) for engine in options.engine or ENGINES]
+    options = begin(parser)
+    plan = Plan(seed=options.seed, seconds=options.seconds, per_second=300.0, longest=14.0)
+    results = [_watched(engine, plan) for engine in options.engine]
     report.show(results)
     sys.exit(not all(each.is_good for each in results))
 
