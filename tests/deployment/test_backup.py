@@ -19,7 +19,7 @@ from tests.support.builders import ALICE, BOB, CALLBACK_AUTH, make_element, stor
 from tests.support.databases import ENGINES
 from tests.support.loop import select
 from tests.support.processes import Api, Child, environment, invoke, run, simulating, wait_for
-from tests.support.traffic import Traffic, ask
+from tests.support.traffic import Traffic, request_message
 
 OPEN = "+12005580009"
 """A recipient of whom no event tells here, but Bandwidth's records."""
@@ -74,7 +74,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         is_open = host.api.send(OPEN).json()["tag"]
         with Traffic(url, [host.port], seed=20_261_128, seconds=20) as traffic:
             traffic.flow(50)
-            acknowledged, asked = traffic.acknowledged(), dict(traffic.asked)
+            acknowledged, asked = traffic.acknowledged(), dict(traffic.tags)
             way.take(tmp_path)
             traffic.flow(20)
         late = host.api.queue(OPEN, reference="after the backup")
@@ -105,7 +105,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         wait_for(lambda: not select(way.restored_url, still_queued), "the worker to have nothing to do")
         statuses = dict(select(way.restored_url, "SELECT reference, send_status FROM support_messages"))
         for reference in sorted(asked)[:20]:
-            again = ask(host.api, reference)
+            again = request_message(host.api, reference)
             assert again.status_code == EXPECTED[statuses[reference]], again.text
         assert host.api.call("GET", f"/messages/{late}").status_code == 404
         sent_again = [tag for tag, times in Counter(each["tag"] for each in simulator.recorded()).items() if times > 1]

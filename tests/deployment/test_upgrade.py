@@ -51,7 +51,7 @@ def test_hosts_stay_ready_and_lose_nothing_while_the_database_is_ahead_of_them(
                 restart(host, release)
                 assert readiness(host.api) == (200, None)
                 traffic.flow()
-            assert len(select(database_url, "SELECT tag FROM support_campaigns")) > len(traffic.asked) - 10
+            assert len(select(database_url, "SELECT tag FROM support_campaigns")) > len(traffic.tags) - 10
 
             for host in hosts:
                 restart(host, tmp_path)
