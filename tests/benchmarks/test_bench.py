@@ -1,4 +1,4 @@
-"""The benchmark tells the truth: what was answered, what was lost, and what pgbench runs."""
+"""The benchmark reports correctly what was acknowledged, what was lost, and what pgbench runs."""
 
 import socket
 import threading

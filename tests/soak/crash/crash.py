@@ -1,4 +1,4 @@
-"""`make crash`: senders are killed between any two steps, and at the end nothing is sent twice, forgotten or untrue."""
+"""`make crash`: kills senders between any two steps; in the end nothing is sent twice, forgotten or untrue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NewUrl = Callable[[Path], AbstractContextManager[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was done in one round, and what was found."""
+    """What one round did, and what its checks found."""
 
     engine: str
     who: type[Senders]
@@ -36,12 +36,12 @@ class Result:
     lives: Sequence[Life]
     outcome: Outcome
     reconciled: Outcome
-    """The same after `receiver reconcile`."""
+    """The outcome after `receiver reconcile`."""
     findings: Findings
     recomputed: str
-    """What `receiver recompute --check` said last."""
+    """The last line that `receiver recompute --check` printed."""
     faults: int
-    """In the logs of all senders."""
+    """The number of internal errors in the logs of all senders."""
 
     @property
     def is_good(self) -> bool:
@@ -50,7 +50,7 @@ class Result:
 
 
 def crash(who: type[Senders], url: str, folder: Path, *, seed: int, times: int, told: Told) -> Result:
-    """One round on one database, in which every point comes so many times."""
+    """Runs one round on one database, in which senders die ``times`` times at every point."""
     engine = url.partition("+")[0].partition(":")[0]
     with staged(url, folder, seed=seed) as scene:
         senders = who(scene)
