@@ -162,7 +162,7 @@ _AMBIGUOUS: tuple[_Row, ...] = (
 )
 
 
-def _table() -> Iterator[ErrorCode]:
+def read_table() -> Iterator[ErrorCode]:
     for category, rows in (
         (BANDWIDTH_CLIENT, _BANDWIDTH_CLIENT),
         (CARRIER_CLIENT, _CARRIER_CLIENT),
@@ -181,7 +181,7 @@ def _explained(
     return ErrorCode(code, name, category, billable, f"{happened}.", advice, remove_number=to_do in (REMOVE, STOP))
 
 
-ERROR_CODES: Mapping[int, ErrorCode] = MappingProxyType({row.code: row for row in _table()})
+ERROR_CODES: Mapping[int, ErrorCode] = MappingProxyType({row.code: row for row in read_table()})
 
 # The digits of a code say who refused or failed ("Error Code Schema" on the page cited above); 5999 alone
 # is Bandwidth's although its second digit says nothing. 0 is "no code given".

@@ -43,7 +43,7 @@ def demand_utf8(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         database, encoding, locale = connection.execute(FOUND).one()
         if encoding != ENCODING:
-            raise WrongEncoding(database, encoding, remedy=_remedy(f"{database}_utf8", locale))
+            raise WrongEncoding(database, encoding, remedy=create_database_statement(f"{database}_utf8", locale))
 
 
 FOUND = text("""
@@ -52,7 +52,7 @@ FOUND = text("""
 """)
 
 
-def _remedy(database: str, locale: str | None) -> str:
+def create_database_statement(database: str, locale: str | None) -> str:
     """The statement that makes a right one. A locale of another encoding would make PostgreSQL refuse it."""
     name = database.replace('"', '""')
     suits = locale in (None, "C", "POSIX") or str(locale).lower().replace("-", "").endswith("utf8")

@@ -13,7 +13,7 @@ from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.oauth import TokenCache
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.support.endpoints import (
+from tests.support.bandwidth_endpoints import (
     ACCEPTED,
     CLIENT_ID,
     CLIENT_SECRET,

@@ -1,4 +1,4 @@
-"""What the benchmark measures is what the program does: its rows are as the program would have stored them."""
+"""The benchmark's rows are those that the program would have stored."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ from tests.support.stored import view
 
 MESSAGES = 1000
 FINDS_NOTHING = ("nobody's", "sendStatus=queued", "frequent", "by day")
-"""Parts of the names of queries that need not find anything in a short history."""
+"""Parts of the names of queries that may find nothing in a short history."""
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_what_is_written_on_trial_is_gone(database: Database) -> None:
 
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])
 def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
-    assert checking._version(overview.Server("PostgreSQL", major, f"{major}.2"), "database").mark is mark
+    assert checking.version(overview.Server("PostgreSQL", major, f"{major}.2"), "database").mark is mark
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,12 @@ def answers(database: Database) -> Iterator[Finding]:
         remedy = "check DATABASE_URL, that the database runs, and that this machine may connect."
         yield wrong("database", f"the {database.where} cannot be used: {error.reason or error}", remedy)
         return
-    yield _version(found, database.where)
+    yield version(found, database.where)
     yield encryption(reached)
     yield _schema(state)
 
 
-def _version(found: Server, where: str) -> Finding:
+def version(found: Server, where: str) -> Finding:
     if found.name == "PostgreSQL" and found.major < OLDEST_POSTGRES:
         return wrong("database", f"is {found}", f"upgrade it to PostgreSQL {OLDEST_POSTGRES} or newer.")
     return ok("database", f"the {where} answers; it is {found}")

@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import cast
+from functools import cached_property
+from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, render_template, request, url_for
 from markdown_it import MarkdownIt
@@ -17,14 +17,27 @@ EXTENSION = "receiver documentation"
 blueprint = Blueprint("documentation", __name__, template_folder="templates")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Documentation:
-    """The document and the page, made once."""
+    """The description of an application's routes, as a document for programs and as a page for people."""
 
-    document: bytes
-    page: bytes
-    policy: str
-    """The page's Content-Security-Policy, which allows its own style sheet and nothing else."""
+    def __init__(self, described: dict[str, Any]) -> None:
+        self._described = described
+        self.document = json.dumps(described).encode()
+
+    @cached_property
+    def page(self) -> bytes:
+        """The page in HTML, rendered when it is first requested: most processes never serve it."""
+        return render_template("docs.html", document=self._described, style=self._style).encode()
+
+    @cached_property
+    def policy(self) -> str:
+        """The page's Content-Security-Policy: its own style sheet and nothing else."""
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'"
+
+    @cached_property
+    def _style(self) -> str:
+        return render_template("docs.css")
 
 
 @blueprint.get("/")
@@ -49,18 +62,10 @@ def page() -> Response:
 
 
 def register(app: Flask) -> None:
-    """Makes the description of all routes. Raises LookupError if one is not described."""
-    described, markdown = describe(app), MarkdownIt("commonmark", {"html": False})
+    """Describes all routes of the application. Raises LookupError for a route without a description."""
+    markdown = MarkdownIt("commonmark", {"html": False})
     app.jinja_env.filters |= {"paragraphs": markdown.render, "line": markdown.renderInline}
-    with app.app_context():
-        style = render_template("docs.css")
-        page = render_template("docs.html", document=described, style=style)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    app.extensions[EXTENSION] = Documentation(
-        document=json.dumps(described).encode(),
-        page=page.encode(),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'",
-    )
+    app.extensions[EXTENSION] = Documentation(describe(app))
 
 
 def _documentation() -> Documentation:
