@@ -87,7 +87,7 @@ def test_many_of_them_are_one_line_in_the_log(primary: Primary, stored: Database
                 deliver(stored, make_event())
 
     [line] = logged
-    assert (line["log_level"], line["event"]) == ("error", "the database does not answer")
+    assert (line["log_level"], line["event"]) == ("error", "database unavailable")
     assert "standby" in line["reason"]
 
 

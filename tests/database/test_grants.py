@@ -260,7 +260,7 @@ def test_who_does_not_own_the_views_lets_nobody_in(role: Role, postgres_server: 
     code, said = grant(url, role.name)
 
     assert code == 1
-    assert said.startswith(f"{role.name} was not let in: permission denied for ")
+    assert said.startswith(f"{role.name} was granted nothing: permission denied for ")
     assert said.count("\n") == 1
 
 
