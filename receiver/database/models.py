@@ -239,8 +239,8 @@ UNREAD: ColumnElement[bool] = literal_column(
     "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
     """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
 )
-"""Inbound events that the previous version stored or redacted, so their columns must be read from the payload. It is SQL
-text, because an index serves a query only if both use the same words."""
+"""Inbound events that the previous version stored or redacted, so their columns must be read from the payload. This is
+SQL text, because an index serves a query only if both use the same words."""
 
 REDACTED = '{"redacted":true}'
 """The payload of a redacted event or element. No event can have it, and it marks the row as redacted already."""

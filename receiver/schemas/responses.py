@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from receiver.core.events import LinkedBy, Source
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.schemas.fields import Instant, means
@@ -152,11 +153,11 @@ class EventSchema(Answer):
     linked_by = fields.String(
         data_key="linkedBy",
         allow_none=True,
-        validate=validate.OneOf(["tag", "messageId"]),
+        validate=validate.OneOf([each.value for each in LinkedBy]),
         metadata=means("How its message was found."),
     )
     source = fields.String(
-        validate=validate.OneOf(["callback", "reconcile"]),
+        validate=validate.OneOf([each.value for each in Source]),
         metadata=means("Whether Bandwidth posted it, or was asked by `receiver reconcile`."),
     )
     payload = fields.Dict(metadata=means("What Bandwidth sent, as it came."))

@@ -13,7 +13,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.json_rows import instant
 from receiver.events import replay
-from receiver.maintenance.purge_rows import Kind
+from receiver.maintenance.purge import Kind
 from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox
 from receiver.reports import messages as reporting
@@ -214,7 +214,7 @@ def test_a_survey_says_how_many_and_from_when_to_when_and_changes_nothing(databa
 
 
 def test_more_than_a_page_is_found_to_its_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.maintenance.purge_rows.PAGE", 2)
+    monkeypatch.setattr("receiver.maintenance.purge.PAGE", 2)
     for number in range(5):
         fill(database, days=95 - number / 10, mark=str(number))
     enqueue(database, ALICE, now=times.now() - 95 * DAY)

@@ -10,8 +10,8 @@ from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.events.committer import Committer
-from receiver.maintenance import purge_rows, recompute
-from receiver.maintenance.purge import terms
+from receiver.maintenance import recompute
+from receiver.maintenance.purge import redact_events, redact_messages, remove_events, remove_messages, terms
 from receiver.messages import idempotency, outbox
 from tests.support.aged import DAY, QUARTER, aged, is_its_fold, purge, said, with_belongings
 from tests.support.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
@@ -25,7 +25,7 @@ BOTH_WAYS = pytest.mark.parametrize("reverse", [False, True], ids=["", "the othe
 
 
 def purging_messages(*pks: int, redact: bool) -> Counted:
-    change = purge_rows.redact_messages if redact else purge_rows.remove_messages
+    change = redact_messages if redact else remove_messages
     return Counted(lambda session: change(session, pks, terms(QUARTER, redact=redact)))
 
 
@@ -66,7 +66,7 @@ def test_an_event_of_the_message(postgres: Database, name: str, *, redact: bool,
 def test_an_event_without_a_message_that_is_being_linked(postgres: Database, *, redact: bool) -> None:
     said(postgres, make_event(message_id="waiting"), make_event("received", message_id="inbound"), days=91)
     tag, _ = aged(postgres, ALICE, days=0, message_id=None)
-    change = purge_rows.redact_events if redact else purge_rows.remove_events
+    change = redact_events if redact else remove_events
     pks = [each.pk for each in events(postgres)]
     works = [
         recording(make_event("sent", message_id="waiting", tag=tag)),
