@@ -12,7 +12,7 @@ from receiver.database.commits import Commits
 from receiver.database.database import Database, Session
 from receiver.database.views import grant_support
 from receiver.errors import StorageUnavailable
-from receiver.reports.overview import try_write
+from receiver.maintenance.doctor.database import try_write
 from tests.support.builders import make_event
 from tests.support.log_lines import Lines
 from tests.support.pgbouncer import pooling

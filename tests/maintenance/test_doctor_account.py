@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from receiver.core import times
-from receiver.maintenance.doctor import account
+from receiver.maintenance.doctor import bandwidth
 from receiver.maintenance.doctor.findings import Finding, Mark
 from tests.support.builders import make_settings
 from tests.support.wire import Peer, Serve, answer, answering
@@ -31,7 +31,7 @@ def examine(serve: Serve) -> Examine:
         url = changes.pop("url", f"http://127.0.0.1:{port}/api/v2")
         tokens = {"bandwidth_token_url": f"http://127.0.0.1:{token_port}/token"}
         settings = make_settings("sqlite:///unused", bandwidth_api_url=url, **tokens | changes)
-        return {each.check: each for each in account.examine(settings)}
+        return {each.check: each for each in bandwidth.examine_api(settings)}
 
     return found
 
@@ -156,7 +156,7 @@ def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, examine: E
 def test_only_what_neither_the_second_nor_the_journey_explains_is_skew(date: datetime, took: int, skew: int) -> None:
     answered_at = NOW + timedelta(seconds=took)
 
-    assert account.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
+    assert bandwidth.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
 
 
 def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:

@@ -8,7 +8,6 @@ from sqlalchemy import make_url
 from receiver.database.database import Database
 from receiver.maintenance.doctor import database as checking
 from receiver.maintenance.doctor.findings import Finding, Mark
-from receiver.reports import overview
 from tests.support.postgres import Server
 from tests.support.stored import change, unreadables
 
@@ -111,7 +110,7 @@ def test_what_is_written_on_trial_is_gone(database: Database) -> None:
 
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])
 def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
-    assert checking._version(overview.Server("PostgreSQL", major, f"{major}.2"), "database").mark is mark
+    assert checking.version(checking.DatabaseProduct("PostgreSQL", major, f"{major}.2"), "database").mark is mark
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
     ],
 )
 def test_a_connection_that_leaves_this_machine_had_better_be_encrypted(host: str, tls: str | None, mark: Mark) -> None:
-    found = checking.encryption(overview.Link(host=host, sslmode="prefer", tls=tls))
+    found = checking.encryption(checking.PostgresLink(host=host, sslmode="prefer", tls=tls))
 
     assert found.mark is mark
     assert f"host {host}, sslmode prefer, {'encrypted (TLSv1.3)' if tls else 'not encrypted'}" in found.found

@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 
 from receiver.core import times
-from receiver.core.events import Unreadable
+from receiver.core.events import Source, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database import lookup
 from receiver.database.database import Database
 from receiver.events.store import record
-from receiver.reports import figures as figures_module
-from receiver.reports.figures import Figures, figures
+from receiver.reports import overview
+from receiver.reports.overview import Figures, figures
 from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.support.plans import plans
 from tests.support.stored import HOUR, answer, deliver, submitting
@@ -25,8 +25,8 @@ LONG_AGO = times.now() - 30 * HOUR
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "MOST", 3)
-    monkeypatch.setattr(figures_module, "MOST", 3)
-    monkeypatch.setattr(figures_module, "NEWEST", 3)
+    monkeypatch.setattr(overview, "MOST", 3)
+    monkeypatch.setattr(overview, "NEWEST_EVENTS", 3)
 
 
 def read(database: Database) -> Figures:
@@ -93,7 +93,7 @@ def test_the_last_event_is_one_about_a_message_and_came_by_callback(database: Da
     deliver(database, make_event(message_id="foreign"), now=now - 5 * HOUR)
     deliver(database, make_event("received", message_id="inbound"), now=now - 4 * HOUR)
     asked = make_event(message_id="asked")
-    database.write(lambda session: record(session, [asked], now=now - 3 * HOUR, source="reconcile"))
+    database.write(lambda session: record(session, [asked], now=now - 3 * HOUR, source=Source.RECONCILE))
 
     assert read(database).last_event_at == now - 5 * HOUR
 
