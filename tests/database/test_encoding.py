@@ -1,4 +1,4 @@
-"""A database that cannot hold every character is refused in one sentence, with the command that makes a right one."""
+"""A database that cannot store every character is refused, with the command that creates one that can."""
 
 import re
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def test_every_command_refuses_it_in_one_sentence(tmp_path: Path, wrong: tuple[s
 def test_the_doctor_says_so_and_looks_no_further(wrong: tuple[str, str]) -> None:
     url, encoding = wrong
     with Database(url) as database:
-        [finding] = checking.answers(database)
+        [finding] = checking.responds(database)
 
     assert (finding.mark, finding.check) == (Mark.WRONG, "database")
     assert encoding in finding.found

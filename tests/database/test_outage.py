@@ -1,4 +1,4 @@
-"""An outage of the database is said once, however many find out."""
+"""An outage of the database is logged once, however many transactions fail."""
 
 import pytest
 

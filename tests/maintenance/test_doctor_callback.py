@@ -1,4 +1,4 @@
-"""What the doctor says about a callback URL: servers and proxies as they go wrong, over real sockets."""
+"""The doctor's findings about a callback URL: faults of servers and proxies, over real sockets."""
 
 import time
 
@@ -17,7 +17,7 @@ RIGHT = b"YmFuZHdpZHRoOmNhbGxiYWNrOnBhc3N3b3Jk"
 
 
 def server(*, bare: bytes, right: bytes = b"", other: bytes = b"") -> Script:
-    """Answers by the credentials, a connection for each."""
+    """Responds according to the credentials, with a connection for each request."""
 
     def script(peer: Peer) -> None:
         request = peer.read_request()
@@ -38,7 +38,7 @@ def examine(url: str, **changes: object) -> dict[str, Finding]:
 
 
 def marks(found: dict[str, Finding]) -> list[Mark]:
-    """Of challenge, callback credentials and wrong credentials."""
+    """The marks of challenge, callback credentials and wrong credentials."""
     return [found[check].mark for check in (bandwidth.CHALLENGE, bandwidth.ACCEPTS, bandwidth.REFUSES)]
 
 

@@ -1,4 +1,4 @@
-"""What the doctor says about settings: by the variable's name, with the remedy, and never with a secret."""
+"""The doctor's findings about settings: named after the variable, with the remedy, and never with a secret."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the doctor says about traffic, on both engines: silence, overdue, unlinked, an unworked queue, a pause."""
+"""The doctor's findings about traffic, on both engines: silence, overdue, unlinked, an unworked queue, a pause."""
 
 import re
 from dataclasses import fields
@@ -30,7 +30,7 @@ OTHER = "+19195550111"
 
 
 def examine(database: Database) -> dict[str, list[Finding]]:
-    """The findings by what was looked at."""
+    """The findings by check."""
     found: dict[str, list[Finding]] = {}
     for each in traffic.examine(database, make_settings("")):
         found.setdefault(each.check, []).append(each)
@@ -43,7 +43,7 @@ def only(database: Database, check: str) -> Finding:
 
 
 def age(database: Database, by: timedelta) -> None:
-    """Makes every message older."""
+    """Makes every message older by this span."""
     now = times.now()
     change(database, "UPDATE messages SET created_at = :at, submitted_at = :at", at=_stored(database, now - by))
 

@@ -1,4 +1,4 @@
-"""What is old is found by an index, a page at a time, and what belongs to it by another."""
+"""Old rows are found by an index, a page at a time, and their belongings by another."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ FROM events e, error_codes c WHERE c.code > 0
 
 @pytest.fixture
 def crowded(database: Database) -> Database:
-    """So many rows that no index is passed over for want of them."""
+    """A database with enough rows for every index to be used."""
     for number in range(40):
         aged(database, ALICE, BOB, days=number * 5, message_id=f"known-{number}")
         said(database, make_event(message_id=f"known-{number}"), days=number * 5)

@@ -30,7 +30,7 @@ def purging_messages(*pks: int, redact: bool) -> Counted:
 
 
 def in_turn(database: Database, *works: Work, reverse: bool) -> None:
-    """The first has done everything but the commit when the other comes to wait for it; or the other way round."""
+    """One transaction has done everything but commit when the other comes to wait for it, in either order."""
     one_waits_for_the_other(database, *(reversed(works) if reverse else works))
 
 
@@ -103,7 +103,7 @@ def repairing(session: Session) -> None:
 
 
 def repeating(session: Session) -> None:
-    """Requests with keys that are there already."""
+    """Requests with existing Idempotency-Keys."""
     now = times.now()
     pks = outbox.add_queued(session, [(new_tag(now), make_message(ALICE)) for _ in range(2)], now=now)
     idempotency.add_keys(session, [(make_key(f"once-{pk}"), new) for pk, new in zip((1, 2), pks, strict=True)], now=now)
@@ -127,7 +127,7 @@ GATES = ("idempotency_keys", "message_ids", "events", "recipients")
 def test_who_comes_when_a_purge_stands_half_way_waits_or_passes(
     postgres: Database, name: str, gate: str, *, redact: bool
 ) -> None:
-    """Somebody else has locked rows of the second message."""
+    """Another transaction has locked rows of the second message."""
     for message_id in ("one", "two"):
         _, pk = aged(postgres, ALICE, BOB, days=91, message_id=message_id)
         with_belongings(postgres, pk)
@@ -178,7 +178,7 @@ def test_left_free_purges_and_callbacks_do_no_harm(postgres: Database, *, redact
         counts = [each.result(PATIENCE) for each in purges]
         answers = [each.result(PATIENCE) for each in callbacks]
 
-    assert sum(each.get("messages", 0) for each in counts) >= 40  # and more, if what was redacted got a late event
+    assert sum(each.get("messages", 0) for each in counts) >= 40  # and more, if a redacted message got a late event
     assert sum(each.tally.recorded + each.tally.duplicates for each in answers) == len(late)
     assert is_its_fold(postgres)
     purge(postgres, redact=redact)

@@ -1,4 +1,4 @@
-"""Asking Bandwidth what became of unknown and overdue messages: what is recorded, and what is left alone."""
+"""`receiver reconcile`: what is recorded about unknown and overdue messages, and what is not."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ UNREADABLE_202 = Accepted()
 
 
 class FakeBandwidth:
-    """Answers from its rows, as Bandwidth does: a row fits by one of the numbers, whatever else its message holds."""
+    """Searches its rows as Bandwidth does: a row matches by one of the numbers, whatever else its message has."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.rows = list(rows)
@@ -52,7 +52,7 @@ def rows(*numbers: str, status: str = "DELIVERED", at: datetime | None = None, *
 
 
 def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconciling.Inquiry]:
-    """The findings by tag. Whatever was recorded, everything stored is the fold of its events."""
+    """The inquiries by tag. Afterwards every stored outcome is the fold of its events."""
     tags = reconciling.in_doubt(database, overdue_after=timedelta(0))
     found = {each.tag: each for each in reconciling.reconcile(database, bandwidth, tags)}
     assert list(found) == list(tags)
@@ -159,7 +159,7 @@ def test_a_callback_that_says_the_same_is_a_duplicate_whichever_comes_first(data
 
 
 def test_asking_again_is_harmless(database: Database) -> None:
-    """As after a crash in the middle: a recipient of whom Bandwidth says nothing leaves the message in doubt."""
+    """As after a crash halfway: a recipient without a record leaves the message in doubt."""
     _, pk = store_message(database, ALICE, BOB)
     make_overdue(database)
     bandwidth = FakeBandwidth(*rows(ALICE, recipientCount=2))

@@ -1,4 +1,4 @@
-"""The figures of the stored state: right on both databases, and found by an index."""
+"""The figures of the stored state are right on both databases, and found by an index."""
 
 import re
 from datetime import timedelta
@@ -35,7 +35,7 @@ def read(database: Database) -> Figures:
 
 
 def late(database: Database, *to: str, hours: float = 3, **changes: timedelta) -> int:
-    """A message that was asked for 30 hours ago, and is overdue for so long; its key."""
+    """The key of a message that was created 30 hours ago and has been overdue for so long."""
     spans = {"overdue_in": -hours * HOUR, "deadline_in": -29 * HOUR} | changes
     return database.write(lambda session: submitting(session, *to, created_at=LONG_AGO, **spans))[1]
 
@@ -133,7 +133,7 @@ def test_every_figure_is_found_by_an_index(database: Database) -> None:
     found = plans(database, lambda session: figures(session, now=times.now(), overdue_after=OVERDUE_AFTER))
 
     wanted = (
-        "recipients_(open|status_created_at)_index",  # both are of few rows: what has no final outcome
+        "recipients_(open|status_created_at)_index",  # both hold few rows: recipients without a final outcome
         "messages_send_status_created_at_index",
         "events_unlinked_index",
         "unreadable_callbacks_first_received_at_index",

@@ -34,11 +34,11 @@ def examine(*, callback_url: str | None) -> Iterator[Finding]:
 
 
 def _examine_database(opened: Database, running: Settings) -> Iterator[Finding]:
-    found = examined("database", partial(database.answers, opened))
+    found = examined("database", partial(database.responds, opened))
     yield from found
     if any(each.mark is Mark.WRONG for each in found):
         for name in ("writing", "traffic"):
             yield skipped(name, "the database must respond with the right schema first")
         return
-    yield from examined("writing", partial(database.takes_writes, opened))
+    yield from examined("writing", partial(database.accepts_writes, opened))
     yield from examined("traffic", partial(traffic.examine, opened, running))

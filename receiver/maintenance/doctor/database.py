@@ -52,7 +52,7 @@ class PostgresLink:
         return f"host {self.host}, sslmode {self.sslmode}, {f'encrypted ({self.tls})' if self.tls else 'not encrypted'}"
 
 
-def answers(database: Database) -> Iterator[Finding]:
+def responds(database: Database) -> Iterator[Finding]:
     """Whether it responds, and its version, connection and schema."""
     try:
         with database.read() as session:
@@ -115,7 +115,7 @@ def _schema(state: SchemaState) -> Finding:
     return wrong("schema", f"is {state.value}", "run `receiver migrate`.")
 
 
-def takes_writes(database: Database) -> Iterator[Finding]:
+def accepts_writes(database: Database) -> Iterator[Finding]:
     """Whether events could be stored. `GET /health/ready` cannot tell: a standby still answers queries."""
     try:
         database.write(try_write)
