@@ -1,8 +1,8 @@
-"""Writes data-dictionary.md: what every view, table and column is, from the comments that PostgreSQL keeps.
+"""Writes data-dictionary.md, which describes every view, table and column, from the comments that PostgreSQL keeps.
 
     python -m migrations.dictionary
 
-starts a PostgreSQL of its own, and migrates it.
+starts a PostgreSQL server of its own and migrates its database.
 """
 
 from collections.abc import Iterator
@@ -35,11 +35,21 @@ WORDS: dict[str, type[Word]] = {
     "confirmed_by": ConfirmedBy,
     "disposition": Disposition,
 }
-"""The columns that hold one of a few words, and those words."""
+"""By column name: the words that it may hold."""
+
+
+COLUMNS = text("""
+    SELECT relation.relname, obj_description(relation.oid, 'pg_class'), attname,
+        format_type(atttypid, atttypmod), col_description(relation.oid, attnum)
+    FROM pg_class relation JOIN pg_attribute ON attrelid = relation.oid
+    WHERE relation.relnamespace = current_schema()::regnamespace AND relation.relkind = :kind
+        AND relation.relname <> 'alembic_version' AND attnum > 0 AND NOT attisdropped
+    ORDER BY relation.relname, attnum
+""")
 
 
 def page(connection: Connection) -> str:
-    """The page about a migrated PostgreSQL."""
+    """The page, from the comments of a migrated PostgreSQL database."""
     return "\n".join(
         [INTRODUCTION, *_words(), *_relations(connection, "v", "Views"), *_relations(connection, "r", "Tables")]
     )
@@ -59,16 +69,6 @@ def _relations(connection: Connection, kind: str, title: str) -> Iterator[str]:
         yield from (f"### {name}\n", f"{meaning}\n", "| Column | Type | Meaning |", "|---|---|---|")
         yield from (f"| `{column}` | {type_} | {comment} |" for *_, column, type_, comment in columns)
         yield ""
-
-
-COLUMNS = text("""
-    SELECT relation.relname, obj_description(relation.oid, 'pg_class'), attname,
-        format_type(atttypid, atttypmod), col_description(relation.oid, attnum)
-    FROM pg_class relation JOIN pg_attribute ON attrelid = relation.oid
-    WHERE relation.relnamespace = current_schema()::regnamespace AND relation.relkind = :kind
-        AND relation.relname <> 'alembic_version' AND attnum > 0 AND NOT attisdropped
-    ORDER BY relation.relname, attnum
-""")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Run by Alembic, for `receiver migrate` and for a developer's `alembic` alike."""
+"""The environment that Alembic runs, both for `receiver migrate` and for a developer's `alembic`."""
 
 import os
 from dataclasses import asdict
@@ -15,21 +15,23 @@ from receiver.settings import DEFAULT_DATABASE_URL, with_driver
 
 
 def write_error_codes(connection: Connection) -> None:
-    """What error codes mean is said in the code; the database gets a copy for the support views to join."""
-    if inspect(connection).has_table(ErrorCodeRow.__tablename__):
-        _write(connection, ErrorCodeRow, [asdict(row) for row in ERROR_CODES.values()])
-        _write(connection, ErrorRangeRow, [_range_row(codes) for codes, *_ in RANGES])
-
-
-def _range_row(codes: range) -> dict[str, Any]:
-    said = unlisted(codes.start)
-    return {
-        "first_code": codes.start,
-        "last_code": codes.stop - 1,
-        "category": said.category,
-        "reason": said.reason,
-        "advice": said.advice,
-    }
+    """Copies the meanings of error codes, which the code defines, to the tables that the support views join."""
+    if not inspect(connection).has_table(ErrorCodeRow.__tablename__):
+        return
+    _write(connection, ErrorCodeRow, [asdict(each) for each in ERROR_CODES.values()])
+    ranges = []
+    for codes, *_ in RANGES:
+        meaning = unlisted(codes.start)
+        ranges.append(
+            {
+                "first_code": codes.start,
+                "last_code": codes.stop - 1,
+                "category": meaning.category,
+                "reason": meaning.reason,
+                "advice": meaning.advice,
+            }
+        )
+    _write(connection, ErrorRangeRow, ranges)
 
 
 def _write(connection: Connection, model: type[Base], rows: list[dict[str, Any]]) -> None:
@@ -40,7 +42,7 @@ def _write(connection: Connection, model: type[Base], rows: list[dict[str, Any]]
 
 
 def is_compared(_item: object, name: str | None, *_: object) -> bool:
-    """Whether `alembic check` expects it in the models; an index on an expression is spelled by each database anew."""
+    """Whether `alembic check` compares it with the models. Each database rewrites an index on an expression."""
     return name != "recipients_failed_index"
 
 

@@ -4,14 +4,13 @@ What happens is counted in the process in which it happens. The processes of one
 folder (prometheus-client's multiprocess mode), so that any of them tells the sum of all, the ended ones included. An
 increment takes a few microseconds there: what is stored together is counted together. All series that can be foreseen
 are there from the start, at 0: of one that begins later Prometheus would overlook the first increase.
-
-How Prometheus reads what metrics.py counts, and beside it the figures of what is stored.
 """
 
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
@@ -249,28 +248,17 @@ def sent(answer: Answer, *, seconds: float | None = None) -> None:
         meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
 
 
-GAUGES = {
-    "receiver_database_up": "Whether the database answered; if not, nothing that is read from it is here.",
-    "receiver_messages": "Messages without an end by send status: queued, submitting, unknown.",
-    "receiver_oldest_queued_seconds": "Age of the oldest queued message.",
-    "receiver_pace_units_per_second": "Recipients x segments per second that went to Bandwidth in the last minute.",
-    "receiver_rate_units_per_second": "BANDWIDTH_RATE.",
-    "receiver_pause_seconds": "How long Bandwidth's 429 still holds up sending.",
-    "receiver_credentials_refused_seconds": "How long workers have paused because Bandwidth refuses the credentials.",
-    "receiver_overdue_recipients": "Recipients whose outcome should be known by now; counted up to 10,000.",
-    "receiver_oldest_overdue_seconds": "How long the outcome of the first of them has been overdue.",
-    "receiver_recent_unlinked_events": "Events of the last 24 hours that match no message; of the newest 10,000.",
-    "receiver_recent_unreadable_elements": "Elements of the last 24 hours that are no events; up to 10,000.",
-    "receiver_last_accepted_timestamp_seconds": "When the newest accepted message was asked for; 0: never.",
-    "receiver_last_event_timestamp_seconds": "When the last event about messages came by callback; 0: never.",
-}
-"""What is read from the database, and so is the same whichever process is asked."""
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A metric that is read from the database, so its value is the same whichever process reports it."""
 
-Values = Mapping[str, float | Mapping[str, float]]
-"""Gauges by name; by label, where there is one."""
+    name: str
+    meaning: str
+    value: float | Mapping[str, float]
+    """A mapping is by send status."""
 
 
-def exposition(gauges: Values) -> bytes:
+def exposition(gauges: Iterable[Gauge]) -> bytes:
     """What Prometheus reads: what was counted, in all processes that share it, and these gauges."""
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
@@ -294,18 +282,18 @@ _BUILD.register(_Build())
 
 
 class _Gauges(Collector):
-    def __init__(self, gauges: Values) -> None:
-        self._values = gauges
+    def __init__(self, gauges: Iterable[Gauge]) -> None:
+        self._gauges = tuple(gauges)
 
     def collect(self) -> Iterator[Metric]:
-        for name, value in self._values.items():
-            if isinstance(value, Mapping):
-                family = GaugeMetricFamily(name, GAUGES[name], labels=["send_status"])
-                for label, each in value.items():
-                    family.add_metric([label], each)
+        for gauge in self._gauges:
+            if isinstance(gauge.value, Mapping):
+                family = GaugeMetricFamily(gauge.name, gauge.meaning, labels=["send_status"])
+                for label, value in gauge.value.items():
+                    family.add_metric([label], value)
                 yield family
             else:
-                yield GaugeMetricFamily(name, GAUGES[name], value=value)
+                yield GaugeMetricFamily(gauge.name, gauge.meaning, value=gauge.value)
 
 
 def listen(host: str, port: int) -> None:

@@ -10,12 +10,12 @@ from receiver import settings, terminal
 from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
 from receiver.database.database import Database, Session
 from receiver.maintenance import doctor as examining
-from receiver.maintenance.doctor.callback import is_url
+from receiver.maintenance.doctor.bandwidth import is_callback_url
 from receiver.messages import credentials, pace
 
 
 def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_url(value):
+    if value is not None and not is_callback_url(value):
         raise click.BadParameter("is not a URL such as https://your-host/callbacks/bandwidth, without credentials.")
     return value
 

@@ -21,8 +21,7 @@ from receiver.cli.base import (
 )
 from receiver.database.database import Database
 from receiver.maintenance import purge as purging
-from receiver.maintenance.purge import Survey
-from receiver.maintenance.purge_rows import Kind, Terms
+from receiver.maintenance.purge import Kind, Survey, Terms
 
 DAYS = {"d": 1, "w": 7, "y": 365}
 ROWS = (Kind.MESSAGE, "recipients", "events", Kind.UNLINKED, Kind.INBOUND, Kind.UNREADABLE)

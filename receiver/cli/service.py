@@ -35,9 +35,9 @@ from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS
 from receiver.log import get_logger, to_stderr
 from receiver.maintenance import recompute as recomputing
+from receiver.maintenance.doctor.database import postgres_link
 from receiver.messages import sender
 from receiver.messages.worker import Worker
-from receiver.reports import overview
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
 from receiver.web import server
 
@@ -245,7 +245,7 @@ def _connection(settings: Settings) -> str:
         return named
     try:
         with Database(settings.database_url) as database, database.read() as session:
-            return f"{named}, {overview.link(session)}"
+            return f"{named}, {postgres_link(session)}"
     except StorageUnavailable as error:
         return f"{named}, which does not answer: {error.reason or error}"
 

@@ -24,8 +24,8 @@ from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
 from receiver.maintenance import reconcile as reconciling
 from receiver.maintenance import resolve as resolving
-from receiver.maintenance import restore
-from receiver.maintenance.reconcile import Inquiry, Outcome
+from receiver.maintenance import restored as restoring
+from receiver.maintenance.reconcile import Inquiry, InquiryOutcome
 from receiver.reports import messages
 from receiver.settings import read_settings
 
@@ -46,7 +46,7 @@ def reconcile() -> None:
                     found.append(each)  # one by one: what was found before an error is recorded, and shown
         finally:
             _show(found)
-    if any(each.outcome is Outcome.REFUSED for each in found):
+    if any(each.outcome is InquiryOutcome.REFUSED for each in found):
         sys.exit(EXIT_WRONG)
 
 
@@ -55,7 +55,7 @@ def _show(asked: Sequence[Inquiry]) -> None:
     if rows:
         terminal.show_rows(out, ("tag", "send status", "outcome", "what Bandwidth says"), rows)
     count = Counter(each.outcome for each in asked)
-    out.print(f"{len(rows)} messages asked about: " + ", ".join(f"{count[each]} {each}" for each in Outcome))
+    out.print(f"{len(rows)} messages asked about: " + ", ".join(f"{count[each]} {each}" for each in InquiryOutcome))
 
 
 def _login_name() -> str:
@@ -96,12 +96,12 @@ def restored(yes: bool) -> None:
     settings = read_settings()
     with Database(settings.database_url) as database:
         demand_schema(database)
-        pks = restore.unsent(database)
+        pks = restoring.unsent(database)
         if pks:
             out.print(f"{len(pks)} messages wait, or would be sent if asked for again.")
             demand_consent("Make them unknown?", yes=yes)
         with progress() as bars:
             task = bars.add_task("messages", total=len(pks))
-            for number in restore.make_unknown(database, pks, overdue_after=settings.overdue_after):
+            for number in restoring.make_unknown(database, pks, overdue_after=settings.overdue_after):
                 bars.advance(task, number)
     out.print(f"{len(pks)} messages became unknown.")

@@ -8,11 +8,27 @@ from datetime import datetime
 from functools import reduce
 
 from receiver.core.keywords import keyword
+from receiver.core.text import Word
 
 MAX_TYPE, MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_ERROR_CODE = 64, 128, 64, 1024, 99999
 
 INBOUND_TYPES = frozenset({"message-received", "suggestion-response", "requested-location-response"})
 """What people send to us. Judged by type, never by ``direction``: Bandwidth's examples had that wrong."""
+
+
+class Source(Word):
+    """How an event came to us."""
+
+    CALLBACK = "callback", "Bandwidth posted it"
+    RECONCILE = "reconcile", "we asked Bandwidth for it"
+
+
+class LinkedBy(Word):
+    """What links an event to its message."""
+
+    TAG = "tag", "the tag it came with"
+    MESSAGE_ID = "messageId", "its message id, which stands for the message"
+
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 

@@ -1,6 +1,6 @@
-"""The two ways to use the database: one write transaction, and one consistent read.
+"""The database, and the two ways to use it: one write transaction, and one consistent read.
 
-Says once that the database does not answer, and once that it does again, however many ask meanwhile.
+An outage is logged once when it begins and once when it ends, however many transactions fail meanwhile.
 """
 
 import random
@@ -19,86 +19,61 @@ from receiver.database.engine import GIVE_UP_SECONDS, Watchdog, is_sqlite, make_
 from receiver.errors import StorageRefused, StorageUnavailable
 from receiver.log import get_logger
 
-log = get_logger(__name__)
-
-SETTLED_SECONDS = 1.0
-"""How long nothing may have failed before an outage counts as over: one of every second transaction is one outage."""
-
-
-class Outage:
-    """Whether the database answers this process; shared by its threads."""
-
-    def __init__(self, database: str | None = None) -> None:
-        self._database = database
-        self._lock = threading.Lock()
-        self._since: float | None = None
-        self._last = 0.0
-        self._failed = 0
-
-    def note_failure(self, error: str, reason: str) -> None:
-        """``reason`` is the database's own, and quotes no value."""
-        with self._lock:
-            self._last = time.monotonic()
-            self._failed += 1
-            if self._since is None:
-                self._since = self._last
-                log.error("the database does not answer", error=error, reason=reason, database=self._database)
-
-    def note_success(self) -> None:
-        if self._since is None:  # as nearly always
-            return
-        with self._lock:
-            now = time.monotonic()
-            if self._since is None or now - self._last < SETTLED_SECONDS:
-                return
-            log.warning("the database answers again", seconds=round(now - self._since, 1), failed=self._failed)
-            self._since, self._failed = None, 0
-
-
 __all__ = ["Database", "Session"]
 
-TURN_SECONDS = 3
-"""How long to wait for this process's other writers to SQLite."""
+log = get_logger(__name__)
 
 CONNECTIONS = 9
-"""At most at the same time; with the one that a process keeps for its callbacks they are ten."""
+"""The most connections open at a time; with the one that a process keeps for its callbacks they are ten."""
+
+TURN_SECONDS = 3
+"""How long a writer to SQLite waits for the other writers of its process."""
 
 ATTEMPTS = 3
-"""How often a transaction is tried that the database ended for the sake of another."""
+"""How often a transaction is tried if the database aborts it in favour of another."""
+
+SETTLED_SECONDS = 1.0
+"""How long nothing may have failed before an outage counts as over: failures of every second transaction are one."""
 
 _CONFLICTS = {"40001", "40P01", "23503"}
-"""serialization_failure, deadlock_detected, foreign_key_violation (PostgreSQL, "Error Codes"). The last is a message
-that was purged between the look-up and the event about it, which finds it gone the next time."""
+"""serialization_failure, deadlock_detected, foreign_key_violation (PostgreSQL, "Error Codes"). The last occurs when a
+message is purged between the look-up and the insert of an event about it; the retry finds that it is gone."""
 
 _READ_ONLY = "25006"
-"""read_only_sql_transaction: the server was a standby or short of space when the session began, and a new session may
-be a better one."""
+"""read_only_sql_transaction: the server was a standby, or short of space, when the session began. A new session may
+reach a better one."""
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 
 class Database:
-    """One engine, and the two ways to use it. Safe to share between threads."""
+    """One engine, and the two ways to use it. Safe to share between threads.
+
+    Retries are plain loops: each has a deadline, and its last error is translated. Tenacity would add a wrapper, and
+    these loops would remain.
+    """
 
     def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
         self.engine = make_pooled_engine(url, connections=connections)
         self.where = where(url)
-        """Which database it is, for messages: its file, or its name and host."""
+        """Names the database in messages: its file, or its name and host."""
         self.reads_views_only = False
-        """Whether the role is one of support, which may read nothing but the views; who asks for reports finds out."""
+        """Whether the role may read nothing but the support views; set by the caller that finds out."""
         self._is_sqlite = is_sqlite(url)
-        # SQLite has one writer at a time; who waits here is woken, who waits in its busy loop sleeps ever longer.
+        # SQLite has one writer at a time. A thread that waits here is woken; in SQLite's busy loop it sleeps longer and
+        # longer.
         self._writers_turn = threading.Lock()
         self._watchdog = Watchdog()
         self._outage = Outage(self.where)
         self._commits = Commits()
         self._writing = self.engine.execution_options(writes=True)
 
-    def write(self, work: Callable[[Session], Result]) -> Result:
-        """What ``work`` returns, after its transaction is durable. Tried again when it lost to another transaction.
+    def write(self, work: Callable[[Session], Returned]) -> Returned:
+        """Runs ``work`` in a write transaction and returns its result once the transaction is durable.
 
-        Raises StorageUnavailable within 10 seconds when it was not stored, or when nobody can tell whether it was: the
-        commit was not heard of, or the standby has not confirmed it.
+        ``work`` runs again if its transaction lost to another one. Raises StorageUnavailable within 10 seconds if the
+        transaction was not stored, or if that is not known: the result of the commit was lost, or the standby has not
+        confirmed it.
         """
         give_up = time.monotonic() + GIVE_UP_SECONDS
         for attempts_left in reversed(range(ATTEMPTS)):
@@ -109,7 +84,8 @@ class Database:
                 self._outage.note_failure(type(error).__name__, error.reason or str(error))
                 raise
             except SQLAlchemyError as error:
-                if not attempts_left or not _lost_to_another(error) or time.monotonic() >= give_up:
+                lost_to_another = isinstance(error, DBAPIError) and _sqlstate(error) in _CONFLICTS
+                if not attempts_left or not lost_to_another or time.monotonic() >= give_up:
                     raise self._unavailable(error) from error
                 time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
         raise AssertionError("unreachable")
@@ -118,7 +94,7 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A session that sees one state of the database, whatever is written meanwhile.
 
-        Raises StorageUnavailable within 10 seconds when the database does not answer.
+        Raises StorageUnavailable within 10 seconds if the database does not respond.
         """
         try:
             with self._session(self.engine, until=time.monotonic() + GIVE_UP_SECONDS) as session:
@@ -139,6 +115,18 @@ class Database:
         self.close()
 
     @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._is_sqlite:
+            yield
+            return
+        if not self._writers_turn.acquire(timeout=TURN_SECONDS):
+            raise StorageUnavailable("The database is busy; try again.")
+        try:
+            yield
+        finally:
+            self._writers_turn.release()
+
+    @contextmanager
     def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
         """A session whose transaction is committed at the end, and cut off if it lasts longer than ``until``."""
         with ExitStack() as stack:
@@ -151,7 +139,7 @@ class Database:
                     connection.invalidate()
                 raise
             session.commit()
-            # The transaction began before the session, and is the connection's.
+            # The transaction began before the session, so the connection commits it.
             if engine is self._writing:
                 self._commits.commit(connection)
             else:
@@ -159,7 +147,7 @@ class Database:
             self._outage.note_success()
 
     def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:
-        """A connection that works, and is watched for as long as the stack holds it."""
+        """A working connection, watched for as long as the stack holds it."""
         for attempts_left in reversed(range(ATTEMPTS)):
             with ExitStack() as this_attempt:
                 connection = this_attempt.enter_context(engine.connect())
@@ -169,7 +157,7 @@ class Database:
                 try:
                     connection.begin()
                 except DBAPIError as error:
-                    # While it was idle, somebody ended it; nothing was lost, and the next one will be new.
+                    # The server ended it while it was idle. Nothing was lost, and the next connection will be new.
                     if error.connection_invalidated and attempts_left and time.monotonic() < until:
                         continue
                     raise
@@ -178,33 +166,47 @@ class Database:
         raise AssertionError("unreachable")
 
     def _unavailable(self, error: SQLAlchemyError) -> StorageUnavailable:
-        """What to raise instead; says it in the log, too."""
+        """The exception to raise instead of this one, which is logged."""
         cause = getattr(error, "orig", None) or error
-        # Only the first line: PostgreSQL puts the values of the row, numbers among them, into the lines below.
+        # Only the first line: in the lines below it PostgreSQL quotes values of the row, such as telephone numbers.
         reason = str(cause).partition("\n")[0]
         if isinstance(error, DataError | IntegrityError):  # whose first line may quote a value, too
             constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
-            log.error("the database refuses a row", error=type(cause).__name__, constraint=constraint)
+            log.error("row refused by the database", error=type(cause).__name__, constraint=constraint)
             return StorageRefused(reason=type(cause).__name__, database=self.where)
         self._outage.note_failure(type(cause).__name__, reason)
         return StorageUnavailable(reason=reason, database=self.where)
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._is_sqlite:
-            yield
-            return
-        if not self._writers_turn.acquire(timeout=TURN_SECONDS):
-            raise StorageUnavailable("The database is busy; try again.")
-        try:
-            yield
-        finally:
-            self._writers_turn.release()
-
-
-def _lost_to_another(error: SQLAlchemyError) -> bool:
-    return isinstance(error, DBAPIError) and _sqlstate(error) in _CONFLICTS
-
 
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
+
+
+class Outage:
+    """Whether the database is unavailable to this process; shared by its threads."""
+
+    def __init__(self, database: str | None = None) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._began: float | None = None
+        self._last_failure = 0.0
+        self._failed = 0
+
+    def note_failure(self, error: str, reason: str) -> None:
+        """``error`` is the exception's class; ``reason`` is the database's own sentence, and quotes no value."""
+        with self._lock:
+            self._last_failure = time.monotonic()
+            self._failed += 1
+            if self._began is None:
+                self._began = self._last_failure
+                log.error("database unavailable", error=error, reason=reason, database=self._database)
+
+    def note_success(self) -> None:
+        if self._began is None:  # as nearly always
+            return
+        with self._lock:
+            now = time.monotonic()
+            if self._began is None or now - self._last_failure < SETTLED_SECONDS:
+                return
+            log.warning("database available again", seconds=round(now - self._began, 1), failed=self._failed)
+            self._began, self._failed = None, 0

@@ -1,7 +1,7 @@
-"""Many rows in one parameter: a JSON text that the database itself takes apart.
+"""Passes many rows in one parameter: a JSON text that the database takes apart.
 
-So a statement is the same text for one row and for a thousand, which is prepared once; and a text of JSON is the
-quickest way in: PostgreSQL reads it with one function, while lists of values go through the driver one by one.
+So a statement has the same text for one row and for a thousand, and is prepared once. JSON is also the quickest way in:
+PostgreSQL parses it with one function, while the driver adapts lists of values one by one.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -36,7 +36,7 @@ ROWS = "rows"
 
 
 def rows_of(dialect: str, *columns: AnyColumn) -> FromClause:
-    """A table ``given`` of those columns that holds the parameter's rows, in their order."""
+    """A FROM clause ``given`` with those columns, which yields the parameter's rows in their order."""
     if dialect == "sqlite":
         element = func.json_each(bindparam(ROWS, type_=Text)).table_valued("value")
         return select(*(_from_json(element.c.value, each).label(each.name) for each in columns)).subquery("given")
@@ -46,45 +46,47 @@ def rows_of(dialect: str, *columns: AnyColumn) -> FromClause:
     )
 
 
+def _from_json(element: Any, wanted: AnyColumn) -> Any:
+    """The column's value in a JSON object on SQLite, which parses neither instants nor bytes."""
+    value = func.json_extract(element, f"$.{wanted.name}")
+    if isinstance(wanted.type, Instant):
+        return func.substr(value, 1, len("2026-11-21 21:53:14.123456"))
+    return func.unhex(func.substr(value, 3)) if isinstance(wanted.type, LargeBinary) else value
+
+
 def insert_rows(dialect: str, model: type[Base]) -> Any:
-    """An INSERT of the parameter's rows, in their order, that can say ON CONFLICT. A generated key is left out."""
+    """An INSERT of the parameter's rows, in their order, that supports ON CONFLICT. A generated key is left out."""
     table = cast("Table", model.__table__)
     given = rows_of(dialect, *(column for column in table.columns if column is not table.autoincrement_column))
-    # SQLite would take the ON of ON CONFLICT for that of a join, were there no WHERE before it.
+    # Without a WHERE before it, SQLite parses the ON of ON CONFLICT as that of a join (sqlite.org/lang_upsert.html).
     return insert_from(dialect, model, select(*given.c).where(true()))
 
 
 def insert_from(dialect: str, model: type[Base], query: Select[Any]) -> Any:
-    """An INSERT of what the query finds, in its order, that can say ON CONFLICT."""
-    # Both dialects spell it alike, but SQLAlchemy has it only inside each.
+    """An INSERT of the query's rows, in their order, that supports ON CONFLICT."""
+    # Both dialects write it alike, but SQLAlchemy offers it only per dialect.
     insert = (sqlite if dialect == "sqlite" else postgresql).insert(cast("Table", model.__table__))
     return insert.from_select(list(query.selected_columns.keys()), query)
 
 
 def parameter(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The parameter that holds these rows. No text may hold NUL or a lone surrogate; instants and bytes are written
-    as below."""
+    """The parameter that holds these rows.
+
+    No text may hold NUL or a lone surrogate. Instants are written by instant(), bytes by octets().
+    """
     return {ROWS: msgspec.json.encode(list(rows)).decode()}
 
 
 def is_one_of(column: AnyColumn, values: Set[str]) -> ColumnElement[bool]:
-    """Like IN, whose list SQLAlchemy writes anew at every execution; that took longer than the execution."""
+    """Like IN, whose list SQLAlchemy renders again at every execution, which took longer than the execution."""
     return or_(*(column == each for each in sorted(values)))
 
 
 def instant(value: datetime | None) -> str | None:
-    """An instant in UTC as both databases read it."""
+    """An instant in UTC, as both databases parse it."""
     return None if value is None else value.isoformat(" ", "microseconds")
 
 
 def octets(value: bytes) -> str:
-    """Bytes as PostgreSQL reads them, and as SQLite is taught to."""
+    """Bytes as PostgreSQL parses them, and SQLite by _from_json()."""
     return "\\x" + value.hex()
-
-
-def _from_json(element: Any, wanted: AnyColumn) -> Any:
-    """SQLite has neither instants nor bytes in JSON."""
-    value = func.json_extract(element, f"$.{wanted.name}")
-    if isinstance(wanted.type, Instant):
-        return func.substr(value, 1, len("2026-11-21 21:53:14.123456"))
-    return func.unhex(func.substr(value, 3)) if isinstance(wanted.type, LargeBinary) else value

@@ -238,6 +238,17 @@ def lapsed(now: datetime) -> ColumnElement[bool]:
     return and_(Message.send_status == SendStatus.SUBMITTING, Message.deadline < now)
 
 
+def is_overdue(now: datetime) -> ColumnElement[bool]:
+    """core.status.is_overdue() in SQL, of a message joined with its recipients."""
+    return and_(Recipient.status.in_(OPEN), is_due(now))
+
+
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Whether a message's recipients that are still open are overdue: core.status.is_overdue() without the status."""
+    sent = or_(Message.send_status.in_((SendStatus.ACCEPTED, SendStatus.UNKNOWN)), lapsed(now))
+    return and_(Message.overdue_at < now, sent)
+
+
 def _changed_since(instant: datetime, *, now: datetime) -> ColumnElement[bool]:
     """As a union of four, each by an index: joined by OR, not one of the indexes could be used."""
     changed: CompoundSelect[tuple[int | None]] = union_all(

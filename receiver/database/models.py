@@ -1,11 +1,7 @@
-"""The tables. Comments are the data dictionary that support staff see in PostgreSQL.
+"""All tables, with column types that behave alike on SQLite and PostgreSQL.
 
-``message_id`` is always Bandwidth's own ``message.id``; our key of a message is ``message_pk``.
-
-Column types that behave alike on SQLite and PostgreSQL.
-
-The tables beside those of messages and events: keys of callers, lanes of the pace, pauses of credentials, and what
-error codes mean.
+Comments are the data dictionary that support staff see in PostgreSQL. ``message_id`` is always Bandwidth's own
+``message.id``; our key of a message is ``message_pk``.
 """
 
 from datetime import UTC, datetime
@@ -35,16 +31,16 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from receiver.core.events import MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TAG, MAX_TYPE
 
 Key = BigInteger().with_variant(Integer, "sqlite")
-"""A generated key; on SQLite only INTEGER is generated."""
+"""A generated key; SQLite generates only an INTEGER."""
 
 
 def bytewise(length: int) -> String:
-    """Text compared by its bytes, as the rules of truth demand, whatever the database's collation."""
+    """A text column compared by its bytes, as the rules of truth demand, whatever the database's collation."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware instant. SQLite keeps it as text in UTC without a zone, ``2026-11-21 21:53:14.123456``, which sorts."""
+    """An aware datetime. SQLite stores it as sortable text in UTC without a zone: ``2026-11-21 21:53:14.123456``."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -85,7 +81,7 @@ class Message(Base):
         Index("messages_send_status_created_at_index", "send_status", "created_at"),
         # GET /messages?updatedSince=
         Index("messages_updated_at_index", "updated_at"),
-        # what workers claim, in this order; what nobody may claim yet is passed over without a look at the table
+        # what workers claim, in this order; messages not claimable yet are skipped without reading the table
         Index(
             "messages_queue_index",
             "urgency",
@@ -170,7 +166,7 @@ class Recipient(Base):
     __table_args__ = (
         # GET /messages?to= and support_recipients by number, newest first
         Index("recipients_recipient_created_at_index", "recipient", "created_at"),
-        # GET /messages?status=, newest first; but delivered, which nearly all are
+        # GET /messages?status=, newest first; without delivered, which nearly all are
         Index(
             "recipients_status_created_at_index",
             "status",
@@ -190,7 +186,7 @@ class Recipient(Base):
         Index("recipients_created_at_index", "created_at"),
         # GET /messages?updatedSince=
         Index("recipients_updated_at_index", "updated_at"),
-        # recipients_failed_index, which serves support_failures, is in the migration alone: it is on an expression
+        # recipients_failed_index, which serves support_failures, is in the migration only: it is on an expression
         {"comment": "One number of a message, with its one truthful outcome."},
     )
 
@@ -243,8 +239,14 @@ UNREAD: ColumnElement[bool] = literal_column(
     "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
     """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
 )
-"""Inbound events whose columns are to be read from the payload: the previous version has stored or redacted them. As
-text, because an index serves a query only if both say it alike."""
+"""Inbound events that the previous version stored or redacted, so their columns must be read from the payload. This is
+SQL text, because an index serves a query only if both use the same words."""
+
+REDACTED = '{"redacted":true}'
+"""The payload of a redacted event or element. No event can have it, and it marks the row as redacted already."""
+
+BLANK_REPLY = {"sender": None, "text": None, "media": None, "members": None, "keyword": ""}
+"""The reply columns of a redacted event: blank, and marked as read."""
 
 
 class StoredEvent(Base):
@@ -265,7 +267,7 @@ class StoredEvent(Base):
             postgresql_where=text("linked_by IS NULL"),
             sqlite_where=text("linked_by IS NULL"),
         ),
-        # what server and worker read later, like workers: unread, or redacted by the previous version
+        # UNREAD events, which servers and workers read later
         Index("events_unread_index", "pk", postgresql_where=UNREAD, sqlite_where=UNREAD),
         # support_inbound by sender, newest first
         Index(
@@ -362,10 +364,6 @@ class Resolution(Base):
     reason: Mapped[str] = mapped_column(Text, comment="Why, in that person's words.")
     resolved_by: Mapped[str] = mapped_column(String(255), comment="Who decided.")
     resolved_at: Mapped[datetime] = mapped_column(Instant, comment="When.")
-
-
-METADATA = Base.metadata
-"""Of all tables: these, and those of the models that are imported above."""
 
 
 class IdempotencyKeyRow(Base):
@@ -471,8 +469,5 @@ class ErrorRangeRow(Base):
     advice: Mapped[str] = mapped_column(Text, comment="What to do, in one sentence.")
 
 
-REDACTED = '{"redacted":true}'
-"""The payload of what was redacted, which no event can have, and by which it is known not to need it again."""
-
-BLANK_REPLY = {"sender": None, "text": None, "media": None, "members": None, "keyword": ""}
-"""What a redacted event shows of a reply: nothing, and that it was read."""
+METADATA = Base.metadata
+"""The metadata of all tables."""

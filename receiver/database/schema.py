@@ -1,18 +1,16 @@
-"""Brings the database to the schema of this code, and tells how they compare.
+"""Migrates the database to the schema of this code, and compares the two.
 
 A migration is one transaction, so a killed one can simply be run again. The support views are dropped before it and
-created after it, from the newest file of migrations/views that is not newer than the schema; who could read them can
-read them again.
+created after it, from the newest file of migrations/views that is not newer than the schema; roles that could read them
+can read them again.
 
-A database of PostgreSQL that cannot hold every character is refused before it has taken anything.
+A PostgreSQL database that cannot store every character is refused before it has stored anything. In another encoding
+one curly quote would be answered 500, and one stored reply that cannot be converted would break a whole view.
 
-One curly quote would be answered 500, and one stored reply that cannot be converted would break a whole view.
-
-Tells SQLite what a long history looks like, because it cannot know.
-
-It plans by what ANALYZE once counted, and nobody runs that. Without it every status is rare to SQLite, so it would read
-all accepted messages to find the overdue ones, sort the whole queue to claim the first of it, and read all recipients,
-number by number, to find those that failed. PostgreSQL counts by itself.
+SQLite gets statistics of a long history, because it plans by what ANALYZE once counted, and nobody runs that. Without
+them every status looks rare, so SQLite would read all accepted messages to find the overdue ones, sort the whole queue
+to claim its first message, and read all recipients, number by number, to find those that failed. PostgreSQL gathers
+statistics by itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,61 +33,12 @@ from receiver.database.commits import demand_confirmed
 from receiver.database.engine import make_engine, where
 from receiver.errors import SchemaOutdated, StorageUnavailable, WrongEncoding
 
-ENCODING = "UTF8"
-
-
-def demand_utf8(connection: Connection) -> None:
-    """Raises WrongEncoding for a database of PostgreSQL with another encoding; SQLite has none other."""
-    if connection.dialect.name == "postgresql":
-        database, encoding, locale = connection.execute(FOUND).one()
-        if encoding != ENCODING:
-            raise WrongEncoding(database, encoding, remedy=create_database_statement(f"{database}_utf8", locale))
-
-
-FOUND = text("""
-    SELECT current_database(), current_setting('server_encoding'),
-        (SELECT datctype FROM pg_database WHERE datname = 'template0')
-""")
-
-
-def create_database_statement(database: str, locale: str | None) -> str:
-    """The statement that makes a right one. A locale of another encoding would make PostgreSQL refuse it."""
-    name = database.replace('"', '""')
-    suits = locale in (None, "C", "POSIX") or str(locale).lower().replace("-", "").endswith("utf8")
-    return f"CREATE DATABASE \"{name}\" ENCODING '{ENCODING}' TEMPLATE template0" + ("" if suits else " LOCALE 'C'")
-
-
-MANY, FEW = 1_000_000, 1000
-
-ROWS = {
-    ("messages", "messages_send_status_created_at_index"): f"{MANY} {MANY // 5} 1",
-    ("messages", "messages_queue_index"): f"{FEW} {FEW // 2} 1 1",
-    ("recipients", "recipients_created_at_index"): f"{3 * MANY} 3",
-    ("recipients", "recipients_open_index"): f"{FEW} 3 1",
-    ("recipients", "recipients_failed_index"): f"{FEW} 1 1",
-    ("events", "events_first_received_at_index"): f"{3 * MANY} 1",
-    ("events", "events_unlinked_index"): f"{FEW} 1 1",
-    ("events", "events_unread_index"): "10 1",
-    ("events", "events_keyword_index"): f"{FEW // 10} 10 1",
-}
-"""Of each index how many rows are in it, and how many of them are alike in its first column, its first two, and so on.
-That what waits, is open, has failed or has no message is little beside what is done matters; the numbers do not."""
-
-
-def write(connection: Connection) -> None:
-    """Writes them (sqlite.org/optoverview.html, "Manual Control Of Query Plans Using SQLITE_STAT Tables")."""
-    connection.exec_driver_sql("ANALYZE sqlite_schema")  # makes the table below; looks at no other
-    connection.exec_driver_sql("DELETE FROM sqlite_stat1")
-    rows = [{"table": table, "index": index, "rows": rows} for (table, index), rows in ROWS.items()]
-    connection.execute(text("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (:table, :index, :rows)"), rows)
-
-
 FOLDER = Path(__file__).parents[1] / "migrations"
-"""Inside the package; in a checkout a link to the folder at its top."""
+"""Inside the package; in a checkout it is a link to the folder at the top."""
 
 LOCK_TIMEOUT, TURN_TIMEOUT = "3s", "60s"
-"""How long the lock of a table is waited for, and another migration. Whoever comes to a table after one that waits for
-its lock waits with it: a callback, too, which gives up after BUSY_SECONDS."""
+"""How long to wait for the lock of a table, and for another migration. A statement that arrives behind one waiting for
+a table's lock waits with it; among them are callbacks, which give up after BUSY_SECONDS."""
 
 LOCK_KEY = 7_203_947_116  # any number, as long as it is always the same
 _LOCKED = ("55P03", "40P01")  # lock_not_available, deadlock_detected (PostgreSQL, "Error Codes")
@@ -101,29 +50,29 @@ class SchemaState(Enum):
     CURRENT = "current"
     EMPTY = "not migrated"
     OLDER = "older than the code"
-    NEWER = "newer than the code"  # no harm: migrations only add, and removal waits one release
+    NEWER = "newer than the code"  # harmless: migrations only add, and a removal waits for one release
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """The revisions between which a migration took the database; None is that of an empty one."""
+    """The revisions before and after a migration; None is an empty database."""
 
     before: str | None
     after: str | None
 
 
 def upgrade(url: str, revision: str = "head") -> Migrated:
-    """Migrates the database up. Raises StorageUnavailable or SchemaOutdated, each with one sentence."""
+    """Migrates the database up. Raises StorageUnavailable, SchemaOutdated or WrongEncoding."""
     return _run(command.upgrade, url, revision)
 
 
 def downgrade(url: str, revision: str) -> Migrated:
-    """Migrates the database down; every row is kept."""
+    """Migrates the database down; every row is kept. Raises like upgrade()."""
     return _run(command.downgrade, url, revision)
 
 
 def check(url: str) -> None:
-    """Raises alembic's AutogenerateDiffsDetected when the models and the migrated database differ."""
+    """Raises alembic's AutogenerateDiffsDetected if the models and the migrated database differ."""
     command.check(_config(url))
 
 
@@ -139,9 +88,10 @@ def schema_state(connection: Connection) -> SchemaState:
 
 
 def demand_schema(connection: Connection, *, named: str = "database") -> str | None:
-    """None, or a warning, if this code can work with the database; raises SchemaOutdated or WrongEncoding if not.
+    """Raises SchemaOutdated or WrongEncoding if this code cannot work with the database.
 
-    ``named`` is what to call the database where strangers do not read it.
+    Returns a warning if the schema is newer than the code, else None. ``named`` is the name of the database in these
+    sentences.
     """
     demand_utf8(connection)
     state = schema_state(connection)
@@ -150,9 +100,30 @@ def demand_schema(connection: Connection, *, named: str = "database") -> str | N
     return f"The {named} is {state.value}; upgrade this process soon." if state is SchemaState.NEWER else None
 
 
+def demand_utf8(connection: Connection) -> None:
+    """Raises WrongEncoding for a PostgreSQL database in another encoding; SQLite has no other."""
+    if connection.dialect.name == "postgresql":
+        database, encoding, locale = connection.execute(_ENCODING).one()
+        if encoding != "UTF8":
+            raise WrongEncoding(database, encoding, remedy=create_statement(f"{database}_utf8", locale))
+
+
+_ENCODING = text("""
+    SELECT current_database(), current_setting('server_encoding'),
+        (SELECT datctype FROM pg_database WHERE datname = 'template0')
+""")
+
+
+def create_statement(name: str, locale: str | None) -> str:
+    """The statement that creates a database in UTF-8. PostgreSQL would refuse a locale of another encoding."""
+    quoted = name.replace('"', '""')
+    fits_utf8 = locale in (None, "C", "POSIX") or str(locale).lower().replace("-", "").endswith("utf8")
+    return f"CREATE DATABASE \"{quoted}\" ENCODING 'UTF8' TEMPLATE template0" + ("" if fits_utf8 else " LOCALE 'C'")
+
+
 @contextmanager
 def migrating(url: str) -> Iterator[Connection]:
-    """The one transaction of a migration, without its views at the start, with them at the end."""
+    """The one transaction of a migration: the views are dropped at its start and created again at its end."""
     engine = make_engine(url, poolclass=NullPool).execution_options(writes=True)
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
@@ -165,9 +136,56 @@ def migrating(url: str) -> Iterator[Connection]:
             yield connection
             _create_views(connection, readers)
             if engine.dialect.name == "sqlite":
-                write(connection)  # a table that was altered has lost its own
+                _write_statistics(connection)  # an altered table has lost its own
                 _check_foreign_keys(connection)
         demand_confirmed(connection)
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'")
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def _create_views(connection: Connection, readers: views.Readers) -> None:
+    present = MigrationContext.configure(connection).get_current_revision()
+    known = _revisions()
+    if present not in known:
+        return
+    candidates = (FOLDER / "views" / f"{revision}.sql" for revision in known[known.index(present) :])
+    views.create(connection, next(path for path in candidates if path.exists()), readers)
+
+
+MANY, FEW = 1_000_000, 1000
+
+STATISTICS = {
+    ("messages", "messages_send_status_created_at_index"): f"{MANY} {MANY // 5} 1",
+    ("messages", "messages_queue_index"): f"{FEW} {FEW // 2} 1 1",
+    ("recipients", "recipients_created_at_index"): f"{3 * MANY} 3",
+    ("recipients", "recipients_open_index"): f"{FEW} 3 1",
+    ("recipients", "recipients_failed_index"): f"{FEW} 1 1",
+    ("events", "events_first_received_at_index"): f"{3 * MANY} 1",
+    ("events", "events_unlinked_index"): f"{FEW} 1 1",
+    ("events", "events_unread_index"): "10 1",
+    ("events", "events_keyword_index"): f"{FEW // 10} 10 1",
+}
+"""For each index the number of its rows, and how many of them share a value of its first column, its first two, and so
+on. Only the ratio matters: rows that are queued, open, failed or without a message are rare, finished ones common."""
+
+
+def _write_statistics(connection: Connection) -> None:
+    """See sqlite.org/optoverview.html, "Manual Control Of Query Plans Using SQLITE_STAT Tables"."""
+    connection.exec_driver_sql("ANALYZE sqlite_schema")  # creates the table below and analyzes no other
+    connection.exec_driver_sql("DELETE FROM sqlite_stat1")
+    rows = [{"table": table, "index": index, "rows": rows} for (table, index), rows in STATISTICS.items()]
+    connection.execute(text("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (:table, :index, :rows)"), rows)
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if orphan is not None:
+        raise SchemaOutdated(f"The migration would leave rows of {orphan[0]} without their {orphan[2]}; undone.")
 
 
 def _run(step: Callable[[Config, str], None], url: str, revision: str) -> Migrated:
@@ -201,27 +219,5 @@ def _config(url: str) -> Config:
 
 @cache
 def _revisions() -> list[str]:
-    """Every revision this code knows, newest first."""
+    """Every revision that this code knows, newest first."""
     return [script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()]
-
-
-def _lock(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'")
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-
-
-def _create_views(connection: Connection, readers: views.Readers) -> None:
-    present = MigrationContext.configure(connection).get_current_revision()
-    known = _revisions()
-    if present not in known:
-        return
-    candidates = (FOLDER / "views" / f"{revision}.sql" for revision in known[known.index(present) :])
-    views.create(connection, next(path for path in candidates if path.exists()), readers)
-
-
-def _check_foreign_keys(connection: Connection) -> None:
-    orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-    if orphan is not None:
-        raise SchemaOutdated(f"The migration would leave rows of {orphan[0]} without their {orphan[2]}; undone.")

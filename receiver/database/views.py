@@ -1,9 +1,9 @@
-"""The support views: made anew by every migration, from the newest file of migrations/views that fits the schema.
+"""The support views: every migration creates them anew, and `receiver grant-support` lets a PostgreSQL role read them.
 
-Beside ``<revision>.sql`` stands ``<revision>.toml``, which says what every view and every column is: PostgreSQL keeps
-that as comments, and the data dictionary is made from those.
-
-Lets a role of PostgreSQL read the support views.
+They come from the newest file of migrations/views that fits the schema. Beside ``<revision>.sql`` stands
+``<revision>.toml``, which describes every view and column: PostgreSQL keeps that as comments, and the data dictionary
+is made from those. alembic-utils would replace none of this: its views are PostgreSQL's only, without their comments
+and without their readers.
 """
 
 import tomllib
@@ -22,7 +22,7 @@ from receiver.errors import StorageUnavailable, UnknownRole
 PREFIX = "support_"
 
 Readers = Mapping[str, frozenset[str] | None]
-"""Which views each role could read, None for all; roles are named as in a statement."""
+"""By role, quoted as in a statement: the views that it could read; None is all of them."""
 
 
 def names(connection: Connection) -> list[str]:
@@ -30,18 +30,18 @@ def names(connection: Connection) -> list[str]:
 
 
 def drop(connection: Connection) -> Readers:
-    """Drops the views; returns who could read them, because that is lost with them."""
+    """Drops the views and returns their readers, because privileges are lost with a view."""
     views = names(connection)
     readers = _readers(connection, views) if connection.dialect.name == "postgresql" else {}
-    # PostgreSQL drops views that build on each other only together; SQLite drops only one at a time.
-    together = [", ".join(views)] if connection.dialect.name == "postgresql" and views else views
-    for each in together:
+    # PostgreSQL drops views that depend on each other only together; SQLite drops only one at a time.
+    dropped_at_once = [", ".join(views)] if connection.dialect.name == "postgresql" and views else views
+    for each in dropped_at_once:
         run(connection, f"DROP VIEW {each}")
     return readers
 
 
 def create(connection: Connection, path: Path, readers: Readers) -> None:
-    """Creates the views of a file. Whoever could read all reads all again, also those that are new."""
+    """Creates the views of a file for their readers. A role that could read all views can read new ones, too."""
     for statement in render(path, connection.dialect.name):
         run(connection, statement)
     if connection.dialect.name == "postgresql":
@@ -51,23 +51,23 @@ def create(connection: Connection, path: Path, readers: Readers) -> None:
 
 
 def grant(connection: Connection, role: str, views: Set[str] | None = None) -> None:
-    """Lets the role, named as in a statement, read these views, all unless given."""
+    """Lets the role, quoted as in a statement, read these views; None is all of them."""
     for view in names(connection):
         if views is None or view in views:
             run(connection, f"GRANT SELECT ON {view} TO {role}")
 
 
 def run(connection: Connection, statement: str) -> None:
-    """As it stands: what looks like a parameter in it is none."""
+    """Runs the statement verbatim: percent signs and colons in it mark no parameters."""
     connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def _readers(connection: Connection, views: list[str]) -> Readers:
-    found = connection.execute(READERS, {"prefix": PREFIX}).all()
+    found = connection.execute(_READERS, {"prefix": PREFIX}).all()
     return {role: None if set(readable) == set(views) else frozenset(readable) for role, readable in found}
 
 
-READERS = text("""
+_READERS = text("""
     SELECT CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END,
         array_agg(view.relname::text)
     FROM pg_class view, aclexplode(view.relacl) given
@@ -78,22 +78,22 @@ READERS = text("""
 
 
 def _comment(connection: Connection, path: Path) -> None:
-    said = tomllib.loads(path.read_text(encoding="utf-8"))
+    meanings = tomllib.loads(path.read_text(encoding="utf-8"))
     for view in names(connection):
-        run(connection, f"COMMENT ON VIEW {view} IS {_literal(said['views'][view])}")
-        own = said.get(view, {})
+        run(connection, f"COMMENT ON VIEW {view} IS {_literal(meanings['views'][view])}")
+        own = meanings.get(view, {})
         for column in (each["name"] for each in inspect(connection).get_columns(view)):
-            meaning = own.get(column) or said["columns"][column]
+            meaning = own.get(column) or meanings["columns"][column]
             run(connection, f"COMMENT ON COLUMN {view}.{column} IS {_literal(meaning)}")
 
 
 def render(path: Path, dialect: str) -> list[str]:
-    """The CREATE VIEW statements of a file, as that database spells them."""
-    statements = Template(path.read_text(encoding="utf-8")).substitute(SPELLINGS[dialect] | _words()).split(";\n")
+    """The CREATE VIEW statements of a file in the dialect of the database."""
+    statements = Template(path.read_text(encoding="utf-8")).substitute(DIALECTS[dialect] | _sentences()).split(";\n")
     return [statement.strip() for statement in statements if statement.strip()]
 
 
-SPELLINGS = {
+DIALECTS = {
     "postgresql": {
         "join_text": "string_agg",
         "white_space": r"E'\t\n\r\u00a0'",
@@ -132,15 +132,15 @@ SPELLINGS = {
         "minutes_ago": "strftime('%Y-%m-%d %H:%M:%f', 'now', '-3 minutes')",
     },
 }
-"""What the two databases spell differently in the views.
+"""The SQL that differs between the two databases in the views.
 
-A lone surrogate in the JSON of one row would fail the query of all: PostgreSQL refuses it as text, as it does NUL, and
-gets another character; SQLite gives text that is no UTF-8, which it reads itself as U+FFFD, and gets an empty object.
-To look for them takes long, so only where there may be some."""
+A lone surrogate in the JSON of one row would fail the whole query. PostgreSQL refuses it as text, as it does NUL, so it
+becomes U+FFFD there. SQLite would return text that is not UTF-8, which it reads itself as U+FFFD, so the payload
+becomes an empty object there. The search for them is slow, so it runs only where there may be one."""
 
 
-def _words() -> dict[str, str]:
-    """What the views say in sentences, which are made of the words' own meanings."""
+def _sentences() -> dict[str, str]:
+    """The expressions that turn a word into a sentence, made of the words' own meanings."""
     return {
         "send_status_in_words": _in_words("m.send_status", SendStatus),
         "refused_because_in_words": _in_words("m.refused_because", RefusedBecause, before="Not sent: "),
@@ -159,42 +159,41 @@ def _sentence(meaning: str, *, first: bool = True) -> str:
     return f"{meaning[0].upper() if first else meaning[0]}{meaning[1:]}."
 
 
-def _literal(said: str) -> str:
-    return "'" + said.replace("'", "''") + "'"
+def _literal(words: str) -> str:
+    return "'" + words.replace("'", "''") + "'"
 
 
 def grant_support(database: Database, role: str) -> list[str]:
-    """Lets the role read every support view, and the schema's revision.
+    """Lets the role read every support view and the schema's revision.
 
-    Returns what else it may do here, which should be nothing.
-
-    Raises UnknownRole, and StorageUnavailable also when these views are not ours to grant.
+    Returns its other privileges in this schema, one phrase each; there should be none. Raises UnknownRole, and
+    StorageUnavailable also if this program's role does not own the views.
     """
     try:
         return database.write(lambda session: _grant(session, role))
     except StorageUnavailable as error:
-        raise StorageUnavailable(f"{role} was not let in: {error.reason or error}") from error
+        raise StorageUnavailable(f"{role} was granted nothing: {error.reason or error}") from error
 
 
 def _grant(session: Session, role: str) -> list[str]:
-    found = session.execute(_NAMES, {"role": role}).one_or_none()
+    found = session.execute(_QUOTED_NAMES, {"role": role}).one_or_none()
     if found is None:
         raise UnknownRole(role)
     connection = session.connection()
-    if not found.may_look:  # which everybody may in public, whoever owns it
+    if not found.has_usage:  # every role has it in the schema public
         run(connection, f"GRANT USAGE ON SCHEMA {found.schema} TO {found.role}")
     grant(connection, found.role)
     run(connection, f"GRANT SELECT ON alembic_version TO {found.role}")  # `receiver find` asks for the revision
-    return list(session.scalars(_ELSE, {"role": role}))
+    return list(session.scalars(_OTHER_PRIVILEGES, {"role": role}))
 
 
-_NAMES = text("""
+_QUOTED_NAMES = text("""
     SELECT quote_ident(rolname) AS role, quote_ident(current_schema()) AS schema,
-        has_schema_privilege(rolname, current_schema(), 'USAGE') AS may_look
+        has_schema_privilege(rolname, current_schema(), 'USAGE') AS has_usage
     FROM pg_roles WHERE rolname = :role
 """)
 
-_ELSE = text("""
+_OTHER_PRIVILEGES = text("""
     SELECT 'create in the schema' WHERE has_schema_privilege(:role, current_schema(), 'CREATE')
     UNION ALL
     SELECT 'create roles' FROM pg_roles WHERE rolname = :role AND rolcreaterole

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from receiver.core.events import INBOUND_TYPES
+from receiver.core.events import INBOUND_TYPES, LinkedBy
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.database.json_rows import insert_rows, instant, is_one_of, parameter, rows_of
@@ -20,8 +20,6 @@ from receiver.events.outcomes import Linked, to_event
 from receiver.log import get_logger
 
 log = get_logger(__name__)
-
-LINKED_BY_TAG, LINKED_BY_MESSAGE_ID = "tag", "messageId"
 
 Claim = tuple[str, int | None]
 """A message id, and the key of the message whose tag or answer it came with; None when it came alone."""
@@ -104,7 +102,7 @@ def _link_waiting(session: Session, newly: Mapping[str, int]) -> list[Linked]:
     waiting = session.scalars(query, parameter({"message_id": message_id} for message_id in sorted(newly))).all()
     for row in waiting:
         row.message_pk = newly[row.message_id]
-        row.linked_by = LINKED_BY_MESSAGE_ID
+        row.linked_by = LinkedBy.MESSAGE_ID
     session.flush()
     return [Linked(row.pk, newly[row.message_id], to_event(row)) for row in waiting]
 

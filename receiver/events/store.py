@@ -34,10 +34,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from receiver.core.events import INBOUND_TYPES, Event, Gathered, Identity, Reply, Unreadable, gather
+from receiver.core.events import (
+    INBOUND_TYPES,
+    Event,
+    Gathered,
+    Identity,
+    LinkedBy,
+    Reply,
+    Source,
+    Unreadable,
+    gather,
+)
 from receiver.database.json_rows import insert_from, insert_rows, instant, is_one_of, parameter, rows_of
 from receiver.database.models import Instant, Message, MessageId, StoredEvent, UnreadableCallback
-from receiver.events.links import LINKED_BY_MESSAGE_ID, LINKED_BY_TAG, bind, messages_tagged, report_clash
+from receiver.events.links import bind, messages_tagged, report_clash
 from receiver.events.notes import Recorded, judge
 from receiver.events.outcomes import Linked, merge
 
@@ -173,7 +183,7 @@ def _linked_rows(dialect: str) -> Select[Any]:
         select(
             *(given.c[name] for name in GIVEN),
             func.coalesce(Message.pk, MessageId.message_pk).label("message_pk"),
-            case((by_tag, LINKED_BY_TAG), (by_id, LINKED_BY_MESSAGE_ID)).label("linked_by"),
+            case((by_tag, LinkedBy.TAG.value), (by_id, LinkedBy.MESSAGE_ID.value)).label("linked_by"),
             func.min(case((or_(by_id, inbound), 1), else_=0)).over().label("all_known"),
         )
         .select_from(given)
@@ -208,10 +218,6 @@ GIVEN = (
 
 def _pick(is_newer: ColumnElement[bool], new: Any, column: str) -> Any:
     return case((is_newer, new[column]), else_=getattr(StoredEvent, column))
-
-
-CALLBACK = "callback"
-"""The source of an event that Bandwidth sent by itself."""
 
 
 class Fate(Enum):
@@ -249,7 +255,7 @@ def record(
     elements: Sequence[Event | Unreadable],
     *,
     now: datetime,
-    source: str = CALLBACK,
+    source: Source = Source.CALLBACK,
     waiting: Sequence[Linked] = (),
     received: Mapping[Identity, Received] | None = None,
     recorded: list[Recorded] | None = None,

@@ -1,10 +1,8 @@
-"""Asks Bandwidth what became of messages that are unknown or overdue, and records its answer as events.
+"""Asks Bandwidth about messages that are unknown or overdue, and records its answers as events.
 
-Bandwidth keeps its records for 14 days and without our tag. So a message without a message id is looked for by sender,
-recipients and time, and only what can be no other message is recorded. That nothing is found proves nothing. No
+Bandwidth keeps its records for 14 days and without our tag. So a message without a message id is searched by sender,
+recipients and time, and a record is stored only if it can belong to no other message. Finding none proves nothing. No
 database connection is held while Bandwidth is asked, and every message is a transaction of its own.
-
-Messages of which it is not known what became of them, and to which of them a message id may belong.
 """
 
 from collections import Counter
@@ -19,94 +17,28 @@ from sqlalchemy.orm import Session, selectinload
 
 from receiver.bandwidth.history import HistoryRecord, HistoryRow
 from receiver.core import times
-from receiver.core.events import Event
+from receiver.core.events import Event, Source
 from receiver.core.send_status import RefusedBecause, SendStatus, shown
 from receiver.core.status import RecipientStatus, is_overdue
 from receiver.database.database import Database
-from receiver.database.lookup import is_open, lapsed, message_tagged, shows
+from receiver.database.lookup import is_due, is_open, lapsed, message_tagged, shows
 from receiver.database.models import Message, MessageId, Recipient
 from receiver.errors import QueryRefused
 from receiver.events.links import bind
 from receiver.events.store import record
 
-RECONCILE = "reconcile"
-"""The source of an event that we asked Bandwidth for."""
-
-RESTORED = "restored"
-"""The error's type of a message that a restored backup took for unsent."""
-
-
-def tags_in_doubt(session: Session, *, since: datetime, open_before: datetime, now: datetime) -> Sequence[str]:
-    """Of the messages sent since then that are shown as unknown, or have a recipient who is overdue; oldest first.
-
-    Nobody is overdue whose message was created after ``open_before``.
-    """
-    # As a union of three, each by an index.
-    suspects: CompoundSelect[tuple[int]] = union_all(
-        select(Message.pk).where(Message.send_status == SendStatus.UNKNOWN).correlate(None),
-        select(Message.pk).where(lapsed(now)).correlate(None),
-        select(Recipient.message_pk).where(is_open(Recipient), Recipient.created_at <= open_before),
-    )
-    overdue = and_(Message.send_status == SendStatus.ACCEPTED, Message.overdue_at < now)
-    return session.scalars(
-        select(Message.tag)
-        .where(Message.pk.in_(suspects), Message.submitted_at >= since)
-        .where(or_(shows(SendStatus.UNKNOWN, now=now), overdue))
-        .order_by(Message.tag)
-    ).all()
-
-
-def ids_of_others(session: Session, message_pk: int, message_ids: Collection[str]) -> set[str]:
-    """Those of the message ids that stand for another message of ours."""
-    taken = (MessageId.message_id.in_(message_ids), MessageId.message_pk != message_pk)
-    return set(session.scalars(select(MessageId.message_id).where(*taken)))
-
-
-def has_rival(session: Session, message: Message, *, since: datetime, until: datetime) -> bool:
-    """Whether another message of ours to the same recipients, of which no message id is known, may have been sent while
-    this one was: it was on its way between the two instants, and is not known never to have been sent. A restored
-    backup does not know all that were."""
-    if message.error_type == RESTORED:
-        return True
-    not_sent = and_(Message.send_status == SendStatus.REFUSED, Message.refused_because != RefusedBecause.OPERATOR.value)
-    # By one of its numbers, which an index knows: a sender may have sent to everybody, always.
-    to_one = select(Recipient.message_pk).where(Recipient.recipient == message.recipients[0].recipient)
-    others = session.scalars(
-        select(Message)
-        .where(Message.pk.in_(to_one), Message.sender == message.sender, Message.pk != message.pk)
-        .where(Message.submitted_at <= until, Message.deadline >= since)
-        .where(Message.send_status != SendStatus.QUEUED, ~not_sent)
-        .where(~exists().where(MessageId.message_pk == Message.pk))
-        .options(selectinload(Message.recipients))
-    )
-    return any(_numbers(other) == _numbers(message) for other in others)
-
-
-def record_found(session: Session, message_pk: int, message_id: str, events: Sequence[Event], *, now: datetime) -> bool:
-    """Makes the message id stand for the message and records these events of it; False, and nothing is recorded, if
-    that id stands for another message by now, or the message has another id."""
-    bound = or_(MessageId.message_id == message_id, MessageId.message_pk == message_pk)
-    for row in session.scalars(select(MessageId).where(bound)):
-        if row.message_id != message_id or row.message_pk not in (None, message_pk):
-            return False
-    waiting = bind(session, [(message_id, message_pk)], answered=False, now=now)
-    record(session, events, now=now, source=RECONCILE, waiting=waiting)
-    return True
-
-
-def _numbers(message: Message) -> set[str]:
-    return {each.recipient for each in message.recipients}
-
-
 KEPT = timedelta(days=14) - timedelta(hours=1)
-"""How long Bandwidth keeps its records; an hour less, because older times are refused and asking takes a while."""
+"""How long Bandwidth keeps its records; an hour less, because older times are refused and the search takes a while."""
 
 MARGIN = timedelta(minutes=1)
 """How far Bandwidth's clock may differ from ours."""
 
+RESTORED = "restored"
+"""The error type of a message that a restored backup took for unsent."""
+
 
 class Search(Protocol):
-    """What asks Bandwidth for its records."""
+    """Queries Bandwidth's records."""
 
     def of_message(self, message_id: str) -> Iterator[HistoryRow]: ...
 
@@ -115,53 +47,70 @@ class Search(Protocol):
     ) -> Iterator[HistoryRow]: ...
 
 
-class Outcome(StrEnum):
-    """What asking about a message came to."""
+class InquiryOutcome(StrEnum):
+    """The result of asking about a message."""
 
     RECORDED = "recorded"  # Bandwidth's records of it are among its events now
     NOT_FOUND = "not found"  # Bandwidth has no record that fits, which proves nothing
     AMBIGUOUS = "ambiguous"  # more than one message may be meant, so nothing was recorded
-    SETTLED = "settled"  # an event came before it was asked about
-    REFUSED = "refused"  # Bandwidth does not answer the question
+    SETTLED = "settled"  # an event came before Bandwidth was asked
+    REFUSED = "refused"  # Bandwidth refused the question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """A message that was asked about, and what was learnt."""
+    """A message that Bandwidth was asked about, and the result."""
 
     tag: str
     before: SendStatus
-    """As it was shown."""
+    """The shown status before."""
     after: SendStatus
-    outcome: Outcome
+    """The shown status after."""
+    outcome: InquiryOutcome
     learnt: str
-    """In a few words."""
+    """What Bandwidth's records say, in a few words."""
 
 
-Learnt = tuple[Outcome, str]
+_Result = tuple[InquiryOutcome, str]
+"""The outcome and ``learnt`` of an Inquiry."""
 
 
 def in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
-    """The tags of the messages to ask about, oldest first. ``overdue_after`` is how long after it was sent a message
-    becomes overdue: younger recipients, of whom a long queue has very many, are not looked at."""
+    """The tags of the messages to ask about, oldest first: shown as unknown, or with a recipient that is overdue.
+
+    ``overdue_after`` is how long after its creation a message becomes overdue at the earliest. Younger recipients, of
+    which a long queue has very many, are not read.
+    """
     now = times.now()
+    # A union of three, each by an index.
+    suspects: CompoundSelect[tuple[int]] = union_all(
+        select(Message.pk).where(Message.send_status == SendStatus.UNKNOWN).correlate(None),
+        select(Message.pk).where(lapsed(now)).correlate(None),
+        select(Recipient.message_pk).where(is_open(Recipient), Recipient.created_at <= now - overdue_after),
+    )
+    query = (
+        select(Message.tag)
+        .where(Message.pk.in_(suspects), Message.submitted_at >= now - KEPT)
+        .where(or_(shows(SendStatus.UNKNOWN, now=now), is_due(now)))
+        .order_by(Message.tag)
+    )
     with database.read() as session:
-        return tags_in_doubt(session, since=now - KEPT, open_before=now - overdue_after, now=now)
+        return session.scalars(query).all()
 
 
 def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Inquiry]:
-    """Asks about each of these messages. Raises RecordsUnavailable; what was found by then is recorded."""
+    """Asks about each of these messages. Raises RecordsUnavailable; everything found until then is recorded."""
     for tag in tags:
         message = _look_up(database, tag)
         if message is None or message.redacted_at is not None:
             continue  # purged meanwhile
         before = _shown(message)
+        outcome, learnt = InquiryOutcome.SETTLED, ""
         try:
-            outcome, learnt = (
-                _ask(database, search, message) if _is_in_doubt(message, before) else (Outcome.SETTLED, "")
-            )
-        except QueryRefused as error:  # others may be answered
-            outcome, learnt = Outcome.REFUSED, str(error)
+            if _is_in_doubt(message, before):
+                outcome, learnt = _ask(database, search, message)
+        except QueryRefused as error:  # Bandwidth may still answer about the others
+            outcome, learnt = InquiryOutcome.REFUSED, str(error)
         after = _shown(_look_up(database, tag) or message)
         yield Inquiry(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
 
@@ -183,65 +132,56 @@ def _is_in_doubt(message: Message, status: SendStatus) -> bool:
     )
 
 
-def _ask(database: Database, search: Search, message: Message) -> Learnt:
+def _ask(database: Database, search: Search, message: Message) -> _Result:
     if not message.message_ids:
-        return _look_for(database, search, message)
+        return _search(database, search, message)
     ids = [each.message_id for each in message.message_ids]
     records = [row for message_id in ids for row in search.of_message(message_id) if isinstance(row, HistoryRecord)]
     if not records:
-        return Outcome.NOT_FOUND, "no record of its message id"
-    events = [each.event(only_recipient=_only_recipient(message)) for each in records]
-    database.write(lambda session: record(session, events, now=times.now(), source=RECONCILE))
-    return Outcome.RECORDED, _words(records)
+        return InquiryOutcome.NOT_FOUND, "no record of its message id"
+    events = _events(message, records)
+    database.write(lambda session: record(session, events, now=times.now(), source=Source.RECONCILE))
+    return InquiryOutcome.RECORDED, _words(records)
 
 
-def _look_for(database: Database, search: Search, message: Message) -> Learnt:
-    """By numbers and time. A candidate is judged by all its rows: those about other numbers were not asked for."""
+def _search(database: Database, search: Search, message: Message) -> _Result:
+    """Searches by numbers and time. A candidate is judged by all its rows, also those about other numbers."""
     since, until = _window(message)
     rows = list(search.between(message.sender, [each.recipient for each in message.recipients], since, until))
     found = {row.message_id for row in rows if isinstance(row, HistoryRecord)}
     with database.read() as session:
-        found -= ids_of_others(session, message.pk, found)
+        found -= _ids_of_others(session, message.pk, found)
     whole = {message_id: list(search.of_message(message_id)) for message_id in sorted(found)}
     readable = {
         message_id: [row for row in whole[message_id] if isinstance(row, HistoryRecord)] for message_id in whole
     }
     candidates = {message_id: records for message_id, records in readable.items() if _fits(records, message)}
     if not candidates:
-        return Outcome.NOT_FOUND, "no record with its numbers and time"
+        return InquiryOutcome.NOT_FOUND, "no record with its numbers and time"
     unreadable = sum(not isinstance(row, HistoryRecord) for some in (rows, *whole.values()) for row in some)
     if len(candidates) > 1 or unreadable:
         beside = f", and {unreadable} rows cannot be read" if unreadable else ""
-        return Outcome.AMBIGUOUS, f"may be {' or '.join(candidates)}{beside}"
+        return InquiryOutcome.AMBIGUOUS, f"may be {' or '.join(candidates)}{beside}"
     return _record_only(database, message, candidates)
 
 
-def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[HistoryRecord]]) -> Learnt:
-    """Records the only candidate, unless it may be another message of ours."""
-    [(message_id, records)] = candidates.items()
-    since, until = _window(message)
-    events = [each.event(only_recipient=_only_recipient(message)) for each in records]
-
-    def work(session: Session) -> bool:
-        # Their windows overlap; each has a margin.
-        if has_rival(session, message, since=since - MARGIN, until=until + MARGIN):
-            return False
-        return record_found(session, message.pk, message_id, events, now=times.now())
-
-    if database.write(work):
-        return Outcome.RECORDED, _words(records)
-    return Outcome.AMBIGUOUS, f"{message_id} may be another message to the same numbers"
+def _ids_of_others(session: Session, message_pk: int, message_ids: Collection[str]) -> set[str]:
+    """Those of the message ids that stand for another message of ours."""
+    taken = (MessageId.message_id.in_(message_ids), MessageId.message_pk != message_pk)
+    return set(session.scalars(select(MessageId.message_id).where(*taken)))
 
 
 def _window(message: Message) -> tuple[datetime, datetime]:
-    """When Bandwidth received the request, if it did."""
+    """Between which instants Bandwidth received the request, if it did."""
     submitted_at = message.submitted_at or message.created_at
     return submitted_at - MARGIN, (message.deadline or submitted_at) + MARGIN
 
 
 def _fits(records: Sequence[HistoryRecord], message: Message) -> bool:
-    """Whether these rows of one message id can be this message: all its recipients and no other, or one row for the
-    whole group."""
+    """Whether these rows of one message id may be this message.
+
+    They are about all its recipients and no other, or there is one row for the whole group.
+    """
     recipients = {each.recipient for each in message.recipients}
     named = {number for each in records for number in each.recipients}
     counts = {each.recipient_count for each in records}
@@ -254,8 +194,63 @@ def _fits(records: Sequence[HistoryRecord], message: Message) -> bool:
     )
 
 
-def _only_recipient(message: Message) -> str | None:
-    return message.recipients[0].recipient if len(message.recipients) == 1 else None
+def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[HistoryRecord]]) -> _Result:
+    """Records the only candidate, unless it may be another message of ours."""
+    [(message_id, records)] = candidates.items()
+    since, until = _window(message)
+    events = _events(message, records)
+
+    def work(session: Session) -> bool:
+        # Two messages are rivals if their windows overlap; each window has a margin.
+        if has_rival(session, message, since=since - MARGIN, until=until + MARGIN):
+            return False
+        return record_found(session, message.pk, message_id, events, now=times.now())
+
+    if database.write(work):
+        return InquiryOutcome.RECORDED, _words(records)
+    return InquiryOutcome.AMBIGUOUS, f"{message_id} may be another message to the same numbers"
+
+
+def has_rival(session: Session, message: Message, *, since: datetime, until: datetime) -> bool:
+    """Whether another message of ours to the same recipients may have been sent between the two instants.
+
+    A rival has no known message id and is not known never to have been sent. After a restored backup there may always
+    be one, because the database does not know everything that was sent.
+    """
+    if message.error_type == RESTORED:
+        return True
+    not_sent = and_(Message.send_status == SendStatus.REFUSED, Message.refused_because != RefusedBecause.OPERATOR.value)
+    # By one of its numbers, which has an index: a sender may have sent all of the messages.
+    to_one = select(Recipient.message_pk).where(Recipient.recipient == message.recipients[0].recipient)
+    others = session.scalars(
+        select(Message)
+        .where(Message.pk.in_(to_one), Message.sender == message.sender, Message.pk != message.pk)
+        .where(Message.submitted_at <= until, Message.deadline >= since)
+        .where(Message.send_status != SendStatus.QUEUED, ~not_sent)
+        .where(~exists().where(MessageId.message_pk == Message.pk))
+        .options(selectinload(Message.recipients))
+    )
+    numbers = {each.recipient for each in message.recipients}
+    return any({each.recipient for each in other.recipients} == numbers for other in others)
+
+
+def record_found(session: Session, message_pk: int, message_id: str, events: Sequence[Event], *, now: datetime) -> bool:
+    """Makes the message id stand for the message, and records these events of it.
+
+    Returns False, and records nothing, if the id stands for another message by now, or the message has another id.
+    """
+    bound = or_(MessageId.message_id == message_id, MessageId.message_pk == message_pk)
+    for row in session.scalars(select(MessageId).where(bound)):
+        if row.message_id != message_id or row.message_pk not in (None, message_pk):
+            return False
+    waiting = bind(session, [(message_id, message_pk)], answered=False, now=now)
+    record(session, events, now=now, source=Source.RECONCILE, waiting=waiting)
+    return True
+
+
+def _events(message: Message, records: Sequence[HistoryRecord]) -> list[Event]:
+    only = message.recipients[0].recipient if len(message.recipients) == 1 else None
+    return [each.event(only_recipient=only) for each in records]
 
 
 def _words(records: Sequence[HistoryRecord]) -> str:

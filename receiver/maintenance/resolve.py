@@ -1,8 +1,6 @@
-"""What people decided about messages of which nobody knew whether they were sent.
+"""Resolves an unknown message: a person decides whether it was sent, and the decision is kept with the message.
 
-Resolves an unknown message: a person who knows, or must decide, says whether it was sent, and is written down.
-
-Bandwidth's word stands above it: an event that comes later makes a refused message accepted.
+Bandwidth overrides the decision: an event that comes later makes a refused message accepted.
 """
 
 from datetime import datetime
@@ -19,13 +17,40 @@ from receiver.database.models import Message, Resolution
 from receiver.errors import MessageNotFound, NotResolvable
 from receiver.messages.outbox import change, show_unsaid
 
+LONGEST_NAME = 255
+"""Characters kept of the name of a person."""
+
+
+def resolve(database: Database, tag: str, send_status: SendStatus, *, reason: str, by: str) -> None:
+    """Makes the message accepted or refused.
+
+    Raises MessageNotFound, or NotResolvable with the reason why a person may not decide that.
+    """
+
+    def work(session: Session) -> None:
+        now = times.now()
+        message = message_tagged(session, tag)
+        if message is None:
+            raise MessageNotFound(tag)
+        status = shown(SendStatus(message.send_status), deadline=message.deadline, now=now)
+        because = RefusedBecause(message.refused_because) if message.refused_because else None
+        if found := objection(status, because, target=send_status):
+            raise NotResolvable(f"{tag}: {found}")
+        words = {"reason": clean_text(reason), "by": clean_text(by)[:LONGEST_NAME]}
+        if not add_resolution(session, message, send_status, **words, now=now):
+            raise NotResolvable(f"{tag}: The message has just changed; check it and retry.")
+
+    database.write(work)
+
 
 def add_resolution(
     session: Session, message: Message, send_status: SendStatus, *, reason: str, by: str, now: datetime
 ) -> bool:
-    """Makes the message accepted or refused, and writes down who decided that; False if it is no longer as ``message``
-    says, because an event came meanwhile, and nothing was written. Part of the caller's write transaction."""
-    before = SendStatus(message.send_status)  # writing changes what is loaded, too
+    """Makes the message accepted or refused and records the decision, in the caller's write transaction.
+
+    Returns False, and writes nothing, if the message differs from ``message``, because an event came meanwhile.
+    """
+    before = SendStatus(message.send_status)  # the write below changes the loaded message, too
     as_it_was = (
         (Message.pk == message.pk)
         & (Message.attempt == message.attempt)
@@ -41,28 +66,3 @@ def add_resolution(
         Resolution(message_pk=message.pk, send_status=send_status, reason=reason, resolved_by=by, resolved_at=now)
     )
     return True
-
-
-LONGEST_NAME = 255  # characters; of a longer one only the beginning is kept
-
-
-def resolve(database: Database, tag: str, send_status: SendStatus, *, reason: str, by: str) -> None:
-    """Makes the message accepted or refused. Raises MessageNotFound, or NotResolvable with what stands against it."""
-
-    def work(session: Session) -> None:
-        now = times.now()
-        message = message_tagged(session, tag)
-        if message is None:
-            raise MessageNotFound(tag)
-        status = shown(SendStatus(message.send_status), deadline=message.deadline, now=now)
-        if found := objection(status, _because(message), target=send_status):
-            raise NotResolvable(f"{tag}: {found}")
-        words = {"reason": clean_text(reason), "by": clean_text(by)[:LONGEST_NAME]}
-        if not add_resolution(session, message, send_status, **words, now=now):
-            raise NotResolvable(f"{tag}: Something was learnt about it at this moment: look at it again.")
-
-    database.write(work)
-
-
-def _because(message: Message) -> RefusedBecause | None:
-    return RefusedBecause(message.refused_because) if message.refused_because else None

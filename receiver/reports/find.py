@@ -1,4 +1,4 @@
-"""Finds messages by whatever somebody has of them: a number, a reference, a message id or a tag."""
+"""Finds messages by one word, which may be a number, a reference, a message id or a tag; for `receiver find`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,45 +16,45 @@ from receiver.reports.messages import MessageReport, RecipientReport
 
 
 class FoundBy(StrEnum):
-    """What of a message was asked for, by the API's name."""
+    """The field of a message that matched, under the API's name."""
 
     TAG = "tag"
     REFERENCE = "reference"
     MESSAGE_ID = "messageId"
     TO = "to"
     TO_ENDING = "toEnding"
-    """The last four digits of a recipient's number, as people tell and logs show them."""
+    """The last four digits of a recipient's number, as people quote and logs show them."""
     FROM = "from"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A message, and what of it was asked for."""
+    """A message, and the fields of it that matched."""
 
     message: MessageReport
     by: Sequence[FoundBy]
     recipients: Sequence[RecipientReport]
-    """All; only the one whose number was asked for if nothing else fits."""
+    """Only those whose number matched, if nothing else did; otherwise all."""
 
 
 def find(database: Database, word: str, *, limit: int) -> tuple[list[Found], bool]:
-    """The newest messages of which ``word`` is anything, at most ``limit``; and whether there are more."""
+    """Returns the newest messages that ``word`` matches, at most ``limit``, and whether there are more."""
     found: dict[str, MessageReport] = {}
-    by: dict[str, dict[FoundBy, None]] = {}  # each once, in their order
-    for name, messages in _by_every_name(database, word, limit=limit + 1):
+    by: dict[str, dict[FoundBy, None]] = {}  # an ordered set for each tag
+    for field, messages in _by_every_field(database, word, limit=limit + 1):
         for each in messages:
             found[each.tag] = each
-            by.setdefault(each.tag, {})[name] = None
+            by.setdefault(each.tag, {})[field] = None
     newest = sorted(found.values(), key=lambda each: (each.created_at, each.key), reverse=True)
     return [_found(each, list(by[each.tag]), word) for each in newest[:limit]], len(newest) > limit
 
 
-def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tuple[FoundBy, Sequence[MessageReport]]]:
-    if not is_storable(word):  # no message has what no database takes
+def _by_every_field(database: Database, word: str, *, limit: int) -> Iterator[tuple[FoundBy, Sequence[MessageReport]]]:
+    if not is_storable(word):  # then no message can have it
         return
     seen = pasted(word)
     with suppress(MessageNotFound):
-        yield FoundBy.TAG, [support.message(database, seen.upper())]  # all of ours are
+        yield FoundBy.TAG, [support.message(database, seen.upper())]  # our tags are in capitals
     wanted = [
         *((FoundBy.REFERENCE, MessageFilter(reference=each)) for each in {word, word.strip(), seen}),
         *((FoundBy.MESSAGE_ID, MessageFilter(message_id=each)) for each in {word, word.strip(), seen, seen.lower()}),
@@ -64,8 +64,8 @@ def _by_every_name(database: Database, word: str, *, limit: int) -> Iterator[tup
         wanted.append((FoundBy.TO, MessageFilter(to=number)))
         if number not in (word, seen):
             wanted.append((FoundBy.FROM, MessageFilter(sender=number)))
-    for name, each in wanted:
-        yield name, support.messages(database, each, limit=limit)
+    for field, each in wanted:
+        yield field, support.messages(database, each, limit=limit)
     if digits := last_digits(word):
         yield FoundBy.TO_ENDING, support.messages_to_ending(database, digits, limit=limit)
 

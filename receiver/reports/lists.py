@@ -1,10 +1,10 @@
-"""Rows of the support views, newest first: what support staff see in SQL (README, "Support by SQL")."""
+"""Rows of the support views, newest first: the same that support staff see in SQL (README, "Support by SQL")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Date, Integer, String, TableClause, column, select, table, text
+from sqlalchemy import Boolean, ColumnElement, Date, Integer, String, TableClause, column, select, table
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
@@ -12,17 +12,18 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.database.lookup import shows
 from receiver.database.models import Instant, Message
+from receiver.reports.support import may_read_tables
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view, with the columns of it that are read."""
+    """A view, and those of its columns that are read."""
 
     table: TableClause
     newest_first: tuple[ColumnElement[Any], ...]
-    """Begins as an index does, so that the newest are found at once."""
+    """The order; it begins with the columns of an index, so that the newest rows are found at once."""
     send_status: SendStatus | None = None
-    """The one that all messages of the list show."""
+    """The shown send status of all its messages; None for any."""
 
     @property
     def columns(self) -> list[str]:
@@ -177,30 +178,25 @@ CONVERSATIONS = _view(
 
 
 def newest(session: Session, view: View, *, limit: int) -> list[dict[str, Any]]:
-    """The newest rows, at most ``limit``."""
+    """The newest rows of the view, at most ``limit``; keys are its columns."""
     query = select(*view.table.c).order_by(*view.newest_first).limit(limit)
     if (status := view.send_status) is not None:
         query = query.where(view.table.c.send_status == status)
-        if _may_read_messages(session):  # by their index, which the view's own column cannot use
+        if may_read_tables(session):  # an index of the table serves, but not for the view's own column
             shown = select(Message.tag).where(shows(status, now=times.now()))
-            if status is not SendStatus.UNKNOWN:  # who are few, and have two conditions, which no index sorts by time
+            if status is not SendStatus.UNKNOWN:  # these are few, and no index sorts their two conditions by time
                 shown = shown.order_by(Message.created_at.desc(), Message.pk.desc()).limit(limit)
             query = query.where(view.table.c.tag.in_(shown))
     return [dict(row) for row in session.execute(query).mappings()]
 
 
-def _may_read_messages(session: Session) -> bool:
-    """Not a role of support, which reads the views alone."""
-    if session.connection().dialect.name == "sqlite":
-        return True
-    return bool(session.scalar(text("SELECT has_table_privilege('messages', 'SELECT')")))
-
-
 def conversation(
     session: Session, theirs: Sequence[str], ours: Sequence[str] | None, *, limit: int
 ) -> list[dict[str, Any]]:
-    """What was said last between these numbers of theirs and of ours, all of ours if None, at most ``limit``; the last
-    first."""
+    """The last messages in both directions between their numbers and ours, newest first, at most ``limit``.
+
+    ``ours`` None stands for all of our numbers; keys are the columns of CONVERSATIONS.
+    """
     of = CONVERSATIONS.table.c
     both = [of.their_number.in_(theirs), *([] if ours is None else [of.our_number.in_(ours)])]
     rows = session.execute(select(*of).where(*both).order_by(*CONVERSATIONS.newest_first).limit(limit))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from receiver.core.events import LinkedBy, Source
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.schemas.fields import InstantField, means
@@ -165,11 +166,11 @@ class EventSchema(ResponseSchema):
     linked_by = fields.String(
         data_key="linkedBy",
         allow_none=True,
-        validate=validate.OneOf(["tag", "messageId"]),
+        validate=validate.OneOf([each.value for each in LinkedBy]),
         metadata=means("How the message of the event was found."),
     )
     source = fields.String(
-        validate=validate.OneOf(["callback", "reconcile"]),
+        validate=validate.OneOf([each.value for each in Source]),
         metadata=means("Whether Bandwidth posted the event, or `receiver reconcile` fetched it."),
     )
     payload = fields.Dict(metadata=means("The JSON that Bandwidth sent, unchanged."))

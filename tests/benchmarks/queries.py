@@ -18,7 +18,7 @@ from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.reports import messages
-from receiver.reports.figures import figures
+from receiver.reports.overview import figures
 from receiver.schemas.requests import MessagesQuerySchema, load_fields
 from tests.benchmarks.history import (
     DAYS,

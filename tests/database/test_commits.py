@@ -12,7 +12,7 @@ from receiver.database.commits import Commits
 from receiver.database.database import Database, Session
 from receiver.database.views import grant_support
 from receiver.errors import StorageUnavailable
-from receiver.reports.overview import try_write
+from receiver.maintenance.doctor.database import try_write
 from tests.support.builders import make_event
 from tests.support.log_lines import Lines
 from tests.support.pgbouncer import pooling
@@ -43,7 +43,7 @@ def stored(primary: Primary) -> Iterator[Database]:
 
 
 def nothing(_session: Session) -> None:
-    """The work of a transaction that writes nothing."""
+    """Work of a transaction that writes nothing."""
 
 
 def test_a_commit_whose_wait_was_cancelled_is_no_success(primary: Primary, stored: Database) -> None:
@@ -87,12 +87,12 @@ def test_many_of_them_are_one_line_in_the_log(primary: Primary, stored: Database
                 deliver(stored, make_event())
 
     [line] = logged
-    assert (line["log_level"], line["event"]) == ("error", "the database does not answer")
+    assert (line["log_level"], line["event"]) == ("error", "database unavailable")
     assert "standby" in line["reason"]
 
 
 def test_what_is_tried_again_and_finds_nothing_to_do_waits_all_the_same(primary: Primary, stored: Database) -> None:
-    """A worker that does not know whether it has put a message back does it again, and finds it put back."""
+    """A worker that does not know whether it requeued a message does it again, and finds it requeued."""
     enqueue(stored)
     [claimed] = claim(stored)
     submit(stored, claimed)
@@ -105,7 +105,7 @@ def test_what_is_tried_again_and_finds_nothing_to_do_waits_all_the_same(primary:
     with primary.cancelling(most=1), pytest.raises(StorageUnavailable):
         put_back(stored, claimed)
 
-    assert put_back(stored, claimed) is False  # which is true, and durable now
+    assert put_back(stored, claimed) is False  # which is true, and durable by now
 
 
 def test_once_a_commit_was_confirmed_what_writes_nothing_waits_for_nobody(primary: Primary, stored: Database) -> None:
@@ -116,7 +116,7 @@ def test_once_a_commit_was_confirmed_what_writes_nothing_waits_for_nobody(primar
     stored.write(nothing)
     primary.lose_standby()
 
-    stored.write(nothing)  # nobody cancels anything
+    stored.write(nothing)  # no wait is cancelled
 
 
 def test_what_reads_waits_for_nobody(primary: Primary, stored: Database) -> None:
@@ -129,7 +129,7 @@ def test_what_reads_waits_for_nobody(primary: Primary, stored: Database) -> None
 
 
 def test_a_wait_that_was_cancelled_is_not_held_against_the_next_transaction(primary: Primary) -> None:
-    """Which has the same connection, and rolls back what the test has made it wait for."""
+    """A view of the same connection that rolls back the transaction which the test makes it wait for."""
     with Database(primary.url("confirmed"), connections=1) as database:
         primary.lose_standby()
         with primary.cancelling(), pytest.raises(StorageUnavailable):
@@ -177,7 +177,7 @@ def test_a_grant_and_the_trial_of_doctor_are_confirmed_too(primary: Primary, sto
 
 
 class FakeConnection:
-    """Commits as it is told, and counts what is written only so that the commit waits."""
+    """Commits as scripted, and counts the entries written only to make a commit wait."""
 
     def __init__(self) -> None:
         self.info: dict[str, Any] = {}
@@ -194,7 +194,7 @@ class FakeConnection:
 
 
 def test_a_commit_proves_only_what_was_in_doubt_before_it_began() -> None:
-    """Another thread's may come after it in the log."""
+    """A doubted commit of another thread may come after it in the log."""
     commits, connection, other = Commits(), FakeConnection(), FakeConnection()
 
     def fail() -> None:
@@ -208,7 +208,7 @@ def test_a_commit_proves_only_what_was_in_doubt_before_it_began() -> None:
             commit(other)
 
     other.meanwhile, connection.meanwhile = fail, fails_meanwhile
-    commit(connection)  # which was confirmed, but the other thread's was not heard of
+    commit(connection)  # this commit was confirmed, but the result of the other thread's was lost
     connection.meanwhile = lambda: None
     written = []
     for _ in range(3):

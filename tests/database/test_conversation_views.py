@@ -1,4 +1,4 @@
-"""What was said between two numbers, in order; and how sending goes, as the core and the API say it."""
+"""The views of conversations and of the queue: messages in both directions in order, and the same state as the API."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_a_reply_without_a_time_stands_where_it_came(database: Database) -> None
 
 
 def agree(database: Database) -> dict[str, Any]:
-    """The one row, which says what the API says."""
+    """The one row of the view, which agrees with the API."""
     [row] = view(database, "support_sending")
     for name in ("paused_until", "credentials_refused_since"):
-        if isinstance(row[name], str):  # as SQLite has it
+        if isinstance(row[name], str):  # as SQLite returns it
             row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
     report = overview.queue(database, make_settings(str(database.engine.url)))
     assert columns(row, "queued", "oldest_queued_at", "unknown", "paused_until", "credentials_refused_since") == (

@@ -14,11 +14,11 @@ from tests.support.locks import PATIENCE, locked, onlooker
 from tests.support.stored import change
 
 ADDED = {"messages": {"denied_at": None}, "idempotency_keys": {"repeats": 0}}
-"""Columns, with the value that a row has which was there before."""
+"""The new columns, and their value in rows that existed before."""
 LATER = {"messages": ("asked_by",), "events": ("sender", "text", "media", "members", "keyword")}
-"""What revision 0003 has added to the same tables."""
+"""The columns that revision 0003 adds to the same tables."""
 SHARED = VIEWS - {"support_inbound", "support_opt_outs", "support_conversations", "support_sending"}
-"""The views that revision 0003 has not rewritten."""
+"""The views that revision 0003 does not change."""
 
 Stored = dict[str, list[dict[str, Any]]]
 
@@ -38,7 +38,7 @@ upgrade(sys.argv[1])
 
 
 def stored(url: str) -> Stored:
-    """Everything in every table, by what the database itself says are its columns."""
+    """Every row of every table, with the columns that the database itself reports."""
     with Database(url) as database, database.read() as session:
         tables = reflected(database)
         found = {name: session.execute(select(table)).mappings().all() for name, table in tables.items()}
@@ -52,7 +52,7 @@ def reflected(database: Database) -> dict[str, Table]:
 
 
 def of_first_revision(found: Stored) -> Stored:
-    """The same without what revision 0002 has added."""
+    """The rows without the columns of revision 0002."""
     return {
         name: sorted(
             ({column: row[column] for column in row if column not in of_others(name)} for row in rows), key=repr
@@ -67,7 +67,7 @@ def of_others(table: str) -> set[str]:
 
 
 def seen_in(url: str) -> dict[str, list[dict[str, Any]]]:
-    """What every shared view shows, in the columns of revision 0001."""
+    """The rows of every shared view, in the columns of revision 0001."""
     return {
         name: [{column: row[column] for column in row if column not in {"key", *of_others("messages")}} for row in rows]
         for name, rows in views(url).items()
@@ -77,7 +77,7 @@ def seen_in(url: str) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture
 def first(database_url: str) -> str:
-    """A filled database that has never seen another revision than 0001."""
+    """A filled database that has only ever had revision 0001."""
     fill(database_url)
     schema.downgrade(database_url, "0001")
     with Database(database_url) as database:
@@ -121,7 +121,7 @@ def test_the_way_down_keeps_what_was_added_and_the_way_up_finds_it(database_url:
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
 def test_the_version_that_knows_none_of_it_goes_on_writing(database_url: str, revision: str) -> None:
-    """It runs beside the new one during an upgrade, and after a way back."""
+    """The old version runs beside the new one during an upgrade, and alone after a downgrade."""
     fill(database_url)
     if revision == "0001":
         schema.downgrade(database_url, revision)

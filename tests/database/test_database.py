@@ -1,4 +1,4 @@
-"""The two ways to use the database, and what they say when it does not answer."""
+"""The two ways to use the database, and their errors when it does not respond."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ SECRET = "Lunch is at noon."  # the text of a message
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server of our own, to be stopped."""
+    """A server of this test alone, which may be stopped."""
     with PostgresServer(fsync=False) as server:
         schema.upgrade(server.create_database("stopped"))
         yield server
@@ -49,7 +49,7 @@ def try_both_ways(database: Database) -> None:
 def test_a_stopped_server_is_unavailable_and_the_next_call_after_its_start_succeeds(
     server: PostgresServer, stoppable: Database, mode: Any
 ) -> None:
-    """Every pooled connection is dead by then."""
+    """After the restart every pooled connection is dead."""
     with ExitStack() as open_reads:
         for _ in range(5):
             open_reads.enter_context(stoppable.read()).execute(text("SELECT 1"))
@@ -89,7 +89,7 @@ def test_a_server_that_goes_away_during_a_write_stored_nothing(
 
 
 def test_a_server_that_freezes_is_unavailable_within_ten_seconds(server: PostgresServer, stoppable: Database) -> None:
-    """A partition of the network looks alike; Bandwidth waits ten seconds and must hear 503 by then."""
+    """A network partition looks the same. Bandwidth waits ten seconds, and must get 503 by then."""
     deliver(stoppable, make_event(message_id="before"))
     with threads() as pool:
         server.pause()
@@ -109,7 +109,7 @@ def test_a_server_that_freezes_is_unavailable_within_ten_seconds(server: Postgre
 
 
 def test_a_commit_that_fails_is_no_success(postgres: Database) -> None:
-    """The session is ended after its last statement, so that only the commit can notice."""
+    """The session ends after its last statement, so that only the commit can notice."""
 
     def work(session: Session) -> None:
         recording(make_event())(session)
@@ -131,12 +131,12 @@ def test_there_are_no_more_connections_than_that(database: Database) -> None:
         try_both_ways(database)
         waited = time.monotonic() - started
 
-    assert 3 < waited < 10  # two calls, two seconds each
+    assert 3 < waited < 10  # two calls of two seconds each
     deliver(database, make_event())
 
 
 def test_a_write_waits_five_seconds_for_a_lock(postgres: Database) -> None:
-    """Bandwidth waits ten in all."""
+    """Bandwidth waits ten seconds in all."""
     store_message(postgres)
     url = postgres.engine.url.render_as_string(hide_password=False)
     with locked(url, "SELECT 1 FROM recipients FOR UPDATE"), pytest.raises(StorageUnavailable):
@@ -147,7 +147,7 @@ def test_a_write_waits_five_seconds_for_a_lock(postgres: Database) -> None:
 
 
 def test_a_server_that_was_read_only_for_a_while_is_written_to_again(postgres: Database) -> None:
-    """As a standby is that becomes the primary, or a server whose disk was full."""
+    """Like a standby that becomes the primary, or a server whose disk was full."""
     name = postgres.engine.url.database
     settings = f'ALTER DATABASE "{name}"'
     with psycopg.connect(_libpq_url(postgres), autocommit=True) as owner:
@@ -167,14 +167,14 @@ def _libpq_url(database: Database) -> str:
 
 
 def test_the_locks_of_a_transaction_that_falls_silent_are_given_back(postgres: Database) -> None:
-    """As that of a frozen process does, which cannot end it itself."""
+    """Like the transaction of a frozen process, which cannot end it itself."""
     store_message(postgres)
     silent = postgres.engine.execution_options(writes=True).connect()
     try:
         silent.execute(text("SELECT 1 FROM recipients FOR UPDATE"))
         with pytest.raises(StorageUnavailable):
             deliver(postgres, make_event())
-        deliver(postgres, make_event())  # which waits five seconds at most
+        deliver(postgres, make_event())  # it waits five seconds at most
     finally:
         silent.invalidate()
         silent.close()
@@ -182,7 +182,7 @@ def test_the_locks_of_a_transaction_that_falls_silent_are_given_back(postgres: D
 
 
 def test_nothing_is_set_for_the_session(postgres: Database) -> None:
-    """A pooler such as PgBouncer hands sessions round."""
+    """A pooler such as PgBouncer shares sessions between clients."""
     query = "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'override') AND name NOT LIKE 'lc_%'"
 
     def session_settings() -> list[Any]:

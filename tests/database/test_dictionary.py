@@ -1,4 +1,4 @@
-"""The data dictionary is what the schema's comments say, and they say something about everything."""
+"""The data dictionary matches the comments in the schema, and every table and column has one."""
 
 from migrations.dictionary import PAGE, WORDS, page
 from receiver.database import schema

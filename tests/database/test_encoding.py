@@ -1,4 +1,4 @@
-"""A database that cannot hold every character is refused in one sentence, with the command that makes a right one."""
+"""A database that cannot store every character is refused, with the command that creates one that can."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from receiver.database import schema
 from receiver.database.database import Database
-from receiver.database.schema import create_database_statement
+from receiver.database.schema import create_statement
 from receiver.errors import WrongEncoding
 from receiver.maintenance.doctor import database as checking
 from receiver.maintenance.doctor.findings import Mark
@@ -66,7 +66,7 @@ def test_every_command_refuses_it_in_one_sentence(tmp_path: Path, wrong: tuple[s
 def test_the_doctor_says_so_and_looks_no_further(wrong: tuple[str, str]) -> None:
     url, encoding = wrong
     with Database(url) as database:
-        [finding] = checking.answers(database)
+        [finding] = checking.responds(database)
 
     assert (finding.mark, finding.check) == (Mark.WRONG, "database")
     assert encoding in finding.found
@@ -94,7 +94,7 @@ def test_the_command_it_names_makes_a_database_that_is_taken(wrong: tuple[str, s
     ],
 )
 def test_the_command_names_a_locale_where_that_of_the_server_would_be_refused(locale: str | None, added: str) -> None:
-    assert create_database_statement("x", locale) == f"CREATE DATABASE \"x\" ENCODING 'UTF8' TEMPLATE template0{added}"
+    assert create_statement("x", locale) == f"CREATE DATABASE \"x\" ENCODING 'UTF8' TEMPLATE template0{added}"
 
 
 def test_whatever_encoding_the_environment_or_the_role_asks_for_is_not_used(

@@ -1,4 +1,4 @@
-"""Somebody has decided about every column what a purge does to it, and that is what it does."""
+"""The effect of a purge is decided for every column, and is tested for every column."""
 
 import re
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ BLANKED = {
     "error_codes": set(),
     "error_ranges": set(),
 }
-"""What ``--redact`` changes; redacted_at says when it did."""
+"""The columns that ``--redact`` changes; redacted_at is when."""
 
 KEPT = {
     "messages": "pk tag reference application_id sender priority urgency expiration units receipts segment_count"
@@ -51,13 +51,13 @@ KEPT = {
 
 SEEDED = {"error_codes", "error_ranges"}
 FOR_EVER = {"lanes", "credential_pauses"} | SEEDED
-"""Tables in which nobody is named."""
+"""Tables without personal data."""
 
 PERSONAL = "+19195550142"
 
 
 def _value(table: Table, name: str, at: datetime) -> Any:
-    """Something for every column; in those that are blanked, something personal."""
+    """A value for every column; a personal one for those that are blanked."""
     given = {
         ("messages", "send_status"): "accepted",
         ("idempotency_keys", "expires_at"): None,

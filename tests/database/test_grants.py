@@ -1,4 +1,4 @@
-"""Support's role reads every view, and does nothing else; what it was granted outlives a migration."""
+"""A support role can read every view and do nothing else; its grants outlive a migration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.processes import environment, invoke
 
 @dataclass(frozen=True)
 class Role:
-    """A role that may log in, and the database that it looks at."""
+    """A role that may log in, and the database that it reads."""
 
     name: str
     url: str
@@ -53,7 +53,7 @@ class Role:
 
 @pytest.fixture(params=["support", 'Ann "the" Support; 100 %s :name'], ids=["plain", "to be quoted"])
 def role(request: pytest.FixtureRequest, postgres_url: str, postgres_server: Server) -> Iterator[Role]:
-    """Nobody's, with a name that no other test run uses."""
+    """A new role, with a name that no other test run uses."""
     name = f"{request.param} {uuid.uuid4().hex[:12]}"
     postgres_server.execute(f"CREATE ROLE {sql.Identifier(name).as_string()} LOGIN PASSWORD 'open-sesame'")
     with role_of(name, postgres_url, postgres_server) as made:
@@ -190,7 +190,7 @@ def test_granting_twice_is_granting_once(role: Role) -> None:
 
 
 def test_what_was_granted_outlives_a_migration(role: Role, postgres_server: Server) -> None:
-    """A role that could read all reads the new views too; who could read some reads those alone."""
+    """A role that could read all views can read the new ones, too; one that could read some can read only those."""
     grant(role.url, role.name)
     database = make_url(role.url).database or ""
     postgres_server.execute("DROP VIEW support_error_codes", database)
@@ -260,7 +260,7 @@ def test_who_does_not_own_the_views_lets_nobody_in(role: Role, postgres_server: 
     code, said = grant(url, role.name)
 
     assert code == 1
-    assert said.startswith(f"{role.name} was not let in: permission denied for ")
+    assert said.startswith(f"{role.name} was granted nothing: permission denied for ")
     assert said.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""What people wrote to us, as support reads it; whatever is in a payload, the others can still be read."""
+"""The view of inbound messages: whatever one payload holds, all other rows can still be read."""
 
 import json
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.support.stored import columns, deliver, view
 
 
 def receive(database: Database, message: dict[str, Any] | str, message_id: str = "inbound", **element: Any) -> None:
-    """As it comes from Bandwidth; a text is the JSON of the message's fields after its id."""
+    """An event as Bandwidth sends it; a text is the JSON of the message's fields after its id."""
     fields = message if isinstance(message, str) else json.dumps(message)[1:-1]
     of_element = json.dumps({"type": "message-received", "to": SENDER, **element})[1:-1]
     body = f'[{{{of_element}, "message": {{"id": "{message_id}"{fields and ", "}{fields}}}}}]'

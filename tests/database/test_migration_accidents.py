@@ -31,7 +31,7 @@ DOWNGRADE = "import sys; from receiver.database.schema import downgrade; downgra
 
 @contextlib.contextmanager
 def process(program: str, url: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that runs the program; killed at the end if it still runs."""
+    """Another process that runs the program; killed at the end if it is still running."""
     with subprocess.Popen(
         [sys.executable, "-c", program, url],
         cwd=Path(__file__).parents[2],
@@ -47,7 +47,7 @@ def process(program: str, url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_migration_that_is_killed_halfway_leaves_nothing_behind(database_url: str) -> None:
-    """It had dropped the views, altered a table and deleted rows."""
+    """The migration had dropped the views, altered a table and deleted rows when it was killed."""
     fill(database_url)
     before, seen = rows(database_url), views(database_url)
 
@@ -86,7 +86,7 @@ def test_a_migration_that_is_killed_while_it_waits_for_a_lock_can_be_run_again(
             watching.wait_for(1)
             running.kill()
             running.wait(PATIENCE)
-        # Its session learns of the death only when it is let go on.
+        # Its session notices the death only once it may go on.
         watching.wait_for(0)
 
     assert rows(postgres_url) == stored
@@ -97,7 +97,7 @@ def test_a_migration_that_is_killed_while_it_waits_for_a_lock_can_be_run_again(
 
 
 def test_two_upgrades_at_once_both_succeed(empty_database_url: str) -> None:
-    """As when two hosts are deployed at once."""
+    """Like two hosts that are deployed at once."""
     with process(UPGRADE, empty_database_url) as one, process(UPGRADE, empty_database_url) as other:
         said = [each.communicate(timeout=PATIENCE)[1] for each in (one, other)]
 
@@ -108,7 +108,7 @@ def test_two_upgrades_at_once_both_succeed(empty_database_url: str) -> None:
 
 
 def test_a_migration_of_sqlite_is_the_only_writer_from_its_start(tmp_path: Path) -> None:
-    """One that began as a reader could not become a writer once another had been quicker."""
+    """A transaction that began as a reader could not become a writer after another had written."""
     path = tmp_path / "receiver.sqlite3"
     with (
         schema.migrating(f"sqlite:///{path}"),

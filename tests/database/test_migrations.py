@@ -55,7 +55,7 @@ PAUSED: dict[str, Any] = {"paused_at": NOON, "probe_at": NOON, "updated_at": NOO
 
 
 def fill(url: str) -> None:
-    """Rows in every table, and in every view."""
+    """Fills every table and every view."""
     with Database(url) as database:
         store_message(database, ALICE, BOB, CAROL, reference="r")
         store_message(database, ALICE, answer=Refused(because=RefusedBecause.UNREACHABLE))
@@ -78,18 +78,18 @@ def fill(url: str) -> None:
 
 
 def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything in every table."""
+    """Every row of every table."""
     with Database(url) as database, database.read() as session:
         tables = Base.metadata.sorted_tables
         return {table.name: sorted(map(tuple, session.execute(select(table))), key=repr) for table in tables}
 
 
 def views(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Everything in every view that exists."""
+    """Every row of every existing view."""
     with Database(url) as database:
         names = inspect(database.engine).get_view_names()
         found = {name: sorted(view(database, name), key=repr) for name in names}
-    for row in found.get("support_sending", ()):  # tells of this moment
+    for row in found.get("support_sending", ()):  # depends on the current time
         for column in ("reason", "units_per_second", "paused_until", "paused_until_utc"):
             del row[column]
     return found
@@ -165,7 +165,7 @@ def test_the_service_works_after_it_was_migrated_down_and_up(database_url: str) 
 
 
 def test_altering_a_table_keeps_the_rows_that_refer_to_it(database_url: str) -> None:
-    """With foreign keys on, SQLite would delete the children of a table that a batch alter makes anew."""
+    """With foreign keys on, SQLite would delete the children of a table that a batch alter recreates."""
     fill(database_url)
     before = rows(database_url)
 
@@ -197,7 +197,7 @@ def test_a_migration_that_would_leave_orphans_is_undone(sqlite_url: str) -> None
 
 
 def test_a_migration_that_fails_changes_nothing_and_can_be_run_again(empty_database_url: str) -> None:
-    """Here somebody made a table by hand that a later step of the migration stumbles over."""
+    """Here a table created by hand makes a later step of the migration fail."""
     engine = make_engine(empty_database_url)
     with engine.execution_options(writes=True).begin() as connection:
         connection.execute(text("CREATE TABLE recipients (name VARCHAR(10))"))
@@ -254,7 +254,7 @@ def test_an_unreachable_database_is_a_sentence(tmp_path: Any, engine: str) -> No
 
 
 def test_a_locked_database_is_a_sentence_after_three_seconds(postgres_url: str) -> None:
-    """Rather than a queue of callbacks behind a migration that waits for a forgotten session."""
+    """Otherwise callbacks would queue behind a migration that waits for a forgotten session."""
     reading = locked(postgres_url, "SELECT * FROM support_messages")
     with reading, one_sentence(StorageUnavailable, "lock timeout", "try again when that has ended"):
         schema.upgrade(postgres_url)

@@ -1,4 +1,4 @@
-"""Who is opted out: for each pair of numbers by the latest word in the order in which it was said, on both engines."""
+"""The view of opt-outs: for each pair of numbers the latest keyword counts, in the order of occurrence."""
 
 import json
 import random
@@ -32,7 +32,7 @@ def say(
     to: str = SENDER,
     received: datetime | None = None,
 ) -> None:
-    """Somebody wrote it so many minutes after noon; None: nobody knows when."""
+    """A text written so many minutes after noon; None: the time is unknown."""
     message = {"id": f"{sender} {to} {words} {minute} {received}", "from": sender, "to": [to], "text": words}
     at = None if minute is None else times.rfc3339(NOON + minute * MINUTE)
     element = {"type": "message-received", "to": to, "time": at, "message": message}
@@ -47,7 +47,7 @@ def opted_out(database: Database) -> list[tuple[Any, ...]]:
 
 
 def marks(database: Database) -> list[tuple[Any, ...]]:
-    """In the order in which they were said."""
+    """In the order of occurrence."""
     rows = view(database, "support_inbound", order="coalesce(occurred_at, first_received_at)")
     return [columns(row, "text", "opt_out", "opt_in") for row in rows]
 
@@ -146,7 +146,7 @@ def test_of_one_instant_the_later_stored_is_the_later_said(database: Database) -
 
 
 def state_of(said: Sequence[str]) -> str | None:
-    """The latest opt-out that no opt-in ended, word by word."""
+    """The latest opt-out that no opt-in ended, computed one keyword after another."""
     word = None
     for each in said:
         if each in OPT_OUTS:

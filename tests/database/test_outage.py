@@ -1,4 +1,4 @@
-"""An outage of the database is said once, however many find out."""
+"""An outage of the database is logged once, however many transactions fail."""
 
 import pytest
 
@@ -16,8 +16,8 @@ def test_an_outage_is_one_line_and_its_end_another(logged: Lines, monkeypatch: p
     gate.note_success()
 
     assert [(line["log_level"], line["event"]) for line in logged] == [
-        ("error", "the database does not answer"),
-        ("warning", "the database answers again"),
+        ("error", "database unavailable"),
+        ("warning", "database available again"),
     ]
     assert logged[1]["failed"] == 1000
 
@@ -28,5 +28,5 @@ def test_a_database_that_answers_every_other_time_does_not_fill_the_log(logged: 
         gate.note_failure("OperationalError", "database is locked")
         gate.note_success()
 
-    assert [line["event"] for line in logged][:1] == ["the database does not answer"]
+    assert [line["event"] for line in logged][:1] == ["database unavailable"]
     assert len(logged) <= 3

@@ -1,4 +1,4 @@
-"""PostgreSQL behind a real PgBouncer in transaction mode, as Debian brings it: it hands sessions round."""
+"""PostgreSQL behind a real PgBouncer in transaction mode, as Debian packages it: clients share sessions."""
 
 import time
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_behind_a_pooler_no_statement_is_prepared(pooled_url: str) -> None:
 
 
 def test_clients_that_share_sessions_do_not_meet_each_others_statements(pooled_url: str) -> None:
-    """The driver names statements by number, so each has its first, and they are different ones."""
+    """The driver numbers its statements, so each client has a first one, and they differ."""
     random = Random(20261126)
     with ExitStack() as stack:
         clients = [stack.enter_context(Database(pooled_url)) for _ in range(CLIENTS)]
@@ -76,7 +76,7 @@ def test_a_lock_that_is_not_given_up_is_told_in_time_behind_a_pooler(postgres_ur
 
 
 def test_a_silent_server_is_told_in_time_behind_a_pooler_and_used_again_afterwards() -> None:
-    """PgBouncer answers where PostgreSQL does not, so it is the program's own deadline that must end the wait."""
+    """PgBouncer responds although PostgreSQL does not, so only the program's own deadline can end the wait."""
     with PostgresServer(fsync=False) as server:
         url = server.create_database("silent")
         schema.upgrade(url)
@@ -102,7 +102,7 @@ def test_a_pooler_that_was_restarted_is_not_noticed(postgres_url: str) -> None:
 
 
 def assert_refused_in_time(database: Database) -> None:
-    """Bandwidth gives a callback ten seconds."""
+    """Bandwidth waits ten seconds for the response to a callback."""
     began = time.monotonic()
     with pytest.raises(StorageUnavailable):
         deliver(database, make_event("sent"))

@@ -1,4 +1,4 @@
-"""What became of a message and of each recipient, in the words that support passes on; and when, in UTC."""
+"""The sentences in the views about a message and each recipient, which support passes on; and times in UTC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FULL = "Not sent: Bandwidth had too much to send for the account already (429)."
 
 
 def reasons(database: Database) -> tuple[Any, Any]:
-    """Of the only message, and of its only recipient."""
+    """The sentences about the only message and its only recipient."""
     [message], [recipient] = view(database, "support_messages"), view(database, "support_recipients")
     return message["reason"], recipient["reason"]
 
@@ -65,7 +65,7 @@ def test_what_a_person_decided_is_said_as_such_until_bandwidth_says_so_itself(da
         f"{decided}: She has it now.",
         "A person decided that Bandwidth has it; Bandwidth has not said anything about this recipient.",
     )
-    change(database, "UPDATE resolutions SET reason = ''")  # as a purge leaves it
+    change(database, "UPDATE resolutions SET reason = ''")  # as after a purge
     assert reasons(database)[0] == f"{decided}."
 
     deliver(database, make_event("sending", tag=tag))
@@ -138,7 +138,7 @@ def test_a_time_is_told_in_utc_on_both_engines_whatever_the_session_s_time_zone(
 
 
 def test_a_day_in_a_query_is_that_of_utc(database: Database) -> None:
-    """As the README says: on PostgreSQL, in a session whose time zone is UTC."""
+    """As the README says: on PostgreSQL in a session with the time zone UTC."""
     day = "SELECT count(*) FROM support_messages WHERE created_at >= '2026-11-{}' AND created_at < '2026-11-{}'"
     for hour, minute in ((0, 0), (23, 59)):
         submit(database, ALICE, created_at=datetime(2026, 11, 21, hour, minute, tzinfo=UTC))

@@ -22,7 +22,7 @@ def indexes(url: str) -> set[str]:
 
 
 def without(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """The same as revision 0002 knows it."""
+    """The same rows in the columns of revision 0002."""
     return {
         name: sorted(
             ({column: row[column] for column in row if column not in ADDED.get(name, ())} for row in rows), key=repr
@@ -33,7 +33,7 @@ def without(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, 
 
 @pytest.fixture
 def second(database_url: str) -> str:
-    """A filled database that has never seen another revision than 0002."""
+    """A filled database that has only ever had revision 0002."""
     fill(database_url)
     schema.downgrade(database_url, "0002")
     with Database(database_url) as database:

@@ -1,4 +1,4 @@
-"""What support staff find: comments on everything, names for every constraint, the views with their columns."""
+"""The schema that support staff find: comments everywhere, named constraints, the views and their columns."""
 
 import re
 import tomllib

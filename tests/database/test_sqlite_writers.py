@@ -1,4 +1,4 @@
-"""SQLite has one writer at a time: the others wait for their turn, five seconds at most."""
+"""SQLite has one writer at a time: the others wait for their turn, at most five seconds."""
 
 import sqlite3
 import threading
@@ -42,7 +42,7 @@ def test_every_connection_is_durable_and_keeps_foreign_keys(sqlite: Database, pr
 def test_a_write_waits_for_another_process_s(sqlite: Database) -> None:
     with threads() as pool, writing_elsewhere(sqlite) as other:
         waiting = pool.submit(lambda: deliver(sqlite, make_event()))
-        time.sleep(0.2)  # nothing tells that a connection waits in SQLite's busy loop
+        time.sleep(0.2)  # no event tells that a connection waits in SQLite's busy loop
         assert not waiting.done()
         other.execute("ROLLBACK")
         waiting.result(PATIENCE)
@@ -51,7 +51,7 @@ def test_a_write_waits_for_another_process_s(sqlite: Database) -> None:
 
 
 def test_who_waited_too_long_is_refused(sqlite: Database, logged: Lines) -> None:
-    """A write by then has five of the ten seconds that Bandwidth waits; a migration says so in a sentence."""
+    """A write fails after five of the ten seconds that Bandwidth waits; a migration fails with one sentence."""
     started = time.monotonic()
     with writing_elsewhere(sqlite), threads() as pool:
         write = pool.submit(lambda: deliver(sqlite, make_event()))
@@ -77,7 +77,7 @@ def test_reading_waits_for_no_writer(sqlite: Database) -> None:
 
 
 def test_threads_write_one_after_the_other(sqlite: Database) -> None:
-    """Each waits for its turn rather than in SQLite's busy loop, which is not fair."""
+    """Each thread waits for its turn, and not in SQLite's busy loop, which is not fair."""
     held = Held(recording(make_event()))
     second_began = threading.Event()
 

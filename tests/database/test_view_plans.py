@@ -1,4 +1,4 @@
-"""What support asks for by a tag, a reference, an id, a number or a day is found by an index, through the views too."""
+"""A query of a view by tag, reference, id, number or day uses an index."""
 
 import re
 
@@ -35,12 +35,12 @@ ASKED = {
 }
 
 WHOLE = r"Seq Scan on (messages|recipients|events|message_ids)|SCAN (m|r|e|shown)\b(?! USING)"
-"""As either database says that it means to read a table whole."""
+"""How either database's plan shows that it reads a whole table."""
 
 
 @pytest.fixture
 def filled(database: Database) -> Database:
-    """With tables that are worth an index."""
+    """A database with tables large enough for an index."""
     sending = make_sending(database)
     for number in range(300):
         sending.queue(make_message(f"+1919556{number:04}", BOB, reference=f"order-{number}"))

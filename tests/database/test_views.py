@@ -1,4 +1,4 @@
-"""What support staff see: each kind of event under the view that is named after it."""
+"""The support views: each kind of event appears in the view that is named after it."""
 
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
@@ -82,7 +82,7 @@ UNLISTED = [0, 1, 4000, 4999, 5000, 5699, 5998, 9000, 99999]
 
 @pytest.mark.parametrize("code", [4720, 4432, 4775, 9902, 4121, *UNLISTED])
 def test_a_failure_is_explained_as_the_table_in_the_code_does(database: Database, code: int) -> None:
-    """4121 has no name; of a code that no list has its digits say something."""
+    """4121 has no name; the digits of an unlisted code still say something."""
     tag, _ = store_message(database, ALICE)
     deliver(database, make_event("failed", error_code=code, description=None))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from receiver.metrics import GAUGES
+from receiver.reports.overview import GAUGES
 from tests.support import readme
 from tests.support.builders import ALICE, make_element
 from tests.support.debian import program

@@ -16,7 +16,7 @@ from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.maintenance import purge, resolve
-from receiver.maintenance.purge_rows import Terms
+from receiver.maintenance.purge import Terms
 from tests.support import readme
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.support.stored import HOUR, answer, deliver, submit

@@ -52,7 +52,7 @@ def test_every_line_has_the_fields_that_the_readme_names(lines: list[Any]) -> No
     assert {"callback", "event repeated", "event after the outcome", "send", "request"} <= {
         line["event"] for line in ours
     }
-    assert "the database does not answer" in {line["event"] for line in ours}
+    assert "database unavailable" in {line["event"] for line in ours}
     for line in ours:
         assert list(line)[:4] == EVERY
         assert set(line) - set(EVERY) <= FIELDS[line["event"]], line

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from receiver.core.events import Event
+from receiver.core.events import Event, Source
 from receiver.core.messages import Accepted
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
@@ -145,8 +145,8 @@ def test_a_row_per_event_is_the_database_s_own_rule(database: Database) -> None:
         )
 
 
-@pytest.mark.parametrize("source", ["callback", "reconcile"])
-def test_the_source_of_the_first_is_kept(database: Database, source: str) -> None:
+@pytest.mark.parametrize("source", list(Source))
+def test_the_source_of_the_first_is_kept(database: Database, source: Source) -> None:
     database.write(lambda session: record(session, [failed()], now=NOON, source=source))
     deliver(database, failed())
 

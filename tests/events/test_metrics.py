@@ -19,7 +19,7 @@ EXPIRED = ("sends_total", "expired", "refused")
 
 
 def read() -> str:
-    return exposition({}).decode()
+    return exposition([]).decode()
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
                 worker.wait_until(lambda: worker.output.count('"event":"send"') == 2, "two messages sent")
                 with outage(database_url, kind, request):
                     assert send(api, NUMBERS[0]) == 503
-                    worker.wait_until(lambda: "the database does not answer" in worker.output, "the outage")
+                    worker.wait_until(lambda: "database unavailable" in worker.output, "the outage")
                 assert worker.end() == 0
             assert server.end() == 0
         ended = [
@@ -281,7 +281,7 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
     events = {line["event"] for child in (server, worker) for line in lines_of(child)}
     assert {"callback", "send", "request", "event repeated", "event after the outcome"} <= events
     assert {"token fetched", "token not fetched"} <= events
-    assert {"internal error", "the database does not answer"} <= events
+    assert {"internal error", "database unavailable"} <= events
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

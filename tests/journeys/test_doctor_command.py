@@ -59,7 +59,7 @@ def test_people_read_one_line_for_each_finding(loop: Loop) -> None:
     assert ended.returncode == 0
     lines = ended.stdout.splitlines()
     assert {line.split()[0] for line in lines} <= {mark.value for mark in Mark}
-    assert any(line.startswith("ok       Bandwidth: takes the credentials") for line in lines)
+    assert any(line.startswith("ok       Bandwidth: accepts the credentials") for line in lines)
     assert not any(secret in ended.stdout for secret in SECRETS)
 
 

@@ -1,10 +1,10 @@
-"""What the doctor says about a callback URL: servers and proxies as they go wrong, over real sockets."""
+"""The doctor's findings about a callback URL: faults of servers and proxies, over real sockets."""
 
 import time
 
 import pytest
 
-from receiver.maintenance.doctor import callback
+from receiver.maintenance.doctor import bandwidth
 from receiver.maintenance.doctor.findings import Finding, Mark
 from receiver.settings import Credential
 from tests.support.builders import make_settings
@@ -17,7 +17,7 @@ RIGHT = b"YmFuZHdpZHRoOmNhbGxiYWNrOnBhc3N3b3Jk"
 
 
 def server(*, bare: bytes, right: bytes = b"", other: bytes = b"") -> Script:
-    """Answers by the credentials, a connection for each."""
+    """Responds according to the credentials, with a connection for each request."""
 
     def script(peer: Peer) -> None:
         request = peer.read_request()
@@ -33,13 +33,13 @@ SOUND = server(bare=REFUSES, right=TAKES, other=REFUSES)
 
 
 def examine(url: str, **changes: object) -> dict[str, Finding]:
-    found = list(callback.examine(url, make_settings("sqlite:///unused", **changes)))
+    found = list(bandwidth.examine_callback_url(url, make_settings("sqlite:///unused", **changes)))
     return {each.check: each for each in found}
 
 
 def marks(found: dict[str, Finding]) -> list[Mark]:
-    """Of challenge, callback credentials and wrong credentials."""
-    return [found[check].mark for check in (callback.CHALLENGE, callback.ACCEPTS, callback.REFUSES)]
+    """The marks of challenge, callback credentials and wrong credentials."""
+    return [found[check].mark for check in (bandwidth.CHALLENGE, bandwidth.ACCEPTS, bandwidth.REFUSES)]
 
 
 def test_a_sound_url_is_tried_bare_then_with_right_then_with_wrong_credentials_and_never_with_an_event(
@@ -78,8 +78,8 @@ def test_whatever_keeps_bandwidth_from_sending_credentials_is_told(
     found = examine(f"http://127.0.0.1:{serve(server(bare=bare)).port}/")
 
     assert marks(found) == [Mark.WRONG, Mark.SKIPPED, Mark.SKIPPED]
-    assert says in found[callback.CHALLENGE].found
-    assert remedy in found[callback.CHALLENGE].remedy
+    assert says in found[bandwidth.CHALLENGE].found
+    assert remedy in found[bandwidth.CHALLENGE].remedy
 
 
 def test_a_challenge_beside_others_is_one(serve: Serve) -> None:
@@ -95,9 +95,9 @@ def test_credentials_that_do_not_get_through_are_told_by_their_place(serve: Serv
     credentials = (Credential("old", "hush"), Credential("bandwidth", "callback:password"))
 
     settings = make_settings("sqlite:///unused", callback_credentials=credentials)
-    found = list(callback.examine(f"http://127.0.0.1:{wire.port}/", settings))
+    found = list(bandwidth.examine_callback_url(f"http://127.0.0.1:{wire.port}/", settings))
 
-    accepts = [each for each in found if each.check == callback.ACCEPTS]
+    accepts = [each for each in found if each.check == bandwidth.ACCEPTS]
     assert [each.mark for each in accepts] == [Mark.WRONG, Mark.OK]
     assert ["entry 1" in accepts[0].found, "entry 2" in accepts[1].found] == [True, True]
     assert "hush" not in str(found)
@@ -116,7 +116,7 @@ def test_an_installation_that_lets_anybody_in_is_a_warning(serve: Serve) -> None
 
     found = examine(f"http://127.0.0.1:{wire.port}/", **open_doors)
 
-    assert found[callback.CHALLENGE].mark is Mark.WARNING
+    assert found[bandwidth.CHALLENGE].mark is Mark.WARNING
 
 
 def test_what_cannot_be_reached_is_told(serve: Serve) -> None:
@@ -125,7 +125,7 @@ def test_what_cannot_be_reached_is_told(serve: Serve) -> None:
     untrusted = serve(SOUND, tls=True)
 
     told = [
-        examine(url)[callback.CHALLENGE].found
+        examine(url)[bandwidth.CHALLENGE].found
         for url in (
             f"http://127.0.0.1:{gone.port}/",
             f"http://127.0.0.1:{mute.port}/",
@@ -134,28 +134,28 @@ def test_what_cannot_be_reached_is_told(serve: Serve) -> None:
         )
     ]
 
-    for finding, words in zip(told, ["nothing listens", "broke", "self-signed", "no address"], strict=True):
+    for finding, words in zip(told, ["nothing listens", "broke", "self-signed", "does not resolve"], strict=True):
         assert words in finding
 
 
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        (Peer.wait_for_hang_up, "no answer in"),
+        (Peer.wait_for_hang_up, "no response in"),
         (lambda peer: peer.trickle(b"HTTP/1.1 401 Unauthorized\r\nX-Slow: "), "did not end in"),
     ],
 )
 def test_a_url_that_takes_longer_than_bandwidth_waits_is_wrong(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, script: Script, says: str
 ) -> None:
-    monkeypatch.setattr(callback, "BANDWIDTH_WAITS", 1)
+    monkeypatch.setattr(bandwidth, "BANDWIDTH_WAITS", 1)
 
     started = time.monotonic()
     found = examine(f"http://127.0.0.1:{serve(script).port}/")
 
     assert time.monotonic() - started < 5
     assert marks(found) == [Mark.WRONG, Mark.SKIPPED, Mark.SKIPPED]
-    assert says in found[callback.CHALLENGE].found
+    assert says in found[bandwidth.CHALLENGE].found
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_a_url_that_takes_longer_than_bandwidth_waits_is_wrong(
     ],
 )
 def test_the_address_itself_is_judged(url: str, mark: Mark) -> None:
-    assert callback.address(url).mark is mark
+    assert bandwidth.address(url).mark is mark
 
 
 @pytest.mark.parametrize(
     "text", ["", "receiver.example", "ftp://h/", "https://", "https://u:p@h/", "https://:p@h/", "https://h:x/"]
 )
 def test_what_is_no_url_is_not_tried(text: str) -> None:
-    assert not callback.is_url(text)
+    assert not bandwidth.is_callback_url(text)

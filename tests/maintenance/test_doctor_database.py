@@ -1,4 +1,4 @@
-"""What the doctor says about the database, on both engines."""
+"""The doctor's findings about the database, on both engines."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,12 @@ from sqlalchemy import make_url
 from receiver.database.database import Database
 from receiver.maintenance.doctor import database as checking
 from receiver.maintenance.doctor.findings import Finding, Mark
-from receiver.reports import overview
 from tests.support.postgres import Server
 from tests.support.stored import change, unreadables
 
 
 def examine(database: Database) -> dict[str, Finding]:
-    return {each.check: each for each in [*checking.answers(database), *checking.takes_writes(database)]}
+    return {each.check: each for each in [*checking.responds(database), *checking.accepts_writes(database)]}
 
 
 def test_a_migrated_database_is_right(database: Database) -> None:
@@ -26,7 +25,7 @@ def test_a_migrated_database_is_right(database: Database) -> None:
 
 def test_an_empty_database_has_to_be_migrated(empty_database_url: str) -> None:
     with Database(empty_database_url) as database:
-        found = {each.check: each for each in checking.answers(database)}
+        found = {each.check: each for each in checking.responds(database)}
 
     assert (found["database"].mark, found["schema"].mark) == (Mark.OK, Mark.WRONG)
     assert "receiver migrate" in found["schema"].remedy
@@ -43,7 +42,7 @@ def test_a_newer_database_is_a_warning(database: Database) -> None:
 @pytest.mark.parametrize("url", ["postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver", "sqlite:////nowhere/x"])
 def test_a_database_that_does_not_answer_is_told_without_its_password(url: str) -> None:
     with Database(url) as database:
-        [found] = checking.answers(database)
+        [found] = checking.responds(database)
 
     assert found.mark is Mark.WRONG
     assert "DATABASE_URL" in found.remedy
@@ -61,7 +60,7 @@ def standby(postgres_url: str, postgres_server: Server) -> Iterator[Database]:
 
 @pytest.fixture
 def reader(postgres_url: str, postgres_server: Server) -> Iterator[Database]:
-    """A database, connected to by a role that may only read."""
+    """A connection with a role that may only read."""
     url = make_url(postgres_url)
     name = url.database or ""
     postgres_server.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'reader' IN ROLE pg_read_all_data")
@@ -95,7 +94,7 @@ def test_an_sqlite_file_that_may_only_be_read_takes_no_write(sqlite: Database) -
 
 
 def test_a_full_disk_takes_no_write(sqlite: Database) -> None:
-    """As SQLite sees it: its file cannot grow, so every callback is answered 503."""
+    """For SQLite a full disk is a file that cannot grow, so every callback is answered 503."""
     with sqlite.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
 
@@ -111,7 +110,7 @@ def test_what_is_written_on_trial_is_gone(database: Database) -> None:
 
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])
 def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
-    assert checking.version(overview.Server("PostgreSQL", major, f"{major}.2"), "database").mark is mark
+    assert checking.version(checking.DatabaseProduct("PostgreSQL", major, f"{major}.2"), "database").mark is mark
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
     ],
 )
 def test_a_connection_that_leaves_this_machine_had_better_be_encrypted(host: str, tls: str | None, mark: Mark) -> None:
-    found = checking.encryption(overview.Link(host=host, sslmode="prefer", tls=tls))
+    found = checking.encryption(checking.PostgresLink(host=host, sslmode="prefer", tls=tls))
 
     assert found.mark is mark
     assert f"host {host}, sslmode prefer, {'encrypted (TLSv1.3)' if tls else 'not encrypted'}" in found.found

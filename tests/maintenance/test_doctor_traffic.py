@@ -1,4 +1,4 @@
-"""What the doctor says about traffic, on both engines: silence, overdue, unlinked, an unworked queue, a pause."""
+"""The doctor's findings about traffic, on both engines: silence, overdue, unlinked, an unworked queue, a pause."""
 
 import re
 from dataclasses import fields
@@ -8,7 +8,7 @@ import pytest
 
 from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
-from receiver.core.events import Unreadable
+from receiver.core.events import Source, Unreadable
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
@@ -18,10 +18,9 @@ from receiver.events.store import record
 from receiver.maintenance import recompute
 from receiver.maintenance.doctor import traffic
 from receiver.maintenance.doctor.findings import Finding, Mark
+from receiver.maintenance.doctor.traffic import SAMPLE, SenderTraffic
 from receiver.messages import credentials, outbox, pace
-from receiver.reports import overview
-from receiver.reports.figures import Figures
-from receiver.reports.overview import SAMPLE, SenderTraffic
+from receiver.reports.overview import Figures
 from tests.support.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.support.plans import plans
 from tests.support.queued import claim, enqueue
@@ -31,7 +30,7 @@ OTHER = "+19195550111"
 
 
 def examine(database: Database) -> dict[str, list[Finding]]:
-    """The findings by what was looked at."""
+    """The findings by check."""
     found: dict[str, list[Finding]] = {}
     for each in traffic.examine(database, make_settings("")):
         found.setdefault(each.check, []).append(each)
@@ -44,7 +43,7 @@ def only(database: Database, check: str) -> Finding:
 
 
 def age(database: Database, by: timedelta) -> None:
-    """Makes every message older."""
+    """Makes every message older by this span."""
     now = times.now()
     change(database, "UPDATE messages SET created_at = :at, submitted_at = :at", at=_stored(database, now - by))
 
@@ -72,8 +71,8 @@ def test_silence_after_sending_is_told_with_sender_application_and_remedy(databa
     finding = only(database, "events")
 
     assert finding.mark is Mark.WRONG
-    assert "of sender ...0100 with application app since 60 minutes ago (2 messages)" in finding.found
-    assert "no event ever came" in finding.found
+    assert "from sender ...0100 with application app in the last 60 minutes (2 messages)" in finding.found
+    assert "no event has ever arrived" in finding.found
     assert "location" in finding.remedy
     assert SENDER not in str(finding)
 
@@ -88,7 +87,7 @@ def test_nothing_is_said_of_what_bandwidth_may_still_queue_nor_of_what_is_long_p
     finding = only(database, "events")
 
     assert finding.mark is Mark.SKIPPED
-    assert "nothing was accepted between 15 minutes and 3 days ago; no event ever came" in finding.found
+    assert "nothing was accepted between 15 minutes and 3 days ago; no event has ever arrived" in finding.found
 
 
 def test_one_event_about_one_message_ends_the_silence(database: Database) -> None:
@@ -100,7 +99,7 @@ def test_one_event_about_one_message_ends_the_silence(database: Database) -> Non
     finding = only(database, "events")
 
     assert finding.mark is Mark.OK
-    assert "the last event came" in finding.found
+    assert "the last event arrived" in finding.found
 
 
 def test_a_reply_does_not_end_it(database: Database) -> None:
@@ -111,14 +110,14 @@ def test_a_reply_does_not_end_it(database: Database) -> None:
     finding = only(database, "events")
 
     assert finding.mark is Mark.WRONG
-    assert "no event ever came" in finding.found
+    assert "no event has ever arrived" in finding.found
 
 
 def test_an_event_that_we_asked_for_does_not_end_it(database: Database) -> None:
     store_message(database, ALICE)
     age(database, HOUR)
     asked_for = [make_event()]
-    database.write(lambda session: record(session, asked_for, now=times.now(), source="reconcile"))
+    database.write(lambda session: record(session, asked_for, now=times.now(), source=Source.RECONCILE))
 
     assert only(database, "events").mark is Mark.WRONG
 
@@ -134,7 +133,7 @@ def test_a_silent_sender_is_told_although_events_come_about_others(database: Dat
 
     assert finding.mark is Mark.WRONG
     assert "sender ...0111" in finding.found
-    assert "the last event came" in finding.found
+    assert "the last event arrived" in finding.found
 
 
 def test_more_than_the_sample_is_said_to_be_more() -> None:
@@ -186,7 +185,7 @@ def test_a_queue_that_nobody_works_is_wrong(database: Database) -> None:
     finding = only(database, "queue")
 
     assert finding.mark is Mark.WRONG
-    assert "wait for a worker: 1, the first for 10 minutes" in finding.found
+    assert "waiting for a worker: 1, the first for 10 minutes" in finding.found
     assert "receiver worker" in finding.remedy
 
 
@@ -236,7 +235,7 @@ def test_a_pause_is_told_and_a_long_one_with_its_remedy(database: Database, seco
     assert ("receiver resume" in pause.remedy) == (mark is Mark.WARNING)
     assert database.write(pace.resume)
     assert not database.write(pace.resume)
-    assert only(database, "pause").found == "nothing holds up sending"
+    assert only(database, "pause").found == "sending is not paused"
 
 
 def test_however_long_the_history_it_is_looked_at_by_indexes(postgres: Database) -> None:
@@ -255,9 +254,9 @@ def test_however_long_the_history_it_is_looked_at_by_indexes(postgres: Database)
 
 
 def ask_everything(session: Session, *, now: datetime) -> None:
-    overview.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
-    overview.queue_state(session, since=now - MINUTE, now=now)
-    overview.old_order(session)
+    traffic.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
+    traffic.queue_state(session, since=now - MINUTE, now=now)
+    traffic.count_old_order(session)
 
 
 @pytest.mark.parametrize("time", [times.now(), None], ids=["a known time", "an unknown time"])
@@ -285,7 +284,7 @@ def test_the_order_is_looked_up_at_both_ends_by_indexes(database: Database) -> N
     database.write(lambda session: outbox.add_queued(session, sent, now=times.now()))
     change(database, "UPDATE recipients SET status = CASE message_pk % 20 WHEN 0 THEN 'failed' ELSE 'delivered' END")
 
-    [plan] = plans(database, overview.old_order)
+    [plan] = plans(database, traffic.count_old_order)
 
     assert plan.count("recipients_created_at_index") == 2
     assert plan.count("recipients_status_created_at_index") == 2

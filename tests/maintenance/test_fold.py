@@ -70,7 +70,7 @@ def assert_recipients(database: Database, expected: Expected, message_pk: int) -
 
 
 def assert_report(database: Database, expected: Expected) -> None:
-    """What the API says is what the core says."""
+    """The API agrees with the core."""
     report = reporting.message(database, expected.tag)
     receipts = any(expected.stored[key].type in RECEIPT_TYPES for key in expected.linked)
     for recipient in report.recipients:

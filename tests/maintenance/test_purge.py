@@ -1,4 +1,4 @@
-"""`receiver purge`: what is old goes, or loses what may be personal; what is not stays as it is."""
+"""`receiver purge`: old rows are removed, or lose their personal data; all others stay as they are."""
 
 import json
 from datetime import timedelta
@@ -13,7 +13,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.json_rows import instant
 from receiver.events import replay
-from receiver.maintenance.purge_rows import Kind
+from receiver.maintenance.purge import Kind
 from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox
 from receiver.reports import messages as reporting
@@ -28,7 +28,7 @@ BOTH_MODES = pytest.mark.parametrize("redact", [False, True], ids=["removed", "r
 
 
 def fill(database: Database, *, days: float, mark: str) -> tuple[str, int]:
-    """One of everything, so many days ago; the message's tag and key."""
+    """Stores one row of every kind, so many days ago; returns the message's tag and key."""
     tag, pk = aged(database, ALICE, BOB, days=days, message_id=f"{mark}-known", reference="lunch-1")
     with_belongings(database, pk)
     said(
@@ -214,7 +214,7 @@ def test_a_survey_says_how_many_and_from_when_to_when_and_changes_nothing(databa
 
 
 def test_more_than_a_page_is_found_to_its_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.maintenance.purge_rows.PAGE", 2)
+    monkeypatch.setattr("receiver.maintenance.purge.PAGE", 2)
     for number in range(5):
         fill(database, days=95 - number / 10, mark=str(number))
     enqueue(database, ALICE, now=times.now() - 95 * DAY)
@@ -242,7 +242,7 @@ def test_a_late_event_of_a_removed_message_is_unlinked_and_goes_in_its_turn(data
 
 
 def test_an_event_that_is_read_again_after_its_message_was_redacted_is_redacted_in_turn(database: Database) -> None:
-    """It came before that, when nobody understood it."""
+    """It came before the redaction, when it could not be understood yet."""
     tag, _ = aged(database, ALICE, days=91, message_id="known")
     element = make_element(message_id="known", tag=tag)
     said(database, Unreadable(payload=json.dumps(element), reason="An older parser's."), days=85)
@@ -285,7 +285,7 @@ def test_what_a_person_says_of_a_redacted_message_is_redacted_in_turn(database: 
 
 @pytest.mark.parametrize("whole_body", [False, True], ids=["element", "body"])
 def test_what_was_unreadable_and_redacted_is_not_read_again(database: Database, *, whole_body: bool) -> None:
-    """Nothing is left to be read, and what took its place is not what Bandwidth said."""
+    """No reply remains to be read, and the blank payload is not Bandwidth's."""
     said(database, Unreadable(payload="[" * 9000, reason="Too deep.", whole_body=whole_body), days=91)
     purge(database, redact=True)
     before = tables(database)
@@ -330,7 +330,7 @@ def test_an_event_that_waited_links_after_it_was_redacted_and_does_no_harm(datab
 
 
 def test_a_refused_message_that_was_redacted_is_not_queued_again(database: Database) -> None:
-    """With its key the repeat would find it; without its numbers and its text it would be sent to nobody."""
+    """With its key a repeat would find it, and it would be sent without numbers and text."""
     _, pk = submit(database, ALICE, created_at=times.now() - 91 * DAY)
     answer(database, pk, Refused(because=RefusedBecause.UNREACHABLE))
     with_belongings(database, pk, expires=False)
@@ -358,7 +358,7 @@ def test_the_key_that_keeps_a_file_from_being_sent_twice_outlasts_the_redaction(
 def test_events_that_bandwidth_put_under_one_id_for_two_messages_stay_apart(
     database: Database, *, redact: bool
 ) -> None:
-    """Which is Bandwidth's error; their identity would be the same, were both recipients the first of their message."""
+    """That is an error of Bandwidth. With equal places in their messages the two events would get the same identity."""
     tags = [aged(database, each, days=91, message_id="shared")[0] for each in (ALICE, BOB)]
     said(
         database,

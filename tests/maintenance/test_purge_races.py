@@ -10,8 +10,8 @@ from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.events.committer import Committer
-from receiver.maintenance import purge_rows, recompute
-from receiver.maintenance.purge import terms
+from receiver.maintenance import recompute
+from receiver.maintenance.purge import redact_events, redact_messages, remove_events, remove_messages, terms
 from receiver.messages import idempotency, outbox
 from tests.support.aged import DAY, QUARTER, aged, is_its_fold, purge, said, with_belongings
 from tests.support.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
@@ -25,12 +25,12 @@ BOTH_WAYS = pytest.mark.parametrize("reverse", [False, True], ids=["", "the othe
 
 
 def purging_messages(*pks: int, redact: bool) -> Counted:
-    change = purge_rows.redact_messages if redact else purge_rows.remove_messages
+    change = redact_messages if redact else remove_messages
     return Counted(lambda session: change(session, pks, terms(QUARTER, redact=redact)))
 
 
 def in_turn(database: Database, *works: Work, reverse: bool) -> None:
-    """The first has done everything but the commit when the other comes to wait for it; or the other way round."""
+    """One transaction has done everything but commit when the other comes to wait for it, in either order."""
     one_waits_for_the_other(database, *(reversed(works) if reverse else works))
 
 
@@ -66,7 +66,7 @@ def test_an_event_of_the_message(postgres: Database, name: str, *, redact: bool,
 def test_an_event_without_a_message_that_is_being_linked(postgres: Database, *, redact: bool) -> None:
     said(postgres, make_event(message_id="waiting"), make_event("received", message_id="inbound"), days=91)
     tag, _ = aged(postgres, ALICE, days=0, message_id=None)
-    change = purge_rows.redact_events if redact else purge_rows.remove_events
+    change = redact_events if redact else remove_events
     pks = [each.pk for each in events(postgres)]
     works = [
         recording(make_event("sent", message_id="waiting", tag=tag)),
@@ -103,7 +103,7 @@ def repairing(session: Session) -> None:
 
 
 def repeating(session: Session) -> None:
-    """Requests with keys that are there already."""
+    """Requests with existing Idempotency-Keys."""
     now = times.now()
     pks = outbox.add_queued(session, [(new_tag(now), make_message(ALICE)) for _ in range(2)], now=now)
     idempotency.add_keys(session, [(make_key(f"once-{pk}"), new) for pk, new in zip((1, 2), pks, strict=True)], now=now)
@@ -127,7 +127,7 @@ GATES = ("idempotency_keys", "message_ids", "events", "recipients")
 def test_who_comes_when_a_purge_stands_half_way_waits_or_passes(
     postgres: Database, name: str, gate: str, *, redact: bool
 ) -> None:
-    """Somebody else has locked rows of the second message."""
+    """Another transaction has locked rows of the second message."""
     for message_id in ("one", "two"):
         _, pk = aged(postgres, ALICE, BOB, days=91, message_id=message_id)
         with_belongings(postgres, pk)
@@ -178,7 +178,7 @@ def test_left_free_purges_and_callbacks_do_no_harm(postgres: Database, *, redact
         counts = [each.result(PATIENCE) for each in purges]
         answers = [each.result(PATIENCE) for each in callbacks]
 
-    assert sum(each.get("messages", 0) for each in counts) >= 40  # and more, if what was redacted got a late event
+    assert sum(each.get("messages", 0) for each in counts) >= 40  # and more, if a redacted message got a late event
     assert sum(each.tally.recorded + each.tally.duplicates for each in answers) == len(late)
     assert is_its_fold(postgres)
     purge(postgres, redact=redact)

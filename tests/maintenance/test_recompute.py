@@ -1,4 +1,4 @@
-"""`receiver recompute`: what is stored beside the events can be had from the events again."""
+"""`receiver recompute`: every stored outcome can be computed from the events again."""
 
 from functools import partial
 from typing import Any
@@ -12,7 +12,6 @@ from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import Base, Recipient
 from receiver.maintenance import recompute as recomputing
-from receiver.maintenance import recompute as refolding
 from receiver.maintenance.recompute import Difference
 from receiver.reports.messages import events
 from tests.support.agreement import assert_views_agree
@@ -131,7 +130,7 @@ def test_a_difference_says_what_is_stored_and_what_should_be(database: Database)
 
 
 def test_a_type_that_a_release_learns_is_applied_afterwards(database: Database) -> None:
-    """The other way round here, since no test can teach the code a type: it was stored, and its statement was not."""
+    """No test can teach the code a type, so here the event was stored and its statement was lost."""
     tag, pk = store_message(database, ALICE)
     deliver(database, make_event("of-tomorrow"))
     assert recompute(database) == []
@@ -175,7 +174,7 @@ def test_the_order_of_an_earlier_release_is_put_right_and_is_no_news_to_those_wh
 
 
 def test_the_code_that_an_earlier_release_lost_comes_back(database: Database) -> None:
-    """The earlier failure won there, although only the other said why."""
+    """The earlier failure won in that release, although only the later one had a code."""
     _, pk = store_message(database, ALICE)
     deliver(database, make_event("failed", occurred_at=NOON))
     [row] = recipients(database, pk).values()
@@ -206,7 +205,7 @@ def test_an_event_that_meets_the_order_of_an_earlier_release_never_lowers_a_stat
 
 
 def store_many(session: Session, count: int) -> list[str]:
-    """Delivered all of them, and spoilt all of them; their tags, sorted."""
+    """Delivers all messages, and spoils all outcomes; returns the sorted tags."""
     tags = [submitting(session, ALICE)[0] for _ in range(count)]
     session.flush()
     recording(*(make_event(message_id=tag, tag=tag) for tag in tags))(session)
@@ -215,7 +214,7 @@ def store_many(session: Session, count: int) -> list[str]:
 
 
 def test_an_interrupted_repair_is_resumed_after_its_last_tag(database: Database) -> None:
-    """More than one transaction takes, so that receiving is not held up."""
+    """More messages than one transaction takes, so that callbacks are not delayed."""
     batch = recomputing.BATCH
     tags = database.write(partial(store_many, count=2 * batch + 1))
     checked = list(recomputing.recompute(database, check=True))
@@ -233,10 +232,10 @@ def test_an_interrupted_repair_is_resumed_after_its_last_tag(database: Database)
 
 
 class TestWhileMessagesAreSentAndEventsArrive:
-    """On PostgreSQL others write meanwhile; what they change is neither a difference nor undone."""
+    """On PostgreSQL others write meanwhile; their changes are no differences, and are not undone."""
 
     def recompute_beside(self, database: Database, work: Any, *, check: bool) -> list[Difference]:
-        """``work`` has written everything, recomputing comes to wait for it, then ``work`` commits."""
+        """``work`` has written everything, recompute comes to wait for it, then ``work`` commits."""
         held = Held(work)
         url = database.engine.url.render_as_string(hide_password=False)
         with threads() as pool, onlooker(url) as watching:
@@ -297,8 +296,8 @@ class TestWhileMessagesAreSentAndEventsArrive:
         url = postgres.engine.url.render_as_string(hide_password=False)
 
         def repair(session: Session) -> None:
-            found = refolding.compare(session, refolding.messages_after(session, "", limit=9))
-            refolding.repair(session, found, now=times.now())
+            found = recomputing.compare(session, recomputing.messages_after(session, "", limit=9))
+            recomputing.repair(session, found, now=times.now())
 
         held = Held(repair)
         with threads() as pool, onlooker(url) as watching:

@@ -1,4 +1,4 @@
-"""Asking Bandwidth what became of unknown and overdue messages: what is recorded, and what is left alone."""
+"""`receiver reconcile`: what is recorded about unknown and overdue messages, and what is not."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from receiver.database.database import Database
 from receiver.errors import QueryRefused, RecordsUnavailable
 from receiver.maintenance import recompute, resolve
 from receiver.maintenance import reconcile as reconciling
-from receiver.maintenance.reconcile import Outcome
+from receiver.maintenance.reconcile import InquiryOutcome
 from receiver.reports import messages
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, SENDER, make_event, store_message
@@ -26,7 +26,7 @@ UNREADABLE_202 = Accepted()
 
 
 class FakeBandwidth:
-    """Answers from its rows, as Bandwidth does: a row fits by one of the numbers, whatever else its message holds."""
+    """Searches its rows as Bandwidth does: a row matches by one of the numbers, whatever else its message has."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.rows = list(rows)
@@ -52,7 +52,7 @@ def rows(*numbers: str, status: str = "DELIVERED", at: datetime | None = None, *
 
 
 def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconciling.Inquiry]:
-    """The findings by tag. Whatever was recorded, everything stored is the fold of its events."""
+    """The inquiries by tag. Afterwards every stored outcome is the fold of its events."""
     tags = reconciling.in_doubt(database, overdue_after=timedelta(0))
     found = {each.tag: each for each in reconciling.reconcile(database, bandwidth, tags)}
     assert list(found) == list(tags)
@@ -159,7 +159,7 @@ def test_a_callback_that_says_the_same_is_a_duplicate_whichever_comes_first(data
 
 
 def test_asking_again_is_harmless(database: Database) -> None:
-    """As after a crash in the middle: a recipient of whom Bandwidth says nothing leaves the message in doubt."""
+    """As after a crash halfway: a recipient without a record leaves the message in doubt."""
     _, pk = store_message(database, ALICE, BOB)
     make_overdue(database)
     bandwidth = FakeBandwidth(*rows(ALICE, recipientCount=2))
@@ -253,7 +253,7 @@ def test_two_of_ours_that_fit_are_ambiguous(database: Database, rival: Answer | 
 
     found = reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))
 
-    assert (found[tag].outcome, found[tag].after) == (Outcome.AMBIGUOUS, SendStatus.UNKNOWN)
+    assert (found[tag].outcome, found[tag].after) == (InquiryOutcome.AMBIGUOUS, SendStatus.UNKNOWN)
     assert found[tag].learnt == f"{MESSAGE_ID} may be another message to the same numbers"
     assert (events(database), message_ids(database)) == ([], {})
 
@@ -263,7 +263,7 @@ def test_a_message_that_a_person_called_refused_is_a_rival_all_the_same(database
     resolve.resolve(database, rival, SendStatus.REFUSED, reason="Nobody got it.", by="jane")
     tag, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 
-    assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is Outcome.AMBIGUOUS
+    assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is InquiryOutcome.AMBIGUOUS
 
 
 def test_a_message_that_waits_for_its_turn_is_no_rival(database: Database) -> None:
@@ -271,7 +271,7 @@ def test_a_message_that_waits_for_its_turn_is_no_rival(database: Database) -> No
     change(database, "UPDATE messages SET send_status = 'queued' WHERE pk = :pk", pk=rival)
     tag, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 
-    assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is Outcome.RECORDED
+    assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is InquiryOutcome.RECORDED
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_messages_of_another_sender_or_to_others_are_no_rivals(
 
     found = reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))
 
-    assert (found[tag].outcome, message_ids(database)) == (Outcome.RECORDED, {MESSAGE_ID: pk})
+    assert (found[tag].outcome, message_ids(database)) == (InquiryOutcome.RECORDED, {MESSAGE_ID: pk})
 
 
 @pytest.mark.parametrize("answer", [Refused(because=RefusedBecause.UNREACHABLE), Accepted(message_id="another")])
@@ -295,7 +295,7 @@ def test_messages_that_were_not_sent_or_have_an_id_are_no_rivals(database: Datab
     store_message(database, ALICE, BOB, answer=answer)
     tag, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 
-    assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is Outcome.RECORDED
+    assert reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))[tag].outcome is InquiryOutcome.RECORDED
 
 
 def test_messages_of_another_time_are_no_rivals(database: Database) -> None:
@@ -304,7 +304,7 @@ def test_messages_of_another_time_are_no_rivals(database: Database) -> None:
 
     found = reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))
 
-    assert found[tag].outcome is Outcome.RECORDED
+    assert found[tag].outcome is InquiryOutcome.RECORDED
     assert message_ids(database) == {MESSAGE_ID: pk}
     assert statuses(database, earlier) == {ALICE: "pending", BOB: "pending"}
 
@@ -355,7 +355,7 @@ def test_what_an_event_settled_meanwhile_is_not_asked_about(database: Database) 
 
     [found] = reconciling.reconcile(database, bandwidth, tags)
 
-    assert (found.outcome, bandwidth.asked) == (Outcome.SETTLED, [])
+    assert (found.outcome, bandwidth.asked) == (InquiryOutcome.SETTLED, [])
 
 
 def test_an_id_that_an_event_brought_meanwhile_is_not_contradicted(database: Database) -> None:
@@ -405,8 +405,8 @@ def test_a_question_that_bandwidth_refuses_does_not_stop_the_others(database: Da
 
     found = reconcile(database, Refusing(*rows(ALICE), *rows(BOB, messageId="two")))
 
-    assert (found[refused].outcome, found[refused].learnt) == (Outcome.REFUSED, "A date is wrong.")
-    assert found[tag].outcome is Outcome.RECORDED
+    assert (found[refused].outcome, found[refused].learnt) == (InquiryOutcome.REFUSED, "A date is wrong.")
+    assert found[tag].outcome is InquiryOutcome.RECORDED
 
 
 def test_what_was_found_before_bandwidth_fell_silent_is_recorded(database: Database) -> None:

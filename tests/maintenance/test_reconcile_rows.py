@@ -22,7 +22,7 @@ from tests.support.stored import answering, deliver, events, links, message_ids,
 
 
 def finding(message_pk: int, *said: Event) -> Callable[[Session], bool]:
-    """The work of a transaction that records what was found about the message."""
+    """Work of a transaction that records events found for the message."""
     return lambda session: record_found(session, message_pk, said[0].message_id, said, now=times.now())
 
 

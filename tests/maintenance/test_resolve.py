@@ -1,4 +1,4 @@
-"""A person decides what became of an unknown message."""
+"""`receiver resolve`: a person decides about an unknown message."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def resolve(database: Database, tag: str, send_status: str, *, reason: str = "Ba
 
 
 def check(database: Database, tag: str) -> tuple[str, str | None]:
-    """Send status and why it was refused, after everything that shows them has agreed."""
+    """The send status and why it was refused; API, views and core agree on them."""
     assert_views_agree(database, tag)
     assert [batch.differences for batch in recompute.recompute(database, check=True)] == [[]]
     report = messages.message(database, tag)
@@ -137,7 +137,7 @@ def test_an_unknown_tag_is_said_so(database: Database) -> None:
 
 @pytest.mark.parametrize("send_status", ["accepted", "refused"])
 def test_an_event_that_comes_at_the_same_moment_wins(database: Database, send_status: str) -> None:
-    """It is stored after the person's transaction has read the message and before it writes."""
+    """The event is stored after the person's transaction has read the message and before it writes."""
     tag, pk = store_message(database, ALICE, BOB, answer=TIMED_OUT)
     with database.read() as session:
         read_before = message_tagged(session, tag)

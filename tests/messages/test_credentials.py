@@ -20,11 +20,11 @@ from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import CredentialPauseRow
 from receiver.errors import StorageUnavailable
+from receiver.maintenance.doctor import traffic
 from receiver.messages import credentials as credential_pauses
 from receiver.messages import pace
 from receiver.messages.credentials import Denial
 from receiver.messages.sender import tidy
-from receiver.reports import overview
 from tests.messages.test_worker import enqueue, states, wait_for_states, working
 from tests.support.builders import ALICE, FakeGateway, make_message, make_sending
 from tests.support.log_lines import Lines
@@ -562,7 +562,7 @@ def test_a_denied_message_that_waits_alone_is_no_sign_of_a_worker(database: Data
     later = times.now() + timedelta(minutes=10)
 
     with database.read() as session:
-        assert not overview.queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
+        assert not traffic.queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
 
 
 def test_a_pause_over_an_empty_queue_writes_nothing(database: Database) -> None:

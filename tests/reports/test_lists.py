@@ -1,4 +1,4 @@
-"""The newest rows of the support views that commands list: found by an index, however long the history."""
+"""The newest rows of the support views that commands list are found by an index, however long the history."""
 
 import re
 from datetime import timedelta
@@ -39,7 +39,7 @@ INDEXES = {
 
 
 def _fill(session: Session, *, minute: int) -> None:
-    """Ten messages, of which one stays open; ten events, of which one belongs to nobody; ten unreadable elements."""
+    """Ten messages, of which one stays open; ten events, of which one matches no message; ten unreadable elements."""
     at = NOON + timedelta(minutes=minute)
     tags = [submitting(session, ALICE, created_at=at)[0] for _ in range(10)]
     events = [make_event(message_id=f"{minute}-{tag}", tag=tag) for tag in tags[1:]]

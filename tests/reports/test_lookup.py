@@ -28,7 +28,7 @@ MILLISECOND, MICROSECOND = timedelta(milliseconds=1), timedelta(microseconds=1)
 
 
 def store_one_of_each(session: Session) -> dict[str, str]:
-    """Messages that differ in everything a filter asks for; their names by tag."""
+    """Messages that differ in every field that a filter has; their names by tag."""
     now = times.now()
     names: dict[str, str] = {}
 
@@ -207,7 +207,7 @@ def test_one_page_is_one_state_of_the_database(database: Database) -> None:
 
 
 def test_messages_of_one_millisecond_are_listed_and_found_last_stored_first_by_every_name(database: Database) -> None:
-    """Their tags are random in it, so they tell nothing of the order."""
+    """Tags of one millisecond are random, so they do not show the order."""
 
     def several(session: Session) -> list[str]:
         return [submitting(session, ALICE, created_at=CREATED, reference="batch")[0] for _ in range(20)]

@@ -1,4 +1,4 @@
-"""What became of all messages whose reference begins alike: the counts, and how they are found."""
+"""The progress of all messages whose reference begins alike: the counts, and how they are found."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_watching_ends_when_all_are_complete(database: Database) -> None:
 def test_watching_ends_after_its_seconds_though_something_is_open(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And looks a last time when they are over, however long the pause between two looks would be."""
+    """It counts a last time when they are over, however long the pause between two counts would be."""
     store_message(database, ALICE, reference="lunch-1")
     clock = [1000.0]
     monkeypatch.setattr("receiver.reports.progress.time.monotonic", lambda: clock[0])
@@ -144,7 +144,7 @@ def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: 
 
 
 def test_the_references_are_found_by_their_index(database: Database) -> None:
-    """On a table that is worth an index."""
+    """On a table large enough for an index."""
     sending = make_sending(database)
     for number in range(300):
         sending.queue(make_message(ALICE, reference=f"order-{number}"))

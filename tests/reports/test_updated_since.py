@@ -1,4 +1,4 @@
-"""What makes a message appear under ``updatedSince``, with an ``updatedAt`` that says so."""
+"""Every change that makes a message appear under ``updatedSince``, with an ``updatedAt`` to match."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ CHANGES: dict[str, Change] = {
     ),
 }
 
-# These happen to a message that was accepted and delivered to Alice.
+# These change a message that was accepted and delivered to Alice.
 LATER_CHANGES: dict[str, Change] = {
     "a status": lambda database, tag, pk: deliver(database, make_event("failed", tag=tag, error_code=5600), now=LATER),
     "a status of another recipient": lambda database, tag, pk: deliver(
@@ -147,7 +147,7 @@ def test_what_changes_nothing_shown_updates_nothing(database: Database, message:
 
 
 def test_a_message_that_is_shown_as_unknown_changed_at_its_deadline(database: Database) -> None:
-    """Whether or not that was written yet, and it does not change once more when it is."""
+    """That holds before it is written, and writing it is not another change."""
     tag, _ = submit(database, ALICE, created_at=BEFORE, deadline_in=-HOUR)
     deadline = messages(database)[tag].deadline
     assert deadline is not None

@@ -1,4 +1,4 @@
-"""A check that breaks or hangs is told like everything else."""
+"""A check that fails or hangs is a finding like any other."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the doctor says about settings: by the variable's name, with the remedy, and never with a secret."""
+"""The doctor's findings about settings: named after the variable, with the remedy, and never with a secret."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,11 +47,11 @@ def test_there_is_no_doubt_about_sound_settings() -> None:
         ({"bandwidth_connect_timeout": 0.2}, "BANDWIDTH_CONNECT_TIMEOUT", Mark.WARNING, "0.2 s"),
         ({"bandwidth_read_timeout": 2.0}, "BANDWIDTH_READ_TIMEOUT", Mark.WARNING, "2 s"),
         ({"bandwidth_api_url": "http://messaging.bandwidth.com/api/v2"}, "BANDWIDTH_API_URL", Mark.WRONG, "http"),
-        ({"bandwidth_api_url": "http://10.0.0.7/api/v2"}, "BANDWIDTH_API_URL", Mark.WRONG, "readable"),
+        ({"bandwidth_api_url": "http://10.0.0.7/api/v2"}, "BANDWIDTH_API_URL", Mark.WRONG, "unencrypted"),
         ({"bandwidth_api_url": "http://127.0.0.1:8090/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "127.0.0.1"),
         ({"bandwidth_api_url": "http://[::1]:8090/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "::1"),
         ({"bandwidth_api_url": "https://notbandwidth.com/api/v2"}, "BANDWIDTH_API_URL", Mark.WARNING, "telephone"),
-        ({"bandwidth_token_url": "http://api.bandwidth.com/x"}, "BANDWIDTH_TOKEN_URL", Mark.WRONG, "readable"),
+        ({"bandwidth_token_url": "http://api.bandwidth.com/x"}, "BANDWIDTH_TOKEN_URL", Mark.WRONG, "unencrypted"),
         ({"bandwidth_token_url": "https://127.0.0.1/x"}, "BANDWIDTH_TOKEN_URL", Mark.WARNING, "not both Bandwidth's"),
         ({"bandwidth_username": "user"}, "BANDWIDTH_USERNAME", Mark.WARNING, "is ignored"),
         ({"api_keys": ()}, "API_KEYS", Mark.WARNING, "nobody can send"),
@@ -61,7 +61,7 @@ def test_there_is_no_doubt_about_sound_settings() -> None:
         ({"callback_credentials": (Credential("u", "hunter2"),)}, "CALLBACK_CREDENTIALS", Mark.WARNING, "entry 1"),
         (
             {"callback_credentials": (), "allow_unauthenticated_callbacks": True},
-            *("ALLOW_UNAUTHENTICATED_CALLBACKS", Mark.WARNING, "nobody sent"),
+            *("ALLOW_UNAUTHENTICATED_CALLBACKS", Mark.WARNING, "forged"),
         ),
         ({"allow_unauthenticated_callbacks": True}, "ALLOW_UNAUTHENTICATED_CALLBACKS", Mark.WARNING, "no effect"),
     ],

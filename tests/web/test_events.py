@@ -3,6 +3,7 @@
 import pytest
 
 from receiver.core import times
+from receiver.core.events import Source
 from receiver.events.store import record
 from tests.support.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
 from tests.support.service import Service, sent
@@ -57,7 +58,7 @@ def test_an_event_says_how_it_was_linked_and_where_it_comes_from(service: Servic
     tag = sent(service)
     service.callback(make_element("sent", ALICE, tag=tag), make_element("sent", BOB))
     asked = make_event("delivered", BOB)
-    service.database.write(lambda session: record(session, [asked], now=times.now(), source="reconcile"))
+    service.database.write(lambda session: record(session, [asked], now=times.now(), source=Source.RECONCILE))
 
     found = [(event["linkedBy"], event["source"]) for event in service.events(tag)]
 

@@ -13,7 +13,7 @@ from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.messages import credentials
 from receiver.messages.sender import tidy
-from receiver.metrics import GAUGES
+from receiver.reports.overview import GAUGES
 from tests.support.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
 from tests.support.queued import claim
 from tests.support.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage

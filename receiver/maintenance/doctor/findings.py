@@ -1,4 +1,4 @@
-"""What a check finds. A check that breaks, or does not end, is a finding too, and the others go on."""
+"""The result of a check. A check that fails or hangs is a finding, too, and the other checks go on."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -9,19 +9,22 @@ from queue import Empty, SimpleQueue
 from receiver.errors import ReceiverError, place
 
 LONGEST_SECONDS = 60.0
-"""What no check takes: its own time-outs are shorter, but not every wait has one (a file on a dead network share)."""
+"""No check takes this long: its own time-outs are shorter. But not every wait has one (a file on a dead network
+share)."""
 
 
 class Mark(StrEnum):
+    """How serious a finding is."""
+
     OK = "ok"
-    WARNING = "warning"  # may be meant so, or may pass
+    WARNING = "warning"  # may be intended, or may pass
     WRONG = "wrong"
-    SKIPPED = "skipped"  # could not be looked at, or there was nothing to look at
+    SKIPPED = "skipped"  # could not be checked, or there was nothing to check
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, how it is, and what to do."""
+    """One line: what was checked, what was found, and what to do about it."""
 
     mark: Mark
     check: str
@@ -46,7 +49,7 @@ def skipped(check: str, reason: str) -> Finding:
 
 
 def examined(name: str, check: Callable[[], Iterable[Finding]], *, seconds: float = LONGEST_SECONDS) -> list[Finding]:
-    """What the check found. Never raises, and never waits longer than ``seconds``."""
+    """The findings of a check. Never raises, and never waits longer than ``seconds``."""
     found: list[Finding] = []
     ended: SimpleQueue[Exception | None] = SimpleQueue()
 
@@ -54,20 +57,18 @@ def examined(name: str, check: Callable[[], Iterable[Finding]], *, seconds: floa
         try:
             found.extend(check())
             ended.put(None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        except Exception as error:  # noqa: BLE001 - every exception becomes a finding
             ended.put(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     try:
         error = ended.get(timeout=seconds)
     except Empty:
-        hangs = f"the check did not end within {seconds:g} s"
-        return [*found, wrong(name, hangs, "something hangs: look at disk and network.")]
-    return found if error is None else [*found, _broken(name, error)]
-
-
-def _broken(name: str, error: Exception) -> Finding:
+        hangs = f"the check did not finish within {seconds:g} s"
+        return [*found, wrong(name, hangs, "something hangs: check disk and network.")]
+    if error is None:
+        return found
     if isinstance(error, ReceiverError):
-        return wrong(name, f"the check could not be ended: {error}", "try again.")
-    broke = f"the check broke: {type(error).__name__} in {place(error)}"
-    return wrong(name, broke, "that is a mistake of this program: report it.")
+        return [*found, wrong(name, f"the check did not finish: {error}", "try again.")]
+    failed = f"the check failed: {type(error).__name__} in {place(error)}"
+    return [*found, wrong(name, failed, "this is a bug of this program: report it.")]

@@ -1,4 +1,4 @@
-"""The settings: what keeps the service from starting, and what is allowed but hardly meant. No secret is shown."""
+"""The settings: what keeps the service from starting, and what is allowed but rarely intended. No secret is shown."""
 
 import ipaddress
 import os
@@ -12,16 +12,16 @@ from receiver.maintenance.doctor.findings import Finding, ok, warning, wrong
 from receiver.settings import BASIC_ENDS, Settings, is_bandwidths, misspelt, read_settings
 
 SHORTEST_SECRET = 16
-"""Characters: 16 random ones of base 64 are 96 bits, which nobody guesses."""
+"""Characters: 16 random ones of base 64 are 96 bits, which cannot be guessed."""
 
 SHORTEST_CONNECT, SHORTEST_READ = 1.0, 5.0
-"""Seconds: a shorter time-out ends calls that Bandwidth was about to answer."""
+"""Seconds: a shorter time-out cuts off calls that Bandwidth was about to answer."""
 
 LOOPBACK = "localhost"
 
 
 def required() -> list[Finding]:
-    """What keeps `receiver serve` from starting, by the variable's name."""
+    """What keeps `receiver serve` from starting; each finding is named after the variable."""
     try:
         read_settings(serving=True)
     except ConfigurationError as error:
@@ -31,15 +31,15 @@ def required() -> list[Finding]:
 
 
 def doubtful(settings: Settings) -> Iterator[Finding]:
-    """What is allowed, and rarely meant."""
-    for look in _LOOKS:
-        yield from look(settings)
+    """What is allowed, but rarely intended."""
+    for check in _CHECKS:
+        yield from check(settings)
 
 
 def _names(_settings: Settings) -> Iterator[Finding]:
     for name in os.environ:
         if meant := misspelt(name):
-            yield warning(name, "is in the environment, and is not a setting", f"did you mean {meant}?")
+            yield warning(name, "is in the environment, but is not a setting", f"did you mean {meant}?")
 
 
 def _account(settings: Settings) -> Iterator[Finding]:
@@ -56,7 +56,8 @@ def _credentials(settings: Settings) -> Iterator[Finding]:
         yield warning("BANDWIDTH_USERNAME", found, remedy)
     elif settings.bandwidth_username and settings.calls_bandwidth:
         has_ended = times.now().date() >= BASIC_ENDS
-        found = f"{'stopped' if has_ended else 'stops'} working on {BASIC_ENDS}, when all but OAuth 2.0 ends"
+        verb = "stopped" if has_ended else "stops"
+        found = f"{verb} working on {BASIC_ENDS}, from when on Bandwidth accepts only OAuth 2.0"
         remedy = "create a credential at Bandwidth, and set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
         yield (wrong if has_ended else warning)("BANDWIDTH_USERNAME", found, remedy)
 
@@ -67,7 +68,7 @@ def _timeouts(settings: Settings) -> Iterator[Finding]:
         ("BANDWIDTH_READ_TIMEOUT", settings.bandwidth_read_timeout, SHORTEST_READ),
     ):
         if value < shortest:
-            remedy = f"raise it to {shortest:g} or more: a call that ends too early leaves an unknown message."
+            remedy = f"raise it to {shortest:g} or more: a call that is cut off too early leaves an unknown message."
             yield warning(name, f"is only {value:g} s", remedy)
 
 
@@ -78,51 +79,52 @@ def _urls(settings: Settings) -> Iterator[Finding]:
     for name, url in urls.items():
         parts = urlsplit(url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            yield wrong(name, "is http, so the credentials cross the network readable", "make it https.")
+            yield wrong(name, "is http, so the credentials cross the network unencrypted", "use https.")
     if settings.bandwidth_client_id and settings.calls_bandwidth != is_bandwidths(settings.bandwidth_token_url):
-        found = "and BANDWIDTH_API_URL are not both Bandwidth's: one of them gets what is meant for the other"
-        yield warning("BANDWIDTH_TOKEN_URL", found, "set both for the simulator, or leave both out for Bandwidth.")
+        found = "and BANDWIDTH_API_URL are not both Bandwidth's, so one of them gets credentials meant for the other"
+        yield warning("BANDWIDTH_TOKEN_URL", found, "set both for the simulator, or neither for Bandwidth.")
     host = urlsplit(settings.bandwidth_api_url)
     if not settings.calls_bandwidth and (host.scheme == "https" or is_loopback(host.hostname or "")):
-        found = f"is {host.hostname}: nothing reaches a telephone"
-        yield warning("BANDWIDTH_API_URL", found, "leave it out to use Bandwidth.")
+        found = f"is {host.hostname}, so no message reaches a telephone"
+        yield warning("BANDWIDTH_API_URL", found, "unset it to use Bandwidth.")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
     if is_sqlite(settings.database_url) and not settings.database_url.startswith("sqlite:////"):
         found = "is an SQLite file relative to the working directory"
-        yield warning("DATABASE_URL", found, "give its full path, sqlite:////..., or every folder has one of its own.")
+        remedy = "give its full path, sqlite:////...; otherwise every working directory has its own database."
+        yield warning("DATABASE_URL", found, remedy)
 
 
 def _callbacks(settings: Settings) -> Iterator[Finding]:
     if settings.allow_unauthenticated_callbacks and settings.callback_credentials:
-        found = "is on, but has no effect beside CALLBACK_CREDENTIALS"
+        found = "is on, but has no effect because CALLBACK_CREDENTIALS is set"
         yield warning("ALLOW_UNAUTHENTICATED_CALLBACKS", found, "remove it.")
     elif settings.allow_unauthenticated_callbacks:
-        found = "is on: whoever reaches the port can post events that nobody sent"
+        found = "is on, so anyone who reaches the port can post forged events"
         yield warning("ALLOW_UNAUTHENTICATED_CALLBACKS", found, "set CALLBACK_CREDENTIALS, unless a proxy checks them.")
     for place, each in enumerate(settings.callback_credentials, start=1):
         if len(each.password) < SHORTEST_SECRET:
             found = f"entry {place} has a password of fewer than {SHORTEST_SECRET} characters"
-            yield warning("CALLBACK_CREDENTIALS", found, "take a random one, here and in Bandwidth's application.")
+            yield warning("CALLBACK_CREDENTIALS", found, "use a random one, here and in Bandwidth's application.")
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     if settings.read_only_api_keys and not settings.api_keys:
-        yield warning("API_KEYS", "is empty: over HTTP nobody can send, only ask", "add a key, if that is not meant.")
+        found = "is empty, so nobody can send over HTTP, only read"
+        yield warning("API_KEYS", found, "add a key, unless that is intended.")
     for name, keys in (("API_KEYS", settings.api_keys), ("READ_ONLY_API_KEYS", settings.read_only_api_keys)):
         for place, each in enumerate(keys, start=1):
             if len(each.key) < SHORTEST_SECRET:
                 found = f"entry {place} has a key of fewer than {SHORTEST_SECRET} characters"
-                yield warning(name, found, "take a random one, for example of `openssl rand -base64 24`.")
+                yield warning(name, found, "use a random one, such as the output of `openssl rand -base64 24`.")
             if not each.is_named:
                 found = f"entry {place} has no name"
-                yield warning(
-                    name, found, "write name:key; Idempotency-Keys belong to the name, and it shows who calls."
-                )
+                remedy = "write name:key; Idempotency-Keys belong to the name, and it identifies the caller."
+                yield warning(name, found, remedy)
 
 
-_LOOKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
+_CHECKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
     _names,
     _account,
     _credentials,
@@ -135,7 +137,7 @@ _LOOKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
 
 
 def is_loopback(host: str) -> bool:
-    """Whether that is this machine itself."""
+    """Whether the host is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

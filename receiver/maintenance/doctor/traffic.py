@@ -1,75 +1,133 @@
-"""What went through: overdue and unknown messages, silence after sending, a queue that nobody works, a long pause, and
-outcomes that an earlier release chose."""
+"""Traffic: silence after sending, overdue and unknown messages, events that fit nothing, a queue without a worker, a
+long pause, refused credentials, and outcomes that an earlier release chose."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    union,
+)
+from sqlalchemy.orm import Session
 
 from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
+from receiver.core.events import Source
+from receiver.core.send_status import SendStatus
+from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import MOST
+from receiver.database.lookup import MOST, count, shows_status
+from receiver.database.models import LaneRow, Message, Recipient, StoredEvent
 from receiver.events.replies import count_unread
 from receiver.maintenance.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.messages import credentials
+from receiver.messages.pace import paused_until
 from receiver.messages.queue import backlog
-from receiver.reports.figures import Figures, figures
-from receiver.reports.overview import SAMPLE, QueueState, SenderTraffic, old_order, queue_state, sender_traffic
+from receiver.reports.overview import Figures, figures
 from receiver.settings import Settings
 
 LATELY = timedelta(days=3)
-"""How far back sending is looked at: over a weekend."""
+"""How far back sending is examined: over a weekend."""
 
 QUEUED_AT_BANDWIDTH = timedelta(minutes=15)
-"""How long Bandwidth's own queue may keep a message before the first event ("Rate limits")."""
+"""How long Bandwidth's own queue may keep a message before its first event ("Rate limits")."""
+
+SAMPLE = 1_000
+"""How many of the newest accepted messages are examined."""
 
 UNWORKED = timedelta(minutes=3)
-"""How long a message may wait without any sign of a worker; in an outage workers hold back for a minute."""
+"""How long a message may wait without any sign of a worker; in an outage workers back off for a minute."""
 
 LONG_PAUSE = timedelta(minutes=5)
 
 
 def examine(database: Database, settings: Settings) -> Iterator[Finding]:
-    """All of it, as one moment shows it."""
+    """All findings about one state of the database."""
     now = times.now()
     with database.read() as session:
         found = figures(session, now=now, overdue_after=settings.overdue_after)
         unknown = backlog(session, now=now, since=now).unknown
         senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
         queue = queue_state(session, since=now - UNWORKED, now=now)
-        in_old_order = old_order(session)
+        in_old_order = count_old_order(session)
         unread = count_unread(session)
         refused_since = credentials.refused_since(session, BandwidthAccount.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
     yield from counted(found, unknown=unknown, unread=unread)
-    yield worked(queue, now=now)
-    yield paused(queue.paused_until, now=now)
-    yield refused(refused_since, now=now)
-    yield ordered(in_old_order)
+    yield _worked(queue, now=now)
+    yield _paused(queue.paused_until, now=now)
+    yield _refused(refused_since, now=now)
+    yield _ordered(in_old_order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderTraffic:
+    """The newest accepted messages of a sender with an application."""
+
+    sender: str
+    application_id: str
+    accepted: int
+    heard_of: int
+    """How many of them have an event that came by callback."""
+    since: datetime
+    """When the first of them was submitted."""
+
+
+def sender_traffic(session: Session, *, since: datetime, until: datetime) -> list[SenderTraffic]:
+    """By sender and application: the messages created after ``since`` and submitted before ``until``."""
+    heard = exists().where(StoredEvent.message_pk == Message.pk, StoredEvent.source == Source.CALLBACK)
+    sample = (
+        select(Message.sender, Message.application_id, Message.submitted_at, case((heard, 1), else_=0).label("heard"))
+        .where(Message.send_status == SendStatus.ACCEPTED, Message.created_at >= since, Message.submitted_at <= until)
+        .order_by(Message.created_at.desc())
+        .limit(SAMPLE)
+        .subquery()
+    )
+    groups = select(
+        sample.c.sender,
+        sample.c.application_id,
+        func.count().label("accepted"),
+        func.sum(sample.c.heard).label("heard_of"),
+        func.min(sample.c.submitted_at).label("since"),
+    ).group_by(sample.c.sender, sample.c.application_id)
+    return [SenderTraffic(**row) for row in session.execute(groups).mappings()]
 
 
 def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime) -> Iterator[Finding]:
-    """Whether events come about what is sent. An application that is not linked to its number's location is answered
-    202, and then nothing ever happens; replies come all the same."""
+    """Whether events arrive for each sender.
+
+    If an application is not linked to its number's location, Bandwidth answers 202 and no event ever follows; replies
+    arrive all the same.
+    """
     silent = [each for each in senders if not each.heard_of]
-    last = f"the last event came {_age(now - last_event_at)} ago" if last_event_at else "no event ever came"
+    last = f"the last event arrived {_age(now - last_event_at)} ago" if last_event_at else "no event has ever arrived"
     if not senders:
         span = f"between {_age(QUEUED_AT_BANDWIDTH)} and {_age(LATELY)} ago"
-        yield skipped("events", f"none had to come, because nothing was accepted {span}; {last}")
+        yield skipped("events", f"none were due, because nothing was accepted {span}; {last}")
     elif not silent:
-        yield ok("events", f"they come about what every sender sends; {last}")
+        yield ok("events", f"they arrive for every sender; {last}")
     for each in silent:
         number, span = f"...{each.sender[-4:]}", _age(now - each.since)
         yield wrong(
             "events",
-            f"none came about what was accepted of sender {number} with application {each.application_id}"
-            f" since {span} ago ({each.accepted}{' or more' if each.accepted == SAMPLE else ''} messages); {last}",
+            f"none arrived for messages accepted from sender {number} with application {each.application_id}"
+            f" in the last {span} ({each.accepted}{' or more' if each.accepted == SAMPLE else ''} messages); {last}",
             "at Bandwidth, link that application to the location (SIP peer) of the number and set its callback URL;"
             " `receiver doctor --callback-url URL` checks that URL.",
         )
 
 
 def counted(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
-    """Whatever should be none."""
+    """Everything of which there should be none."""
     yield _none_or(
         found.overdue,
         "overdue",
@@ -79,62 +137,92 @@ def counted(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
     yield _none_or(
         unknown,
         "unknown",
-        "messages of which nobody can say whether they were sent",
-        "run `receiver reconcile`, then `receiver resolve` for what is left.",
+        "messages that may or may not have been sent",
+        "run `receiver reconcile`, then `receiver resolve` for those that stay unknown.",
     )
     yield _none_or(
         found.unlinked,
         "unlinked",
-        "events of the last day that belong to no message of this database",
-        "`receiver unlinked` lists them: does somebody else send with this application, or from another database?",
+        "events of the last day that match no message in this database",
+        "`receiver unlinked` lists them; another program or database may send with this application.",
     )
     yield _none_or(
         found.unreadable,
         "unreadable",
-        "elements of the last day that are no events",
-        "`receiver unreadable` lists them: Bandwidth says something new, or it is not Bandwidth who says it.",
+        "callback elements of the last day that are not events",
+        "`receiver unreadable` lists them; Bandwidth sends something new, or somebody else posts callbacks.",
     )
     yield _none_or(
         unread,
         "replies",
         "replies stored by the previous version, whose text and STOP `support_inbound` does not show yet",
-        "servers and workers of this version read them within minutes; start one if none runs.",
+        "servers and workers of this version read them within minutes; start one if none is running.",
     )
 
 
-def _none_or(count: int, check: str, what: str, remedy: str) -> Finding:
-    if not count:
-        return ok(check, f"{what}: none")
-    return warning(check, f"{what}: {_many(count)}", remedy)
+def _none_or(number: int, check: str, what: str, remedy: str) -> Finding:
+    return warning(check, f"{what}: {_at_least(number)}", remedy) if number else ok(check, f"{what}: none")
 
 
-def _many(count: int) -> str:
-    return f"{count} or more" if count == MOST else str(count)
+def _at_least(number: int) -> str:
+    """The number in words; counting stops at MOST."""
+    return f"{number} or more" if number == MOST else str(number)
 
 
-def worked(queue: QueueState, *, now: datetime) -> Finding:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """What waits for a worker, and whether there is one."""
+
+    queued: int
+    """Messages, up to MOST."""
+    waiting_since: datetime | None
+    """Since when the first of them could have been claimed."""
+    is_worked: bool
+    """Whether a worker has claimed or sent anything since a given time, or waits for its turn."""
+    paused_until: datetime | None
+
+
+def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueState:
+    """``since`` is from when on a worker's claims and sends count."""
+    queued = Message.send_status == literal_column("'queued'")  # in the words of the index
+    # A message sent at once has the same time twice; one that waited was sent by a worker.
+    worked = (Message.updated_at >= since, Message.submitted_at >= since, Message.submitted_at > Message.created_at)
+    signs = [
+        select(Message.pk).where(queued, Message.claimable_at > now, Message.denied_at.is_(None)),
+        select(Message.pk).where(*worked),
+        select(LaneRow.sender).where(LaneRow.next_at > now),
+    ]
+    return QueueState(
+        queued=count(session, select(Message.pk).where(queued)),
+        waiting_since=session.scalar(select(func.min(Message.claimable_at)).where(queued)),
+        is_worked=any(session.execute(sign.limit(1)).first() is not None for sign in signs),
+        paused_until=paused_until(session),
+    )
+
+
+def _worked(queue: QueueState, *, now: datetime) -> Finding:
     """Whether workers send what is queued."""
     if not queue.queued or queue.waiting_since is None:
-        return ok("queue", "messages that wait for a worker: none")
-    many = f"messages that wait for a worker: {_many(queue.queued)}"
+        return ok("queue", "messages waiting for a worker: none")
+    many = f"messages waiting for a worker: {_at_least(queue.queued)}"
     waited = now - queue.waiting_since
     if waited > UNWORKED and not queue.is_worked and queue.paused_until is None:
         found = f"{many}, the first for {_age(waited)}; no worker has claimed any for {_age(UNWORKED)}"
-        return wrong("queue", found, "start `receiver worker`; if one runs, its log says what holds it up.")
+        return wrong("queue", found, "start `receiver worker`; if one is running, its log shows what delays it.")
     return ok("queue", many)
 
 
-def paused(until: datetime | None, *, now: datetime) -> Finding:
-    """Whether Bandwidth's 429 holds up all sending."""
+def _paused(until: datetime | None, *, now: datetime) -> Finding:
+    """Whether a 429 from Bandwidth pauses all sending."""
     if until is None:
-        return ok("pause", "nothing holds up sending")
-    found = f"Bandwidth's 429 holds up all sending for another {_age(until - now)}"
+        return ok("pause", "sending is not paused")
+    found = f"a 429 from Bandwidth pauses all sending for another {_age(until - now)}"
     if until - now <= LONG_PAUSE:
         return ok("pause", found)
-    return warning("pause", found, "if Bandwidth takes messages again, `receiver resume` ends the pause.")
+    return warning("pause", found, "if Bandwidth accepts messages again, `receiver resume` ends the pause.")
 
 
-def refused(since: datetime | None, *, now: datetime) -> Finding:
+def _refused(since: datetime | None, *, now: datetime) -> Finding:
     """Whether workers pause because Bandwidth refuses the credentials."""
     if since is None:
         return ok("credentials", "no worker is paused because of them")
@@ -144,12 +232,40 @@ def refused(since: datetime | None, *, now: datetime) -> Finding:
     return wrong("credentials", found, remedy)
 
 
-def ordered(in_old_order: int) -> Finding:
+def count_old_order(session: Session) -> int:
+    """Counts recipients with a standing in the order of earlier releases, among the oldest and the newest MOST of all
+    recipients and of the failed ones.
+
+    `receiver recompute` goes from the oldest to the newest. Recipients that it has not reached yet, or that an earlier
+    release wrote behind it, are found at these ends.
+    """
+    ends = [
+        select(Recipient.message_pk, Recipient.recipient, Recipient.standing)
+        .where(*among)
+        .order_by(order)
+        .limit(MOST)
+        .subquery()
+        for among in ((), (shows_status(Recipient, RecipientStatus.FAILED),))
+        for order in (Recipient.created_at, Recipient.created_at.desc())
+    ]
+    found = [select(end.c.message_pk, end.c.recipient).where(_has_old_order(end.c.standing)) for end in ends]
+    return session.scalar(select(func.count()).select_from(union(*found).subquery())) or 0
+
+
+def _has_old_order(standing: ColumnElement[bytes]) -> ColumnElement[bool]:
+    """core.status.has_old_order() in SQL."""
+    second, time, tenth = (
+        func.substr(standing, start, length, type_=LargeBinary) for start, length in ((2, 1), (2, 8), (10, 1))
+    )
+    return or_(second.not_in((b"", WITH_CODE, WITHOUT_CODE)), and_(time == UNKNOWN_TIME, tenth != WITHOUT_CODE))
+
+
+def _ordered(in_old_order: int) -> Finding:
     """Whether `receiver recompute` is due, because an earlier release preferred another of a recipient's events."""
     what = "recipients whose events an earlier release compared, which may show a failure without its code"
     if not in_old_order:
         return ok("order", f"{what}: none among the oldest and the newest {MOST}")
-    remedy = "once no server or worker of the earlier release runs any more, run `receiver recompute`."
+    remedy = "once no server or worker of the earlier release is running, run `receiver recompute`."
     return warning("order", f"{what}: at least {in_old_order}", remedy)
 
 

@@ -125,7 +125,7 @@ def test_a_worker_frozen_while_it_begins_leaves_the_message_to_who_is_sending_it
     scene.simulator.wait_held()
 
     frozen.thaw()
-    wait_for(lambda: "the database does not answer" in frozen.output, "the thawed worker to notice")
+    wait_for(lambda: "database unavailable" in frozen.output, "the thawed worker to notice")
     frozen.end()
     scene.end_leases()
     (later,) = queue(scene)

@@ -1,4 +1,4 @@
-"""A backup was restored: what it takes for unsent becomes unknown, and nothing sends it again."""
+"""`receiver restored`: messages that a backup takes for unsent become unknown, and are never sent again."""
 
 from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
@@ -8,7 +8,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
 from receiver.maintenance import recompute
-from receiver.maintenance.restore import BATCH, make_unknown, unsent
+from receiver.maintenance.restored import BATCH, make_unknown, unsent
 from receiver.messages import outbox
 from receiver.messages.sender import Sending, cancel
 from tests.maintenance.test_reconcile import FakeBandwidth, only, reconcile, rows
@@ -33,7 +33,7 @@ WRONG = Refused(because=RefusedBecause.BANDWIDTH, status=400)
 
 
 def restore(database: Database) -> int:
-    """What `receiver restored` does; the number of messages that became unknown."""
+    """Does what `receiver restored` does; returns how many messages became unknown."""
     pks = unsent(database)
     assert sum(make_unknown(database, pks, overdue_after=27 * HOUR)) == len(pks)
     return len(pks)
@@ -49,7 +49,7 @@ def stored(database: Database, tag: str) -> Message:
 
 
 def refused(sending: Sending, answer: Refused, *, key: str) -> str:
-    """A message that was asked for with that key, and refused."""
+    """A refused message that was requested with that key."""
     assert isinstance(sending.gateway, FakeGateway)
     sending.gateway.answer = answer
     submission = sending.send(make_message(), key=make_key(key, expires_at=now() + HOUR))

@@ -1,4 +1,4 @@
-"""What the doctor says about Bandwidth: asked over real sockets, answered by a script."""
+"""The doctor's findings about Bandwidth's API, over real sockets with scripted responses."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from receiver.core import times
-from receiver.maintenance.doctor import account
+from receiver.maintenance.doctor import bandwidth
 from receiver.maintenance.doctor.findings import Finding, Mark
 from tests.support.builders import make_settings
 from tests.support.wire import Peer, Serve, answer, answering
@@ -24,14 +24,14 @@ Examine = Callable[..., dict[str, Finding]]
 
 @pytest.fixture
 def examine(serve: Serve) -> Examine:
-    """The findings by what was looked at; there is always a token to be had, unless a test says otherwise."""
+    """The findings by check. A token can be fetched, unless a test says otherwise."""
     token_port = serve(answering(TOKEN)).port
 
     def found(port: int, **changes: object) -> dict[str, Finding]:
         url = changes.pop("url", f"http://127.0.0.1:{port}/api/v2")
         tokens = {"bandwidth_token_url": f"http://127.0.0.1:{token_port}/token"}
         settings = make_settings("sqlite:///unused", bandwidth_api_url=url, **tokens | changes)
-        return {each.check: each for each in account.examine(settings)}
+        return {each.check: each for each in bandwidth.examine_api(settings)}
 
     return found
 
@@ -76,7 +76,7 @@ def test_what_bandwidth_answers_is_told_with_the_remedy(
     assert found["Bandwidth"].mark is mark
     assert status[:3] in found["Bandwidth"].found
     assert says in found["Bandwidth"].remedy
-    assert found["clock"].mark is Mark.OK  # whatever it answers, it has a Date
+    assert found["clock"].mark is Mark.OK  # every response has a Date
 
 
 def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve, examine: Examine) -> None:
@@ -149,14 +149,14 @@ def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, examine: E
         (NOW - timedelta(seconds=1), 0, 0),  # it may have been written at the very end of that second
         (NOW - timedelta(seconds=8), 0, 7),
         (NOW + timedelta(seconds=8), 0, -8),
-        (NOW + timedelta(seconds=8), 8, 0),  # the answer may have taken all of the way back
+        (NOW + timedelta(seconds=8), 8, 0),  # the response may have taken all that time on its way back
         (NOW + timedelta(seconds=9), 8, -1),
     ],
 )
 def test_only_what_neither_the_second_nor_the_journey_explains_is_skew(date: datetime, took: int, skew: int) -> None:
     answered_at = NOW + timedelta(seconds=took)
 
-    assert account.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
+    assert bandwidth.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
 
 
 def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:

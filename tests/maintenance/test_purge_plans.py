@@ -1,4 +1,4 @@
-"""What is old is found by an index, a page at a time, and what belongs to it by another."""
+"""Old rows are found by an index, a page at a time, and their belongings by another."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from receiver.database.database import Database, Session
-from receiver.maintenance import purge, purge_rows
-from receiver.maintenance.purge_rows import Terms
+from receiver.maintenance import purge
+from receiver.maintenance.purge import Terms
 from tests.support.aged import QUARTER, aged, said
 from tests.support.builders import ALICE, BOB, make_event
 from tests.support.plans import plans
@@ -31,7 +31,7 @@ FROM events e, error_codes c WHERE c.code > 0
 
 @pytest.fixture
 def crowded(database: Database) -> Database:
-    """So many rows that no index is passed over for want of them."""
+    """A database with enough rows for every index to be used."""
     for number in range(40):
         aged(database, ALICE, BOB, days=number * 5, message_id=f"known-{number}")
         said(database, make_event(message_id=f"known-{number}"), days=number * 5)
@@ -45,11 +45,11 @@ BY_TAG = ("messages_tag_unique", "sqlite_autoindex_messages_1")
 ALONE = ("events_unlinked_index",)
 OF_MESSAGE = ("events_message_pk_first_received_at_index",)
 ASKED: dict[str, tuple[Callable[[Session, Terms], object], Sequence[str]]] = {
-    "messages": (lambda session, terms: purge_rows.old_messages(session, terms, None), BY_TAG),
-    "more messages": (lambda session, terms: purge_rows.old_messages(session, terms, "01"), BY_TAG),
-    "events": (lambda session, terms: purge_rows.old_events(session, terms, None), ALONE),
-    "more events": (lambda session, terms: purge_rows.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
-    "belongings": (lambda session, _: purge_rows.belongings(session, [1, 2]), OF_MESSAGE),
+    "messages": (lambda session, terms: purge.old_messages(session, terms, None), BY_TAG),
+    "more messages": (lambda session, terms: purge.old_messages(session, terms, "01"), BY_TAG),
+    "events": (lambda session, terms: purge.old_events(session, terms, None), ALONE),
+    "more events": (lambda session, terms: purge.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
+    "belongings": (lambda session, _: purge.belongings(session, [1, 2]), OF_MESSAGE),
 }
 
 

@@ -1,4 +1,4 @@
-"""The figures of the stored state: right on both databases, and found by an index."""
+"""The figures of the stored state are right on both databases, and found by an index."""
 
 import re
 from datetime import timedelta
@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 
 from receiver.core import times
-from receiver.core.events import Unreadable
+from receiver.core.events import Source, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database import lookup
 from receiver.database.database import Database
 from receiver.events.store import record
-from receiver.reports import figures as figures_module
-from receiver.reports.figures import Figures, figures
+from receiver.reports import overview
+from receiver.reports.overview import Figures, figures
 from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.support.plans import plans
 from tests.support.stored import HOUR, answer, deliver, submitting
@@ -25,8 +25,8 @@ LONG_AGO = times.now() - 30 * HOUR
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "MOST", 3)
-    monkeypatch.setattr(figures_module, "MOST", 3)
-    monkeypatch.setattr(figures_module, "NEWEST", 3)
+    monkeypatch.setattr(overview, "MOST", 3)
+    monkeypatch.setattr(overview, "NEWEST_EVENTS", 3)
 
 
 def read(database: Database) -> Figures:
@@ -35,7 +35,7 @@ def read(database: Database) -> Figures:
 
 
 def late(database: Database, *to: str, hours: float = 3, **changes: timedelta) -> int:
-    """A message that was asked for 30 hours ago, and is overdue for so long; its key."""
+    """The key of a message that was created 30 hours ago and has been overdue for so long."""
     spans = {"overdue_in": -hours * HOUR, "deadline_in": -29 * HOUR} | changes
     return database.write(lambda session: submitting(session, *to, created_at=LONG_AGO, **spans))[1]
 
@@ -93,7 +93,7 @@ def test_the_last_event_is_one_about_a_message_and_came_by_callback(database: Da
     deliver(database, make_event(message_id="foreign"), now=now - 5 * HOUR)
     deliver(database, make_event("received", message_id="inbound"), now=now - 4 * HOUR)
     asked = make_event(message_id="asked")
-    database.write(lambda session: record(session, [asked], now=now - 3 * HOUR, source="reconcile"))
+    database.write(lambda session: record(session, [asked], now=now - 3 * HOUR, source=Source.RECONCILE))
 
     assert read(database).last_event_at == now - 5 * HOUR
 
@@ -133,7 +133,7 @@ def test_every_figure_is_found_by_an_index(database: Database) -> None:
     found = plans(database, lambda session: figures(session, now=times.now(), overdue_after=OVERDUE_AFTER))
 
     wanted = (
-        "recipients_(open|status_created_at)_index",  # both are of few rows: what has no final outcome
+        "recipients_(open|status_created_at)_index",  # both hold few rows: recipients without a final outcome
         "messages_send_status_created_at_index",
         "events_unlinked_index",
         "unreadable_callbacks_first_received_at_index",

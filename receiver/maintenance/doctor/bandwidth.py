@@ -1,0 +1,251 @@
+"""Bandwidth in both directions: our calls to its API, and its calls to our callback URL.
+
+The API is asked for a token and one harmless question. The callback URL is tried as Bandwidth uses it: first without
+credentials, then with them; never with an event.
+"""
+
+import ipaddress
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from receiver.bandwidth.client import BandwidthAccount, Client
+from receiver.bandwidth.oauth import CREDENTIALS
+from receiver.bandwidth.probe import Credentials, ProbeResponse, ask_bandwidth, post_nothing, search_failure
+from receiver.bandwidth.responses import NoToken
+from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
+from receiver.maintenance.doctor.settings import is_loopback
+from receiver.settings import Settings
+
+LONGEST_CALL = 10.0
+"""Seconds; a question is answered sooner, or something is wrong."""
+
+DOUBTFUL_SKEW, WRONG_SKEW = timedelta(seconds=5), timedelta(seconds=60)
+"""`receiver reconcile` searches within a minute of our clock."""
+
+
+def examine_api(settings: Settings) -> Iterator[Finding]:
+    """Fetches a token, if the settings call for one, and asks Bandwidth one question with it."""
+    has_credentials = settings.bandwidth_client_secret if settings.bandwidth_client_id else settings.bandwidth_password
+    if not (settings.bandwidth_account_id and has_credentials):
+        for check in ("token", "Bandwidth", "clock"):
+            yield skipped(check, "needs BANDWIDTH_ACCOUNT_ID and credentials")
+        return
+    seconds = min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout)
+    account = replace(BandwidthAccount.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
+    with closing(Client(account)) as client:
+        token = _token(client)
+        yield token
+        if token.mark is Mark.WRONG:
+            for check in ("Bandwidth", "clock"):
+                yield skipped(check, "needs a token")
+            return
+        reply = ask_bandwidth(client, account)
+    yield _credentials(reply)
+    yield _clock(reply)
+
+
+def _token(client: Client) -> Finding:
+    """Whether the client id and secret are exchanged for a token, and for how long it is valid."""
+    try:
+        fetched = client.token()
+    except NoToken as error:
+        refused = error.refused
+        found, _, remedy = (refused.description or "there is none").partition(". ")
+        if refused.type != CREDENTIALS:
+            remedy = "check BANDWIDTH_TOKEN_URL, the network and the firewall, or try again later."
+        return wrong("token", found.rstrip("."), remedy[:1].lower() + remedy[1:])
+    if fetched is None:
+        return skipped("token", "not needed: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are used")
+    return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
+
+
+def _credentials(reply: ProbeResponse) -> Finding:
+    """Whether Bandwidth answers a question about this account."""
+    trouble = search_failure(reply)
+    if trouble is None:
+        return ok("Bandwidth", "accepts the credentials, and answers queries about the account's messages")
+    if reply.status == 429:
+        return warning("Bandwidth", trouble.found, trouble.remedy)
+    if reply.status is None and reply.distrust:
+        return wrong("Bandwidth", f"{trouble.found}: {reply.distrust}", trouble.remedy)
+    if reply.status is not None and reply.complaint is None:
+        found = f"{trouble.found}, and not in Bandwidth's JSON"
+        remedy = "something else responds in its place: check BANDWIDTH_API_URL and any proxy."
+        return wrong("Bandwidth", found, remedy)
+    return wrong("Bandwidth", trouble.found, trouble.remedy)
+
+
+def _clock(reply: ProbeResponse) -> Finding:
+    """Whether our clock is right, by the Date header of the response."""
+    date = reply.date
+    if date is None:
+        return skipped("clock", "no response had a Date header to compare it with")
+    skew = least_skew(date, asked_at=reply.asked_at, answered_at=reply.answered_at)
+    if abs(skew) <= DOUBTFUL_SKEW:
+        return ok("clock", "agrees with Bandwidth's to within seconds")
+    found = f"is {abs(skew).total_seconds():.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} Bandwidth's"
+    mark = wrong if abs(skew) > WRONG_SKEW else warning
+    remedy = "synchronize this machine's clock by NTP; expirations, overdue times and reconcile depend on it."
+    return mark("clock", found, remedy)
+
+
+def least_skew(date: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
+    """By how much our clock is ahead at least.
+
+    The Date header has whole seconds, cut off, and was written at any moment between request and response.
+    """
+    ahead, behind = asked_at - (date + timedelta(seconds=1)), date - answered_at
+    return max(ahead, timedelta(0)) - max(behind, timedelta(0))
+
+
+BANDWIDTH_WAITS = 10.0
+"""Seconds; then Bandwidth sends the callback again later ("Webhooks")."""
+
+MOST_SHOWN = 200
+"""Characters shown of another server's response, which may be anything."""
+
+ADDRESS, CHALLENGE, ACCEPTS, REFUSES = "callback URL", "challenge", "callback credentials", "wrong credentials"
+
+
+def is_callback_url(text: str) -> bool:
+    """Whether the text is an http or https URL without credentials."""
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
+    except ValueError:
+        return False
+
+
+def examine_callback_url(url: str, settings: Settings) -> Iterator[Finding]:
+    """Examines the address, the challenge, each of the configured credentials, and wrong ones."""
+    yield address(url)
+    challenge = _challenge(_post(url, None), is_open=not settings.callback_credentials)
+    yield challenge
+    if challenge.mark is not Mark.OK:
+        for check in (ACCEPTS, REFUSES):
+            yield skipped(check, "the challenge must be right first")
+        return
+    if not settings.callback_credentials:
+        yield skipped(ACCEPTS, "CALLBACK_CREDENTIALS is empty")
+    for place, each in enumerate(settings.callback_credentials, start=1):
+        yield _acceptance(_post(url, (each.user, each.password)), entry=f"entry {place} of CALLBACK_CREDENTIALS")
+    yield _refusal(_post(url, ("receiver-doctor", secrets.token_urlsafe())))
+
+
+def _post(url: str, credentials: Credentials | None) -> ProbeResponse:
+    return post_nothing(url, credentials=credentials, seconds=BANDWIDTH_WAITS)
+
+
+def address(url: str) -> Finding:
+    """Whether Bandwidth can and should call this URL."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if port not in (80, 443) and port < 1024:
+        return wrong(ADDRESS, f"has port {port}", "Bandwidth calls only ports 80, 443, and 1024 or higher.")
+    if _is_local(parts.hostname or ""):
+        remedy = "give the public URL that is registered with Bandwidth."
+        return warning(ADDRESS, "is reachable only from this machine or its network", remedy)
+    if parts.scheme != "https":
+        return wrong(ADDRESS, "is http, so credentials and numbers cross the network unencrypted", "use https.")
+    return ok(ADDRESS, f"is https on port {port}")
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return is_loopback(host)
+
+
+def _challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
+    """Whether the response to a request without credentials makes Bandwidth send another one with them."""
+    schemes = [each.partition(" ")[0].lower() for each in reply.headers("WWW-Authenticate")]
+    if reply.status == 401 and "basic" in schemes:
+        found = f"a request without credentials gets 401 with WWW-Authenticate: Basic, in {_milliseconds(reply)}"
+        return ok(CHALLENGE, found)
+    if reply.status == 401:
+        how = f"with WWW-Authenticate: {', '.join(schemes)[:MOST_SHOWN]}" if schemes else "without WWW-Authenticate"
+        remedy = "the proxy must pass on our header WWW-Authenticate: Basic; without it no event ever arrives."
+        return wrong(CHALLENGE, f"a request without credentials gets 401 {how}", remedy)
+    if _is_ours(reply):
+        found = "a request without credentials is accepted, so anyone who knows the URL can post forged events"
+        if is_open:
+            return warning(CHALLENGE, found, "set CALLBACK_CREDENTIALS, unless the network is private.")
+        return wrong(CHALLENGE, found, "the server at that URL runs with other settings than these: restart it.")
+    return _not_ours(CHALLENGE, reply)
+
+
+def _acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
+    """Whether these credentials are accepted. A callback without events stores nothing."""
+    if _is_ours(reply):
+        return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(reply)}")
+    if reply.status == 401:
+        remedy = "the server at that URL runs with other settings, or a proxy drops the Authorization header."
+        return wrong(ACCEPTS, f"{entry} is refused", remedy)
+    return _not_ours(ACCEPTS, reply)
+
+
+def _refusal(reply: ProbeResponse) -> Finding:
+    """Whether wrong credentials are refused."""
+    if reply.status == 401:
+        return ok(REFUSES, "they are refused")
+    if _is_ours(reply):
+        return wrong(REFUSES, "they are accepted", "set CALLBACK_CREDENTIALS on the server at that URL.")
+    return _not_ours(REFUSES, reply)
+
+
+def _is_ours(reply: ProbeResponse) -> bool:
+    """Whether this is this program's response to a callback without events."""
+    if reply.status != 200 or reply.call.body is None:
+        return False
+    try:
+        tally = json.loads(reply.call.body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(tally, dict) and tally.get("recorded") == 0
+
+
+_FAILURES = {
+    "name-not-resolved": ("its host name does not resolve", "check the name and the public DNS."),
+    "connect-timeout": ("connecting timed out", "check the host, the firewall and the port."),
+    "connection-refused": ("nothing listens there", "start the server and the proxy in front of it."),
+    "timed-out": (f"no response in {BANDWIDTH_WAITS:g} s", "Bandwidth waits no longer: check the server's log."),
+    "cut-short": (f"its response did not end in {BANDWIDTH_WAITS:g} s", "check the proxy's log."),
+    "no-answer": ("the connection broke before a response", "check the proxy's log."),
+}
+
+_STATUSES = {
+    404: "the path is wrong: it must end in /callbacks/bandwidth, and a proxy must not change it.",
+    405: "the path is wrong: it must end in /callbacks/bandwidth, and a proxy must allow POST.",
+    413: "the proxy's limit for bodies is too low: raise it to MAX_BODY_BYTES.",
+    429: "a proxy limits the rate of requests: exempt Bandwidth, which sends events as fast as they occur.",
+    502: "the proxy cannot reach the server: is it running?",
+    503: "the server cannot store events: check the database.",
+    504: "the proxy gets no response from the server in time: is it running?",
+}
+
+
+def _not_ours(check: str, reply: ProbeResponse) -> Finding:
+    """What went wrong if this program did not respond."""
+    if reply.status is None and reply.failure == "tls-failed":
+        found = f"its certificate is not trusted: {reply.distrust or 'TLS failed'}"
+        return wrong(check, found, "install a certificate of a public authority for that name, with its whole chain.")
+    if reply.status is None:
+        return wrong(check, *_FAILURES.get(reply.failure, (f"no connection: {reply.failure}", "check the URL.")))
+    if reply.status // 100 == 3:
+        target = next(iter(reply.headers("Location")), "elsewhere")
+        remedy = "Bandwidth does not follow redirects: register the final URL."
+        return wrong(check, f"redirects to {target[:MOST_SHOWN]}", remedy)
+    remedy = _STATUSES.get(reply.status, "that is not this program's response: check the URL and any proxy.")
+    return wrong(check, f"responds with {reply.status}", remedy)
+
+
+def _milliseconds(reply: ProbeResponse) -> str:
+    return f"{reply.took.total_seconds() * 1000:.0f} ms"
