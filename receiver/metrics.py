@@ -28,8 +28,6 @@ from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
 from receiver.errors import CannotCount, CannotListen
-from receiver.events.notes import Recorded
-from receiver.events.store import Fate
 from receiver.log import get_logger, telling
 
 log = get_logger(__name__)
@@ -215,22 +213,34 @@ def waiting(callbacks: int) -> None:
 
 
 @telling(log)
-def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
-    """A transaction of callbacks is durable, and took that long."""
-    new = [each for each in recorded if each.is_new]
-    _meters.commit_elements.observe(len(fates))
+def elements_stored(
+    *,
+    elements: int,
+    duplicates: int,
+    unreadable: int,
+    events: Mapping[tuple[str, Disposition], int],
+    extraneous: int,
+    lags: Sequence[float],
+    outcome_lags: Sequence[float],
+    seconds: float,
+) -> None:
+    """A transaction of callbacks is durable, and took that long.
+
+    ``events`` counts the new ones by Bandwidth's type and what they are; the lags are in seconds.
+    """
+    _meters.commit_elements.observe(elements)
     _meters.commit.observe(seconds)
-    for (event_type, disposition), count in Counter((each.event.type, each.disposition) for each in new).items():
+    for (event_type, disposition), count in events.items():
         _meters.events.labels(_kind(event_type), disposition).inc(count)
     for counter, count in (
-        (_meters.duplicates, fates.count(Fate.DUPLICATE)),
-        (_meters.unreadable, fates.count(Fate.UNREADABLE)),
-        (_meters.extraneous, sum(each.is_known_false for each in new)),
+        (_meters.duplicates, duplicates),
+        (_meters.unreadable, unreadable),
+        (_meters.extraneous, extraneous),
     ):
         if count:
             counter.inc(count)
-    _meters.event_lag.observe_all([each.lag for each in new if each.lag is not None])
-    _meters.outcome_lag.observe_all([each.outcome_after for each in new if each.outcome_after is not None])
+    _meters.event_lag.observe_all(lags)
+    _meters.outcome_lag.observe_all(outcome_lags)
 
 
 def _kind(event_type: str) -> str:
