@@ -1,11 +1,14 @@
-"""Every metric that this program counts: its name, its unit and what it means.
+"""Every metric of this program: its name, its unit and its meaning; and how Prometheus reads them.
 
-What happens is counted in the process in which it happens. The processes of one server share their counts in files of a
-folder (prometheus-client's multiprocess mode), so that any of them tells the sum of all, the ended ones included. An
-increment takes a few microseconds there: what is stored together is counted together. All series that can be foreseen
-are there from the start, at 0: of one that begins later Prometheus would overlook the first increase.
+An event is counted in the process in which it happens. The processes of one server share their counts in files of a
+folder (prometheus-client's multiprocess mode), so each of them exposes the sum of all, ended ones included. There an
+increment takes a few microseconds, so what is stored together is counted together. All foreseeable series exist from
+the start, at 0: Prometheus would miss the first increase of a series that begins later.
 
-How Prometheus reads what metrics.py counts, and beside it the figures of what is stored.
+prometheus-client's own MultiProcessCollector(registry) and mark_process_dead() are not enough. A process that is killed
+before its first write leaves a file of 0 bytes, on which the collector fails; the files are sparse memory maps, so a
+full disk ends the process with SIGBUS; and granian has no hook in which the death of a worker could be marked, so its
+gauge would be added for ever. So the room is reserved first, and empty files and gauges of dead processes are left out.
 """
 
 import os
@@ -33,22 +36,25 @@ from receiver.log import get_logger, telling
 log = get_logger(__name__)
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus-client's own variable: where processes share what they count."""
+"""prometheus-client's own variable: the folder in which processes share their counts."""
 
 ROOM = 2**16
-"""Bytes of a file in which a process counts, as prometheus-client makes it; all series together take a part of it."""
+"""Bytes of a process's file, as prometheus-client creates it; all series together take a part of it."""
 
 REJECTED = "message-rejected"
-"""Stands for every type that begins so."""
+"""Stands for every type of event that begins so."""
 
 OTHER = "other"
-"""Stands for every other type: what Bandwidth may call a type has no end, and the series must have one."""
+"""Stands for every other type: types have no end, and the number of series must have one."""
+
+KINDS = (*sorted(INBOUND_TYPES), *STATED_TYPES)
+"""The types of events that are counted under their own names."""
 
 STATUSES = (200, 400, 401, 408, 413, 500, 503)
-"""What a callback can be answered."""
+"""The HTTP statuses of responses to callbacks."""
 
 LIVE = "gauge_live"
-"""How the files begin whose process must live for them to say anything."""
+"""How the names of files begin that count only while their process lives."""
 
 MINUTE, HOUR = 60, 3600
 
@@ -61,16 +67,18 @@ BANDWIDTH_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 
 
 class _Histogram(Histogram):
+    """A histogram that takes many amounts at once."""
+
     def observe_all(self, amounts: Sequence[float]) -> None:
-        """Like observe() of each, with as few writes as there are buckets; prometheus-client has no call for that."""
+        """Like observe() of each, but with one write a bucket, for which prometheus-client has no public call."""
         for place, times in Counter(bisect_left(self._upper_bounds, each) for each in amounts).items():
             self._buckets[place].inc(times)
         if amounts:
             self._sum.inc(sum(amounts))
 
 
-class _Meters:
-    """What is counted in processes."""
+class Meters:
+    """The metrics that processes count."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -115,7 +123,7 @@ class _Meters:
     def _foresee(self) -> None:
         for status in STATUSES:
             self.callbacks.labels(status)
-        for kind in (*sorted(INBOUND_TYPES), *STATED_TYPES, REJECTED, OTHER):
+        for kind in (*KINDS, REJECTED, OTHER):
             for disposition in _possible(kind):
                 self.events.labels(kind, disposition)
         for result, reason in (("accepted", ""), ("unknown", ""), *(("refused", each) for each in RefusedBecause)):
@@ -125,7 +133,7 @@ class _Meters:
 
 
 def _possible(kind: str) -> Iterator[Disposition]:
-    """What an event of this type can be."""
+    """The dispositions that an event of this type can have."""
     if kind in INBOUND_TYPES:
         yield Disposition.INBOUND
         return
@@ -140,30 +148,29 @@ def _possible(kind: str) -> Iterator[Disposition]:
         yield Disposition.SUPERSEDED
 
 
-values.ValueClass = values.MutexValue  # whatever FOLDER says: a command counts for itself, until share() is called
+values.ValueClass = values.MutexValue  # whatever FOLDER is: a process counts for itself until it calls share()
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Prometheus ignores these series, and several processes have none
-_meters = _Meters()
+meters = Meters()
 _is_shared = False
 
 
 def share(folder: str) -> None:
-    """Lets this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
-    global _meters, _is_shared
+    """Makes this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
+    global meters, _is_shared
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
     try:
         _reserve(folder)
-        _meters, _is_shared = _Meters(), True
+        meters, _is_shared = Meters(), True
     except OSError as error:
         raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
 
 
 def _reserve(folder: str) -> None:
-    """Room for this process's files: they are written to as memory, and where that finds a full disk, the process is
-    ended without a word."""
+    """Writes this process's files in full: a page that finds no room on the disk later would end the process."""
     for kind in ("counter", "histogram", f"{LIVE}sum"):
         file = Path(folder) / f"{kind}_{os.getpid()}.db"
-        if file.exists():  # of one that had the same id, and whose counts go on
+        if file.exists():  # of an ended process of the same id, whose counts go on
             continue
         try:
             file.write_bytes(bytes(ROOM))
@@ -173,26 +180,26 @@ def _reserve(folder: str) -> None:
 
 
 def registry() -> CollectorRegistry:
-    """What was counted: in this process, or in all that share their counts."""
+    """The counts of this process, or of all that share theirs."""
     if not _is_shared:
-        return _meters.registry
+        return meters.registry
     shared = CollectorRegistry()
     shared.register(_Shared())
     return shared
 
 
 class _Shared(Collector):
-    """What all processes counted, the ended ones too; what waits, only of those that live."""
+    """The sum of what all processes counted, ended ones included; but gauges only of those that live."""
 
     def collect(self) -> Iterator[Metric]:
-        # A process that was killed before its first byte leaves an empty file, on which prometheus-client breaks.
+        # A process that was killed before its first write leaves an empty file, on which prometheus-client fails.
         found = [each for each in Path(os.environ[FOLDER]).glob("*.db") if each.stat().st_size]
         files = [str(each) for each in found if not each.name.startswith(LIVE) or _lives(each)]
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
 
 
 def _lives(file: Path) -> bool:
-    """Whether the process whose file that is has not ended."""
+    """Whether the process that owns this file is running."""
     try:
         os.kill(int(file.stem.rpartition("_")[2]), 0)
     except ProcessLookupError:
@@ -201,15 +208,15 @@ def _lives(file: Path) -> bool:
 
 
 @telling(log)
-def callback_answered(status: int, count: int = 1) -> None:
-    """So many callbacks were answered with this HTTP status."""
-    _meters.callbacks.labels(status).inc(count)
+def callback_answered(status: int) -> None:
+    """Counts a callback by the HTTP status of its response."""
+    meters.callbacks.labels(status).inc()
 
 
 @telling(log)
 def waiting(callbacks: int) -> None:
-    """So many callbacks wait in this process for their commit, those that are being stored included."""
-    _meters.waiting.set(callbacks)
+    """Sets how many callbacks wait in this process for their commit, those that are being stored included."""
+    meters.waiting.set(callbacks)
 
 
 @telling(log)
@@ -224,39 +231,34 @@ def elements_stored(
     outcome_lags: Sequence[float],
     seconds: float,
 ) -> None:
-    """A transaction of callbacks is durable, and took that long.
+    """Counts what a durable transaction of callbacks stored, and how long it took.
 
-    ``events`` counts the new ones by Bandwidth's type and what they are; the lags are in seconds.
+    ``events`` holds the numbers of new events by Bandwidth's type and disposition; the lags are in seconds.
     """
-    _meters.commit_elements.observe(elements)
-    _meters.commit.observe(seconds)
+    meters.commit_elements.observe(elements)
+    meters.commit.observe(seconds)
     for (event_type, disposition), count in events.items():
-        _meters.events.labels(_kind(event_type), disposition).inc(count)
+        kind = event_type if event_type in KINDS else REJECTED if is_failure(event_type) else OTHER
+        meters.events.labels(kind, disposition).inc(count)
     for counter, count in (
-        (_meters.duplicates, duplicates),
-        (_meters.unreadable, unreadable),
-        (_meters.extraneous, extraneous),
+        (meters.duplicates, duplicates),
+        (meters.unreadable, unreadable),
+        (meters.extraneous, extraneous),
     ):
         if count:
             counter.inc(count)
-    _meters.event_lag.observe_all(lags)
-    _meters.outcome_lag.observe_all(outcome_lags)
-
-
-def _kind(event_type: str) -> str:
-    if event_type in INBOUND_TYPES or event_type in STATED_TYPES:
-        return event_type
-    return REJECTED if is_failure(event_type) else OTHER
+    meters.event_lag.observe_all(lags)
+    meters.outcome_lag.observe_all(outcome_lags)
 
 
 @telling(log)
 def sent(answer: Answer, *, seconds: float | None = None) -> None:
-    """An attempt to send ended so; after ``seconds``, if Bandwidth was called."""
+    """Counts how an attempt to send ended, after ``seconds`` if Bandwidth was called."""
     reason = answer.because if isinstance(answer, Refused) else ""
-    _meters.sends.labels(type(answer).__name__.lower(), reason).inc()
+    meters.sends.labels(type(answer).__name__.lower(), reason).inc()
     if seconds is not None:
         status: Any = 202 if isinstance(answer, Accepted) else answer.status
-        _meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
+        meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
 
 
 GAUGES = {
@@ -274,21 +276,21 @@ GAUGES = {
     "receiver_last_accepted_timestamp_seconds": "When the newest accepted message was asked for; 0: never.",
     "receiver_last_event_timestamp_seconds": "When the last event about messages came by callback; 0: never.",
 }
-"""What is read from the database, and so is the same whichever process is asked."""
+"""Gauges whose values are read from the database, so they are the same in every process."""
 
 Values = Mapping[str, float | Mapping[str, float]]
-"""Gauges by name; by label, where there is one."""
+"""The values of gauges by name; of one with a label, by label."""
 
 
 def exposition(gauges: Values) -> bytes:
-    """What Prometheus reads: what was counted, in all processes that share it, and these gauges."""
+    """The text that Prometheus reads: the counts of all processes that share theirs, and these gauges."""
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
     return _of_process() + generate_latest(stored)
 
 
 def _of_process() -> bytes:
-    """The version of this program, and what was counted."""
+    """The version of this program, and the counts."""
     return generate_latest(_BUILD) + generate_latest(registry())
 
 
@@ -319,24 +321,26 @@ class _Gauges(Collector):
 
 
 def listen(host: str, port: int) -> None:
-    """Tells whoever asks at that address what this process counted. Raises CannotListen."""
+    """Serves this process's counts over HTTP at that address. Raises CannotListen."""
     try:
         server, _ = prometheus_client.start_http_server(port, host, registry())
     except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
         raise CannotListen(host, port, error) from error
-    # A client that hangs up, or names a format that there is not, would be a traceback on stderr.
+    # A client that hangs up, or asks for an unknown format, would cause a traceback on stderr.
     server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     server.RequestHandlerClass = _Brief
-    server.set_app(_tell)
+    server.set_app(_expose)
 
 
 class _Brief(WSGIRequestHandler):
-    timeout = 10  # seconds, or whoever only connects would keep a thread
+    """A request that is answered and not logged."""
+
+    timeout = 10  # seconds; without it, a client that only connects would keep a thread
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the request is a stranger's."""
+        """Writes nothing: requests are untrusted."""
 
 
-def _tell(_environ: object, start_response: Any) -> Sequence[bytes]:
+def _expose(_environ: object, start_response: Any) -> Sequence[bytes]:
     start_response("200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)])
     return [_of_process()]

@@ -1,7 +1,7 @@
-"""The committer: stores the callbacks that wait, all of them in one transaction, and only then lets them be answered.
+"""The committer: stores all callbacks that wait in one transaction; they are answered after its commit.
 
 A commit costs the same for one event as for a hundred, so one thread of the process, the committer's, stores whatever
-the others brought while it stored what was there before. A callback is done after the commit that holds all of it.
+came in while it stored the callbacks before. A callback is done after the commit that holds the last of its elements.
 """
 
 import threading
@@ -63,7 +63,8 @@ class Committer:
         self._waiting: deque[Callback] = deque()
         self._backlog: deque[Callback] = deque()
         """What the committer's thread has taken over, and no other thread touches."""
-        self._unanswered = self._bytes = 0
+        self._taken = self._bytes = 0
+        """How many callbacks are not done, and the bytes of their bodies."""
         self._wanted = 1
         """How many must wait before the committer is woken."""
         self._together = 1
@@ -80,9 +81,9 @@ class Committer:
         """
         callback = Callback(len(body), done)
         with self._changed:
-            if self._unanswered >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
+            if self._taken >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
                 raise StorageUnavailable("Too many callbacks are waiting; try again.")
-            self._unanswered += 1
+            self._taken += 1
             self._bytes += callback.size
         try:
             callback.elements = callbacks.parse(body)
@@ -132,7 +133,7 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            metrics.waiting(self._unanswered)
+            metrics.waiting(self._taken)
             elements = [element for _, portion in batch for element in portion]
             outcomes: Iterator[Tally | Exception]
             try:
@@ -153,7 +154,7 @@ class Committer:
                 else:
                     self._backlog.append(callback)
             self._leave(done)
-            metrics.waiting(self._unanswered)
+            metrics.waiting(self._taken)
 
     def _next_batch(self) -> list[tuple[Callback, Sequence[Element]]]:
         """What one transaction takes of everything that waits: callbacks, and of each the elements that are next.
@@ -163,7 +164,7 @@ class Committer:
         with self._changed:
             if not self._backlog:
                 self._wait_for(1, None)
-                # Who was answered just now may be about to send the next; alone, the first would make all others wait.
+                # Clients that just got their responses may send the next; the first alone would make the others wait.
                 self._wait_for(self._together, LINGER_SECONDS)
             # All at once: adding another meanwhile would have to wait for this thread.
             self._backlog.extend(self._waiting)
@@ -185,7 +186,7 @@ class Committer:
     def _leave(self, callbacks: Sequence[Callback]) -> None:
         """Gives back the room that these took."""
         with self._changed:
-            self._unanswered -= len(callbacks)
+            self._taken -= len(callbacks)
             self._bytes -= sum(callback.size for callback in callbacks)
 
     def _store(self, elements: Sequence[Element]) -> list[Tally | Exception]:

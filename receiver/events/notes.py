@@ -21,7 +21,7 @@ from receiver.core.status import (
     statement,
     status_of,
 )
-from receiver.events.store import Arrival, StoreResult
+from receiver.events.store import DUPLICATE, UNREADABLE, Arrival, StoreResult
 from receiver.log import get_logger, telling
 
 log = get_logger(__name__)
@@ -80,8 +80,8 @@ def publish(result: StoreResult, *, seconds: float) -> None:
     new = [note for note in notes if note.is_new]
     metrics.elements_stored(
         elements=len(result.tallies),
-        duplicates=result.tally.duplicates,
-        unreadable=result.tally.unreadable,
+        duplicates=result.tallies.count(DUPLICATE),
+        unreadable=result.tallies.count(UNREADABLE),
         events=Counter((note.event.type, note.disposition) for note in new),
         extraneous=sum(note.is_known_false for note in new),
         lags=[note.lag for note in new if note.lag is not None],

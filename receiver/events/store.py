@@ -113,7 +113,12 @@ def record(
     elif rows:
         stored, newly_linked = _store_carefully(session, in_order, rows, now=now)
         waiting = [*waiting, *newly_linked]
-    arrivals = [_arrival(each, stored[identity]) for identity, each in gathered.items()]
+    arrivals = []
+    for identity, each in gathered.items():
+        event, row = each.event, stored[identity]
+        if (event.occurred_at, event.description) != (row.occurred_at, row.description):
+            event = replace(event, occurred_at=row.occurred_at, description=row.description)
+        arrivals.append(Arrival(event, row.deliveries == each.deliveries, row))
     linked = [Linked(row.pk, row.message_pk, event) for event, _, row in arrivals if row.message_pk]
     # Messages that are known to be accepted, and whether their receipts are on.
     accepted = {row.message_pk: row.receipts for _, _, row in arrivals if row.receipts is not None}
@@ -151,7 +156,7 @@ def _row(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
 
 
 def columns_of(reply: Reply | None) -> dict[str, str | None]:
-    """The columns of an event that hold what a person sent to us; null means that nobody has read it yet."""
+    """The columns of an event that hold what a person sent to us; all null while the payload has not been read."""
     if reply is None:
         return dict.fromkeys(REPLY)
     return {
@@ -166,13 +171,6 @@ def columns_of(reply: Reply | None) -> dict[str, str | None]:
 def _times(received: Received) -> dict[str, str | None]:
     """The columns of an event that came at another time than now."""
     return {"first_received_at": instant(received.first), "last_received_at": instant(received.last)}
-
-
-def _arrival(gathered: Gathered, row: Row[Any]) -> Arrival:
-    event = gathered.event
-    if event.occurred_at != row.occurred_at or event.description != row.description:
-        event = replace(event, occurred_at=row.occurred_at, description=row.description)
-    return Arrival(event, row.deliveries == gathered.deliveries, row)
 
 
 def _tallies(elements: Sequence[Event | Unreadable], arrivals: Sequence[Arrival]) -> list[Tally]:

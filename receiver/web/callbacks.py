@@ -22,7 +22,7 @@ from receiver.web import problems
 from receiver.web.authentication import Access, check_callback, declares
 from receiver.web.bodies import read_body
 from receiver.web.headers import HEADERS, complete
-from receiver.web.request_log import milliseconds, reason
+from receiver.web.request_log import reason
 from receiver.web.services import services
 
 PATH, ENDPOINT = "/callbacks/bandwidth", "callbacks.receive"
@@ -89,14 +89,14 @@ def _log_stored(callback: Callback, size: int, seconds: float) -> None:
         tags=list({each.tag: None for each in events if each.tag and is_tag(each.tag)}),
         message_ids=list({identifier(each.message_id): None for each in events}),
         bytes=size,
-        duration_ms=milliseconds(seconds),
+        duration_ms=round(seconds * 1000, 2),
     )
 
 
 def _log_refused(error: Exception, status: int, size: int, seconds: float, *, is_bare: bool) -> None:
     """``is_bare``: it came without credentials, as every first request of Bandwidth does."""
     write = log.debug if is_bare and status == 401 else log.error if status == 500 else log.warning
-    write("callback", status=status, reason=reason(error), bytes=size, duration_ms=milliseconds(seconds))
+    write("callback", status=status, reason=reason(error), bytes=size, duration_ms=round(seconds * 1000, 2))
 
 
 class _FlaskExchange:

@@ -170,7 +170,8 @@ class Front:
         a body that is cut short.
         """
         longest = self._services.settings.max_body_bytes
-        expected = _content_length(scope)
+        given = scope.headers.get("content-length")
+        expected = int(given) if given is not None and given.isdigit() else None
         if expected is None and "transfer-encoding" not in scope.headers:
             return b""  # RFC 9112, section 6.3
         if expected is not None and expected > longest:
@@ -250,11 +251,6 @@ async def _unmeasured(protocol: Any, longest: int) -> bytes:
         if len(body) > longest:
             raise RequestEntityTooLarge
     return bytes(body)
-
-
-def _content_length(scope: Any) -> int | None:
-    given = scope.headers.get("content-length")
-    return int(given) if given is not None and given.isdigit() else None
 
 
 def _respond(protocol: Any, response: Response) -> None:

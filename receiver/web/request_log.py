@@ -16,11 +16,11 @@ log = get_logger(__name__)
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 NOTEWORTHY = frozenset({401, 403, 408, 413})
-"""What a client hardly does on purpose."""
+"""Statuses that a client hardly causes on purpose."""
 
 
 def request_refused_early(error: Exception, method: str, status: int) -> None:
-    """Before its body was read."""
+    """Logs a request that was refused before its body was read."""
     log.warning("request", method=known_method(method), status=status, reason=reason(error))
 
 
@@ -55,7 +55,7 @@ def _request(status: int, seconds: float) -> None:
         tag=g.get("tag"),
         error=error,
         bytes=request.content_length or 0,
-        duration_ms=milliseconds(seconds),
+        duration_ms=round(seconds * 1000, 2),
     )
 
 
@@ -64,8 +64,3 @@ def reason(error: Exception) -> str | None:
     if isinstance(error, ReceiverError):
         return str(error)
     return in_own_words(error) if isinstance(error, HTTPException) else type(error).__name__
-
-
-def milliseconds(seconds: float) -> float:
-    """As a line shows a duration."""
-    return round(seconds * 1000, 2)
