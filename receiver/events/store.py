@@ -113,12 +113,7 @@ def record(
     elif rows:
         stored, newly_linked = _store_carefully(session, in_order, rows, now=now)
         waiting = [*waiting, *newly_linked]
-    arrivals = []
-    for identity, each in gathered.items():
-        event, row = each.event, stored[identity]
-        if (event.occurred_at, event.description) != (row.occurred_at, row.description):
-            event = replace(event, occurred_at=row.occurred_at, description=row.description)
-        arrivals.append(Arrival(event, row.deliveries == each.deliveries, row))
+    arrivals = [_arrival(each, stored[identity]) for identity, each in gathered.items()]
     linked = [Linked(row.pk, row.message_pk, event) for event, _, row in arrivals if row.message_pk]
     # Messages that are known to be accepted, and whether their receipts are on.
     accepted = {row.message_pk: row.receipts for _, _, row in arrivals if row.receipts is not None}
@@ -153,6 +148,14 @@ def _row(gathered: Gathered, *, now: datetime, source: str) -> dict[str, Any]:
         "payload": event.payload,
     }
     return row | columns_of(event.reply) if event.reply else row
+
+
+def _arrival(gathered: Gathered, row: Row[Any]) -> Arrival:
+    """The event with the time and the description that are stored, which may be those of an earlier delivery."""
+    event = gathered.event
+    if (event.occurred_at, event.description) != (row.occurred_at, row.description):
+        event = replace(event, occurred_at=row.occurred_at, description=row.description)
+    return Arrival(event, row.deliveries == gathered.deliveries, row)
 
 
 def columns_of(reply: Reply | None) -> dict[str, str | None]:

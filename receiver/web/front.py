@@ -50,8 +50,8 @@ UNREADABLE = "\xff"
 class Front:
     """The application as granian runs it; one in each worker process.
 
-    ``threads`` send messages at once, and as many answer what is neither that nor a callback. A body that is not there
-    after ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
+    ``threads`` is how many messages are sent at once, and how many other requests, callbacks aside, run beside them. A
+    body that takes longer than ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
     """
 
     def __init__(self, app: Flask, services: Services, *, threads: int, body_seconds: float, parent: int) -> None:
@@ -125,8 +125,8 @@ class Front:
         else:
             others = self._alive if is_alive else self._threads
             threads = self._senders if scope.method == "POST" else others
-            answer = await self._loop.run_in_executor(threads, self._ask_flask, scope, body)
-            protocol.response_bytes(*answer)
+            response_of_flask = await self._loop.run_in_executor(threads, self._call_flask, scope, body)
+            protocol.response_bytes(*response_of_flask)
 
     async def _store(self, body: bytes, *, until: float) -> Callback:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
@@ -195,7 +195,7 @@ class Front:
             raise BadRequest(CUT_SHORT)
         return body
 
-    def _ask_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _call_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of Flask's response."""
         response = WerkzeugResponse.from_app(self._app, _environ(scope, body), buffered=True)
         return response.status_code, list(response.headers), response.get_data()
