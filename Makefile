@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEBIAN := jq nginx-light pgbouncer prometheus sqlite3 systemd
 MARKS := .venv/.installed
 
-.PHONY: install debian demo test lint dictionary bench bench-scale torture crash clean audit
+.PHONY: install debian demo test lint dictionary bench bench-scale bench-walks torture crash clean audit
 
 install: $(MARKS)
 
@@ -68,6 +68,10 @@ bench: $(MARKS)-bench
 
 bench-scale: $(MARKS)-bench
 	$(BIN)/python -m tests.benchmarks.scale
+
+# How many files and functions of the service an event crosses, and a message.
+bench-walks: $(MARKS)-test
+	$(BIN)/python -m tests.benchmarks.walks
 
 # Long hostile runs, of minutes to hours; not part of `make test`. See tests/soak.
 torture: $(MARKS)-test

@@ -1,9 +1,14 @@
-"""Every metric that this program counts: its name, its unit and what it means.
+"""Every metric of this program: its name, its unit and its meaning; and how Prometheus reads them.
 
-What happens is counted in the process in which it happens. The processes of one server share their counts in files of a
-folder (prometheus-client's multiprocess mode), so that any of them tells the sum of all, the ended ones included. An
-increment takes a few microseconds there: what is stored together is counted together. All series that can be foreseen
-are there from the start, at 0: of one that begins later Prometheus would overlook the first increase.
+An event is counted in the process in which it happens. The processes of one server share their counts in files of a
+folder (prometheus-client's multiprocess mode), so each of them exposes the sum of all, ended ones included. There an
+increment takes a few microseconds, so what is stored together is counted together. All foreseeable series exist from
+the start, at 0: Prometheus would miss the first increase of a series that begins later.
+
+prometheus-client's own MultiProcessCollector(registry) and mark_process_dead() are not enough. A process that is killed
+before its first write leaves a file of 0 bytes, on which the collector fails; the files are sparse memory maps, so a
+full disk ends the process with SIGBUS; and granian has no hook in which the death of a worker could be marked, so its
+gauge would be added for ever. So the room is reserved first, and empty files and gauges of dead processes are left out.
 """
 
 import os
@@ -27,29 +32,30 @@ from receiver.core.messages import Accepted, Answer, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
 from receiver.errors import CannotCount, CannotListen
-from receiver.events.notes import Recorded
-from receiver.events.store import Fate
 from receiver.log import contain_errors, get_logger
 
 log = get_logger(__name__)
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus-client's own variable: where processes share what they count."""
+"""prometheus-client's own variable: the folder in which processes share their counts."""
 
 ROOM = 2**16
-"""Bytes of a file in which a process counts, as prometheus-client makes it; all series together take a part of it."""
+"""Bytes of a process's file, as prometheus-client creates it; all series together take a part of it."""
 
 REJECTED = "message-rejected"
-"""Stands for every type that begins so."""
+"""Stands for every type of event that begins so."""
 
 OTHER = "other"
-"""Stands for every other type: what Bandwidth may call a type has no end, and the series must have one."""
+"""Stands for every other type: types have no end, and the number of series must have one."""
+
+KINDS = (*sorted(INBOUND_TYPES), *STATED_TYPES)
+"""The types of events that are counted under their own names."""
 
 STATUSES = (200, 400, 401, 408, 413, 500, 503)
-"""What a callback can be answered."""
+"""The HTTP statuses of responses to callbacks."""
 
 LIVE = "gauge_live"
-"""How the files begin whose process must live for them to say anything."""
+"""How the names of files begin that count only while their process lives."""
 
 MINUTE, HOUR = 60, 3600
 
@@ -62,8 +68,10 @@ BANDWIDTH_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 
 
 class _Histogram(Histogram):
+    """A histogram that takes many amounts at once."""
+
     def observe_all(self, amounts: Sequence[float]) -> None:
-        """Like observe() of each, with as few writes as there are buckets; prometheus-client has no call for that."""
+        """Like observe() of each, but with one write a bucket, for which prometheus-client has no public call."""
         for place, times in Counter(bisect_left(self._upper_bounds, each) for each in amounts).items():
             self._buckets[place].inc(times)
         if amounts:
@@ -71,7 +79,7 @@ class _Histogram(Histogram):
 
 
 class Meters:
-    """What is counted in processes."""
+    """The metrics that processes count."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -116,7 +124,7 @@ class Meters:
     def _foresee(self) -> None:
         for status in STATUSES:
             self.callbacks.labels(status)
-        for kind in (*sorted(INBOUND_TYPES), *STATED_TYPES, REJECTED, OTHER):
+        for kind in (*KINDS, REJECTED, OTHER):
             for disposition in _possible(kind):
                 self.events.labels(kind, disposition)
         for result, reason in (("accepted", ""), ("unknown", ""), *(("refused", each) for each in RefusedBecause)):
@@ -126,7 +134,7 @@ class Meters:
 
 
 def _possible(kind: str) -> Iterator[Disposition]:
-    """What an event of this type can be."""
+    """The dispositions that an event of this type can have."""
     if kind in INBOUND_TYPES:
         yield Disposition.INBOUND
         return
@@ -141,14 +149,14 @@ def _possible(kind: str) -> Iterator[Disposition]:
         yield Disposition.SUPERSEDED
 
 
-values.ValueClass = values.MutexValue  # whatever FOLDER says: a command counts for itself, until share() is called
+values.ValueClass = values.MutexValue  # whatever FOLDER is: a process counts for itself until it calls share()
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Prometheus ignores these series, and several processes have none
 meters = Meters()
 _is_shared = False
 
 
 def share(folder: str) -> None:
-    """Lets this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
+    """Makes this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
     global meters, _is_shared
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
@@ -160,11 +168,10 @@ def share(folder: str) -> None:
 
 
 def _reserve(folder: str) -> None:
-    """Room for this process's files: they are written to as memory, and where that finds a full disk, the process is
-    ended without a word."""
+    """Writes this process's files in full: a page that finds no room on the disk later would end the process."""
     for kind in ("counter", "histogram", f"{LIVE}sum"):
         file = Path(folder) / f"{kind}_{os.getpid()}.db"
-        if file.exists():  # of one that had the same id, and whose counts go on
+        if file.exists():  # of an ended process of the same id, whose counts go on
             continue
         try:
             file.write_bytes(bytes(ROOM))
@@ -174,7 +181,7 @@ def _reserve(folder: str) -> None:
 
 
 def registry() -> CollectorRegistry:
-    """What was counted: in this process, or in all that share their counts."""
+    """The counts of this process, or of all that share theirs."""
     if not _is_shared:
         return meters.registry
     shared = CollectorRegistry()
@@ -183,17 +190,17 @@ def registry() -> CollectorRegistry:
 
 
 class _Shared(Collector):
-    """What all processes counted, the ended ones too; what waits, only of those that live."""
+    """The sum of what all processes counted, ended ones included; but gauges only of those that live."""
 
     def collect(self) -> Iterator[Metric]:
-        # A process that was killed before its first byte leaves an empty file, on which prometheus-client breaks.
+        # A process that was killed before its first write leaves an empty file, on which prometheus-client fails.
         found = [each for each in Path(os.environ[FOLDER]).glob("*.db") if each.stat().st_size]
         files = [str(each) for each in found if not each.name.startswith(LIVE) or _lives(each)]
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
 
 
 def _lives(file: Path) -> bool:
-    """Whether the process whose file that is has not ended."""
+    """Whether the process that owns this file is running."""
     try:
         os.kill(int(file.stem.rpartition("_")[2]), 0)
     except ProcessLookupError:
@@ -202,45 +209,52 @@ def _lives(file: Path) -> bool:
 
 
 @contain_errors(log)
-def callback_answered(status: int, count: int = 1) -> None:
-    """So many callbacks were answered with this HTTP status."""
-    meters.callbacks.labels(status).inc(count)
+def callback_answered(status: int) -> None:
+    """Counts a callback by the HTTP status of its response."""
+    meters.callbacks.labels(status).inc()
 
 
 @contain_errors(log)
 def waiting(callbacks: int) -> None:
-    """So many callbacks wait in this process for their commit, those that are being stored included."""
+    """Sets how many callbacks wait in this process for their commit, those that are being stored included."""
     meters.waiting.set(callbacks)
 
 
 @contain_errors(log)
-def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
-    """A transaction of callbacks is durable, and took that long."""
-    new = [each for each in recorded if each.is_new]
-    meters.commit_elements.observe(len(fates))
+def elements_stored(
+    *,
+    elements: int,
+    duplicates: int,
+    unreadable: int,
+    events: Mapping[tuple[str, Disposition], int],
+    extraneous: int,
+    lags: Sequence[float],
+    outcome_lags: Sequence[float],
+    seconds: float,
+) -> None:
+    """Counts what a durable transaction of callbacks stored, and how long it took.
+
+    ``events`` holds the numbers of new events by Bandwidth's type and disposition; the lags are in seconds.
+    """
+    meters.commit_elements.observe(elements)
     meters.commit.observe(seconds)
-    for (event_type, disposition), count in Counter((each.event.type, each.disposition) for each in new).items():
-        meters.events.labels(_kind(event_type), disposition).inc(count)
+    for (event_type, disposition), count in events.items():
+        kind = event_type if event_type in KINDS else REJECTED if is_failure(event_type) else OTHER
+        meters.events.labels(kind, disposition).inc(count)
     for counter, count in (
-        (meters.duplicates, fates.count(Fate.DUPLICATE)),
-        (meters.unreadable, fates.count(Fate.UNREADABLE)),
-        (meters.extraneous, sum(each.is_known_false for each in new)),
+        (meters.duplicates, duplicates),
+        (meters.unreadable, unreadable),
+        (meters.extraneous, extraneous),
     ):
         if count:
             counter.inc(count)
-    meters.event_lag.observe_all([each.lag for each in new if each.lag is not None])
-    meters.outcome_lag.observe_all([each.outcome_after for each in new if each.outcome_after is not None])
-
-
-def _kind(event_type: str) -> str:
-    if event_type in INBOUND_TYPES or event_type in STATED_TYPES:
-        return event_type
-    return REJECTED if is_failure(event_type) else OTHER
+    meters.event_lag.observe_all(lags)
+    meters.outcome_lag.observe_all(outcome_lags)
 
 
 @contain_errors(log)
 def sent(answer: Answer, *, seconds: float | None = None) -> None:
-    """An attempt to send ended so; after ``seconds``, if Bandwidth was called."""
+    """Counts how an attempt to send ended, after ``seconds`` if Bandwidth was called."""
     reason = answer.because if isinstance(answer, Refused) else ""
     meters.sends.labels(type(answer).__name__.lower(), reason).inc()
     if seconds is not None:
@@ -250,7 +264,7 @@ def sent(answer: Answer, *, seconds: float | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A metric that is read from the database, so its value is the same whichever process reports it."""
+    """A metric that is read from the database, so its value is the same in every process."""
 
     name: str
     meaning: str
@@ -259,14 +273,14 @@ class Gauge:
 
 
 def exposition(gauges: Iterable[Gauge]) -> bytes:
-    """What Prometheus reads: what was counted, in all processes that share it, and these gauges."""
+    """The text that Prometheus reads: the counts of all processes that share theirs, and these gauges."""
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
     return _of_process() + generate_latest(stored)
 
 
 def _of_process() -> bytes:
-    """The version of this program, and what was counted."""
+    """The version of this program, and the counts."""
     return generate_latest(_BUILD) + generate_latest(registry())
 
 
@@ -297,24 +311,26 @@ class _Gauges(Collector):
 
 
 def listen(host: str, port: int) -> None:
-    """Tells whoever asks at that address what this process counted. Raises CannotListen."""
+    """Serves this process's counts over HTTP at that address. Raises CannotListen."""
     try:
         server, _ = prometheus_client.start_http_server(port, host, registry())
     except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
         raise CannotListen(host, port, error) from error
-    # A client that hangs up, or names a format that there is not, would be a traceback on stderr.
+    # A client that hangs up, or asks for an unknown format, would cause a traceback on stderr.
     server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     server.RequestHandlerClass = _Brief
-    server.set_app(_tell)
+    server.set_app(_expose)
 
 
 class _Brief(WSGIRequestHandler):
-    timeout = 10  # seconds, or whoever only connects would keep a thread
+    """A request that is answered and not logged."""
+
+    timeout = 10  # seconds; without it, a client that only connects would keep a thread
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the request is a stranger's."""
+        """Writes nothing: requests are untrusted."""
 
 
-def _tell(_environ: object, start_response: Any) -> Sequence[bytes]:
+def _expose(_environ: object, start_response: Any) -> Sequence[bytes]:
     start_response("200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)])
     return [_of_process()]

@@ -94,15 +94,16 @@ def is_failure(event_type: str) -> bool:
 
 def says_invalid_recipient(event_type: str, error_code: int) -> bool:
     """Whether the event is a failure because the number cannot receive."""
-    return is_failure(event_type) and error_code in INVALID_RECIPIENT_CODES
+    return error_code in INVALID_RECIPIENT_CODES and is_failure(event_type)
 
 
 def statement(event_type: str, error_code: int) -> RecipientStatus | None:
     """What the event says about its recipient; None for inbound and unknown types."""
-    if is_failure(event_type):
+    stated = _STATEMENTS.get(event_type)
+    if stated is None and is_failure(event_type):
         ambiguous = event_type == "message-failed" and error_code in AMBIGUOUS_CODES
         return RecipientStatus.UNCONFIRMED if ambiguous else RecipientStatus.FAILED
-    return _STATEMENTS.get(event_type)
+    return stated
 
 
 _STATEMENTS = {
@@ -224,7 +225,7 @@ def disposition(
         return Disposition.UNEXPECTED_RECIPIENT
     if recipient is RecipientStatus.FAILED and statement(event_type, 0) is RecipientStatus.DELIVERED:
         return Disposition.EXTRANEOUS if invalid_recipient else Disposition.CONFLICTING
-    if is_failure(event_type) and not is_winner:
+    if not is_winner and is_failure(event_type):
         return Disposition.SUPERSEDED
     return Disposition.APPLIED
 

@@ -1,16 +1,14 @@
-"""What the events of a transaction are to their recipients, as it sees them: for those who watch.
+"""Notes: what events are to their recipients at the moment they are stored, for the log and for metrics.
 
-Says in the log which events came again, and which say something else of a recipient whose outcome was known.
-
-Of events that are durable: what a transaction found that is undone, or tried again, did not happen.
+They are about events that are durable: what a transaction found that is undone, or tried again, did not happen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from sqlalchemy import Row
-
+from receiver import metrics
 from receiver.core.events import Event
 from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.core.status import (
@@ -23,11 +21,17 @@ from receiver.core.status import (
     statement,
     status_of,
 )
+from receiver.events.store import DUPLICATE, UNREADABLE, Arrival, StoreResult
 from receiver.log import contain_errors, get_logger
 
+log = get_logger(__name__)
 
-class Recorded(NamedTuple):
-    """An event that came just now."""
+CERTAIN = frozenset({RecipientStatus.DELIVERED, RecipientStatus.FAILED})
+"""Outcomes that no other should follow; unconfirmed is none."""
+
+
+class Note(NamedTuple):
+    """What an event is that came just now."""
 
     event: Event
     """As it is stored."""
@@ -61,6 +65,7 @@ class _Shown(NamedTuple):
         return None if self.standing is None else status_of(self.standing)
 
     def after(self, event: Event, *, now: datetime) -> Self:
+        """What it shows once this event is merged."""
         if self.standing is None:
             return self
         is_invalid = self.is_invalid or says_invalid_recipient(event.type, event.error_code)
@@ -68,26 +73,41 @@ class _Shown(NamedTuple):
         return self._replace(standing=best, is_invalid=is_invalid, since=self.since if best == self.standing else now)
 
 
-Stored = tuple[Event, Row[Any], bool]
-"""An event as it is stored, its row as upserting returns it, and whether it is new."""
+@contain_errors(log)
+def publish(result: StoreResult, *, seconds: float) -> None:
+    """Counts and logs what a transaction of callbacks stored that is durable, and took ``seconds``."""
+    notes = notes_of(result)
+    new = [note for note in notes if note.is_new]
+    metrics.elements_stored(
+        elements=len(result.tallies),
+        duplicates=result.tallies.count(DUPLICATE),
+        unreadable=result.tallies.count(UNREADABLE),
+        events=Counter((note.event.type, note.disposition) for note in new),
+        extraneous=sum(note.is_known_false for note in new),
+        lags=[note.lag for note in new if note.lag is not None],
+        outcome_lags=[note.outcome_after for note in new if note.outcome_after is not None],
+        seconds=seconds,
+    )
+    log_odd(notes)
 
 
-def judge(stored: Sequence[Stored], *, now: datetime) -> list[Recorded]:
-    """What each of these is, in the order of arrival, once all of them are merged."""
+def notes_of(result: StoreResult) -> list[Note]:
+    """A note on each event, in the order of arrival, once all of them are merged."""
+    now = result.received_at
     shown: dict[tuple[int | None, str], _Shown] = {}
     before = []
-    for event, row, _ in stored:
+    for event, _, row in result.arrivals:
         key = (row.message_pk, event.recipient)
-        before.append(shown.get(key) or _Shown(row.standing_before, bool(row.was_invalid), row.changed_before))
+        before.append(shown.get(key) or _Shown(row.standing, bool(row.invalid_recipient), row.updated_at))
         shown[key] = before[-1].after(event, now=now)
     return [
-        _recorded(each, before=its, after=shown[each[1].message_pk, each[0].recipient], now=now)
-        for each, its in zip(stored, before, strict=True)
+        _note(each, before=its, after=shown[each.row.message_pk, each.event.recipient], now=now)
+        for each, its in zip(result.arrivals, before, strict=True)
     ]
 
 
-def _recorded(stored: Stored, *, before: _Shown, after: _Shown, now: datetime) -> Recorded:
-    event, row, is_new = stored
+def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> Note:
+    event, is_new, row = arrival
     wins = standing(event) == after.standing
     found = disposition(
         event_type=event.type,
@@ -96,11 +116,11 @@ def _recorded(stored: Stored, *, before: _Shown, after: _Shown, now: datetime) -
         recipient=after.status,
         invalid_recipient=after.is_invalid,
     )
-    first = None if row.standing_before is None else status_of(row.standing_before)
+    first = None if row.standing is None else status_of(row.standing)
     is_first_outcome = wins and after.status in TERMINAL and first not in TERMINAL
     reveals = (first, after.status) == (RecipientStatus.DELIVERED, RecipientStatus.FAILED) and after.is_invalid and wins
     came_again = row.deliveries > 1
-    return Recorded(
+    return Note(
         event=event,
         is_new=is_new,
         deliveries=row.deliveries,
@@ -115,37 +135,31 @@ def _recorded(stored: Stored, *, before: _Shown, after: _Shown, now: datetime) -
 
 
 def _seconds(since: datetime | None, now: datetime) -> float | None:
-    """Clocks differ: what is to come by ours was just now."""
+    """How long ago it was; 0 if it lies ahead, because clocks differ."""
     return None if since is None else max(0.0, (now - since).total_seconds())
 
 
-log = get_logger(__name__)
-
-KNOWN = frozenset({RecipientStatus.DELIVERED, RecipientStatus.FAILED})
-"""Outcomes that nothing should follow; unconfirmed is none."""
-
-
 @contain_errors(log)
-def remark(recorded: Iterable[Recorded]) -> None:
-    """A line for each event that deserves one."""
-    for each in recorded:
-        new_status = statement(each.event.type, each.event.error_code)
-        if each.deliveries > 1:
-            _say("event repeated", each, new_status)
-        elif each.old_status in KNOWN and new_status not in (None, each.old_status):
-            _say("event after the outcome", each, new_status)
+def log_odd(notes: Iterable[Note]) -> None:
+    """Writes a line for each event that came again, or that contradicts an outcome that was certain."""
+    for note in notes:
+        new_status = statement(note.event.type, note.event.error_code)
+        if note.deliveries > 1:
+            _log("event repeated", note, new_status)
+        elif note.old_status in CERTAIN and new_status not in (None, note.old_status):
+            _log("late event", note, new_status)
 
 
-def _say(line: str, this: Recorded, new_status: RecipientStatus | None) -> None:
+def _log(line: str, note: Note, new_status: RecipientStatus | None) -> None:
     log.info(
         line,
-        tag=this.tag,
-        message_id=identifier(this.event.message_id),
-        type=without_numbers(this.event.type),
-        error_code=this.event.error_code or None,
-        recipient=shortened(this.event.recipient),
-        old_status=this.old_status,
+        tag=note.tag,
+        message_id=identifier(note.event.message_id),
+        type=without_numbers(note.event.type),
+        error_code=note.event.error_code or None,
+        recipient=shortened(note.event.recipient),
+        old_status=note.old_status,
         new_status=new_status,
-        delay_seconds=None if this.delay is None else round(this.delay, 3),
-        deliveries=this.deliveries,
+        delay_seconds=None if note.delay is None else round(note.delay, 3),
+        deliveries=note.deliveries,
     )

@@ -1,8 +1,6 @@
-"""Reads again what was unreadable, after a release whose parser understands more.
+"""Replay: what was unreadable is read again, after a release whose parser understands more.
 
-What could not be read, to be read again; what was redacted is no longer there to read.
-
-Everything here runs inside one write transaction of the caller.
+What was redacted is no longer there to read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,31 +18,14 @@ from receiver.database.models import REDACTED, UnreadableCallback
 from receiver.errors import NotJSON
 from receiver.events.store import Received, Tally, record
 
-_READABLE_AGAIN = UnreadableCallback.payload != REDACTED
+NOT_REDACTED = UnreadableCallback.payload != REDACTED
 
-
-def count_unreadable(session: Session) -> int:
-    """How many there are."""
-    return session.scalar(select(func.count()).select_from(UnreadableCallback).where(_READABLE_AGAIN)) or 0
-
-
-def lock_unreadable(session: Session, after: str, *, limit: int) -> Sequence[UnreadableCallback]:
-    """The next ones by SHA-256, which is the order of their locks; who locks them in between is waited for."""
-    return session.scalars(
-        select(UnreadableCallback)
-        .where(UnreadableCallback.sha256 > after, _READABLE_AGAIN)
-        .order_by(UnreadableCallback.sha256)
-        .limit(limit)
-        .with_for_update()
-    ).all()
-
-
-BATCH = 100
+ROWS_PER_STEP = 100
 """Rows per transaction: short enough not to hold up receiving."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ReplayStep:
     """What one transaction did."""
 
     rows: int
@@ -54,37 +35,57 @@ class Batch:
 
 
 def kept(database: Database) -> int:
-    """How many there are to read."""
+    """How many unreadable elements there are to read."""
     with database.read() as session:
-        return count_unreadable(session)
+        return session.scalar(select(func.count()).select_from(UnreadableCallback).where(NOT_REDACTED)) or 0
 
 
-def replay(database: Database) -> Iterator[Batch]:
-    """Reads all of them. What is an event now is recorded like one that came in a callback, and no longer kept as
-    unreadable, in one transaction: killed and run again, beside another or beside callbacks, none counts twice."""
+def replay(database: Database) -> Iterator[ReplayStep]:
+    """Reads all unreadable elements again, a step for each transaction.
+
+    What is an event now is recorded like one that came in a callback, and no longer kept as unreadable, in one
+    transaction: killed and run again, beside another or beside callbacks, none counts twice.
+    """
     after = ""
-    while batch := database.write(partial(replay_batch, after=after)):
-        yield batch
-        after = batch.last_sha256
+    while step := database.write(partial(replay_step, after=after)):
+        yield step
+        after = step.last_sha256
 
 
-def replay_batch(session: Session, *, after: str) -> Batch | None:
-    """The work of one transaction, on those with a higher SHA-256 than ``after``; None when there are none."""
-    rows = lock_unreadable(session, after, limit=BATCH)
+def replay_step(session: Session, *, after: str) -> ReplayStep | None:
+    """The work of one transaction, on rows with a higher SHA-256 than ``after``; None when there are none."""
+    rows = _lock_unreadable(session, after)
     elements: list[Element] = []
     received: dict[Identity, Received] = {}
     for row in rows:
-        if found := _read_again(row):
-            session.delete(row)
-            elements += found * row.deliveries
-            _note_times(received, found, row)
+        found = _read_again(row)
+        if not found:
+            continue
+        session.delete(row)
+        elements += found * row.deliveries
+        for element in found:
+            if isinstance(element, Event):
+                first, last = received.get(element.identity, (row.first_received_at, row.last_received_at))
+                earliest, latest = min(first, row.first_received_at), max(last, row.last_received_at)
+                received[element.identity] = Received(earliest, latest)
     session.flush()
-    fates = record(session, elements, now=times.now(), received=received)
-    return Batch(len(rows), rows[-1].sha256, Tally.of(fates)) if rows else None
+    result = record(session, elements, now=times.now(), received=received)
+    return ReplayStep(len(rows), rows[-1].sha256, result.tally) if rows else None
+
+
+def _lock_unreadable(session: Session, after: str) -> Sequence[UnreadableCallback]:
+    """The next rows by SHA-256, which is the order of their locks; waits for transactions that hold some of them."""
+    return session.scalars(
+        select(UnreadableCallback)
+        .where(UnreadableCallback.sha256 > after, NOT_REDACTED)
+        .order_by(UnreadableCallback.sha256)
+        .limit(ROWS_PER_STEP)
+        .with_for_update()
+    ).all()
 
 
 def _read_again(row: UnreadableCallback) -> list[Element]:
-    """What the row turns out to be; nothing if it is still unreadable, and then it says why it is so now."""
+    """What the row turns out to be; nothing if it is still unreadable, and then the row gets the reason of today."""
     try:
         found = parse_kept(row.payload, whole_body=row.whole_body)
     except NotJSON as error:
@@ -96,10 +97,3 @@ def _read_again(row: UnreadableCallback) -> list[Element]:
             return found
         row.reason = element.reason
     return []
-
-
-def _note_times(received: dict[Identity, Received], found: Sequence[Element], row: UnreadableCallback) -> None:
-    for element in found:
-        if isinstance(element, Event):
-            first, last = received.get(element.identity, (row.first_received_at, row.last_received_at))
-            received[element.identity] = Received(min(first, row.first_received_at), max(last, row.last_received_at))

@@ -1,9 +1,8 @@
-"""Reads what people wrote where that was not done when it was stored: by the previous version, which knows no columns.
+"""Replies that people sent to us, read from the payloads of events that were stored unread by the previous version.
 
-It is part of the tidying of server and worker, so a migration looks into no row, and replies that an old process stores
-beside a new one are read within seconds.
-
-Inbound events of which nobody has read yet what a person wrote; see UNREAD.
+The previous version has no columns for them. Reading is part of the tidying of server and worker, so a migration reads
+no row, and what an old process stores beside a new one is read within seconds. UNREAD in database/models says which
+events are unread.
 """
 
 import threading
@@ -24,31 +23,59 @@ from receiver.errors import NotJSON, StorageUnavailable, place
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
 
+log = get_logger(__name__)
+
 PAGE = 1000
 """Rows per transaction: short enough not to hold up receiving."""
 
+EVERY_SECONDS = 10
+"""How often unread events are looked for."""
 
-def are_there_any(session: Session) -> bool:
-    return session.execute(first_unread(limit=1)).first() is not None
+BETWEEN_SECONDS = 0.02
+"""The pause between two transactions, in which others have their turn."""
 
 
 def count_unread(session: Session) -> int:
-    """How many there are, up to MOST."""
+    """How many events are unread, up to the MOST of database/lookup."""
     return count(session, select(StoredEvent.pk).where(UNREAD).order_by(StoredEvent.pk))
 
 
+def read_page(database: Database) -> int:
+    """Reads the first thousand unread events in one transaction; returns how many there were."""
+    with database.read() as session:
+        if session.execute(first_unread(limit=1)).first() is None:
+            return 0
+    return database.write(_read_page)
+
+
+def first_unread(*, limit: int) -> Select[int, str]:
+    """Selects key and payload of the first unread events."""
+    return select(StoredEvent.pk, StoredEvent.payload).where(UNREAD).order_by(StoredEvent.pk).limit(limit)
+
+
 def lock_unread(session: Session, *, limit: int) -> Sequence[tuple[int, str]]:
-    """Keys and payloads, but of those that somebody else has locked, whom nothing here waits for."""
+    """Keys and payloads of the first unread events, but of those that another transaction has locked."""
     found = first_unread(limit=limit).with_for_update(skip_locked=True)
     return [(pk, payload) for pk, payload in session.execute(found)]
 
 
-def first_unread(*, limit: int) -> Select[int, str]:
-    return select(StoredEvent.pk, StoredEvent.payload).where(UNREAD).order_by(StoredEvent.pk).limit(limit)
+def _read_page(session: Session) -> int:
+    unread = lock_unread(session, limit=PAGE)
+    write_replies(session, {pk: read(payload) for pk, payload in unread})
+    return len(unread)
+
+
+def read(payload: str) -> Reply | None:
+    """The reply in the payload of an inbound event; None if it is there no more, because it was redacted."""
+    try:
+        [element] = parse_kept(payload, whole_body=False)
+    except (NotJSON, ValueError):  # never stored as an event by us; it must not be tried for ever
+        return None
+    return element.reply if isinstance(element, Event) else None
 
 
 def write_replies(session: Session, replies: Mapping[int, Reply | None]) -> None:
-    """Makes the events with these keys show what was read; nothing where there was nothing to be read."""
+    """Stores the replies of the events with these keys; where there is none, the columns become blank and are read."""
     rows = [{"pk": pk, **(columns_of(reply) if reply else BLANK_REPLY)} for pk, reply in replies.items()]
     connection = session.connection()
     connection.execute(_set_replies(connection.dialect.name), parameter(rows))
@@ -60,38 +87,8 @@ def _set_replies(dialect: str) -> Update:
     return update(StoredEvent).where(StoredEvent.pk == given.c.pk).values({name: given.c[name] for name in REPLY})
 
 
-log = get_logger(__name__)
-
-EVERY_SECONDS = 10
-BETWEEN_SECONDS = 0.02
-"""How long others have their turn between two transactions."""
-
-
-def read_page(database: Database) -> int:
-    """Reads the first thousand that are unread, in one transaction; returns how many there were."""
-    with database.read() as session:
-        if not are_there_any(session):
-            return 0
-    return database.write(_read_page)
-
-
-def _read_page(session: Session) -> int:
-    unread = lock_unread(session, limit=PAGE)
-    write_replies(session, {pk: read(payload) for pk, payload in unread})
-    return len(unread)
-
-
-def read(payload: str) -> Reply | None:
-    """What the payload of an inbound event says; None if it says nothing any more, because it was redacted."""
-    try:
-        [element] = parse_kept(payload, whole_body=False)
-    except (NotJSON, ValueError):  # nothing that was ever stored as an event; it must not be looked at for ever
-        return None
-    return element.reply if isinstance(element, Event) else None
-
-
 class Reader:
-    """A thread that reads whatever is unread, now and every ten seconds, until it is closed."""
+    """A thread that reads all unread events, at once and every ten seconds, until it is closed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -102,7 +99,7 @@ class Reader:
         self._thread.start()
 
     def close(self) -> None:
-        """Returns when the transaction under way has ended."""
+        """Waits for the end of the transaction under way."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -127,7 +124,7 @@ class Reader:
     def _read_page(self) -> int:
         try:
             return read_page(self._database)
-        except Exception as error:  # noqa: BLE001 - it is tried again; nothing is lost meanwhile
-            if not isinstance(error, StorageUnavailable):  # that is said once, however many find out
+        except Exception as error:  # noqa: BLE001 - it is tried again, and nothing is lost meanwhile
+            if not isinstance(error, StorageUnavailable):  # the database module logs that once
                 log.error("replies cannot be read", error=type(error).__name__, place=place(error))  # noqa: TRY400
             return 0

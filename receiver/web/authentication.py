@@ -54,8 +54,17 @@ def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
             _check(access)
             return view(*args, **kwargs)
 
-        vars(checked)["access"] = access
-        return checked
+        return declares(access)(checked)
+
+    return decorate
+
+
+def declares(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Says what a view demands that checks it itself."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        vars(view)["access"] = access
+        return view
 
     return decorate
 

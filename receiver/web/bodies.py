@@ -11,9 +11,12 @@ from receiver.web.services import services
 
 
 def read_body() -> bytes:
-    """The whole body. Raises RequestEntityTooLarge, by its Content-Length before anything is read."""
+    """The whole body, in bytes.
+
+    Raises RequestEntityTooLarge; if the Content-Length is too high, before anything is read.
+    """
     longest = services().settings.max_body_bytes
-    # One byte more is let in than is allowed: of a chunked body Werkzeug returns what fits, as if that were all.
+    # One byte more than is allowed: of a longer chunked body, Werkzeug returns the part that fits as if it were all.
     request.max_content_length = longest + 1
     body = request.get_data(cache=False)
     if len(body) > longest:
@@ -22,7 +25,7 @@ def read_body() -> bytes:
 
 
 def read_json() -> Any:
-    """The body as JSON (RFC 8259: no NaN, no Infinity), whatever its content type says. Raises NotJSON."""
+    """The value of the JSON body, whatever its content type. Raises NotJSON, also for NaN and Infinity (RFC 8259)."""
     body = read_body()
     try:
         return DECODER.decode(body.decode())

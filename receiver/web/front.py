@@ -1,8 +1,8 @@
-"""What the server calls: the callback route at once, and Flask, in a pool of threads, for everything else.
+"""The application as granian calls it: callbacks at once, and Flask, in a pool of threads, for everything else.
 
 Flask's own cost of a request is several times that of storing an event, so callbacks are answered before it. A request
 that waits for its body, and a callback that waits for its commit, hold no thread here, only memory. The interface is
-RSGI, granian's own (github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md), which knows of awaiting a body
+RSGI, granian's own (github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md), which lets a body be awaited
 piece by piece.
 """
 
@@ -10,13 +10,11 @@ import asyncio
 import io
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response
@@ -24,23 +22,21 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is d
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from receiver import metrics
-from receiver.bandwidth.callbacks import in_utf_8
 from receiver.errors import StorageUnavailable
-from receiver.events.committer import WAIT_SECONDS, Answer, Stored
+from receiver.events.committer import WAIT_SECONDS, Callback
 from receiver.events.replies import Reader
 from receiver.log import flush
 from receiver.web import callbacks, health, problems, request_log
-from receiver.web.authentication import Access, check_callback, granted_access
-from receiver.web.headers import HEADERS, complete
+from receiver.web.authentication import Access, granted_access
+from receiver.web.headers import complete
 from receiver.web.services import Services
 
 ORPHAN_SECONDS = 1
-"""How often a worker looks whether its parent still lives."""
+"""How often a worker checks that its parent still lives."""
 
 LONG = 2**16
-"""Bytes. A body as long as that is parsed by a thread, because it would keep the loop from everybody else; and only one
-at a time, because its elements can take up a hundred times as much memory."""
+"""Bytes. A body as long as that is parsed by a thread, because it would hold up every other request of the loop; and
+only one at a time, because its elements can take up a hundred times as much memory."""
 
 TICK = 0.002
 """Seconds by which the loop's timers, which count whole milliseconds, may be early."""
@@ -50,14 +46,12 @@ CUT_SHORT = "The body is shorter than its Content-Length says; send it again."
 UNREADABLE = "\xff"
 """Stands for the value of a header that is not ASCII."""
 
-JSON = [("content-type", "application/json"), *HEADERS.items()]
-
 
 class Front:
     """The application as granian runs it; one in each worker process.
 
-    ``threads`` send messages at once, and as many answer what is neither that nor a callback. A body that is not there
-    after ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
+    ``threads`` is how many messages are sent at once, and how many other requests, callbacks aside, run beside them. A
+    body that takes longer than ``body_seconds`` is refused. ``parent`` is the process that supervises this one.
     """
 
     def __init__(self, app: Flask, services: Services, *, threads: int, body_seconds: float, parent: int) -> None:
@@ -67,15 +61,15 @@ class Front:
         self._body_seconds = body_seconds
         self._parent = parent
         # Bandwidth may take half a minute for each, and a database that hangs nearly 10 seconds for each of the others:
-        # whoever asks whether this process lives must wait for none of them, or it would be restarted in vain.
+        # the liveness check must wait for none of them, or the process would be restarted in vain.
         self._alive = ThreadPoolExecutor(1, thread_name_prefix="alive")
         self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._replies = Reader(services.database)
         self._loop: Any = None
-        self._answered: deque[tuple[asyncio.Future[Stored], Answer]] = deque()
-        """What was answered, and the loop has not passed on yet."""
+        self._done: deque[tuple[asyncio.Future[Callback], Callback]] = deque()
+        """Callbacks that the committer is done with, and the loop has not resumed yet."""
         self._is_woken = False
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,14 +89,24 @@ class Front:
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         is_plain = scope.path == callbacks.PATH and scope.method == "POST"  # the router says the same, only later
         endpoint = callbacks.ENDPOINT if is_plain else self._endpoint(scope)
-        if endpoint == callbacks.ENDPOINT:
-            await self._receive(scope, protocol)
-        else:
+        if endpoint != callbacks.ENDPOINT:
             await self._pass_to_flask(scope, protocol, is_alive=endpoint == health.LIVE)
+            return
+        await callbacks.receive(
+            self._services.settings,
+            authorization=scope.headers.get("authorization") or "",
+            content_type=scope.headers.get("content-type") or "",
+            read=partial(self._read, scope, protocol),
+            store=partial(self._store, until=self._loop.time() + WAIT_SECONDS),
+            respond=protocol.response_bytes,
+        )
 
     def _endpoint(self, scope: Any) -> str | None:
-        """Which view Flask would call. Nobody but its router may say what a path means: a callback that only Flask took
-        for one would come there without its body."""
+        """Which view Flask would call; None if there is none.
+
+        Only Flask's router may say what a path means: a callback that only Flask took for one would come there without
+        its body.
+        """
         try:
             endpoint, _ = self._router.match(scope.path, scope.method)
         except HTTPException:
@@ -110,7 +114,7 @@ class Front:
         return str(endpoint)
 
     async def _pass_to_flask(self, scope: Any, protocol: Any, *, is_alive: bool) -> None:
-        """Any other route. No thread waits for a body, and the body of a stranger is not waited for at all."""
+        """Any other route. No thread waits for a body, and the body of a request without a key is not read at all."""
         try:
             granted = granted_access(self._services.settings, scope.headers.get("authorization") or "")
             body = b"" if granted is Access.PUBLIC else await self._read(scope, protocol)
@@ -121,68 +125,53 @@ class Front:
         else:
             others = self._alive if is_alive else self._threads
             threads = self._senders if scope.method == "POST" else others
-            answer = await self._loop.run_in_executor(threads, self._ask_flask, scope, body)
-            protocol.response_bytes(*answer)
+            response_of_flask = await self._loop.run_in_executor(threads, self._call_flask, scope, body)
+            protocol.response_bytes(*response_of_flask)
 
-    async def _receive(self, scope: Any, protocol: Any) -> None:
-        """The callback route: what callbacks.receive() does, in the same order."""
-        started, until, body = time.monotonic(), self._loop.time() + WAIT_SECONDS, b""
-        authorization = scope.headers.get("authorization") or ""
-        try:
-            check_callback(self._services.settings, authorization)
-            body = await self._read(scope, protocol)
-            stored = await self._stored(in_utf_8(body, scope.headers.get("content-type") or ""), until)
-        except Exception as error:  # noqa: BLE001 - as in Flask, every error has an answer
-            response = problems.answer(error, f"POST {callbacks.PATH}")
-            metrics.callback_answered(response.status_code)
-            _respond(protocol, response)
-            seconds, status = time.monotonic() - started, response.status_code
-            request_log.callback_refused(error, status, len(body), seconds, is_bare=not authorization)
-        else:
-            protocol.response_bytes(200, JSON, callbacks.answer(stored.tally))
-            request_log.callback_stored(stored, len(body), time.monotonic() - started)
-
-    async def _stored(self, body: bytes, until: float) -> Stored:
+    async def _store(self, body: bytes, *, until: float) -> Callback:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
-        answer: asyncio.Future[Stored] = self._loop.create_future()
-        too_late = self._loop.call_at(until, _set, answer, StorageUnavailable())
+        waiting: asyncio.Future[Callback] = self._loop.create_future()
+        too_late = self._loop.call_at(until, _give_up, waiting)
+        done = partial(self._resume_later, waiting)
         try:
             if len(body) < LONG:
-                self._services.committer.submit(body, partial(self._pass_on, answer))
+                self._services.committer.submit(body, done)
             else:
-                self._parsers.submit(self._submit, body, partial(self._pass_on, answer))
-            return await answer
+                self._parsers.submit(self._submit, body, done)
+            return await waiting
         finally:
             too_late.cancel()
 
-    def _submit(self, body: bytes, answer: Callable[[Answer], None]) -> None:
+    def _submit(self, body: bytes, done: Callable[[Callback], None]) -> None:
         try:
-            self._services.committer.submit(body, answer)
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
-            answer(error)
+            self._services.committer.submit(body, done)
+        except Exception as error:  # noqa: BLE001 - the coroutine that waits raises it
+            done(Callback(len(body), done, error=error))
 
-    def _pass_on(self, waiting: asyncio.Future[Stored], answer: Answer) -> None:
-        """In another thread. The committer answers many at once: the loop is woken by the first of them only."""
-        self._answered.append((waiting, answer))
+    def _resume_later(self, waiting: asyncio.Future[Callback], callback: Callback) -> None:
+        """Called in another thread. The committer ends many callbacks at once, of which the first wakes the loop."""
+        self._done.append((waiting, callback))
         if not self._is_woken:
             self._is_woken = True
-            with suppress(RuntimeError):  # the loop is closed; nobody waits any longer
-                self._loop.call_soon_threadsafe(self._hear)
+            with suppress(RuntimeError):  # the loop is closed, and with it every connection
+                self._loop.call_soon_threadsafe(self._resume)
 
-    def _hear(self) -> None:
-        self._is_woken = False  # before anything is taken: whoever adds to it later, wakes the loop again
-        stored = 0
-        while self._answered:
-            waiting, answer = self._answered.popleft()
-            stored += isinstance(answer, Stored) and not waiting.done()
-            _set(waiting, answer)
-        if stored:  # all of them at once; each is answered next
-            metrics.callback_answered(HTTPStatus.OK, stored)
+    def _resume(self) -> None:
+        self._is_woken = False  # before anything is taken: a callback that is added later wakes the loop again
+        while self._done:
+            waiting, callback = self._done.popleft()
+            if not waiting.done():
+                waiting.set_result(callback)
 
     async def _read(self, scope: Any, protocol: Any) -> bytes:
-        """The body. Raises RequestEntityTooLarge, by its Content-Length before anything is read; RequestTimeout."""
+        """The body.
+
+        Raises RequestEntityTooLarge, by its Content-Length before anything is read, RequestTimeout, and BadRequest for
+        a body that is cut short.
+        """
         longest = self._services.settings.max_body_bytes
-        expected = _content_length(scope)
+        given = scope.headers.get("content-length")
+        expected = int(given) if given is not None and given.isdigit() else None
         if expected is None and "transfer-encoding" not in scope.headers:
             return b""  # RFC 9112, section 6.3
         if expected is not None and expected > longest:
@@ -194,7 +183,7 @@ class Front:
         try:
             body: bytes = await (_unmeasured(protocol, longest) if expected is None else protocol())
         except asyncio.CancelledError as error:
-            if self._loop.time() < until - TICK:  # it was somebody else who cancelled it
+            if self._loop.time() < until - TICK:  # cancelled by something else
                 raise
             task.uncancel()
             raise RequestTimeout("The body did not come in time; send it again.") from error
@@ -206,13 +195,13 @@ class Front:
             raise BadRequest(CUT_SHORT)
         return body
 
-    def _ask_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, headers and body of Flask's answer."""
+    def _call_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, headers and body of Flask's response."""
         response = WerkzeugResponse.from_app(self._app, _environ(scope, body), buffered=True)
         return response.status_code, list(response.headers), response.get_data()
 
     def _end_with_parent(self) -> None:
-        # granian's workers would serve on without anybody who could stop or replace them.
+        # Without their parent, granian's workers would serve on, and nothing could stop or replace them.
         if os.getppid() != self._parent:
             os.kill(os.getpid(), signal.SIGTERM)
         self._loop.call_later(ORPHAN_SECONDS, self._end_with_parent)
@@ -249,28 +238,19 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     return environ
 
 
-def _set(waiting: asyncio.Future[Stored], answer: Answer) -> None:
-    if waiting.done():
-        return
-    if isinstance(answer, Exception):
-        waiting.set_exception(answer)
-    else:
-        waiting.set_result(answer)
+def _give_up(waiting: asyncio.Future[Callback]) -> None:
+    if not waiting.done():
+        waiting.set_exception(StorageUnavailable())
 
 
 async def _unmeasured(protocol: Any, longest: int) -> bytes:
-    """A body that says nothing about its length."""
+    """A body without a Content-Length. Raises RequestEntityTooLarge."""
     body = bytearray()
     async for piece in protocol:
         body += piece
         if len(body) > longest:
             raise RequestEntityTooLarge
     return bytes(body)
-
-
-def _content_length(scope: Any) -> int | None:
-    given = scope.headers.get("content-length")
-    return int(given) if given is not None and given.isdigit() else None
 
 
 def _respond(protocol: Any, response: Response) -> None:

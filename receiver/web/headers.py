@@ -1,29 +1,30 @@
-"""The headers of every answer that keep a browser from doing more with it than showing it.
+"""The headers of every response that keep a browser from doing more with it than showing it.
 
-Callbacks are answered with them too, though Bandwidth is no browser: it costs less than could be measured, and nobody
-has to know which answer has which.
+Responses to callbacks have them too, though Bandwidth is no browser: the cost is too small to measure, and one rule for
+all responses is simpler than two.
 
-Strict-Transport-Security is not among them: it may only be said over TLS (RFC 6797, section 7.2), and that ends at the
+Strict-Transport-Security is not among them: it may only be sent over TLS (RFC 6797, section 7.2), which ends at the
 proxy.
 """
 
 from flask import Flask, Response
 
 HEADERS = {
-    "Cache-Control": "no-store",  # numbers and texts belong in nobody's cache
+    "Cache-Control": "no-store",  # responses hold numbers and texts
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",  # a path holds a tag
     "X-Content-Type-Options": "nosniff",
 }
-"""What an answer has, unless its view says otherwise."""
+"""By name; a view may set another value."""
 
 
 def register(app: Flask) -> None:
+    """Adds the headers to every response of the application."""
     app.after_request(complete)
 
 
-def complete(answer: Response) -> Response:
-    """That answer, with these headers."""
+def complete(response: Response) -> Response:
+    """Adds those of the headers that the response lacks; returns it."""
     for name, value in HEADERS.items():
-        answer.headers.setdefault(name, value)
-    return answer
+        response.headers.setdefault(name, value)
+    return response

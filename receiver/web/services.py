@@ -1,4 +1,4 @@
-"""What the views work with; made once, by receiver.app."""
+"""The services that views use; created once, by receiver.app."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -15,19 +15,22 @@ EXTENSION = "receiver"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
+    """Everything that the views of one application share."""
+
     settings: Settings
     sending: Sending
     database: Database
     committing: Database
-    """The committer's; the same one or another."""
+    """The committer's database: on PostgreSQL one with a connection of its own, on SQLite the same."""
     committer: Committer
 
     def close(self) -> None:
-        """Finishes what was taken, and gives everything back."""
+        """Stores the callbacks that were taken, then closes all connections."""
         self.committer.close()
         self.committing.close()
         self.database.close()
 
 
 def services() -> Services:
+    """The services of the application that serves the present request."""
     return cast("Services", current_app.extensions[EXTENSION])

@@ -20,7 +20,7 @@ EVERY = ["timestamp", "level", "logger", "event"]
 ROW = re.compile(r"^\| `(?P<event>[a-z' ]+)` \| [^|]+ \| (?P<fields>[^|]+) \|$", re.MULTILINE)
 LOGS = next(each for each in re.split(r"^#+ ", readme.TEXT, flags=re.MULTILINE) if each.startswith("Logs\n"))
 FIELDS = {row["event"]: set(re.findall(r"`(\w+)`", row["fields"])) for row in ROW.finditer(LOGS)}
-FIELDS["event after the outcome"] |= FIELDS["event repeated"]  # "the same"
+FIELDS["late event"] |= FIELDS["event repeated"]  # "the same"
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,7 @@ def lines(sqlite_template: str, tmp_path_factory: pytest.TempPathFactory) -> lis
 def test_every_line_has_the_fields_that_the_readme_names(lines: list[Any]) -> None:
     ours = [line for line in lines if line["event"] in FIELDS]
 
-    assert {"callback", "event repeated", "event after the outcome", "send", "request"} <= {
-        line["event"] for line in ours
-    }
+    assert {"callback", "event repeated", "late event", "send", "request"} <= {line["event"] for line in ours}
     assert "database unavailable" in {line["event"] for line in ours}
     for line in ours:
         assert list(line)[:4] == EVERY

@@ -1,7 +1,7 @@
 """The committer: what waits together is stored together, and everybody hears of his own."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from receiver.database.models import StoredEvent
 from receiver.database.schema import upgrade
 from receiver.errors import NotJSON, StorageRefused, StorageUnavailable
 from receiver.events import committer as receiving
-from receiver.events.committer import PORTION, WAITING_CALLBACKS, Committer, Stored
-from receiver.events.store import Fate, Tally
-from tests.support.builders import ALICE, BOB, CAROL, make_body, make_element, store_message
+from receiver.events.committer import PORTION, WAITING_CALLBACKS, Callback, Committer
+from receiver.events.store import RECORDED, StoreResult, Tally
+from tests.support.builders import ALICE, BOB, CAROL, NOON, make_body, make_element, store_message
 from tests.support.log_lines import Lines
 from tests.support.stored import events
 
@@ -44,8 +44,8 @@ class Gate:
         self._free.release()
 
 
-def fates(number: int) -> Callable[[], Sequence[Fate]]:
-    return lambda: [Fate.RECORDED] * number
+def stored(number: int) -> Callable[[], StoreResult]:
+    return lambda: StoreResult([RECORDED] * number, [], NOON)
 
 
 def fail(error: Exception) -> Callable[[], object]:
@@ -59,13 +59,13 @@ def submit(committer: Committer, body: bytes) -> Future[Tally]:
     """What the committer answers, when it does."""
     future: Future[Tally] = Future()
 
-    def answer(answer: Stored | Exception) -> None:
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
+    def done(callback: Callback) -> None:
+        if callback.error:
+            future.set_exception(callback.error)
         else:
-            future.set_result(answer.tally)
+            future.set_result(callback.tally)
 
-    committer.submit(body, answer)
+    committer.submit(body, done)
     return future
 
 
@@ -82,7 +82,7 @@ def gated(gate: Gate) -> Iterator[Committer]:
     assert gate.begun.acquire(timeout=30)
     yield committer
     for _ in range(10):
-        gate.let(fates(PORTION))
+        gate.let(stored(PORTION))
     committer.close()
 
 
@@ -102,11 +102,11 @@ def test_events_that_cannot_be_told_of_are_stored_all_the_same(
 
 def test_what_waits_together_is_stored_in_one_transaction_and_answered_after_it(gate: Gate, gated: Committer) -> None:
     waiting = [submit(gated, ONE) for _ in range(5)]
-    gate.let(fates(1))
+    gate.let(stored(1))
     assert gate.begun.acquire(timeout=30)
     assert not any(each.done() for each in waiting)
 
-    gate.let(fates(5))
+    gate.let(stored(5))
 
     assert [each.result(30) for each in waiting] == [Tally(recorded=1)] * 5
     assert gate.transactions == 2
@@ -116,20 +116,20 @@ def test_who_comes_when_the_queue_is_full_is_refused_at_once(gate: Gate, gated: 
     waiting = [submit(gated, ONE) for _ in range(WAITING_CALLBACKS - 1)]
     with pytest.raises(StorageUnavailable, match="Too many callbacks"):
         submit(gated, ONE)
-    gate.let(fates(1))
-    gate.let(fates(PORTION))
+    gate.let(stored(1))
+    gate.let(stored(PORTION))
     waiting[0].result(30)
     assert submit(gated, ONE)
-    gate.let(fates(PORTION))
+    gate.let(stored(PORTION))
 
 
 def test_a_callback_of_several_portions_lets_others_have_their_turn(gate: Gate, gated: Committer) -> None:
     long = submit(gated, make_body(*[make_element("of-tomorrow", ALICE)] * (2 * PORTION + 1)))
     short = submit(gated, ONE)
     for number in (1, PORTION):
-        gate.let(fates(number))
+        gate.let(stored(number))
         assert gate.begun.acquire(timeout=30)
-    gate.let(fates(PORTION))
+    gate.let(stored(PORTION))
 
     assert short.result(30) == Tally(recorded=1)
     assert not long.done()
@@ -152,9 +152,9 @@ def test_who_waited_long_enough_is_told_so_and_is_stored_all_the_same(
     with pytest.raises(StorageUnavailable):
         gated.receive(ONE)
     another = submit(gated, ONE)
-    gate.let(fates(1))
+    gate.let(stored(1))
     assert gate.begun.acquire(timeout=30)
-    gate.let(fates(2))
+    gate.let(stored(2))
     assert another.result(30) == Tally(recorded=1)
 
 
@@ -172,15 +172,15 @@ def test_a_stopping_committer_finishes_what_it_took_and_refuses_the_rest(gate: G
         with pytest.raises(StorageUnavailable, match="stopping"):
             taken.extend(submit(gated, ONE) for _ in range(WAITING_CALLBACKS))
         assert not closing.done()
-        gate.let(fates(1))
-        gate.let(fates(len(taken)))
+        gate.let(stored(1))
+        gate.let(stored(len(taken)))
         closing.result(30)
     assert [each.result(0) for each in taken] == [Tally(recorded=1)] * len(taken)
 
 
 def test_a_database_that_does_not_answer_is_asked_once_for_all_who_wait(gate: Gate, gated: Committer) -> None:
     waiting = [submit(gated, ONE) for _ in range(3)]
-    gate.let(fates(1))
+    gate.let(stored(1))
     gate.let(fail(StorageUnavailable()))
     for each in waiting:
         with pytest.raises(StorageUnavailable):

@@ -15,7 +15,7 @@ from receiver.core.events import Event, Unreadable
 from receiver.core.messages import Accepted
 from receiver.database.database import ATTEMPTS, Database, Session
 from receiver.errors import StorageUnavailable
-from receiver.events.replay import replay_batch
+from receiver.events.replay import replay_step
 from receiver.maintenance import recompute
 from tests.support.builders import ALICE, BOB, CAROL, NOON, make_element, make_event, store_message
 from tests.support.locks import PATIENCE, Counted, Held, locked, onlooker, threads, wait_until
@@ -120,7 +120,7 @@ def test_what_is_unreadable_is_read_again_while_it_comes_together_with_the_event
     assert_they_wait_for_each_other(
         postgres,
         recording(make_event("delivered", ALICE), kept),
-        lambda session: replay_batch(session, after=""),
+        lambda session: replay_step(session, after=""),
         gate="SELECT 1 FROM recipients FOR UPDATE",
     )
 

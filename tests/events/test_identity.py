@@ -1,6 +1,6 @@
 """What is the same event, and what a repeat of it changes."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -151,3 +151,19 @@ def test_the_source_of_the_first_is_kept(database: Database, source: Source) -> 
     deliver(database, failed())
 
     assert the_event(database).source == source
+
+
+def test_a_time_that_the_session_s_zone_has_twice_is_one_instant(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL gives instants in the zone of the session, where the hour before 2 o'clock comes twice that day."""
+    monkeypatch.setenv("PGTZ", "Europe/Berlin")
+    once, again = (datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1))
+    with Database(postgres_url) as database:
+        tag, pk = store_message(database, ALICE)
+        for occurred_at in (again, once, again):
+            deliver(database, make_event(occurred_at=occurred_at, tag=tag))
+
+        assert the_event(database).occurred_at == once
+        assert the_event(database).deliveries == 3
+        assert recipients(database, pk)[ALICE].occurred_at == once

@@ -12,7 +12,7 @@ from receiver.core.messages import Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import Disposition
 from receiver.database.database import Database
-from receiver.events.notes import Recorded
+from receiver.events.notes import Note, notes_of
 from receiver.events.store import record
 from receiver.reports import messages
 from tests.support.builders import ALICE, BOB, NOON, make_event, store_message
@@ -33,11 +33,10 @@ EVENTS = {
 }
 
 
-def store(database: Database, *elements: Event | Unreadable) -> list[Recorded]:
+def store(database: Database, *elements: Event | Unreadable) -> list[Note]:
     """What the new ones are."""
-    found: list[Recorded] = []
-    database.write(lambda session: record(session, elements, now=times.now(), recorded=found))
-    return [each for each in found if each.is_new]
+    result = database.write(lambda session: record(session, elements, now=times.now()))
+    return [note for note in notes_of(result) if note.is_new]
 
 
 def by_type_and_code(database: Database, tag: str) -> dict[tuple[str, str, int], str]:

@@ -11,7 +11,7 @@ from receiver.core.events import Event
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import Committer
-from receiver.events.notes import Recorded, remark
+from receiver.events.notes import log_odd, notes_of
 from receiver.events.store import record
 from tests.support.builders import ALICE, BOB, make_body, make_element, make_event
 from tests.support.log_lines import Lines
@@ -19,16 +19,15 @@ from tests.support.stored import submit
 
 
 def deliver(database: Database, *events: Event) -> None:
-    found: list[Recorded] = []
-    database.write(lambda session: record(session, events, now=times.now(), recorded=found))
-    remark(found)
+    result = database.write(lambda session: record(session, events, now=times.now()))
+    log_odd(notes_of(result))
 
 
 def told(logged: Lines) -> list[tuple[Any, ...]]:
     return [(line["event"], line["type"], line["old_status"], line["new_status"]) for line in logged]
 
 
-AGAIN, AFTER = "event repeated", "event after the outcome"
+AGAIN, AFTER = "event repeated", "late event"
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_a_bare_object_kept_whole_is_one_event(database: Database) -> None:
 
 
 def test_a_replay_that_was_stopped_is_finished_by_the_next_and_counts_nothing_twice(database: Database) -> None:
-    count = replaying.BATCH + 20
+    count = replaying.ROWS_PER_STEP + 20
     for number in range(count):
         keep(database, element(message_id=str(number)))
     keep(database, "42")
@@ -251,5 +251,5 @@ class Replay:
     found: int | None = None
 
     def __call__(self, session: Session) -> None:
-        batch = replaying.replay_batch(session, after="")
+        batch = replaying.replay_step(session, after="")
         self.found = batch.rows if batch else 0

@@ -117,8 +117,12 @@ def test_what_is_unread_is_found_by_an_index_of_its_own(database: Database) -> N
         pass
     store_reply(database, "Hello", "unread")
 
-    page = replies.first_unread(limit=1000)
-    for ask in (replies.are_there_any, replies.count_unread, lambda session: session.execute(page).all()):
+    one, page = replies.first_unread(limit=1), replies.first_unread(limit=1000)
+    for ask in (
+        lambda session: session.execute(one).first() is not None,
+        replies.count_unread,
+        lambda session: session.execute(page).all(),
+    ):
         [plan] = plans(database, ask)
         assert "events_unread_index" in plan, plan
 

@@ -279,7 +279,7 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
         assert first["version"] == second["version"] == VERSION
         assert {"DATABASE_URL", "BANDWIDTH_ACCOUNT_ID", "API_KEYS"} <= set(first["settings"])
     events = {line["event"] for child in (server, worker) for line in lines_of(child)}
-    assert {"callback", "send", "request", "event repeated", "event after the outcome"} <= events
+    assert {"callback", "send", "request", "event repeated", "late event"} <= events
     assert {"token fetched", "token not fetched"} <= events
     assert {"internal error", "database unavailable"} <= events
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from receiver.core.events import Unreadable
 from receiver.database.database import Database
-from receiver.events.replay import BATCH, kept
+from receiver.events.replay import ROWS_PER_STEP, kept
 from receiver.maintenance import recompute
 from tests.support.builders import ALICE, BOB, CAROL, make_element, store_message
 from tests.support.locks import locked, onlooker
 from tests.support.processes import Api, Child, environment, run, serving
 from tests.support.stored import deliver, events, unreadables
 
-MANY = 3 * BATCH
+MANY = 3 * ROWS_PER_STEP
 ELEMENTS = [
     make_element("failed", number, errorCode=code) for code in range(MANY // 3) for number in (ALICE, BOB, CAROL)
 ]
@@ -64,12 +64,12 @@ def test_killed_half_way_it_is_finished_by_the_next(postgres_url: str, tmp_path:
             with Child("unreadable", "--replay", environment=settings, folder=tmp_path) as child:
                 watching.wait_for(1)
                 child.kill()
-            assert kept(database) == BATCH
+            assert kept(database) == ROWS_PER_STEP
 
         ended = run("unreadable", "--replay", environment=settings, folder=tmp_path)
 
         assert (ended.returncode, ended.stderr.splitlines()[0]) == (
             0,
-            f"Read again: {BATCH}; recorded: {BATCH}, unlinked: 0, duplicates: 0.",
+            f"Read again: {ROWS_PER_STEP}; recorded: {ROWS_PER_STEP}, unlinked: 0, duplicates: 0.",
         )
         _assert_each_counted(database, 1)

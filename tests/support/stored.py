@@ -21,7 +21,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 def recording(*elements: Event | Unreadable, now: datetime | None = None) -> Callable[[Session], Tally]:
     """The work of a write transaction that stores these elements."""
-    return lambda session: Tally.of(record(session, elements, now=now or times.now()))
+    return lambda session: record(session, elements, now=now or times.now()).tally
 
 
 def answering(
