@@ -1,4 +1,4 @@
-"""For any WSGI server: ``wsgi:app``."""
+"""The entry point for any WSGI server: ``wsgi:app``."""
 
 import os
 

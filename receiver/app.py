@@ -1,4 +1,4 @@
-"""The composition root: everything that a running application consists of is put together here."""
+"""The composition root: the parts of a running application are put together here."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 
 from receiver import log, metrics
-from receiver.bandwidth.client import Account, BandwidthGateway
+from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
 from receiver.bandwidth.history import MessageSearch
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite
@@ -15,7 +15,7 @@ from receiver.events.committer import Committer
 from receiver.messages.call import Gateway
 from receiver.messages.sender import Sending
 from receiver.settings import Settings, read_settings
-from receiver.settings_file import load
+from receiver.settings_file import load_settings_file
 from receiver.web import authentication, callbacks, headers, health, messages, problems, queue, request_log, submissions
 from receiver.web.front import Front
 from receiver.web.openapi import pages
@@ -25,12 +25,12 @@ from receiver.web.services import EXTENSION, Services
 def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     """The WSGI application. ``settings`` must have been read for serving."""
     app = Flask("receiver", static_folder=None)
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such an answer would need no credentials
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such a response would need no credentials
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # a redirect would lose an event: Bandwidth follows none
     database = Database(settings.database_url)
-    # On PostgreSQL callbacks have a connection of their own, whatever the application asks at the same time; on SQLite
-    # there is one writer, and whoever wants to be it must wait in one queue.
+    # On PostgreSQL callbacks have a connection of their own, so that requests of the application do not delay them; on
+    # SQLite there is one writer at a time, so both wait in one queue.
     committing = database if is_sqlite(settings.database_url) else Database(settings.database_url, connections=1)
     app.extensions[EXTENSION] = Services(
         settings=settings,
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
 
 
 def make_sending(settings: Settings, database: Database, gateway: Gateway | None = None) -> Sending:
-    """What sends messages. ``settings`` must have been read for sending."""
+    """The use case of sending. ``settings`` must have been read for sending."""
     return Sending(
         database=database,
         gateway=gateway or make_gateway(settings),
@@ -60,30 +60,30 @@ def make_sending(settings: Settings, database: Database, gateway: Gateway | None
 
 
 def make_gateway(settings: Settings) -> BandwidthGateway:
-    """The client that calls Bandwidth. ``settings`` must have been read for sending."""
-    return BandwidthGateway(Account.of(settings))
+    """The client that creates messages at Bandwidth. ``settings`` must have been read for sending."""
+    return BandwidthGateway(BandwidthAccount.of(settings))
 
 
 def make_search(settings: Settings) -> MessageSearch:
-    """The client that asks Bandwidth for its own records. ``settings`` must have been read for sending."""
-    return MessageSearch(Account.of(settings))
+    """The client of Bandwidth's message search. ``settings`` must have been read for sending."""
+    return MessageSearch(BandwidthAccount.of(settings))
 
 
 def make_front(*, threads: int, body_seconds: float, parent: int, metrics_folder: str) -> Front:
-    """What `receiver serve` runs in each of its processes, as the environment configures it."""
+    """The RSGI application that `receiver serve` runs in each of its processes, configured by the environment."""
     app = from_environment(metrics_folder)
     return Front(app, app.extensions[EXTENSION], threads=threads, body_seconds=body_seconds, parent=parent)
 
 
 def from_environment(metrics_folder: str | None = None, *, settings_file: str | None = None) -> Flask:
-    """The application as the environment configures it; ends the process with every problem of the settings.
+    """The WSGI application configured by the environment; exits with every problem of the settings.
 
-    ``metrics_folder`` is where several processes of a server share what they count, ``settings_file`` a file of
-    settings, of which the environment's own come first.
+    ``metrics_folder`` is where the processes of a server share their metrics. ``settings_file`` is a file of further
+    settings; those of the environment take precedence.
     """
     try:
         if settings_file:
-            load(Path(settings_file))
+            load_settings_file(Path(settings_file))
         settings = read_settings(serving=True)
         if metrics_folder:
             metrics.share(metrics_folder)

@@ -1,10 +1,10 @@
-"""Every error this program raises on purpose. The docstring is the message; the evidence is attached."""
+"""The errors that this program raises on purpose. The docstring is the message; the evidence is attached."""
 
 import traceback
 
 
 def place(error: BaseException) -> str:
-    """Where it was raised, ``file:line``: what a log may say instead of a traceback, which quotes numbers and text."""
+    """Where it was raised, as ``file:line``. A log must not have the traceback, which quotes numbers and texts."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
 
@@ -36,7 +36,7 @@ class CannotListen(ReceiverError):
 
 
 class CannotCount(ReceiverError):
-    """There is no room for what the processes of the service count."""
+    """There is no room for the metrics of the service's processes."""
 
 
 class StorageUnavailable(ReceiverError):
@@ -45,9 +45,9 @@ class StorageUnavailable(ReceiverError):
     def __init__(self, message: str | None = None, *, reason: str = "", database: str = "") -> None:
         super().__init__(message)
         self.reason = reason
-        """In the database's words; no value of a row is in it."""
+        """In the database's words; it quotes no value of a row."""
         self.database = database
-        """Its file, or its name and host; not for strangers."""
+        """Its file, or its name and host; not to be shown to clients."""
 
 
 class StorageRefused(StorageUnavailable):
@@ -71,12 +71,12 @@ class UnknownRole(ReceiverError):
     """PostgreSQL has no such role."""
 
     def __init__(self, role: str) -> None:
-        super().__init__(f"PostgreSQL has no role {role!r}; first let it be created: CREATE ROLE ... LOGIN.")
+        super().__init__(f"PostgreSQL has no role {role!r}; create it first: CREATE ROLE ... LOGIN.")
         self.role = role
 
 
 FieldErrors = dict[str, list[str]]
-"""What is wrong with each field; an element of a list is named like ``to[0]``."""
+"""Messages by field name; an element of a list is named like ``to[0]``."""
 
 
 class InvalidFields(ReceiverError):
@@ -100,7 +100,7 @@ class MessageNotFound(ReceiverError):
 
 
 class KeyReused(ReceiverError):
-    """This Idempotency-Key came with another request before; take a new one."""
+    """This Idempotency-Key has been used for another request; use a new one."""
 
 
 class NotQueued(ReceiverError):
@@ -118,16 +118,16 @@ class TooFast(ReceiverError):
     def __init__(self, *, retry_after: int) -> None:
         super().__init__(f"{self.__doc__} Send it again after {retry_after} s.")
         self.retry_after = retry_after
-        """Seconds until then."""
+        """Seconds until the next attempt."""
 
 
 class NotResolvable(ReceiverError):
-    """There is nothing about this message that a person could decide."""
+    """Nothing about this message is left for a person to decide."""
 
 
 class RecordsUnavailable(ReceiverError):
-    """Bandwidth's own record of messages cannot be read."""
+    """Bandwidth's own records of messages cannot be read."""
 
 
-class QuestionRefused(RecordsUnavailable):
-    """Bandwidth's message search does not answer this question; it may answer others."""
+class QueryRefused(RecordsUnavailable):
+    """Bandwidth's message search refuses this query; it may accept others."""

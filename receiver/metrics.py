@@ -29,7 +29,7 @@ from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_
 from receiver.errors import CannotCount, CannotListen
 from receiver.events.notes import Recorded
 from receiver.events.store import Fate
-from receiver.log import get_logger, telling
+from receiver.log import contain_errors, get_logger
 
 log = get_logger(__name__)
 
@@ -70,7 +70,7 @@ class _Histogram(Histogram):
             self._sum.inc(sum(amounts))
 
 
-class _Meters:
+class Meters:
     """What is counted in processes."""
 
     def __init__(self) -> None:
@@ -143,18 +143,18 @@ def _possible(kind: str) -> Iterator[Disposition]:
 
 values.ValueClass = values.MutexValue  # whatever FOLDER says: a command counts for itself, until share() is called
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Prometheus ignores these series, and several processes have none
-_meters = _Meters()
+meters = Meters()
 _is_shared = False
 
 
 def share(folder: str) -> None:
     """Lets this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
-    global _meters, _is_shared
+    global meters, _is_shared
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
     try:
         _reserve(folder)
-        _meters, _is_shared = _Meters(), True
+        meters, _is_shared = Meters(), True
     except OSError as error:
         raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
 
@@ -176,7 +176,7 @@ def _reserve(folder: str) -> None:
 def registry() -> CollectorRegistry:
     """What was counted: in this process, or in all that share their counts."""
     if not _is_shared:
-        return _meters.registry
+        return meters.registry
     shared = CollectorRegistry()
     shared.register(_Shared())
     return shared
@@ -201,35 +201,35 @@ def _lives(file: Path) -> bool:
     return True
 
 
-@telling(log)
+@contain_errors(log)
 def callback_answered(status: int, count: int = 1) -> None:
     """So many callbacks were answered with this HTTP status."""
-    _meters.callbacks.labels(status).inc(count)
+    meters.callbacks.labels(status).inc(count)
 
 
-@telling(log)
+@contain_errors(log)
 def waiting(callbacks: int) -> None:
     """So many callbacks wait in this process for their commit, those that are being stored included."""
-    _meters.waiting.set(callbacks)
+    meters.waiting.set(callbacks)
 
 
-@telling(log)
+@contain_errors(log)
 def committed(fates: Sequence[Fate], recorded: Sequence[Recorded], *, seconds: float) -> None:
     """A transaction of callbacks is durable, and took that long."""
     new = [each for each in recorded if each.is_new]
-    _meters.commit_elements.observe(len(fates))
-    _meters.commit.observe(seconds)
+    meters.commit_elements.observe(len(fates))
+    meters.commit.observe(seconds)
     for (event_type, disposition), count in Counter((each.event.type, each.disposition) for each in new).items():
-        _meters.events.labels(_kind(event_type), disposition).inc(count)
+        meters.events.labels(_kind(event_type), disposition).inc(count)
     for counter, count in (
-        (_meters.duplicates, fates.count(Fate.DUPLICATE)),
-        (_meters.unreadable, fates.count(Fate.UNREADABLE)),
-        (_meters.extraneous, sum(each.is_known_false for each in new)),
+        (meters.duplicates, fates.count(Fate.DUPLICATE)),
+        (meters.unreadable, fates.count(Fate.UNREADABLE)),
+        (meters.extraneous, sum(each.is_known_false for each in new)),
     ):
         if count:
             counter.inc(count)
-    _meters.event_lag.observe_all([each.lag for each in new if each.lag is not None])
-    _meters.outcome_lag.observe_all([each.outcome_after for each in new if each.outcome_after is not None])
+    meters.event_lag.observe_all([each.lag for each in new if each.lag is not None])
+    meters.outcome_lag.observe_all([each.outcome_after for each in new if each.outcome_after is not None])
 
 
 def _kind(event_type: str) -> str:
@@ -238,14 +238,14 @@ def _kind(event_type: str) -> str:
     return REJECTED if is_failure(event_type) else OTHER
 
 
-@telling(log)
+@contain_errors(log)
 def sent(answer: Answer, *, seconds: float | None = None) -> None:
     """An attempt to send ended so; after ``seconds``, if Bandwidth was called."""
     reason = answer.because if isinstance(answer, Refused) else ""
-    _meters.sends.labels(type(answer).__name__.lower(), reason).inc()
+    meters.sends.labels(type(answer).__name__.lower(), reason).inc()
     if seconds is not None:
         status: Any = 202 if isinstance(answer, Accepted) else answer.status
-        _meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
+        meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
 
 
 @dataclass(frozen=True, slots=True)

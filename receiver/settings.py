@@ -1,6 +1,10 @@
 """The settings: read from the environment once, into a frozen object; every problem is reported at once.
 
 A setting is a field of Settings, and its variable is the field's name in capitals. config/example.env documents each.
+
+environs collects the problems and parses single values. The five helpers below remain because a blank variable is the
+same as an absent one here, whereas environs 15 reports a blank number as invalid and takes no mapping but os.environ,
+and because a list names the entry that is wrong without quoting it.
 """
 
 import os
@@ -24,23 +28,27 @@ from receiver.log import LEVELS
 Item = TypeVar("Item")
 
 EXAMPLE = Path(__file__).with_name("example.env")
-"""Every setting, explained; in a checkout a link to config/example.env."""
+"""The file that documents every setting; in a checkout a link to config/example.env."""
+
 DEFAULT_DATABASE_URL = "sqlite:///receiver.sqlite3"
 NOT_SET = "(not set)"
-"""How a setting is shown that has no value."""
+"""Shown for a setting without a value."""
+
 MIN_RATE, MAX_RATE = 0.01, 10_000
 MAX_KEY_NAME = 255
-"""Characters: the name is stored with every Idempotency-Key."""
+"""Characters. The name is stored with every Idempotency-Key."""
+
 DEFAULT_API_URL = "https://messaging.bandwidth.com/api/v2"
 DEFAULT_TOKEN_URL = "https://api.bandwidth.com/api/v1/oauth2/token"  # noqa: S105 - a place, no secret
+
 BASIC_ENDS = date(2026, 12, 2)
-"""The day on which Bandwidth's API users, with username and password, are no more
+"""The day on which Bandwidth stops accepting API users with username and password
 (dev.bandwidth.com/docs/account/credentials/migration)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user and password that Bandwidth may present on the callback route."""
+    """A user and password that Bandwidth may present at the callback URL."""
 
     user: str
     password: str = field(repr=False)
@@ -48,12 +56,12 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of the application; the name stands for it wherever the configuration is shown."""
+    """An API key; its name stands for it wherever the configuration is shown."""
 
     name: str
     key: str = field(repr=False)
     is_named: bool = True
-    """Whether somebody chose the name; otherwise it is the key's place in its list."""
+    """Whether the name was configured; otherwise it is the key's place in its list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +74,7 @@ class Settings:
     bandwidth_client_secret: str | None = field(repr=False)
     bandwidth_token_url: str
     bandwidth_username: str | None
-    """Of Basic authentication, with its password: used only where there is no client id."""
+    """For Basic authentication, with the password; used only if there is no client id."""
     bandwidth_password: str | None = field(repr=False)
     bandwidth_application_id: str | None
     bandwidth_from: str | None
@@ -78,7 +86,7 @@ class Settings:
     bandwidth_rate: float | None
     """Recipients x segments per second; None is no limit."""
     bandwidth_sender_rate: float | None
-    """The same, of each sender."""
+    """The same for each sender."""
     callback_credentials: tuple[Credential, ...]
     allow_unauthenticated_callbacks: bool
     api_keys: tuple[ApiKey, ...]
@@ -93,7 +101,7 @@ class Settings:
 
     @property
     def calls_bandwidth(self) -> bool:
-        """Whether Bandwidth's own API is called, and no simulator or proxy."""
+        """Whether Bandwidth's own API is called, rather than a simulator or proxy."""
         return is_bandwidths(self.bandwidth_api_url)
 
     @property
@@ -102,16 +110,16 @@ class Settings:
 
 
 def is_bandwidths(url: str) -> bool:
-    """Whether the URL is on a host of Bandwidth's."""
+    """Whether the URL's host is Bandwidth's."""
     host = urlsplit(url).hostname or ""
     return host == "bandwidth.com" or host.endswith(".bandwidth.com")
 
 
 VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
-
+"""The names of all settings in the environment."""
 
 ENV_FILE = "RECEIVER_ENV_FILE"
-"""Names a file of settings in the environment."""
+"""The variable that names a settings file."""
 
 _BEGINNINGS = (
     "BANDWIDTH_",
@@ -125,27 +133,27 @@ _BEGINNINGS = (
     "LOG_LEVEL",
     "FORWARD_",
 )
-"""A name that begins like this is meant to be one of ours."""
+"""A name with one of these beginnings is meant as a setting of ours."""
 
 _FEW_LETTERS = 2
 
 
 def misspelt(name: str) -> str | None:
-    """The setting that was probably meant by a name that is none of ours; None if it is, or is somebody else's."""
-    asked = name.upper()
+    """The setting that ``name`` probably misspells; None if it is a setting, or has nothing to do with ours."""
+    upper = name.upper()
     if name in (*VARIABLES, ENV_FILE):
         return None
-    if asked.startswith("BANDWIDTH_RECEIVER_"):  # as Kubernetes writes for a service of that name
+    if upper.startswith("BANDWIDTH_RECEIVER_"):  # Kubernetes sets such variables for a service named so
         return None
-    begun = tuple(each for each in _BEGINNINGS if asked.startswith(each))
-    alike = [each for each in VARIABLES if begun and each.startswith(begun)]
-    distances = {each: _distance(asked, each) for each in alike or (*VARIABLES, ENV_FILE)}
+    beginnings = tuple(each for each in _BEGINNINGS if upper.startswith(each))
+    alike = [each for each in VARIABLES if beginnings and each.startswith(beginnings)]
+    distances = {each: _distance(upper, each) for each in alike or (*VARIABLES, ENV_FILE)}
     nearest = min(distances, key=distances.__getitem__)
-    return nearest if begun or distances[nearest] <= _FEW_LETTERS else None
+    return nearest if beginnings or distances[nearest] <= _FEW_LETTERS else None
 
 
 def _distance(first: str, second: str) -> int:
-    """How many letters have to be added, left out or replaced (Levenshtein)."""
+    """The number of letters to add, remove or replace (Levenshtein)."""
     row = list(range(len(second) + 1))
     for place, letter in enumerate(first, start=1):
         before, row[0] = row[0], place
@@ -155,9 +163,9 @@ def _distance(first: str, second: str) -> int:
 
 
 def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
-    """The settings of the environment.
+    """The settings from the environment.
 
-    ``sending`` demands what calling Bandwidth needs, ``serving`` also what keeps strangers out. Raises
+    ``sending`` requires the settings for calling Bandwidth, ``serving`` also those that protect the API. Raises
     ConfigurationError with every problem; no value appears in it.
     """
     env = Env(eager=False)
@@ -187,7 +195,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
         max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
         log_level=_text(env, "LOG_LEVEL", check=_check_level) or "info",
     )
-    problems = _incomplete_pairs(needed=sending or serving) | (_open_doors(settings) if serving else {})
+    problems = _incomplete_pairs(needed=sending or serving) | (_access_problems(settings) if serving else {})
     problems |= _malformed(env) | _not_utf_8()
     if problems:
         raise ConfigurationError(problems)
@@ -195,7 +203,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 
 
 def describe(settings: Settings) -> dict[str, str]:
-    """Every setting as it may be shown: secrets only as how many there are and what they are called."""
+    """Every setting as it may be shown: of secrets only their number and names."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
     url = re.split(rf"\?{_OPTION}", settings.database_url)[0]
     whole = url if "@" in url else settings.database_url
@@ -210,17 +218,17 @@ def describe(settings: Settings) -> dict[str, str]:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """What works with these settings today, and should be mended; each a sentence that names the variable."""
-    return [*_about_names(), *_about_credentials(settings)]
+    """What works today but should be corrected; each a sentence that names the variable."""
+    return [*_name_warnings(), *_credential_warnings(settings)]
 
 
-def _about_names() -> Iterator[str]:
+def _name_warnings() -> Iterator[str]:
     for name in os.environ:
         if meant := misspelt(name):
             yield f"{name} in the environment is not a setting; did you mean {meant}?"
 
 
-def _about_credentials(settings: Settings) -> list[str]:
+def _credential_warnings(settings: Settings) -> list[str]:
     if settings.bandwidth_client_id and settings.bandwidth_username:
         return [
             "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are ignored because BANDWIDTH_CLIENT_ID is set."
@@ -235,7 +243,7 @@ def _about_credentials(settings: Settings) -> list[str]:
 
 
 def _incomplete_pairs(*, needed: bool) -> dict[str, str]:
-    """What is missing of the credentials at Bandwidth. A value that is refused is not missing."""
+    """The missing credentials for Bandwidth. An invalid value is not missing."""
     oauth, basic = ("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")
     if needed and not any(map(_given, oauth + basic)):
         return dict.fromkeys(oauth, "is missing: Bandwidth requires OAuth 2.0. Copy it from your API credential there.")
@@ -254,18 +262,19 @@ def _malformed(env: Env) -> dict[str, str]:
 
 
 def _not_utf_8() -> dict[str, str]:
-    """Python lets such bytes pass as surrogates, which no log, no header and no database takes."""
+    """The settings that are not UTF-8. Python decodes them to surrogates, which no log, header or database accepts."""
     given = {name: os.environ.get(name, "") for name in VARIABLES}
     return {name: "is not UTF-8." for name, value in given.items() if re.search("[\ud800-\udfff]", value)}
 
 
-def _open_doors(settings: Settings) -> dict[str, str]:
+def _access_problems(settings: Settings) -> dict[str, str]:
+    """What would leave the API or the callback URL unusable or open to anybody."""
     problems = {}
     keys = [each.key for each in settings.api_keys + settings.read_only_api_keys]
     if not keys:
         problems["API_KEYS"] = "is missing: without a key nobody could use the API. Set it to name:key."
     if len(set(keys)) < len(keys):
-        problems["API_KEYS"] = "holds a key twice, or one that is also in READ_ONLY_API_KEYS."
+        problems["API_KEYS"] = "contains a key twice, or one that is also in READ_ONLY_API_KEYS."
     if not settings.callback_credentials and not settings.allow_unauthenticated_callbacks:
         problems["CALLBACK_CREDENTIALS"] = (
             "is missing: anybody could post events. Set it to user:password, "
@@ -275,7 +284,7 @@ def _open_doors(settings: Settings) -> dict[str, str]:
 
 
 def _text(env: Env, name: str, *, required: bool = False, check: Callable[[str], None] | None = None) -> str | None:
-    """The variable's text; a blank one is the same as an absent one."""
+    """The variable's text; None if it is blank or absent."""
 
     def validate(value: str) -> None:
         if required and not value.strip():
@@ -284,11 +293,11 @@ def _text(env: Env, name: str, *, required: bool = False, check: Callable[[str],
             check(value)
 
     text: str | None = env.str(name, validate=validate) if required else env.str(name, "", validate=validate)
-    return text if text and text.strip() else None  # None when it was refused: sealing reports that
+    return text if text and text.strip() else None  # None if it is invalid; sealing reports that
 
 
 def _given(name: str) -> bool:
-    """Whether the variable has a value; a blank one is the same as an absent one."""
+    """Whether the variable has a value; a blank one has none."""
     return bool(os.environ.get(name, "").strip())
 
 
@@ -302,7 +311,7 @@ def _rate(env: Env, name: str) -> float | None:
 
 
 def _several(env: Env, name: str, read: Callable[[str, int], Item]) -> tuple[Item, ...]:
-    """The comma-separated items of a variable, or none if any of them is wrong."""
+    """The comma-separated items of a variable; none if any of them is invalid."""
     items: list[Item] = []
 
     def validate(value: str) -> None:
@@ -336,12 +345,12 @@ def _api_key(kind: str) -> Callable[[str, int], ApiKey]:
 
 def _check_level(value: str) -> None:
     if value not in LEVELS:
-        raise ValidationError(f"is none of {', '.join(LEVELS)}.")
+        raise ValidationError(f"is not one of {', '.join(LEVELS)}.")
 
 
 def _check_user(value: str) -> None:
     if ":" in value:
-        raise ValidationError("holds a colon, which ends the user in Basic authentication (RFC 7617).")
+        raise ValidationError("contains a colon, which ends the user in Basic authentication (RFC 7617).")
 
 
 def _check_sender(value: str) -> None:
@@ -350,19 +359,19 @@ def _check_sender(value: str) -> None:
 
 
 def with_driver(database_url: str) -> str:
-    """The URL with the driver that this program uses: hosters give `postgresql://` and `postgres://`."""
+    """The URL with the driver that this program uses; hosting providers write `postgresql://` or `postgres://`."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", database_url)
 
 
 _OPTION = r"[a-z_]{4,}="
-"""How an option of libpq begins; an @ in its value is no end of the password."""
+"""The beginning of a libpq option; an @ in its value does not end the password."""
 
 _PASSWORD_WITH_AN_END = re.compile(r"postgres[^:/]*://[^:/@]*:[^@]*[/?#][^@]*@")
-"""A password, as SQLAlchemy reads it, with what ends one elsewhere: its rest would be shown as host or database."""
+"""A password, as SQLAlchemy parses it, with a character that ends one for others, who would show its rest as a host."""
 
 _AFTER_THE_PASSWORD = re.compile(
     r"""postgres[^:/]*://
-    (?: [^:/]* (?: : [^@]* )? @ )?  # the user and the password, as SQLAlchemy reads them
+    (?: [^:/]* (?: : [^@]* )? @ )?  # the user and the password, as SQLAlchemy parses them
     (?P<host>[^/?]*) (?P<database>[^?]*) (?: \? (?P<options>.*) )?""",
     re.VERBOSE | re.DOTALL,
 )
@@ -371,13 +380,13 @@ _AFTER_THE_PASSWORD = re.compile(
 def _check_database_url(value: str) -> None:
     rest = _AFTER_THE_PASSWORD.match(value)
     options = (rest["options"] or "").split("&") if rest else []
-    # A part of the password would be taken for the host or the database, which errors name.
+    # Part of the password would be taken for the host or the database, which errors name.
     if _PASSWORD_WITH_AN_END.match(value):
-        raise ValidationError("holds an @ in its user or password: write it as %40, and / ? # as %2F %3F %23.")
+        raise ValidationError("contains an @ in its user or password: write it as %40, and / ? # as %2F %3F %23.")
     if rest and (
         "@" in rest["host"] + rest["database"] or any("@" in each and not re.match(_OPTION, each) for each in options)
     ):
-        raise ValidationError("holds an @ in its user or password: write it as %40.")
+        raise ValidationError("contains an @ in its user or password: write it as %40.")
     try:
         parts = urlsplit(with_driver(value))
         usable = (parts.scheme == "postgresql+psycopg" and parts.port != 0) or (

@@ -1,7 +1,7 @@
-"""The settings file: read as systemd reads an EnvironmentFile=, so that one file says the same to both.
+"""The settings file, parsed as systemd parses an EnvironmentFile=, so that one file means the same to both.
 
-python-dotenv reads another language, even without interpolation: it cuts a value at " #", takes quotes that stand
-inside one for its own, and knows other escapes.
+python-dotenv parses another language, even without interpolation: it cuts a value at " #", removes quotes inside a
+value, and has other escapes.
 """
 
 import os
@@ -17,15 +17,14 @@ from receiver.settings import VARIABLES, misspelt, read_settings
 
 WHITE_SPACE, NEWLINES = " \t\n\r", "\n\r"
 ESCAPED = '"\\`$'
-"""What a backslash takes its meaning from inside double quotes; elsewhere in them the backslash stays."""
-
+"""A backslash before one of these is removed inside double quotes; before other characters it stays."""
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""What systemd takes for the name of a variable; it passes over others."""
+"""The names of variables that systemd accepts; it ignores others."""
 
 
 class State(Enum):
-    """Where in the file a character stands."""
+    """The position of a character in the file's syntax."""
 
     BEFORE_NAME = auto()
     NAME = auto()
@@ -40,16 +39,16 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Assignment:
-    """A line of the file, or several if its value goes on."""
+    """A line of the file, or several if its value continues."""
 
     line: int
     name: str = ""
     value: str | None = None
     """None if there is no =."""
     kept: int = field(default=0, repr=False)
-    """How much of the value is no white space at its end."""
+    """The length of the value without unquoted white space at its end."""
     is_closed: bool = True
-    """Whether every quote ends."""
+    """Whether every quote is closed."""
 
     def add(self, character: str, *, is_kept: bool = True) -> None:
         self.value = (self.value or "") + character
@@ -57,8 +56,8 @@ class Assignment:
             self.kept = len(self.value)
 
 
-def load(path: Path) -> None:
-    """Puts the settings of the file into the environment, whose own come first.
+def load_settings_file(path: Path) -> None:
+    """Adds the settings of the file to the environment, whose own settings take precedence.
 
     Raises ConfigurationError with every problem; no value appears in it.
     """
@@ -76,7 +75,7 @@ def load(path: Path) -> None:
 
 
 def _other_problems() -> dict[str, str]:
-    """Those of the values, to be told at once with those of the names."""
+    """The problems of the values, which are reported together with those of the names."""
     try:
         read_settings()
     except ConfigurationError as error:
@@ -88,20 +87,20 @@ def _text(path: Path) -> str:
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise ConfigurationError({str(path): "is no settings file: it is not UTF-8."}) from error
+        raise ConfigurationError({str(path): "is not a settings file: it is not UTF-8."}) from error
     except OSError as error:
         raise ConfigurationError({str(path): f"cannot be read: {error.strerror}."}) from error
     if "\0" in text:
-        raise ConfigurationError({str(path): "is no settings file: it holds a NUL."})
+        raise ConfigurationError({str(path): "is not a settings file: it contains a NUL."})
     return text
 
 
 def _problem(each: Assignment) -> str | None:
-    """Why the assignment says nothing, or not what is meant. A name that is nobody's of ours is passed over."""
+    """What is wrong with the assignment of a setting; None if nothing is, or if it is not meant as one of ours."""
     words = re.split(r"[\s:]+", each.name.strip("\ufeff").upper().removeprefix("EXPORT "))
     first = words[0] if words[0] in VARIABLES or misspelt(words[0]) else None
     if not each.is_closed:
-        return "has a quote that never ends."
+        return "has an unclosed quote."
     if first is None:
         return None
     if each.value is None:
@@ -114,9 +113,9 @@ def _problem(each: Assignment) -> str | None:
 
 
 def assignments(text: str) -> Iterator[Assignment]:
-    """What the text assigns, in its order, by the rules of systemd.exec(5), "EnvironmentFile=".
+    """The assignments in the text, in its order, by the rules of systemd.exec(5), "EnvironmentFile=".
 
-    The states are those of systemd's own reader (src/basic/env-file.c).
+    The states are those of systemd's own parser (src/basic/env-file.c).
     """
     state, now, line = State.BEFORE_NAME, Assignment(1), 1
     for character in text:
@@ -139,7 +138,7 @@ def _finished(now: Assignment) -> Assignment:
 
 
 def _step(state: State, now: Assignment, character: str) -> State:
-    """The state after the character, which is added to the assignment where it belongs."""
+    """The state after ``character``, which is added to the assignment if it belongs to it."""
     match state:
         case State.BEFORE_NAME if character in "#;":
             return State.COMMENT
@@ -155,7 +154,7 @@ def _step(state: State, now: Assignment, character: str) -> State:
         case State.BEFORE_VALUE | State.VALUE:
             return _in_value(state, now, character)
         case State.ESCAPE:
-            if character not in NEWLINES:  # otherwise the line goes on
+            if character not in NEWLINES:  # an escaped line break continues the line
                 now.add(character)
             return State.VALUE
     return _in_quotes(state, now, character)
@@ -188,7 +187,7 @@ def _in_quotes(state: State, now: Assignment, character: str) -> State:
     if state is State.ESCAPE_IN_QUOTES:
         if character in ESCAPED:
             now.add(character)
-        elif character != "\n":  # otherwise the line goes on
+        elif character != "\n":  # an escaped line break continues the line
             now.add("\\" + character)
         return State.DOUBLE_QUOTES
     if character == ("'" if state is State.SINGLE_QUOTES else '"'):

@@ -1,7 +1,7 @@
-"""Databases for the tests, on both engines, and Hypothesis's settings.
+"""The fixtures that all tests share: databases on both engines, log lines, scripted servers; Hypothesis's settings.
 
-A test that asks for `database_url` runs twice, as `[sqlite]` and as `[postgresql]`, so that `-k postgresql` selects
-one of the two. What a test gets was built by the migrations once, and copied.
+A test that requests `database_url` runs twice, as `[sqlite]` and as `[postgresql]`; `-k postgresql` selects one of the
+two. Migrations build one database of each engine, and each test gets a copy.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ settings.register_profile("ci", deadline=None, derandomize=False, print_blob=Tru
 settings.load_profile("ci")
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-"""Also where nohup started the tests: every process that they start would go on ignoring it."""
+"""Under nohup SIGHUP is ignored, and every process that the tests start would inherit that."""
 
 
 @pytest.fixture
 def logged() -> Iterator[Lines]:
-    """The fields of every line that is logged from now on, of whatever level."""
+    """The fields of every line that is logged from now on, of any level."""
     capture = LogCapture()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
     yield capture.entries
@@ -42,7 +42,7 @@ def logged() -> Iterator[Lines]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts servers; ``tls=True`` gives one that speaks TLS with a certificate nobody trusts by default."""
+    """Starts scripted servers; ``tls=True`` starts one with a certificate that nothing trusts by default."""
     (tmp_path / "server.pem").write_text(KEY + CERTIFICATE)
     wires: list[Wire] = []
 
@@ -64,21 +64,21 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(params=ENGINES)
 def empty_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database without a single table, on each engine: for the tests of the migrations."""
+    """A database without tables, on each engine, for the tests of migrations."""
     with fresh_database(request, migrated=False) as url:
         yield url
 
 
 @pytest.fixture(params=["postgresql"])
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty, migrated database, for what only PostgreSQL does."""
+    """An empty, migrated database on PostgreSQL alone."""
     with fresh_database(request, migrated=True) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite"])
 def sqlite_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty, migrated database, for what only SQLite does."""
+    """An empty, migrated database on SQLite alone."""
     with fresh_database(request, migrated=True) as url:
         yield url
 
@@ -104,10 +104,10 @@ def sqlite(sqlite_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
-    """The server that all tests of one worker share, started by the first that asks for a database.
+    """The server that all tests of one pytest worker share, started for the first that needs a database.
 
-    `TEST_DATABASE_URL` names an existing one instead; its role must be allowed to create databases. A test that stops
-    or pauses a server starts a `PostgresServer` of its own.
+    `TEST_DATABASE_URL` names an existing server instead; its role must be allowed to create databases. A test that
+    stops or pauses a server starts a `PostgresServer` of its own.
     """
     existing = os.environ.get("TEST_DATABASE_URL")
     if existing:
@@ -124,7 +124,7 @@ def sqlite_databases() -> SqliteDatabases:
 
 @pytest.fixture(scope="session")
 def postgresql_databases(postgres_server: Server, worker_id: str, testrun_uid: str) -> PostgresqlDatabases:
-    """On an existing server the names carry the test run's identifier: others may be testing there too."""
+    """Creates databases. On an existing server their names carry the test run's identifier, to share the server."""
     own = isinstance(postgres_server, PostgresServer)
     return PostgresqlDatabases(postgres_server, f"test_{worker_id}" if own else f"test_{testrun_uid[:8]}_{worker_id}")
 
@@ -142,7 +142,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_databases: PostgresqlDatabases) -> Iterator[str]:
-    """A migrated database that nobody may connect to: a template in use cannot be copied."""
+    """A migrated database that allows no connections, because a template in use cannot be copied."""
     from receiver.database.schema import upgrade
 
     server, name = postgresql_databases.server, f"{postgresql_databases.prefix}_template"

@@ -1,8 +1,8 @@
-"""Bandwidth's callbacks: from the bytes of a body to events. Bandwidth's JSON stops here.
+"""Bandwidth's callbacks: from the bytes of a body to events. Bandwidth's JSON ends here.
 
 The documented body is an array of one event; Bandwidth's OpenAPI file shows a bare event instead, and nothing
-limits the length of the array (dev.bandwidth.com/docs/messaging/webhooks). So any number of elements is read, each
-judged by itself: what is not an event is kept raw and does no harm to its neighbours.
+limits the length of the array (dev.bandwidth.com/docs/messaging/webhooks). So any number of elements is read, each on
+its own: an element that is not an event is kept raw and does not affect its neighbours.
 """
 
 import codecs
@@ -38,13 +38,13 @@ def parse(body: bytes) -> list[Element]:
     """The elements of a callback's body, in its order.
 
     Raises NotJSON for a body that is not JSON (RFC 8259: NaN and Infinity are not), or that is neither array nor
-    object. One bad byte must not cost its neighbours: what is not UTF-8 becomes U+FFFD, and raw control characters
-    inside strings are read. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
+    object. A bad byte must not affect other elements: invalid UTF-8 becomes U+FFFD, and raw control characters inside
+    strings are accepted. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
     """
     try:
         return [_read(msgspec.json.decode(raw), _text_of(raw)) for raw in _ELEMENTS.decode(body)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # Not the documented array, or not quite JSON: the standard library has the last word.
+        # Not the documented array, or not quite JSON: the standard library decides.
         return parse_by_standard_library(body)
 
 
@@ -57,7 +57,7 @@ def _text_of(raw: msgspec.Raw) -> str:
 
 
 def parse_by_standard_library(body: bytes) -> list[Element]:
-    """What parse() does, slowly: it reads whatever can be read."""
+    """Like parse(), but slower: it reads whatever can be read."""
     text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     try:
         return [_read(value, _ascii(_escape_controls(json_text))) for value, json_text in _elements(text)]
@@ -69,18 +69,18 @@ def parse_by_standard_library(body: bytes) -> list[Element]:
 
 
 def parse_kept(payload: str, *, whole_body: bool) -> list[Element]:
-    """The elements of what was kept as unreadable, as they are read now. Raises NotJSON like parse()."""
+    """The elements of a payload that was kept as unreadable, parsed again. Raises NotJSON like parse()."""
     return parse((payload if whole_body else f"[{payload}]").encode())
 
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 
 _LATIN_1 = re.compile(r"latin[-_]?1|l1|(iso[-_]?)?8859-1|iso_8859-1:1987|iso-ir-100|(ibm|cp)819|csisolatin1")
-"""ISO 8859-1 by all its names (IANA, "Character Sets"), and as people misspell them."""
+"""All names of ISO 8859-1 (IANA, "Character Sets"), and common misspellings."""
 
 
 def in_utf_8(body: bytes, content_type: str) -> bytes:
-    """The body in UTF-8, as JSON has to be (RFC 8259, section 8.1), if its Content-Type says that it is Latin-1."""
+    """The body, converted to UTF-8 (RFC 8259, section 8.1) if its Content-Type declares Latin-1."""
     if body.isascii():
         return body
     charset = _CHARSET.search(content_type)
@@ -91,7 +91,7 @@ _WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
 def _elements(text: str) -> Generator[tuple[Any, str], None, None]:
-    """Each element's value and its own JSON text; the one of a bare object is the object."""
+    """Yields each element's value and its own JSON text; a bare object is the only element."""
     start = _skip(text, 0)
     if text.startswith("{", start):
         value, end = LENIENT_DECODER.raw_decode(text, start)
@@ -129,7 +129,7 @@ _NOT_ASCII = re.compile(r"[^\t\n\r -~]+")
 
 
 def _ascii(json_text: str) -> str:
-    """The same JSON with every other character escaped, which any database stores as it is."""
+    """The same JSON with all characters outside printable ASCII escaped, which any database stores unchanged."""
     return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], json_text)
 
 
@@ -138,7 +138,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f]+")
 
 
 def _escape_controls(json_text: str) -> str:
-    """The same JSON as a strict reader takes it: with the control characters inside its strings escaped."""
+    """The same JSON with the control characters inside its strings escaped, as strict parsers demand."""
     if not _CONTROLS.search(json_text):
         return json_text
     return _STRING.sub(lambda string: _CONTROLS.sub(lambda raw: json.dumps(raw[0])[1:-1], string[0]), json_text)
@@ -172,7 +172,7 @@ def _read(element: Any, payload: str) -> Element:
 
 
 def read_reply(message: dict[str, Any]) -> Reply:
-    """What the ``message`` of an inbound event says; whatever has another shape than Bandwidth's counts as missing."""
+    """The reply in the ``message`` of an inbound event; a field of another shape than Bandwidth's counts as missing."""
     text, chosen = message.get("text"), message.get("suggestionResponse")
     if not isinstance(text, str) and isinstance(chosen, dict):
         text = chosen.get("text")
@@ -203,9 +203,9 @@ def check_text(text: str, *, name: str, longest: int) -> str:
 
 
 def _recipient(to: object, message_to: object) -> str:
-    """The one number that the event is about; ``""`` when a group's event does not say which.
+    """The one number that the event is about; ``""`` when a group's event does not name it.
 
-    Since 2019-09 every event names it at the top; before, only a message to one number told it by ``message.to``.
+    Since 2019-09 every event names it at the top; before, only that of a message to one number did, in ``message.to``.
     """
     if isinstance(to, list) and len(to) == 1:
         to = to[0]
@@ -213,7 +213,7 @@ def _recipient(to: object, message_to: object) -> str:
         only = message_to[0] if isinstance(message_to, list) and len(message_to) == 1 else ""
         to = only if isinstance(only, str) else ""
     if to.startswith(PSEUDONYM):
-        raise NotAnEvent(f"to begins with {PSEUDONYM}, as only numbers do that were blanked here.")
+        raise NotAnEvent(f"to begins with {PSEUDONYM}, as only redacted numbers do here.")
     return check_text(to, name="to", longest=MAX_RECIPIENT)
 
 
@@ -221,8 +221,10 @@ _DIGITS = re.compile("[0-9]{1,5}", re.ASCII)
 
 
 def read_error_code(value: object) -> int:
-    """An integer, a whole float or a string of 1 to 5 digits is itself; everything else is none, which is 0: a
-    delivered needs no code, and the payload keeps what was written."""
+    """The error code: an integer, a whole float or a string of 1 to 5 digits; 0 for everything else.
+
+    A delivered event needs no code, and the payload keeps what was written.
+    """
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     if type(value) is int or (isinstance(value, float) and value.is_integer()):  # a boolean is an int to isinstance

@@ -1,4 +1,4 @@
-"""Bandwidth's API for one account: every call is authorized here, and the gateway sends one message truthfully."""
+"""Bandwidth's API for one account: the client authorizes every call, the gateway creates messages."""
 
 import hashlib
 import hmac
@@ -6,25 +6,26 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 
 import requests
 
 from receiver.bandwidth.connection import Call, basic, exchange, make_session
-from receiver.bandwidth.oauth import Token, Tokens
+from receiver.bandwidth.oauth import Token, TokenCache
 from receiver.bandwidth.responses import NoToken, read_answer
+from receiver.core import times
 from receiver.core.messages import Answer, OutboundMessage, Refused
 from receiver.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The account at Bandwidth, and how it is called: by OAuth 2.0 if there is a client id, else by Basic."""
+class BandwidthAccount:
+    """An account at Bandwidth and its credentials: OAuth 2.0 if there is a client id, otherwise Basic."""
 
     api_url: str
-    """The base up to and with ``/api/v2``."""
+    """The base URL up to and including ``/api/v2``."""
     account_id: str
     client_id: str | None = None
     client_secret: str = field(default="", repr=False)
@@ -53,44 +54,44 @@ class Account:
 
     @property
     def fingerprint(self) -> str:
-        """Stands for these credentials in the database, where they are not: without the secret it cannot be made."""
+        """Identifies these credentials in the database, which does not store them; made with the secret."""
         user, secret = (self.client_id, self.client_secret) if self.client_id else (self.username, self.password)
-        told = json.dumps([user, self.token_url if self.client_id else None, self.account_id])
-        return hmac.new(secret.encode(), told.encode(), hashlib.sha256).hexdigest()
+        public = json.dumps([user, self.token_url if self.client_id else None, self.account_id])
+        return hmac.new(secret.encode(), public.encode(), hashlib.sha256).hexdigest()
 
     @property
     def messages_url(self) -> str:
-        """Where the account's messages are created, and searched."""
+        """The URL at which the account's messages are created and searched."""
         return f"{self.api_url.rstrip('/')}/users/{quote(self.account_id, safe='')}/messages"
 
 
 class Client:
-    """Calls Bandwidth's API for one account; shared by any number of threads.
+    """Calls Bandwidth's API for one account; any number of threads may share it.
 
-    ``clock`` (monotonic seconds) tells how long a connection has been idle, how old a token is, and when a call ends.
+    ``clock`` gives monotonic seconds, for the idle time of a connection, the age of a token and the end of a call.
     """
 
-    def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, account: BandwidthAccount, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._timeouts = (account.connect_timeout, account.read_timeout)
         self._session = make_session()
         self._basic = basic(account.username, account.password)
-        self._tokens: Tokens | None = None
+        self._tokens: TokenCache | None = None
         if account.client_id:
-            self._tokens = Tokens(
+            self._tokens = TokenCache(
                 url=account.token_url, client_id=account.client_id, client_secret=account.client_secret, clock=clock
             )
 
     @property
     def timeout(self) -> float:
-        """Seconds after which every call has ended, the fetch of a token included."""
+        """Seconds within which every call ends, including the fetch of a token."""
         return sum(self._timeouts)
 
     def call(self, request: requests.Request) -> Call:
-        """Carries out one request; never raises for anything that Bandwidth or a network can do.
+        """Carries out one request; nothing that Bandwidth or the network does makes this raise.
 
-        A 401 to a token says that nothing was done: the request is repeated once, with a new token, if there is time.
-        Nothing is written once less than half of the read time-out is left: the answer could not be waited for.
+        A 401 to a token means that nothing was done, so the request is repeated once with a new token if there is time.
+        Nothing is written when less than half of the read time-out is left, because the response might come too late.
         """
         ends = self._clock() + self.timeout
         write_until = ends - self._timeouts[1] / 2
@@ -104,18 +105,18 @@ class Client:
         call = self._carry_out(request, presented, ends=ends, write_until=write_until)
         if call.status != 401:
             return call
-        if (another := self._tokens.replacement(token, until=write_until)) is None:
+        if (replacement := self._tokens.replacement(token, until=write_until)) is None:
             return call
-        presented.append(another.authorization)
+        presented.append(replacement.authorization)
         repeated = self._carry_out(request, presented, ends=ends, write_until=write_until)
         return repeated if repeated.written else call
 
     def token(self) -> Token | None:
-        """The token that calls are made with, fetched if need be; None if they are made without. Raises NoToken."""
+        """The token for calls, fetched if necessary; None for Basic authentication. Raises NoToken."""
         return self._tokens.get(until=self._clock() + self.timeout) if self._tokens else None
 
     def known_refusal(self) -> Refused | None:
-        """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
+        """The refusal that every call would now get without a request; None if a request would be made."""
         return self._tokens.known_refusal() if self._tokens else None
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ class Client:
     def _carry_out(
         self, request: requests.Request, presented: Sequence[str], *, ends: float, write_until: float
     ) -> Call:
-        """Makes one request with the last of what is presented in Authorization, for this message altogether."""
+        """Makes one request with the last of the Authorization values that were ``presented`` for it so far."""
         request.headers["Authorization"] = presented[-1]
         call = Call(self._clock, write_until=write_until, secrets=presented)
         seconds = max(0.0, ends - self._clock())
@@ -142,21 +143,21 @@ def _not_begun(error: NoToken) -> Call:
 
 
 class BandwidthGateway:
-    """Creates messages at Bandwidth; one gateway is shared by any number of threads."""
+    """Creates messages at Bandwidth; any number of threads may share one gateway."""
 
-    def __init__(self, account: Account, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, account: BandwidthAccount, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = account.messages_url
         self._client = Client(account, clock=clock)
         self.fingerprint = account.fingerprint
-        """Stands for the credentials with which it calls."""
+        """BandwidthAccount.fingerprint of the account that it calls."""
 
     @property
     def timeout(self) -> float:
-        """Seconds after which every call has ended."""
+        """Seconds within which every call ends."""
         return self._client.timeout
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
-        """Sends ``message`` once; nothing that the network or Bandwidth can do makes this raise.
+        """Sends ``message`` once; nothing that Bandwidth or the network does makes this raise.
 
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.
         """
@@ -164,7 +165,7 @@ class BandwidthGateway:
         return read_answer(self._client.call(requests.Request("POST", self._url, data=content)))
 
     def known_refusal(self) -> Refused | None:
-        """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
+        """The refusal that every call would now get without a request; None if a request would be made."""
         return self._client.known_refusal()
 
     def close(self) -> None:
@@ -173,7 +174,7 @@ class BandwidthGateway:
 
 
 def _request_fields(message: OutboundMessage, tag: str) -> dict[str, Any]:
-    """The documented fields; what the message does not have is left out."""
+    """The documented fields; those that the message lacks are left out."""
     fields = {
         "applicationId": message.application_id,
         "to": message.to,
@@ -189,5 +190,4 @@ def _request_fields(message: OutboundMessage, tag: str) -> dict[str, Any]:
 
 def _rfc3339(instant: datetime) -> str:
     """As Bandwidth writes it: ``2021-07-21T21:00:45.179Z``, without the fraction when there is none."""
-    timespec = "milliseconds" if instant.microsecond else "seconds"
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+    return times.rfc3339(instant, timespec="milliseconds" if instant.microsecond else "seconds")

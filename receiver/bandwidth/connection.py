@@ -1,7 +1,13 @@
-"""The wire: one request, and whether anything of it was written.
+"""One HTTP request, and whether anything of it was written.
 
-Whether a request went out is never guessed from the kind of an exception. A call that fails before its first byte was
-written was not sent; after it, only the status that Bandwidth answered with says what happened.
+Whether a request went out is never guessed from the kind of an exception. A call that fails before its first byte is
+written was not sent; after it, only Bandwidth's status says what happened.
+
+urllib3's own exceptions would be shorter by a hundred lines: a new connection for every call, NewConnectionError,
+ConnectTimeoutError and NameResolutionError mean "not sent", all others "unknown". But then a failed TLS handshake, or a
+call whose time is up before its first byte, which are certain refusals here, would be unknowns that a person has to
+resolve, and every call would need a TLS handshake. The thread per call stays because no time-out of a socket limits a
+name look-up or a response that trickles in.
 """
 
 import base64
@@ -19,9 +25,14 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import HTTPResponse
 
-MAX_IDLE = 2.0  # seconds; a peer may close an idle connection at any moment, which makes a false unknown
-MAX_BODY = 2**20  # bytes; a longer answer counts as unreadable
-POOL_SIZE = 256  # connections kept; a call beyond them still gets one of its own
+MAX_IDLE = 2.0
+"""Seconds. A peer may close an idle connection at any moment, and a request on it would be an unknown."""
+
+MAX_BODY = 2**20
+"""Bytes. A longer response counts as unreadable."""
+
+POOL_SIZE = 256
+"""Connections that are kept; a call beyond them still gets one of its own."""
 
 HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
@@ -36,14 +47,15 @@ class _Abandoned(Exception):
 
 
 class TooLate(Exception):
-    """There is not enough time left to wait for an answer, so nothing was written."""
+    """There is not enough time left to wait for a response, so nothing was written."""
 
 
 class Call:
     """One request and how far it got; shared by the caller, who waits, and the thread that talks to Bandwidth.
 
-    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``secrets`` are what it, or
-    the one before it, presents in Authorization: no answer may lead them into a text. ``name`` is that of its thread.
+    Its first byte is written by ``write_until``, in seconds of ``clock``, or never. ``secrets`` are the Authorization
+    values of this request and the one that it repeats; a response that quotes them must not bring them into a stored
+    text. ``name`` is the thread's name.
     """
 
     def __init__(
@@ -67,7 +79,7 @@ class Call:
         self._lock = threading.Lock()
 
     def carry_out(self, exchange: Callable[[], bytes | None], *, seconds: float) -> None:
-        """Runs ``exchange`` in a thread of its own: no time-out of a socket ends a name look-up or a trickle."""
+        """Runs ``exchange`` in a thread of its own, for at most ``seconds``. Never raises."""
         thread = threading.Thread(target=self._run, args=(exchange,), name=self.name, daemon=True)
         try:
             thread.start()
@@ -88,7 +100,7 @@ class Call:
                 self.error = None if self._abandoned else error
 
     def begin_write(self, connected: socket.socket) -> None:
-        """Called before a byte is written: raises if it must not be, and notes it otherwise."""
+        """Must be called before a byte is written: raises if nothing may be written any more."""
         with self._lock:
             if self._abandoned:
                 raise _Abandoned
@@ -97,7 +109,7 @@ class Call:
             self.written, self._socket = True, connected
 
     def let_go(self) -> None:
-        """The connection goes back to the pool and may be another call's from now on."""
+        """Gives up the connection, which goes back to the pool and may be another call's from now on."""
         with self._lock:
             self._socket = None
 
@@ -111,21 +123,21 @@ class Call:
 
     @property
     def status(self) -> int | None:
-        """Bandwidth's status as soon as its line has been read, even if the headers never end."""
+        """The HTTP status as soon as its line has been read, even if the headers never end; else None."""
         status = self.reply and self.reply.status
         return status if isinstance(status, int) else None
 
     def header(self, name: str) -> str:
-        """A header's text; empty if there is none, or while the headers have not all been read."""
+        """The value of a header; ``""`` if there is none, or while not all headers have been read."""
         return str(self.reply.headers.get(name, "")).strip() if self.reply and self.reply.headers else ""
 
 
 _here = threading.local()
-"""``_here.call`` is the call that this thread carries out: so a connection of the shared pool finds it."""
+"""``_here.call`` is the call that this thread carries out, so that a connection of the shared pool finds it."""
 
 
 class _Reply(http.client.HTTPResponse):
-    """An answer that its call can look at while it is still being read."""
+    """A response that its call can see while it is still being read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,7 +145,7 @@ class _Reply(http.client.HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """A connection on which every byte of a request, on a first use or a later one, is noted before it is written."""
+    """A connection that tells its call before it writes a byte of a request, on its first use or a later one."""
 
     response_class = _Reply
     _used_at = 0.0
@@ -172,14 +184,14 @@ class SecurePool(Pool, HTTPSConnectionPool):
 
 
 def make_session(credentials: tuple[str, str] | None = None) -> requests.Session:
-    """A session for ``exchange``: the environment changes nothing, and nothing is tried again by itself.
+    """A session for exchange(): it ignores the environment, and retries nothing.
 
     ``credentials`` are a user and a password for Basic authentication; without them the session sends none.
     """
     adapter = HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0)
     adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
     session = requests.Session()
-    session.trust_env = False  # no proxy, no .netrc and no certificates that the environment names
+    session.trust_env = False  # neither proxies, nor .netrc, nor certificates that the environment names
     session.headers.update(HEADERS)
     if credentials is not None:
         session.headers["Authorization"] = basic(*credentials)
@@ -189,18 +201,18 @@ def make_session(credentials: tuple[str, str] | None = None) -> requests.Session
 
 
 def basic(user: str, password: str) -> str:
-    """The header's value for Basic authentication in UTF-8 (RFC 7617, section 2.1)."""
+    """The Authorization value for Basic authentication in UTF-8 (RFC 7617, section 2.1)."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def exchange(session: requests.Session, request: requests.Request, *, timeouts: tuple[float, float]) -> bytes | None:
-    """Carries out one request of a Call; the answer's body, or None unless all of it was read."""
+    """Makes the request of a Call; returns the body of the response, or None unless all of it was read."""
     prepared = session.prepare_request(request)
-    # Not Session.send: it keeps cookies, and reads the whole body of a redirect that it does not even follow.
+    # Not Session.send: it keeps cookies, and reads the whole body of a redirect even if it does not follow it.
     adapter = session.get_adapter(request.url)
     with adapter.send(prepared, stream=True, timeout=timeouts) as response:
-        # Leaving this block closes the connection, unless the body was read to its very end. That is what a
-        # 1xx needs: a final answer may follow it (RFC 9110, 15.2), and must not become the next call's.
+        # Leaving this block closes the connection unless the body was read to its end. A 1xx needs that: a final
+        # response may follow it (RFC 9110, 15.2), which must not become the next call's.
         if response.status_code < 200:
             return None
         body: bytes = response.raw.read(MAX_BODY + 1)

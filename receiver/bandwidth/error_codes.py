@@ -162,7 +162,7 @@ _AMBIGUOUS: tuple[_Row, ...] = (
 )
 
 
-def _table() -> Iterator[ErrorCode]:
+def read_table() -> Iterator[ErrorCode]:
     for category, rows in (
         (BANDWIDTH_CLIENT, _BANDWIDTH_CLIENT),
         (CARRIER_CLIENT, _CARRIER_CLIENT),
@@ -181,7 +181,7 @@ def _explained(
     return ErrorCode(code, name, category, billable, f"{happened}.", advice, remove_number=to_do in (REMOVE, STOP))
 
 
-ERROR_CODES: Mapping[int, ErrorCode] = MappingProxyType({row.code: row for row in _table()})
+ERROR_CODES: Mapping[int, ErrorCode] = MappingProxyType({row.code: row for row in read_table()})
 
 # The digits of a code say who refused or failed ("Error Code Schema" on the page cited above); 5999 alone
 # is Bandwidth's although its second digit says nothing. 0 is "no code given".
@@ -196,15 +196,15 @@ RANGES: tuple[tuple[range, str, str, str], ...] = (
     (range(9000, 10000), AMBIGUOUS, "Nobody knows whether the message arrived", ASK_FIRST),
     (range(10000, 100000), UNKNOWN, "Bandwidth gave no reason that its lists explain", SUPPORT),
 )
-"""Every code there may be, what happened and what to do, for the codes that no list has."""
+"""Every possible code, what happened and what to do, for the codes that no list has."""
 
 
 def explain(code: int) -> ErrorCode:
-    """The row of a known code; for one that no list has (0 is "no code given"), what its range says."""
+    """The meaning of a known code; for one that no list has (0 is "no code given"), that of its range."""
     return ERROR_CODES.get(code) or unlisted(code)
 
 
 def unlisted(code: int) -> ErrorCode:
-    """What the digits of a code say."""
-    category, happened, to_do = next(said for codes, *said in RANGES if code in codes)
+    """The meaning of a code by its digits."""
+    category, happened, to_do = next(meaning for codes, *meaning in RANGES if code in codes)
     return _explained(code, None, category, None, happened, to_do)

@@ -1,8 +1,8 @@
-"""Bandwidth's OAuth 2.0 tokens: the client-credentials grant (RFC 6749, section 4.4), one token for a process.
+"""Bandwidth's OAuth 2.0 tokens: the client-credentials grant (RFC 6749, section 4.4), one token per process.
 
 Four libraries for this grant were tried: Authlib 1.9, requests-oauthlib 2.0, requests-oauth2client 1.8 and
-requests_auth 8.0. With each of them 20 threads ask for 20 tokens at once, every caller repeats a fetch that failed, and
-a fetch that trickles never ends.
+requests_auth 8.0. With each of them 20 threads fetch 20 tokens at once, every caller repeats a fetch that failed, and a
+response that trickles in never ends.
 """
 
 import math
@@ -27,43 +27,43 @@ FETCH_SECONDS = 5.0
 """How long a fetch may take."""
 
 MARGIN_SECONDS = 60.0
-"""How long before its end a token is renewed; half of its life, if that is less."""
+"""How long before its end a token is renewed; half of its life if that is less."""
 
 DEFAULT_LIFE, LONGEST_LIFE = 60.0, 86_400.0
-"""Seconds that a token is used when the answer does not say how long it lasts, and at the most."""
+"""Seconds that a token is used if the response does not say how long it lasts, and at most."""
 
 YOUNG_SECONDS = 10.0
-"""A token that was fetched so lately is not replaced because of a 401: the next would fare no better."""
+"""Seconds. A token younger than this is not replaced after a 401: the next would fare no better."""
 
 FIRST_MEMORY, LONGEST_MEMORY = 1.0, 30.0
-"""Seconds for which a failed fetch is remembered; doubling while fetches fail."""
+"""Seconds for which a failed fetch is remembered, doubling while fetches fail."""
 
 LONGEST_RETRY_AFTER = 300.0
-"""Seconds that the token endpoint may ask to be left alone; Bandwidth's other limits count 5 minutes."""
+"""The longest Retry-After of the token endpoint that is obeyed; Bandwidth's other limits count 5 minutes."""
 
 CREDENTIALS, NO_TOKEN = "credentials", "no-token"
-"""Types of errors: Bandwidth refuses the client id and secret; it gave no token for another reason."""
+"""Error types: Bandwidth refuses the client id and secret; there is no token for another reason."""
 
 REFUSALS = (400, 401, 403)
-"""Answers of the token endpoint that are about the client (RFC 6749, section 5.2)."""
+"""Statuses of the token endpoint that concern the client (RFC 6749, section 5.2)."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
-"""What a header can carry; RFC 6750, section 2.1, allows even less."""
+"""The tokens that a header can carry; RFC 6750, section 2.1, allows even fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, and when it is used; times are monotonic seconds."""
+    """An access token and its times, in monotonic seconds."""
 
     text: str = field(repr=False)
     fetched_at: float
-    """When it was asked for: it cannot be older."""
+    """When it was requested; it cannot be older."""
     renew_at: float
     ends_at: float
 
     @property
     def life(self) -> float:
-        """Seconds from when it was asked for to its end."""
+        """Seconds from the request to its end."""
         return self.ends_at - self.fetched_at
 
     @property
@@ -74,19 +74,19 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A fetch that failed, remembered so that others need not try it."""
+    """A failed fetch, remembered so that other threads need not try it."""
 
     refused: Refused
     seconds: float
-    """How long it is remembered, unless the endpoint asked for longer; the next one is remembered twice as long."""
+    """How long it is remembered unless Retry-After is longer; the next failure is remembered twice as long."""
     until: float
 
 
-class Tokens:
-    """The token of this process, fetched when it is needed; shared by any number of threads.
+class TokenCache:
+    """The token of this process, fetched when needed; any number of threads may share it.
 
-    A fetch runs in a thread of its own. Who holds no usable token waits for it, together with all others; while the old
-    token is still good nobody waits. ``clock`` tells monotonic seconds.
+    A fetch runs in a thread of its own. All threads wait for it if there is no usable token; while the old token is
+    still valid, none waits. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
@@ -102,37 +102,39 @@ class Tokens:
         self._is_fetching = False
 
     def get(self, *, until: float) -> Token:
-        """A token that is good now. Raises NoToken if there is none by ``until``, in seconds of the clock."""
-        has_asked = False
+        """A token that is valid now. Raises NoToken if there is none by ``until``, in seconds of the clock."""
+        has_waited = False
         with self._changed:
             known = self._token
             while True:
                 now, token = self._clock(), self._token
-                # Whoever has waited for it takes it, even if its life was shorter than its way: a 401 would tell.
+                # A token that was waited for is used even if it has ended on its way here: a 401 would show that.
                 if token and (now < token.renew_at or token is not known):
                     return token
                 if not self._is_fetching and self._remembered(now) is None:
-                    has_asked = True
+                    has_waited = True
                     self._begin_fetch()
                 if token and now < token.ends_at:
                     return token
                 if not self._is_fetching and (refused := self._remembered(now)) is not None:
-                    raise NoToken(replace(refused, is_remembered=not has_asked))
+                    raise NoToken(replace(refused, is_remembered=not has_waited))
                 if now >= until:
                     raise NoToken(_NOT_IN_TIME)
-                has_asked = True
+                has_waited = True
                 self._changed.wait(until - now)
 
     def known_refusal(self) -> Refused | None:
-        """What get() would raise now without asking anybody; None if it would ask, or has a token."""
+        """The refusal with which get() would fail now without a request; None if it would make one, or has a token."""
         with self._changed:
             now = self._clock()
             has_token = self._token is not None and now < self._token.ends_at
             return None if has_token or self._is_fetching else self._remembered(now)
 
     def replacement(self, refused: Token, *, until: float) -> Token | None:
-        """Another token than the one that was answered 401; None if there is none by ``until``, or if the refused one
-        is so young that another would fare no better."""
+        """A token to use instead of one that got a 401.
+
+        None if there is none by ``until``, or if the refused one is so young that another would fare no better.
+        """
         with self._changed:
             if self._token is refused:
                 if self._clock() - refused.fetched_at <= YOUNG_SECONDS:
@@ -166,7 +168,7 @@ class Tokens:
         call = Call(self._clock, name="bandwidth-token-call")
         found: Token | Refused = _NOT_IN_TIME
         try:
-            call.carry_out(self._ask, seconds=FETCH_SECONDS)
+            call.carry_out(self._post, seconds=FETCH_SECONDS)
             found = _read_token(call, fetched_at=begun)
         finally:
             with self._changed:
@@ -176,8 +178,8 @@ class Tokens:
         else:
             log.warning("token not fetched", bandwidth_status=call.status, error_type=found.type)
 
-    def _ask(self) -> bytes | None:
-        # As Bandwidth's own clients do, which encode neither id nor secret as RFC 6749, section 2.3.1, has it.
+    def _post(self) -> bytes | None:
+        # Like Bandwidth's own clients, which do not form-encode id and secret as RFC 6749, section 2.3.1, demands.
         request = requests.Request(
             "POST",
             self._url,
@@ -192,17 +194,17 @@ class Tokens:
             self._token, self._failure = found, None
         else:
             seconds = min(2 * self._failure.seconds, LONGEST_MEMORY) if self._failure else FIRST_MEMORY
-            asked = min(found.retry_after or 0, LONGEST_RETRY_AFTER)
-            self._failure = _Failure(found, seconds, self._clock() + max(seconds, asked))
+            wait = min(found.retry_after or 0, LONGEST_RETRY_AFTER)
+            self._failure = _Failure(found, seconds, self._clock() + max(seconds, wait))
         self._changed.notify_all()
 
 
 def _read_token(call: Call, *, fetched_at: float) -> Token | Refused:
-    """What the token endpoint said: a token, or why there is none. Nothing was sent either way."""
-    said, status = json_object(call.body), call.status
-    text = said.get("access_token")
+    """The token, or why there is none, from the response of the token endpoint. No message was sent either way."""
+    body, status = json_object(call.body), call.status
+    text = body.get("access_token")
     if status is not None and status // 100 == 2 and isinstance(text, str) and _TOKEN.fullmatch(text):
-        life = _life(said.get("expires_in"))
+        life = _life(body.get("expires_in"))
         ends_at = fetched_at + life
         return Token(text, fetched_at, ends_at - min(MARGIN_SECONDS, life / 2), ends_at)
     if not call.written:
@@ -233,7 +235,7 @@ _NOT_IN_TIME = Refused(
 
 
 def _life(expires_in: Any) -> float:
-    """Seconds that a token lasts, from what ``expires_in`` says; RFC 6749, section 5.1, only recommends it."""
+    """Seconds that a token lasts, from ``expires_in``, which RFC 6749, section 5.1, only recommends."""
     if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdecimal():
         expires_in = int(expires_in[:10])  # ten digits are more than a day already
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not expires_in > 0:

@@ -1,6 +1,6 @@
-"""Asks a server one harmless question and keeps what came back: Bandwidth as we do, or ourselves as Bandwidth does.
+"""Probes for `receiver doctor`: one harmless request to Bandwidth, or to our own callback URL as Bandwidth makes it.
 
-Nothing is tried again, nothing is followed, and everything has ended after a given time.
+Nothing is retried, no redirect is followed, and every probe ends within a given time.
 """
 
 import ssl
@@ -12,21 +12,21 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from receiver.bandwidth.client import Account, Client
+from receiver.bandwidth.client import BandwidthAccount, Client
 from receiver.bandwidth.connection import Call, exchange, make_session
-from receiver.bandwidth.history import Trouble, asking, read_page, read_trouble, with_milliseconds
+from receiver.bandwidth.history import SearchFailure, read_failure, read_page, search_request, time_span
 from receiver.bandwidth.responses import causes_of, read_answer
 from receiver.core import times
 
 NOTHING = b"[]"
-"""A callback without events: it is answered like any other, and nothing is stored of it."""
+"""A callback without events: it gets the usual response, and nothing is stored."""
 
 Credentials = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What came back."""
+class ProbeResponse:
+    """The response to a probe, whole or not."""
 
     call: Call
     asked_at: datetime
@@ -34,24 +34,24 @@ class Reply:
 
     @property
     def status(self) -> int | None:
-        """None if there was no whole answer; then ``failure`` says why."""
+        """The HTTP status; None if there was no whole response, and then ``failure`` says why."""
         return None if self.call.body is None else self.call.status
 
     @property
     def failure(self) -> str:
-        """Why there was no whole answer, in one word: ``tls-failed``, ``timed-out`` ..."""
+        """Why there was no whole response, in one word: ``tls-failed``, ``timed-out`` ..."""
         if self.call.status is not None:
             return "cut-short"
         return getattr(read_answer(self.call), "type", None) or "no-answer"
 
     @property
     def complaint(self) -> str | None:
-        """Bandwidth's sentence about what is wrong; None if whatever answered has none."""
+        """Bandwidth's sentence about what is wrong; None if the response has none."""
         return getattr(read_answer(self.call), "description", None)
 
     @property
     def distrust(self) -> str:
-        """What is wrong with the server's certificate; empty if nothing is known."""
+        """What is wrong with the server's certificate; ``""`` if nothing is known."""
         found = (each for each in causes_of(self.call.error) if isinstance(each, ssl.SSLError))
         return next((getattr(each, "verify_message", "") or str(each.reason or "") for each in found), "")
 
@@ -62,9 +62,10 @@ class Reply:
 
     @property
     def date(self) -> datetime | None:
-        """The server's clock when it answered, without the fraction of the second (RFC 9110, 6.6.1).
+        """The Date header: the server's clock, without the fraction of the second (RFC 9110, 6.6.1).
 
-        None if that cannot be read."""
+        None if it is missing or cannot be read.
+        """
         try:
             date = parsedate_to_datetime(self.call.header("Date"))
             read = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
@@ -77,24 +78,23 @@ class Reply:
         return self.answered_at - self.asked_at
 
 
-def ask_bandwidth(client: Client, account: Account) -> Reply:
-    """Asks for the newest message of the last hour."""
+def ask_bandwidth(client: Client, account: BandwidthAccount) -> ProbeResponse:
+    """Searches for the newest message of the last hour."""
     now = times.now()
-    span = {"fromDateTime": with_milliseconds(now - timedelta(hours=1)), "toDateTime": with_milliseconds(now)}
-    url = asking(account.messages_url, span | {"limit": "1"})
-    call = client.call(requests.Request("GET", url, headers={"Content-Type": None}))
-    return Reply(call=call, asked_at=now, answered_at=times.now())
+    query = time_span(now - timedelta(hours=1), now) | {"limit": "1"}
+    call = client.call(search_request(account.messages_url, query))
+    return ProbeResponse(call=call, asked_at=now, answered_at=times.now())
 
 
-def trouble_of(reply: Reply) -> Trouble | None:
-    """What stands in the way of asking Bandwidth; None if it gave its records."""
-    return None if read_page(reply.call) is not None else read_trouble(reply.call)
+def search_failure(response: ProbeResponse) -> SearchFailure | None:
+    """Why the search of ask_bandwidth() failed; None if it returned a page."""
+    return None if read_page(response.call) is not None else read_failure(response.call)
 
 
-def post_nothing(url: str, *, credentials: Credentials | None, seconds: float) -> Reply:
-    """Posts to a callback URL as Bandwidth does, but no event."""
+def post_nothing(url: str, *, credentials: Credentials | None, seconds: float) -> ProbeResponse:
+    """Posts a callback without events to a callback URL, as Bandwidth does."""
     call, asked_at = Call(time.monotonic), times.now()
     request = requests.Request("POST", url, data=NOTHING)
     with make_session(credentials) as session:
         call.carry_out(lambda: exchange(session, request, timeouts=(seconds, seconds)), seconds=seconds)
-    return Reply(call=call, asked_at=asked_at, answered_at=times.now())
+    return ProbeResponse(call=call, asked_at=asked_at, answered_at=times.now())

@@ -1,4 +1,4 @@
-"""What Bandwidth's answer, or the lack of one, means for the message (dev.bandwidth.com/docs/messaging/errors)."""
+"""What Bandwidth's response, or the lack of one, means for a message (dev.bandwidth.com/docs/messaging/errors)."""
 
 import json
 import math
@@ -15,12 +15,14 @@ from receiver.core.json_text import number
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 
-MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024  # characters
+MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024
+"""Characters that are stored."""
+
 MAX_SEGMENTS, MAX_RETRY_AFTER = 2**31 - 1, 86_400
 
 
 class NoToken(Exception):
-    """No token can be had, so nothing was written; ``refused`` says why."""
+    """No token could be fetched, so nothing was written; ``refused`` says why."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.type)
@@ -28,17 +30,17 @@ class NoToken(Exception):
 
 
 def read_answer(call: Call) -> Answer:
-    """What a call that has ended says about its message."""
+    """What a finished call means for its message."""
     status = call.status
     if not call.written:
         return call.error.refused if isinstance(call.error, NoToken) else unreachable(call.error)
     if status is None:
         return _unanswered(call.error)
-    said = json_object(call.body)
+    body = json_object(call.body)
     if status == 202:
-        return _accepted(said)
-    type_, description = _complaint(said, secrets=call.secrets)
-    documented = isinstance(said.get("type"), str) and isinstance(said.get("description"), str)
+        return _accepted(body)
+    type_, description = _complaint(body, secrets=call.secrets)
+    documented = isinstance(body.get("type"), str) and isinstance(body.get("description"), str)
     if status // 100 != 4 and not (status == 500 and documented):
         return Unknown(status=status, type=type_, description=description)
     return Refused(
@@ -46,13 +48,13 @@ def read_answer(call: Call) -> Answer:
         status=status,
         type=type_,
         description=description,
-        field_errors=_field_errors(said, secrets=call.secrets),
+        field_errors=_field_errors(body, secrets=call.secrets),
         retry_after=retry_after(call) if status == 429 else None,
     )
 
 
-def _accepted(said: dict[str, Any]) -> Accepted:
-    message_id, segments = said.get("id"), said.get("segmentCount")
+def _accepted(body: dict[str, Any]) -> Accepted:
+    message_id, segments = body.get("id"), body.get("segmentCount")
     id_fits = isinstance(message_id, str) and 0 < len(message_id) <= MAX_MESSAGE_ID and is_storable(message_id)
     segments_fit = type(segments) is int and 0 <= segments <= MAX_SEGMENTS
     return Accepted(message_id=message_id if id_fits else None, segment_count=segments if segments_fit else None)
@@ -67,11 +69,11 @@ _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (ValueError, "invalid-url", "{setting} is not a URL that can be called."),
     (Exception, "connection-failed", "No connection: check {setting}, the network and the firewall."),
 )
-"""How a failure before anything was written is worded, the first that fits; that nothing was sent is certain."""
+"""Type and description of a failure before anything was written, so that certainly nothing was sent. The first fits."""
 
 
 def unreachable(error: Exception | None, *, setting: str = "BANDWIDTH_API_URL") -> Refused:
-    """What a call that ended with ``error`` before its first byte was written says; ``setting`` holds its URL."""
+    """The refusal for a call that ended with ``error`` before its first byte; ``setting`` is that of its URL."""
     causes = list(causes_of(error))
     type_, words = next(words for kind, *words in _NOT_SENT if any(isinstance(cause, kind) for cause in causes))
     return Refused(because=RefusedBecause.UNREACHABLE, type=type_, description=words.format(setting=setting))
@@ -84,7 +86,7 @@ def _unanswered(error: Exception | None) -> Unknown:
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """The error that a call ended with, and what led to it."""
+    """The error that a call ended with, then what caused it."""
     error = error or TimeoutError()  # a call without an error was abandoned
     while error is not None:
         yield error
@@ -92,7 +94,7 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def json_object(body: bytes | None) -> dict[str, Any]:
-    """The body as a JSON object; empty if it is anything else, too long, or was not read to its end."""
+    """The body as a JSON object; empty if it is something else, too long, or was not read to its end."""
     if body is None or len(body) > MAX_BODY:
         return {}
     try:
@@ -102,10 +104,10 @@ def json_object(body: bytes | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _complaint(said: dict[str, Any], *, secrets: Sequence[str]) -> tuple[str | None, str | None]:
-    """Type and description: the usual shape, that of a wrong path, or that of a multi-channel answer."""
-    shapes = [(said, "type", "description"), (said, "error", "message")]
-    shapes += [(error, "type", "description") for error in _objects(said.get("errors"))]
+def _complaint(body: dict[str, Any], *, secrets: Sequence[str]) -> tuple[str | None, str | None]:
+    """Type and description, in the usual shape, that of a wrong path, or that of the multi-channel API."""
+    shapes = [(body, "type", "description"), (body, "error", "message")]
+    shapes += [(error, "type", "description") for error in _objects(body.get("errors"))]
     for fields, type_name, description_name in shapes:
         type_, description = fields.get(type_name), fields.get(description_name)
         if isinstance(type_, str) or isinstance(description, str):
@@ -113,13 +115,13 @@ def _complaint(said: dict[str, Any], *, secrets: Sequence[str]) -> tuple[str | N
     return None, None
 
 
-def _field_errors(said: dict[str, Any], *, secrets: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _field_errors(body: dict[str, Any], *, secrets: Sequence[str]) -> tuple[tuple[str, str], ...]:
     pairs = (
         (
             _kept(error.get("fieldName"), MAX_ERROR_TYPE, secrets),
             _kept(error.get("description"), MAX_DESCRIPTION, secrets),
         )
-        for error in _objects(said.get("fieldErrors"))
+        for error in _objects(body.get("fieldErrors"))
     )
     return tuple((field, words) for field, words in pairs if field is not None and words is not None)
 
@@ -129,7 +131,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
-    """A text as it may be stored and shown: a proxy may have repeated what it was asked, and secrets with it."""
+    """A text fit to be stored and shown. A proxy may have echoed the request, and the secrets with it."""
     if not isinstance(text, str):
         return None
     for secret in secrets:
@@ -139,7 +141,7 @@ def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
 
 
 def retry_after(call: Call) -> int | None:
-    """Seconds, from either form of Retry-After (RFC 9110, 10.2.3); None for anything else."""
+    """Seconds, from either form of Retry-After (RFC 9110, 10.2.3); None if it is missing or unreadable."""
     text = call.header("Retry-After")
     try:
         seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()

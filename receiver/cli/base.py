@@ -183,7 +183,7 @@ def load_settings_file() -> None:
     context = click.get_current_context(silent=True)
     named = (context and context.meta.get(_META)) or os.environ.get(settings.ENV_FILE)
     if named:
-        settings_file.load(Path(named))
+        settings_file.load_settings_file(Path(named))
 
 
 def spelt(command: str) -> str:

@@ -1,4 +1,4 @@
-"""Events: what Bandwidth says about one recipient, and when two events say the same."""
+"""Events: what Bandwidth reports about one recipient, and when two events are the same."""
 
 import hashlib
 import re
@@ -49,17 +49,17 @@ Identity = tuple[str, str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a person sent to us, read once; its text is clean."""
+    """What a person sent to us, parsed; its text is clean."""
 
     sender: str | None = None
     text: str | None = None
     media: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
-    """All numbers that it was sent to, ours among them."""
+    """All numbers that it was sent to, including ours."""
 
     @property
     def keyword(self) -> str:
-        """The opt-out or opt-in word that the text is, or ``""``."""
+        """The opt-out or opt-in word that the text consists of, or ``""``."""
         return keyword(self.text)
 
 
@@ -80,7 +80,7 @@ class Event:
     payload: str = "{}"
     """The element's JSON text, ASCII-escaped."""
     reply: Reply | None = None
-    """Of an inbound event; None means that nobody has read it yet."""
+    """The reply of an inbound event; None if it has not been parsed yet."""
 
     @property
     def identity(self) -> Identity:
@@ -93,36 +93,36 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """An element that is not an event we can understand; kept raw."""
+    """An element that cannot be read as an event; it is kept raw."""
 
     payload: str
     """ASCII-escaped JSON text."""
     reason: str
     """One plain sentence."""
     whole_body: bool = False
-    """Whether it is a body that could not be taken apart, and not an element of one."""
+    """Whether it is a whole body that could not be split into elements."""
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal; two unreadable elements are the same when their texts are."""
+        """Hexadecimal; two unreadable elements are the same if their texts are."""
         return hashlib.sha256(self.payload.encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """An event with all the times it came in one batch."""
+    """An event and how often it came in one batch."""
 
     event: Event
-    """Payload and description of the first; the earliest readable time of all."""
+    """It has the payload and description of the first delivery, and the earliest readable time of all."""
     tags: tuple[str, ...]
-    """Every tag it came with, each once, in the order of arrival: a repeat may carry one that the first lacked."""
+    """Every tag it came with, once each, in the order of arrival: a repeat may carry one that the first lacked."""
     deliveries: int
     place: int
-    """How many different events came before it."""
+    """The number of different events before it in the batch."""
 
 
 def gather(events: Iterable[Event]) -> dict[Identity, Gathered]:
-    """Adds up repeats, keeping the order of first arrival."""
+    """Merges repeats; the result keeps the order of first arrival."""
     repeats: dict[Identity, list[Event]] = {}
     for event in events:
         repeats.setdefault(event.identity, []).append(event)
@@ -142,5 +142,5 @@ def _gathered(same: list[Event], place: int) -> Gathered:
 
 
 def earliest(one: datetime | None, other: datetime | None) -> datetime | None:
-    """The earlier of two instants; an unknown one yields to a known one."""
+    """The earlier of two instants; the known one if the other is None."""
     return min((instant for instant in (one, other) if instant is not None), default=None)

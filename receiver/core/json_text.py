@@ -1,6 +1,6 @@
-"""Why a text is not JSON, in a sentence that names the place and never repeats what is written there.
+"""JSON as RFC 8259 defines it, numbers of any length but no NaN and no Infinity, and why a text is not JSON.
 
-JSON as RFC 8259 has it: numbers of any length, but no NaN and no Infinity.
+An explanation is a sentence that names the place and never quotes the text, which may hold numbers and secrets.
 """
 
 import json
@@ -9,7 +9,7 @@ from json import JSONDecodeError
 from typing import NoReturn
 
 NO_NUMBER = " is not a JSON number"
-"""Ends what is said about NaN and Infinity, whose place the decoder does not tell."""
+"""Ends the decoder's message about NaN and Infinity, of which it does not give the place."""
 
 
 def _refuse_constant(literal: str) -> NoReturn:
@@ -17,29 +17,28 @@ def _refuse_constant(literal: str) -> NoReturn:
 
 
 def number(literal: str) -> int | float:
-    """The integer that a JSON text writes; a float if it has twenty digits or more."""
-    # int() refuses more than 4,300 digits, which are JSON all the same; no number of such length is ever used.
+    """The integer that a JSON literal denotes; a float if it has twenty digits or more."""
+    # int() refuses more than 4,300 digits, which are JSON all the same; no number of that length is ever used.
     return int(literal) if len(literal) < 20 else float(literal)
 
 
 DECODER = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant)
 
 LENIENT_DECODER = json.JSONDecoder(parse_int=number, parse_constant=_refuse_constant, strict=False)
-"""Reads raw control characters inside strings, too."""
-
+"""Also reads raw control characters inside strings."""
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x78\x9c": "deflate", b"\x78\x01": "deflate"}
-"""How compressed bodies begin; no JSON begins so."""
+"""The first bytes of compressed bodies; no JSON begins with them."""
 
 NEITHER = "neither an array nor an object"
-"""What a JSONDecodeError says of JSON that is something else."""
+"""The message of a JSONDecodeError for JSON that is some other value."""
 
 _FORM = re.compile(rb"[\w.%+-][\w.%+\[\]-]*=(?!=)|--[\w'()+,./:=?-]+\r?\n")
-"""How a form begins: ``name=value``, or the boundary of its first part."""
+"""The beginning of a form: ``name=value``, or the boundary of its first part."""
 
 
 def explain(body: bytes, error: ValueError | RecursionError) -> str:
-    """What is wrong with a body that is not JSON, and what to do. ``error`` is what decoding it raised."""
+    """What is wrong with a body that is not JSON, and what to do. ``error`` was raised by decoding it."""
     if not body.strip(b" \t\r\n"):
         return "The body is empty; send JSON."
     for beginning, name in COMPRESSED.items():
@@ -61,7 +60,7 @@ def explain(body: bytes, error: ValueError | RecursionError) -> str:
 
 
 def find_fault(text: str, error: JSONDecodeError) -> tuple[str, int]:
-    """What is wrong with a text that is not JSON, and the place from 0; its length if its end is missing."""
+    """What is wrong with a text that is not JSON, and its index there; the text's length if its end is missing."""
     if error.msg.endswith(NO_NUMBER):
         constant = next((each for each in _STRING_OR_CONSTANT.finditer(text) if each[0][0] != '"'), None)
         return f"{error.msg}; write null or leave the field out", constant.start() if constant else 0
@@ -75,7 +74,7 @@ def find_fault(text: str, error: JSONDecodeError) -> tuple[str, int]:
     for beginning, fault in _MISTAKES.items():
         if text.startswith(beginning, position):
             return fault, position
-    return next((fault for said, fault in _SAID.items() if error.msg.startswith(said)), error.msg), position
+    return next((fault for message, fault in _FAULTS.items() if error.msg.startswith(message)), error.msg), position
 
 
 _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
@@ -92,9 +91,9 @@ _MISTAKES = {
     "None": "write null, not None",
     "\ufeff": "a byte order mark (BOM); remove it",
 }
-"""What people write where JSON has something else."""
+"""What people write in place of JSON, and what to do instead."""
 
-_SAID = {
+_FAULTS = {
     "Expecting value": "a value is missing, or text without double quotes",
     "Expecting property name": "a field's name is missing, or not in double quotes",
     "Expecting ','": "a comma is missing",
@@ -103,7 +102,7 @@ _SAID = {
     "Invalid control character": "a line break or another control character in a string; write \\n or \\t",
     "Invalid \\": "an unknown escape; write \\\\ for a backslash",
 }
-"""What the decoder's words mean."""
+"""What the decoder's messages mean, by their beginning."""
 
 
 def _explain_text(body: bytes, error: JSONDecodeError) -> str:
@@ -117,7 +116,7 @@ def _explain_text(body: bytes, error: JSONDecodeError) -> str:
 
 
 def _comma_too_many(text: str, position: int) -> int | None:
-    """Where the comma is that nothing follows, if one is what is wrong at ``position``."""
+    """The index of a superfluous comma, if that is what is wrong at ``position``."""
     before = text[:position].rstrip()
     if text[position] in "]},":
         if before.endswith(","):
@@ -130,7 +129,7 @@ def _comma_too_many(text: str, position: int) -> int | None:
 
 
 def _place(text: str, position: int) -> str:
-    """The line and the column of that character, from 1."""
+    """The line and column of the character at ``position``, counted from 1."""
     line, last_break = text.count("\n", 0, position) + 1, text.rfind("\n", 0, position)
     return f"line {line}, column {position - last_break}"
 

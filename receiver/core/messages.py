@@ -1,13 +1,11 @@
-"""A message to send, and the three kinds of answer that a request to Bandwidth can end in.
-
-SMS segments: what a text takes of the pace, and what Bandwidth bills.
+"""A message to send, how many SMS segments it makes, and the three results that a request to Bandwidth can have.
 
 Bandwidth, "What are Bandwidth's SMS character limits and concatenation practices?": a segment has 140 bytes. A text
-whose every character is in the GSM 7-bit alphabet is written in septets, any other in UTF-16 code units; when one
-segment is not enough, each gives 6 bytes to the header that joins them.
+whose every character is in the GSM 7-bit alphabet is encoded in septets, any other in UTF-16 code units; when one
+segment is not enough, each gives 6 bytes to the header that joins them. The pace and Bandwidth's bill count segments.
 
-The rule is written here because the libraries that count right have had no release for years, and those that had one
-lately divide the length, which is wrong where an escape or a surrogate pair would be split.
+The count is our own because the libraries that count correctly have had no release for years, and those with recent
+releases divide the length, which is wrong where an escape or a surrogate pair would be split.
 """
 
 import hashlib
@@ -22,7 +20,7 @@ from receiver.core.send_status import DENIED, UNAUTHORIZED, RefusedBecause, is_r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundMessage:
-    """One group message as the application asked for it, checked, and with every default filled in."""
+    """One message as the application requested it, validated, and with every default filled in."""
 
     to: tuple[str, ...]
     """1 to 10 distinct E.164 numbers, in the request's order."""
@@ -36,14 +34,14 @@ class OutboundMessage:
     expiration: datetime | None = None
     """Aware, UTC."""
     reference: str | None = None
-    """The application's own word for the message; never sent to Bandwidth."""
+    """The application's own name for the message; never sent to Bandwidth."""
     asked_by: str = field(default="", compare=False)
-    """The name of the API key that asked for it; empty for the commands of this program. Who asks for the same asks for
-    an equal message."""
+    """The name of the API key that requested it; empty for the commands of this program. It is not compared: the same
+    request with another key is an equal message."""
 
     @property
     def units(self) -> int:
-        """What it takes of the pace: recipients x segments."""
+        """What it takes of the rate: recipients x segments."""
         return units(recipients=len(self.to), text=self.text, media=bool(self.media))
 
     def has_expired(self, now: datetime) -> bool:
@@ -53,7 +51,7 @@ class OutboundMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """Bandwidth answered 202. An unreadable body leaves both fields empty: the id comes with the first event."""
+    """Bandwidth responded 202. An unreadable body leaves both fields empty: the id comes with the first event."""
 
     message_id: str | None = None
     segment_count: int | None = None
@@ -65,15 +63,15 @@ class Refused:
 
     because: RefusedBecause
     status: int | None = None
-    """Bandwidth's HTTP status; None when there was no answer."""
+    """Bandwidth's HTTP status; None when there was no response."""
     type: str | None = None
     description: str | None = None
     field_errors: tuple[tuple[str, str], ...] = ()
     """Bandwidth's (fieldName, description) pairs."""
     retry_after: int | None = None
-    """Seconds, from Bandwidth's own Retry-After, or until another try makes sense."""
+    """Seconds, from Bandwidth's own Retry-After, or until another attempt makes sense."""
     is_remembered: bool = False
-    """Whether nobody was asked for this message: the answer is that of an earlier request for a token."""
+    """Whether no request was made for this message: an earlier request for a token failed like this."""
 
     @property
     def is_repeatable(self) -> bool:
@@ -86,18 +84,18 @@ class Refused:
 
     @property
     def is_denial(self) -> bool:
-        """Whether it may be about the credentials, or about this message alone: 403 or 404."""
+        """Whether it may concern the credentials or this message alone: 403 or 404."""
         return self.because is RefusedBecause.BANDWIDTH and self.status in DENIED
 
     @property
     def shows_credentials(self) -> bool:
-        """Whether Bandwidth must have taken the credentials to say so."""
+        """Whether such a response shows that Bandwidth accepted the credentials."""
         return self.status in (400, 415, 429)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """The request may have been carried out; nobody can say."""
+    """The message may have been sent; nobody can know."""
 
     status: int | None = None
     type: str | None = None
@@ -119,29 +117,29 @@ class IdempotencyKey:
     key: str
     """1 to MAX_KEY characters."""
     sha256: str
-    """The fingerprint of what is to be sent."""
+    """The fingerprint() of the request."""
     expires_at: datetime | None
-    """When it may be used anew; None is never."""
+    """When it may be used again; None is never."""
 
     @property
     def place(self) -> tuple[str, str]:
-        """What makes it unique."""
+        """The pair that makes it unique."""
         return (self.api_key, self.key)
 
 
-def fingerprint(asked: Any) -> str:
+def fingerprint(request: Any) -> str:
     """SHA-256, hexadecimal, of a request's JSON: the same for every order of its fields, with or without nulls."""
-    if isinstance(asked, dict):
-        asked = {name: value for name, value in asked.items() if value is not None}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    if isinstance(request, dict):
+        request = {name: value for name, value in request.items() if value is not None}
+    return hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-# 3GPP TS 23.038, section 6.2.1: the default alphabet in its own order, without the escape, which is no character.
+# 3GPP TS 23.038, section 6.2.1: the default alphabet in its own order, without the escape.
 _BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-# Section 6.2.1.1: each of these is an escape and a septet.
+# Section 6.2.1.1: each of these takes an escape and a septet.
 _EXTENSION = frozenset("\f^{}\\[~]|€")
 _GSM_7 = _BASIC | _EXTENSION
 
@@ -154,12 +152,12 @@ def segments(text: str) -> int:
 
 
 def units(*, recipients: int, text: str | None, media: bool) -> int:
-    """What a message takes of the pace: recipients x segments; an MMS, as every group message is, has one segment."""
+    """What a message takes of the rate: recipients x segments. An MMS, as every group message is, has one segment."""
     return recipients if media or recipients > 1 else segments(text or "")
 
 
 def _filled(sizes: Iterable[int], *, whole: int, part: int) -> int:
-    """How many segments characters of these sizes fill: one of size ``whole``, else each of size ``part``."""
+    """How many segments the characters fill: a single one holds ``whole`` units, each of several holds ``part``."""
     total, count, room = 0, 1, part
     for size in sizes:
         total += size

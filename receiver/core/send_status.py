@@ -35,28 +35,27 @@ TRANSITIONS: dict[SendStatus, frozenset[SendStatus]] = {
     SendStatus.QUEUED: frozenset({SendStatus.SUBMITTING, SendStatus.REFUSED, SendStatus.ACCEPTED}),
     SendStatus.SUBMITTING: frozenset({SendStatus.QUEUED, SendStatus.ACCEPTED, SendStatus.REFUSED, SendStatus.UNKNOWN}),
     SendStatus.UNKNOWN: frozenset({SendStatus.ACCEPTED, SendStatus.REFUSED}),
-    # Back again only if is_repeatable(), and only because the application asked for it again.
+    # Back again only if is_repeatable(), and only because the application requests it again.
     SendStatus.REFUSED: frozenset({SendStatus.ACCEPTED, SendStatus.QUEUED, SendStatus.SUBMITTING}),
     SendStatus.ACCEPTED: frozenset(),
 }
 """``accepted`` is absorbing; an event that proves acceptance corrects every other state."""
 
 NOT_TAKEN = (RefusedBecause.BANDWIDTH, RefusedBecause.RATE_LIMITED, RefusedBecause.UNREACHABLE)
-"""Reasons for which a message was never sent although it was meant to be."""
+"""Reasons why a message that was to be sent never was."""
 
 NEITHER_SENT_NOR_BILLED = 500
-"""Bandwidth's own error, if it comes in its documented shape ("HTTP errors when sending messages")."""
-
+"""The status of Bandwidth's own error in its documented shape ("HTTP errors when sending messages")."""
 
 UNAUTHORIZED, DENIED = 401, (403, 404)
-"""Refusals that end when settings or permissions are corrected: of every message, or perhaps of one alone."""
+"""Statuses that end once settings or permissions are corrected: for every message, or perhaps for one only."""
 
 
 def is_repeatable(because: RefusedBecause, *, status: int | None) -> bool:
-    """Whether a refused message is known not to have been sent and might be taken the next time.
+    """Whether a refused message is known not to have been sent and may be accepted next time.
 
-    ``status`` is Bandwidth's HTTP status; None when there was no answer, which of a refusal by Bandwidth is one of its
-    token endpoint.
+    ``status`` is Bandwidth's HTTP status; None if there was no response. A refusal by Bandwidth without a status comes
+    from its token endpoint.
     """
     passing = (RefusedBecause.RATE_LIMITED, RefusedBecause.UNREACHABLE)
     by_bandwidth = (None, UNAUTHORIZED, *DENIED, NEITHER_SENT_NOR_BILLED)
@@ -69,7 +68,7 @@ def may_become(target: SendStatus) -> frozenset[SendStatus]:
 
 
 def shown(status: SendStatus, *, deadline: datetime | None, now: datetime) -> SendStatus:
-    """The state to show: a ``submitting`` past its deadline is unknown, whether or not that was written yet."""
+    """The state to show: a ``submitting`` past its deadline is unknown, even before the database says so."""
     if status is SendStatus.SUBMITTING and deadline is not None and now > deadline:
         return SendStatus.UNKNOWN
     return status
@@ -78,7 +77,7 @@ def shown(status: SendStatus, *, deadline: datetime | None, now: datetime) -> Se
 def objection(status: SendStatus, because: RefusedBecause | None, *, target: SendStatus) -> str | None:
     """Why a person may not decide that a message shown as ``status`` was ``target``; None if they may.
 
-    A person decides what nobody else knows, and may take back that it was refused. What Bandwidth said stands.
+    A person decides only what is unknown, and may withdraw their own refusal. Bandwidth's word stands.
     """
     taken_back = because is RefusedBecause.OPERATOR and target is SendStatus.ACCEPTED
     if status is SendStatus.UNKNOWN or (status is SendStatus.REFUSED and taken_back):

@@ -7,11 +7,12 @@ any order, repetition or split of the same events ends in the same status, and n
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from receiver.core.events import INBOUND_TYPES, Event
 from receiver.core.send_status import SendStatus
 from receiver.core.text import Word
+from receiver.core.times import EPOCH
 
 INVALID_RECIPIENT_CODES = frozenset({4303, 4350, 4404, 4406, 4408, 4720, 4721})
 """The recipient's number is not one that can receive: after such a failure Bandwidth's ``message-delivered`` for
@@ -40,7 +41,7 @@ STATEMENT_RANK: dict[RecipientStatus, int] = {
     RecipientStatus.DELIVERED: 4,
     RecipientStatus.FAILED: 5,
 }
-"""What events can say, low to high. ``pending`` and ``not_sent`` are what a recipient shows without a statement."""
+"""The statements, low to high. ``pending`` and ``not_sent`` are what a recipient shows without a statement."""
 
 TERMINAL = frozenset(
     {
@@ -52,8 +53,7 @@ TERMINAL = frozenset(
 )
 
 NO_STANDING = b""
-"""The standing of a recipient about whom nothing was said; lower than every other."""
-
+"""The standing of a recipient without a statement; lower than every other."""
 
 WITH_CODE, WITHOUT_CODE = b"\xff", b"\x00"
 """The byte of a standing after the rank. The order of earlier releases had no such byte, but a time there, which begins
@@ -84,7 +84,7 @@ class ConfirmedBy(Word):
 
 
 def unsaid(send_status: SendStatus) -> RecipientStatus:
-    """What a recipient shows while no event has said anything about it."""
+    """What a recipient shows without a statement."""
     return RecipientStatus.NOT_SENT if send_status is SendStatus.REFUSED else RecipientStatus.PENDING
 
 
@@ -114,7 +114,7 @@ _STATEMENTS = {
 }
 
 STATED_TYPES = (*_STATEMENTS, "message-failed")
-"""The types that say something of a recipient, but for those that begin with ``message-rejected-``."""
+"""The types that make a statement, apart from those that begin with ``message-rejected-``."""
 
 RECEIPT_TYPES = frozenset({"message-sending"})
 """Bandwidth sends these only while delivery receipts are on (Bandwidth support, "MMS delivery receipts")."""
@@ -148,27 +148,25 @@ def status_of(standing: bytes) -> RecipientStatus:
 
 
 def has_old_order(standing: bytes) -> bool:
-    """Whether an earlier release stored it, whose order did not put a code before none.
+    """Whether an earlier release stored it, whose order did not rank a statement with a code above one without.
 
-    The recipient's status is right all the same; its code, reason and time may be those of another statement than the
-    highest, until they are computed anew.
+    The recipient's status is right all the same; until they are recomputed, its code, reason and time may be those of a
+    statement that is not the highest.
     """
     after_rank = standing[1:2]
     if after_rank != WITHOUT_CODE:
         return after_rank not in (b"", WITH_CODE)
-    # Of an unknown time: there the code follows, whose complement never begins with 0.
+    # With an unknown time the code follows at once, and its complement never begins with 0.
     return standing[1:9] == UNKNOWN_TIME and standing[9:10] != b"\x00"
 
 
 _STATUS_OF_RANK = {rank: status for status, rank in STATEMENT_RANK.items()}
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def _earlier_is_higher(instant: datetime | None) -> bytes:
     if instant is None:
         return UNKNOWN_TIME
-    return (2**63 - (instant - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big")
+    return (2**63 - (instant - EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big")
 
 
 def _lower_is_higher(text: str) -> bytes:

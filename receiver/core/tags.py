@@ -7,19 +7,20 @@ any URL as they are.
 
 import re
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from receiver.core.times import EPOCH
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BITS = 80
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHAPE = rf"[0-7][{ALPHABET}]{{25}}"
-"""Of a tag, as a regular expression for the whole of it."""
+"""A regular expression for a whole tag."""
 
 _SHAPE = re.compile(SHAPE)
 
 
 def new_tag(created_at: datetime) -> str:
-    """A tag that nobody can guess, for a message created at that instant."""
+    """A tag for a message created at that instant; nobody can guess it."""
     return _encode(_milliseconds(created_at) << RANDOM_BITS | secrets.randbits(RANDOM_BITS))
 
 
@@ -29,7 +30,7 @@ def first_tag(created_at: datetime) -> str:
 
 
 def is_tag(text: str) -> bool:
-    """Whether ``text`` has the shape of a tag; only a look-up tells whether it is one of ours."""
+    """Whether ``text`` has the shape of a tag; only a look-up shows whether it is one of ours."""
     return _SHAPE.fullmatch(text) is not None
 
 

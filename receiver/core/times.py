@@ -3,9 +3,11 @@
 import re
 from datetime import UTC, datetime
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 EARLIEST_YEAR, LATEST_YEAR = 2000, 2100
 
-# fromisoformat() reads much that is no instant (week dates, a NUL at the end), so the layout is checked first.
+# fromisoformat() also reads what is no instant (week dates, a NUL at the end), so the layout is checked first.
 _LAYOUT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d[0-9:.,]*([Zz]|[+-][0-9:]+)?", re.ASCII)
 
 
@@ -15,7 +17,7 @@ def now() -> datetime:
 
 
 def whole_millisecond(instant: datetime) -> datetime:
-    """``instant`` without what is finer than a millisecond: the resolution of tags."""
+    """``instant`` rounded down to a millisecond, the resolution of tags."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
@@ -35,6 +37,9 @@ def parse(text: object) -> datetime | None:
     return instant if EARLIEST_YEAR <= instant.year <= LATEST_YEAR else None
 
 
-def rfc3339(instant: datetime) -> str:
-    """``2026-11-21T21:53:14.123456Z``: one width, so that the texts sort as the instants do."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
+def rfc3339(instant: datetime, *, timespec: str = "microseconds") -> str:
+    """``2026-11-21T21:53:14.123456Z``: one width, so that the texts sort as the instants do.
+
+    ``timespec`` is the precision, as datetime.isoformat() names it.
+    """
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat("T", timespec) + "Z"

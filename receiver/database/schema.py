@@ -105,7 +105,7 @@ def demand_utf8(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         database, encoding, locale = connection.execute(_ENCODING).one()
         if encoding != "UTF8":
-            raise WrongEncoding(database, encoding, remedy=create_statement(f"{database}_utf8", locale))
+            raise WrongEncoding(database, encoding, remedy=create_database_statement(f"{database}_utf8", locale))
 
 
 _ENCODING = text("""
@@ -114,7 +114,7 @@ _ENCODING = text("""
 """)
 
 
-def create_statement(name: str, locale: str | None) -> str:
+def create_database_statement(name: str, locale: str | None) -> str:
     """The statement that creates a database in UTF-8. PostgreSQL would refuse a locale of another encoding."""
     quoted = name.replace('"', '""')
     fits_utf8 = locale in (None, "C", "POSIX") or str(locale).lower().replace("-", "").endswith("utf8")

@@ -23,7 +23,7 @@ from receiver.core.status import (
     statement,
     status_of,
 )
-from receiver.log import get_logger, telling
+from receiver.log import contain_errors, get_logger
 
 
 class Recorded(NamedTuple):
@@ -125,7 +125,7 @@ KNOWN = frozenset({RecipientStatus.DELIVERED, RecipientStatus.FAILED})
 """Outcomes that nothing should follow; unconfirmed is none."""
 
 
-@telling(log)
+@contain_errors(log)
 def remark(recorded: Iterable[Recorded]) -> None:
     """A line for each event that deserves one."""
     for each in recorded:

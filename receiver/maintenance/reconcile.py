@@ -15,7 +15,7 @@ from typing import Protocol
 from sqlalchemy import CompoundSelect, and_, exists, or_, select, union_all
 from sqlalchemy.orm import Session, selectinload
 
-from receiver.bandwidth.history import Record, Row
+from receiver.bandwidth.history import HistoryRecord, HistoryRow
 from receiver.core import times
 from receiver.core.events import Event, Source
 from receiver.core.send_status import RefusedBecause, SendStatus, shown
@@ -23,7 +23,7 @@ from receiver.core.status import RecipientStatus, is_overdue
 from receiver.database.database import Database
 from receiver.database.lookup import is_due, is_open, lapsed, message_tagged, shows
 from receiver.database.models import Message, MessageId, Recipient
-from receiver.errors import QuestionRefused
+from receiver.errors import QueryRefused
 from receiver.events.links import bind
 from receiver.events.store import record
 
@@ -40,9 +40,11 @@ RESTORED = "restored"
 class Search(Protocol):
     """Queries Bandwidth's records."""
 
-    def of_message(self, message_id: str) -> Iterator[Row]: ...
+    def of_message(self, message_id: str) -> Iterator[HistoryRow]: ...
 
-    def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]: ...
+    def between(
+        self, sender: str, recipients: Sequence[str], since: datetime, until: datetime
+    ) -> Iterator[HistoryRow]: ...
 
 
 class InquiryOutcome(StrEnum):
@@ -107,7 +109,7 @@ def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterat
         try:
             if _is_in_doubt(message, before):
                 outcome, learnt = _ask(database, search, message)
-        except QuestionRefused as error:  # Bandwidth may still answer about the others
+        except QueryRefused as error:  # Bandwidth may still answer about the others
             outcome, learnt = InquiryOutcome.REFUSED, str(error)
         after = _shown(_look_up(database, tag) or message)
         yield Inquiry(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
@@ -134,7 +136,7 @@ def _ask(database: Database, search: Search, message: Message) -> _Result:
     if not message.message_ids:
         return _search(database, search, message)
     ids = [each.message_id for each in message.message_ids]
-    records = [row for message_id in ids for row in search.of_message(message_id) if isinstance(row, Record)]
+    records = [row for message_id in ids for row in search.of_message(message_id) if isinstance(row, HistoryRecord)]
     if not records:
         return InquiryOutcome.NOT_FOUND, "no record of its message id"
     events = _events(message, records)
@@ -146,15 +148,17 @@ def _search(database: Database, search: Search, message: Message) -> _Result:
     """Searches by numbers and time. A candidate is judged by all its rows, also those about other numbers."""
     since, until = _window(message)
     rows = list(search.between(message.sender, [each.recipient for each in message.recipients], since, until))
-    found = {row.message_id for row in rows if isinstance(row, Record)}
+    found = {row.message_id for row in rows if isinstance(row, HistoryRecord)}
     with database.read() as session:
         found -= _ids_of_others(session, message.pk, found)
     whole = {message_id: list(search.of_message(message_id)) for message_id in sorted(found)}
-    readable = {message_id: [row for row in whole[message_id] if isinstance(row, Record)] for message_id in whole}
+    readable = {
+        message_id: [row for row in whole[message_id] if isinstance(row, HistoryRecord)] for message_id in whole
+    }
     candidates = {message_id: records for message_id, records in readable.items() if _fits(records, message)}
     if not candidates:
         return InquiryOutcome.NOT_FOUND, "no record with its numbers and time"
-    unreadable = sum(not isinstance(row, Record) for some in (rows, *whole.values()) for row in some)
+    unreadable = sum(not isinstance(row, HistoryRecord) for some in (rows, *whole.values()) for row in some)
     if len(candidates) > 1 or unreadable:
         beside = f", and {unreadable} rows cannot be read" if unreadable else ""
         return InquiryOutcome.AMBIGUOUS, f"may be {' or '.join(candidates)}{beside}"
@@ -173,7 +177,7 @@ def _window(message: Message) -> tuple[datetime, datetime]:
     return submitted_at - MARGIN, (message.deadline or submitted_at) + MARGIN
 
 
-def _fits(records: Sequence[Record], message: Message) -> bool:
+def _fits(records: Sequence[HistoryRecord], message: Message) -> bool:
     """Whether these rows of one message id may be this message.
 
     They are about all its recipients and no other, or there is one row for the whole group.
@@ -190,7 +194,7 @@ def _fits(records: Sequence[Record], message: Message) -> bool:
     )
 
 
-def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[Record]]) -> _Result:
+def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[HistoryRecord]]) -> _Result:
     """Records the only candidate, unless it may be another message of ours."""
     [(message_id, records)] = candidates.items()
     since, until = _window(message)
@@ -244,11 +248,11 @@ def record_found(session: Session, message_pk: int, message_id: str, events: Seq
     return True
 
 
-def _events(message: Message, records: Sequence[Record]) -> list[Event]:
+def _events(message: Message, records: Sequence[HistoryRecord]) -> list[Event]:
     only = message.recipients[0].recipient if len(message.recipients) == 1 else None
     return [each.event(only_recipient=only) for each in records]
 
 
-def _words(records: Sequence[Record]) -> str:
+def _words(records: Sequence[HistoryRecord]) -> str:
     count = Counter(each.status for each in records)
     return ", ".join(f"{number} {status}" for status, number in sorted(count.items()))

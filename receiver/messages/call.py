@@ -17,7 +17,7 @@ from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable, place
-from receiver.log import get_logger, telling
+from receiver.log import contain_errors, get_logger
 from receiver.messages import credentials, pace
 from receiver.messages.outbox import Attempt
 
@@ -105,8 +105,8 @@ class Calling:
         try:
             return self.gateway.create_message(message, tag=tag)
         except Exception as error:  # noqa: BLE001 - a bug
-            log.error("an error of this program", tag=tag, error=type(error).__name__, place=place(error))  # noqa: TRY400
-            description = "The call to Bandwidth ended in an error of this program."
+            log.error("internal error", tag=tag, error=type(error).__name__, place=place(error))  # noqa: TRY400
+            description = "The call to Bandwidth ended in an internal error."
             return Unknown(type="internal-error", description=description)
 
     def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
@@ -152,7 +152,7 @@ def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:
     return TOO_LATE if attempt.deadline <= now else None
 
 
-@telling(log)
+@contain_errors(log)
 def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:
     """One line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
     if isinstance(answer, Accepted):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.core.events import INBOUND_TYPES, Source
 from receiver.core.send_status import SendStatus
@@ -71,7 +71,7 @@ def queue(database: Database, settings: Settings) -> QueueReport:
 def _queue(session: Session, settings: Settings, *, now: datetime) -> QueueReport:
     found, rates = backlog(session, now=now, since=now - MINUTE), settings.rates
     until = paused_until(session)
-    refused_since = credentials.refused_since(session, Account.of(settings).fingerprint)
+    refused_since = credentials.refused_since(session, BandwidthAccount.of(settings).fingerprint)
     return QueueReport(
         queued=found.queued,
         oldest_queued_at=found.oldest_queued_at,

@@ -1,4 +1,4 @@
-"""Fields of our JSON and our queries."""
+"""Field types and validators of our JSON and our queries."""
 
 import re
 from datetime import datetime
@@ -11,12 +11,12 @@ from receiver.core.events import is_storable
 
 
 def means(description: str, **more: object) -> dict[str, object]:
-    """What the API's description says of a field: a sentence, and perhaps what JSON Schema has a word for."""
+    """Metadata for the API's description of a field: a sentence, and perhaps further keywords of JSON Schema."""
     return {"description": description, **more}
 
 
-class Text(fields.String):
-    """A string that a database takes."""
+class TextField(fields.String):
+    """A string that a database can store."""
 
     default_error_messages = {"invalid": "Must be a string.", "null": "Must be a string."}  # noqa: RUF012
 
@@ -27,8 +27,8 @@ class Text(fields.String):
         return text
 
 
-class Instant(fields.Field[datetime]):
-    """RFC 3339; without a zone it is UTC; answers are in UTC and end in Z."""
+class InstantField(fields.Field[datetime]):
+    """An RFC 3339 time; without a zone it is UTC. Responses are in UTC and end in Z."""
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return None if value is None else times.rfc3339(value)
@@ -40,16 +40,16 @@ class Instant(fields.Field[datetime]):
         return instant
 
 
-class Number(Text):
-    """A telephone number in a query, where ``+`` reads as a space unless it was escaped."""
+class NumberField(TextField):
+    """A telephone number in a query, where an unescaped ``+`` is decoded to a blank."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         return "+" + text[1:] if text.startswith(" ") else text
 
 
-class Count(fields.Field[int]):
-    """A number in a query: a few ASCII digits, nothing else that int() would read."""
+class CountField(fields.Field[int]):
+    """An integer in a query: up to nine ASCII digits, and nothing else that int() would accept."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if not (value.isascii() and value.isdigit() and len(value) < 10):
@@ -58,16 +58,16 @@ class Count(fields.Field[int]):
 
 
 def characters(shortest: int, longest: int) -> validate.Length:
-    """A validator: a text has so many characters."""
+    """A validator: the text has that many characters."""
     return validate.Length(shortest, longest, error="Must have {min} to {max} characters.")
 
 
 class Shape:
-    """A validator: the whole text has this shape."""
+    """A validator: the whole text matches a regular expression."""
 
     def __init__(self, pattern: str, error: str) -> None:
         self.regex = re.compile(f"^(?:{pattern})$")
-        """What the API's description says of the field; apispec finds it by this name."""
+        """The pattern in the API's description; apispec looks for this attribute."""
         self._error = error
 
     def __call__(self, value: str) -> None:

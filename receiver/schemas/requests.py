@@ -1,4 +1,4 @@
-"""What is accepted: the body of a message to send, and the filters of a list. Field names are Bandwidth's own."""
+"""Requests: the body of a message to send, and the filters of a list. Field names are Bandwidth's own."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from receiver.schemas.fields import (
     IS_E164,
     IS_SENDER,
     IS_URL,
-    Count,
-    Instant,
-    Number,
-    Text,
+    CountField,
+    InstantField,
+    NumberField,
+    TextField,
     characters,
     means,
 )
@@ -28,7 +28,7 @@ MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 204
 MAX_PAGE, DEFAULT_PAGE = 200, 50
 
 
-class MessageRequest(Schema):
+class MessageRequestSchema(Schema):
     """The body of ``POST /messages``. The limits are Bandwidth's (dev.bandwidth.com, "Create message")."""
 
     class Meta:
@@ -37,52 +37,55 @@ class MessageRequest(Schema):
     error_messages = {"unknown": "Is not a field of a message.", "type": "Must be a JSON object."}  # noqa: RUF012
 
     to = fields.List(
-        Text(validate=IS_E164),
+        TextField(validate=IS_E164),
         required=True,
         validate=validate.Length(1, numbers.MAX_RECIPIENTS, error="Must hold {min} to {max} numbers."),
         error_messages={"invalid": "Must be an array of numbers.", "required": "Is required."},
-        metadata=means("The recipients' E.164 numbers, each once, without the sender's.", uniqueItems=True),
+        metadata=means("The recipients' E.164 numbers, without duplicates and without the sender.", uniqueItems=True),
     )
-    sender = Text(
+    sender = TextField(
         data_key="from",
         load_default=None,
         validate=IS_SENDER,
         metadata=means("An E.164 number, a short code or an alphanumeric id. `BANDWIDTH_FROM` may set a default."),
     )
-    text = Text(
-        load_default=None, validate=characters(1, MAX_TEXT), metadata=means("Is required unless media is given.")
+    text = TextField(
+        load_default=None, validate=characters(1, MAX_TEXT), metadata=means("Required unless `media` is given.")
     )
     media = fields.List(
-        Text(validate=[characters(1, MAX_MEDIA_URL), IS_URL]),
+        TextField(validate=[characters(1, MAX_MEDIA_URL), IS_URL]),
         load_default=[],
         allow_none=True,
         validate=validate.Length(max=MAX_MEDIA, error="Must hold at most {max} URLs."),
         error_messages={"invalid": "Must be an array of URLs."},
-        metadata=means("URLs of pictures and other media, percent-encoded, which Bandwidth fetches."),
+        metadata=means("Percent-encoded URLs of pictures and other media, which Bandwidth fetches."),
     )
-    application_id = Text(
+    application_id = TextField(
         data_key="applicationId",
         load_default=None,
         validate=characters(1, MAX_APPLICATION_ID),
-        metadata=means("Bandwidth's application. `BANDWIDTH_APPLICATION_ID` may set a default."),
+        metadata=means("The application at Bandwidth. `BANDWIDTH_APPLICATION_ID` may set a default."),
     )
-    priority = Text(
+    priority = TextField(
         load_default=None,
         validate=validate.OneOf(["default", "high"]),
-        metadata=means("Bandwidth's; and what is `high` leaves the queue first."),
+        metadata=means("Bandwidth's priority. Messages with `high` also leave our queue first."),
     )
-    expiration = Instant(
-        load_default=None, metadata=means("When it must not be sent any more. In the future, and before 2101.")
+    expiration = InstantField(
+        load_default=None,
+        metadata=means("The message is not sent after this time, which must be in the future and before 2101."),
     )
-    reference = Text(
+    reference = TextField(
         load_default=None,
         validate=characters(1, MAX_REFERENCE),
-        metadata=means("Your own word for the message; it can be searched for, and need not be unique."),
+        metadata=means("Your own name for the message. It can be searched for, and need not be unique."),
     )
-    tag = Text(
+    tag = TextField(
         load_default=None,
         validate=characters(1, MAX_REFERENCE),
-        metadata=means("The same as `reference`, as Bandwidth's own examples have it: the tag on the wire is ours."),
+        metadata=means(
+            "Another name for `reference`, for clients of Bandwidth's API: the tag that Bandwidth gets is ours."
+        ),
     )
 
     @pre_load
@@ -113,22 +116,22 @@ class MessageRequest(Schema):
 
     @post_load
     def tag_is_reference(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The application's word for the message; the tag on the wire is ours."""
+        """A client's ``tag`` becomes the message's reference; the tag that Bandwidth gets is ours."""
         tag = given.pop("tag")
         return given | {"reference": given["reference"] or tag}
 
 
-MESSAGE = MessageRequest()
-"""One for all: to make a schema takes longer than to load with it. So it is with FILTERS."""
+MESSAGE = MessageRequestSchema()
+"""Shared, because making a schema takes longer than loading with it; so is FILTERS."""
 
 TEXT_OR_MEDIA = [
     {"required": ["text"], "properties": {"text": {"type": "string"}}},
     {"required": ["media"], "properties": {"media": {"type": "array", "minItems": 1}}},
 ]
-"""One of which every message fits; what check_together() says of it, in JSON Schema."""
+"""Every message matches one of these: a rule of check_together() in JSON Schema."""
 
 
-class MessagesQuery(Schema):
+class MessagesQuerySchema(Schema):
     """The filters of ``GET /messages``."""
 
     class Meta:
@@ -136,57 +139,61 @@ class MessagesQuery(Schema):
 
     error_messages = {"unknown": "Is not a filter."}  # noqa: RUF012
 
-    reference = Text(validate=characters(1, MAX_REFERENCE), metadata=means("Your own word for it.", example="lunch-1"))
-    reference_prefix = Text(
+    reference = TextField(
+        validate=characters(1, MAX_REFERENCE), metadata=means("Your own name for the message.", example="lunch-1")
+    )
+    reference_prefix = TextField(
         data_key="referencePrefix",
         validate=characters(1, MAX_REFERENCE),
-        metadata=means("What your own word for it begins with; no character is a wildcard.", example="lunch-"),
+        metadata=means("The beginning of your own name for the message; no character is a wildcard.", example="lunch-"),
     )
-    message_id = Text(
+    message_id = TextField(
         data_key="messageId",
         validate=characters(1, MAX_MESSAGE_ID),
-        metadata=means("One of Bandwidth's ids of it."),
+        metadata=means("One of Bandwidth's ids of the message."),
     )
-    to = Number(validate=IS_E164, metadata=means("The number of one of its recipients.", example="+12005564404"))
-    sender = Number(data_key="from", validate=IS_SENDER, metadata=means("What it was sent from."))
+    to = NumberField(validate=IS_E164, metadata=means("The number of a recipient.", example="+12005564404"))
+    sender = NumberField(data_key="from", validate=IS_SENDER, metadata=means("The sender."))
     send_status = fields.Enum(
-        SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
+        SendStatus, by_value=True, data_key="sendStatus", metadata=means("The state of the request to Bandwidth.")
     )
-    status = fields.Enum(RecipientStatus, by_value=True, metadata=means("The status of one of its recipients."))
+    status = fields.Enum(RecipientStatus, by_value=True, metadata=means("The status of a recipient."))
     complete = fields.Boolean(
         truthy={"true"},
         falsy={"false"},
         error_messages={"invalid": "Must be true or false."},
         metadata=means("Whether the outcome of every recipient is final."),
     )
-    since = Instant(metadata=means("Created then or later."))
-    until = Instant(metadata=means("Created before."))
-    updated_since = Instant(
+    since = InstantField(metadata=means("Created at this time or later."))
+    until = InstantField(metadata=means("Created before this time."))
+    updated_since = InstantField(
         data_key="updatedSince",
-        metadata=means("Changed then or later; let the spans of two polls overlap by a minute."),
+        metadata=means("Changed at this time or later. When polling, let the intervals overlap by a minute."),
     )
-    limit = Count(
+    limit = CountField(
         load_default=DEFAULT_PAGE,
         validate=validate.Range(1, MAX_PAGE, error="Must be from {min} to {max}."),
-        metadata=means("How many messages at most."),
+        metadata=means("The highest number of messages to return."),
     )
-    after_tag = Text(data_key="cursor", validate=IS_CURSOR, metadata=means("The `nextCursor` of the page before."))
+    after_tag = TextField(
+        data_key="cursor", validate=IS_CURSOR, metadata=means("The `nextCursor` of the previous page.")
+    )
 
 
-FILTERS = MessagesQuery()
+FILTERS = MessagesQuerySchema()
 
 
 def read_message(given: Any, settings: Settings) -> OutboundMessage:
-    """The message that a request's JSON asks for, defaults filled in. Raises InvalidFields."""
+    """The message that a request's JSON describes, with defaults filled in. Raises InvalidFields."""
     if isinstance(given, dict):
         defaults = {"from": settings.bandwidth_from, "applicationId": settings.bandwidth_application_id}
         given = given | {name: value for name, value in defaults.items() if given.get(name) is None}
-    fields = load(MESSAGE, given)
+    fields = load_fields(MESSAGE, given)
     return OutboundMessage(**fields | {"to": tuple(fields["to"]), "media": tuple(fields["media"])})
 
 
-def load(schema: Schema, given: Any) -> dict[str, Any]:
-    """Raises InvalidFields."""
+def load_fields(schema: Schema, given: Any) -> dict[str, Any]:
+    """The validated fields of a JSON object or a query. Raises InvalidFields."""
     try:
         loaded: dict[str, Any] = schema.load(given)
     except ValidationError as error:
@@ -196,7 +203,7 @@ def load(schema: Schema, given: Any) -> dict[str, Any]:
 
 
 def _flat(messages: dict[str, Any]) -> FieldErrors:
-    """One list per field; an element of a list is named like ``to[0]``."""
+    """marshmallow's messages as one list per field; an element of a list is named like ``to[0]``."""
     flat: FieldErrors = {}
     for name, found in messages.items():
         if isinstance(found, dict):

@@ -1,7 +1,4 @@
-"""What is answered, in JSON. Field names are Bandwidth's own; times are in UTC and end in Z.
-
-Events in JSON, with their payload.
-"""
+"""Responses in JSON. Field names are Bandwidth's own; times are in UTC and end in Z."""
 
 import json
 from collections.abc import Mapping
@@ -12,208 +9,226 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 from receiver.core.events import LinkedBy, Source
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
-from receiver.schemas.fields import Instant, means
+from receiver.schemas.fields import InstantField, means
 
 
-class Answer(Schema):
-    """Every field is always there; one that may be null says so with ``allow_none``."""
+class ResponseSchema(Schema):
+    """A response in which every field is always present; one that may be null has ``allow_none``."""
 
     class Meta:
-        unknown = EXCLUDE  # a later version may answer more
+        unknown = EXCLUDE  # a later version may have further fields
 
     def on_bind_field(self, _name: str, field_obj: fields.Field[Any]) -> None:
         field_obj.required = True
 
 
-class RecipientSchema(Answer):
-    """One recipient in an answer."""
+class RecipientSchema(ResponseSchema):
+    """A recipient of a message."""
 
     to = fields.String(metadata=means("The recipient's number."))
     status = fields.Enum(RecipientStatus, by_value=True, metadata=means("The outcome for this recipient."))
     error_code = fields.Integer(
         data_key="errorCode", allow_none=True, metadata=means("Bandwidth's error code, if the status comes with one.")
     )
-    error_name = fields.String(data_key="errorName", allow_none=True, metadata=means("What that code is called."))
-    description = fields.String(allow_none=True, metadata=means("Bandwidth's sentence about it."))
+    error_name = fields.String(data_key="errorName", allow_none=True, metadata=means("The name of that code."))
+    description = fields.String(allow_none=True, metadata=means("Bandwidth's own sentence."))
     confirmed_by = fields.Enum(
-        ConfirmedBy, by_value=True, data_key="confirmedBy", allow_none=True, metadata=means("Whose word delivered is.")
+        ConfirmedBy,
+        by_value=True,
+        data_key="confirmedBy",
+        allow_none=True,
+        metadata=means("Who confirmed the delivery."),
     )
     invalid_recipient = fields.Boolean(
-        data_key="invalidRecipient", metadata=means("Whether a failure said that this number cannot receive.")
+        data_key="invalidRecipient",
+        metadata=means("Whether a failure reported that this number cannot receive messages."),
     )
-    overdue = fields.Boolean(metadata=means("Whether the outcome should be known by now and is not."))
-    occurred_at = Instant(data_key="occurredAt", allow_none=True, metadata=means("When Bandwidth says it happened."))
-    updated_at = Instant(data_key="updatedAt", metadata=means("When this recipient last changed."))
+    overdue = fields.Boolean(metadata=means("Whether the outcome should be known by now but is not."))
+    occurred_at = InstantField(
+        data_key="occurredAt", allow_none=True, metadata=means("When it happened, according to Bandwidth.")
+    )
+    updated_at = InstantField(data_key="updatedAt", metadata=means("When this recipient last changed."))
 
 
-class FieldErrorSchema(Answer):
-    """What Bandwidth found wrong with one field, in its own form."""
+class FieldErrorSchema(ResponseSchema):
+    """Bandwidth's error for one field, in its own format."""
 
     field_name = fields.String(data_key="fieldName", metadata=means("The name of a field of the message."))
     description = fields.String(metadata=means("What is wrong with it."))
 
 
-class ErrorSchema(Answer):
-    """What Bandwidth, or the way to it, said against a message."""
+class ErrorSchema(ResponseSchema):
+    """Why Bandwidth did not accept a message, or could not be reached."""
 
-    status = fields.Integer(allow_none=True, metadata=means("Bandwidth's HTTP status; null if it did not answer."))
-    type = fields.String(allow_none=True, metadata=means("Bandwidth's word for the error."))
-    description = fields.String(allow_none=True, metadata=means("A sentence about it."))
+    status = fields.Integer(allow_none=True, metadata=means("Bandwidth's HTTP status; null if it did not respond."))
+    type = fields.String(allow_none=True, metadata=means("The type of the error, in Bandwidth's words."))
+    description = fields.String(allow_none=True, metadata=means("A sentence about the error."))
     field_errors = fields.List(
-        fields.Nested(FieldErrorSchema), data_key="fieldErrors", metadata=means("The fields that Bandwidth refused.")
+        fields.Nested(FieldErrorSchema), data_key="fieldErrors", metadata=means("The fields that Bandwidth rejected.")
     )
 
 
-SummarySchema = Answer.from_dict(
+SummarySchema = ResponseSchema.from_dict(
     {
-        "total": fields.Integer(metadata=means("All recipients.")),
-        **{each.value: fields.Integer(metadata=means(f"Those whose status is `{each}`.")) for each in RecipientStatus},
-        "overdue": fields.Integer(metadata=means("Those whose outcome should be known by now and is not.")),
+        "total": fields.Integer(metadata=means("The number of recipients.")),
+        **{
+            each.value: fields.Integer(metadata=means(f"Recipients whose status is `{each}`."))
+            for each in RecipientStatus
+        },
+        "overdue": fields.Integer(metadata=means("Recipients whose outcome should be known by now but is not.")),
     },
     name="SummarySchema",
 )
 
 
-class MessageSchema(Answer):
-    """A message in an answer."""
+class MessageSchema(ResponseSchema):
+    """A message and the outcome for each recipient."""
 
     tag = fields.String(metadata=means("Our identifier of the message, which Bandwidth repeats in every event."))
-    reference = fields.String(allow_none=True, metadata=means("Your own word for the message."))
+    reference = fields.String(allow_none=True, metadata=means("Your own name for the message."))
     message_id = fields.String(
         data_key="messageId", allow_none=True, metadata=means("Bandwidth's id of the message, once it is known.")
     )
     message_ids = fields.List(
-        fields.String(), data_key="messageIds", metadata=means("Every id that Bandwidth ever gave it.")
+        fields.String(), data_key="messageIds", metadata=means("Every id that Bandwidth has given the message.")
     )
-    sent_twice = fields.Boolean(data_key="sentTwice", metadata=means("Whether these are more than one."))
-    application_id = fields.String(data_key="applicationId", metadata=means("Bandwidth's application."))
-    sender = fields.String(data_key="from", metadata=means("The number or id that it is sent from."))
+    sent_twice = fields.Boolean(
+        data_key="sentTwice", metadata=means("Whether Bandwidth has given it more than one id.")
+    )
+    application_id = fields.String(data_key="applicationId", metadata=means("The application at Bandwidth."))
+    sender = fields.String(data_key="from", metadata=means("The sender: a number or an id."))
     text = fields.String(allow_none=True, metadata=means("The text."))
     media = fields.List(fields.String(), metadata=means("The URLs of pictures and other media."))
-    priority = fields.String(allow_none=True, metadata=means("As it was asked for."))
-    expiration = Instant(allow_none=True, metadata=means("When it must not be sent any more."))
+    priority = fields.String(allow_none=True, metadata=means("The requested priority."))
+    expiration = InstantField(allow_none=True, metadata=means("The message is not sent after this time."))
     segment_count = fields.Integer(
-        data_key="segmentCount", allow_none=True, metadata=means("As Bandwidth counts; 1 for MMS.")
+        data_key="segmentCount", allow_none=True, metadata=means("As Bandwidth counts them; 1 for an MMS.")
     )
     send_status = fields.Enum(
-        SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
+        SendStatus, by_value=True, data_key="sendStatus", metadata=means("The state of the request to Bandwidth.")
     )
     refused_because = fields.Enum(
         RefusedBecause,
         by_value=True,
         data_key="refusedBecause",
         allow_none=True,
-        metadata=means("Why it was not sent."),
+        metadata=means("Why the message was not sent."),
     )
-    error = fields.Nested(ErrorSchema, allow_none=True, metadata=means("What was said against the message."))
+    error = fields.Nested(ErrorSchema, allow_none=True, metadata=means("The last error of the request to Bandwidth."))
     asked_by = fields.String(
         data_key="askedBy",
         allow_none=True,
         metadata=means(
-            "The name of the API key that asked for it; empty for the commands, null if it was not kept then."
+            "The name of the API key that requested the message; empty for a command, null if it was not recorded then."
         ),
     )
-    created_at = Instant(data_key="createdAt", metadata=means("When you asked for it."))
-    submitted_at = Instant(
-        data_key="submittedAt", allow_none=True, metadata=means("When the last request to Bandwidth went out.")
+    created_at = InstantField(data_key="createdAt", metadata=means("When the message was requested."))
+    submitted_at = InstantField(
+        data_key="submittedAt", allow_none=True, metadata=means("When the last request to Bandwidth was made.")
     )
-    updated_at = Instant(data_key="updatedAt", metadata=means("When anything about it last changed."))
-    summary = fields.Nested(SummarySchema, metadata=means("The recipients, counted."))
+    updated_at = InstantField(data_key="updatedAt", metadata=means("When anything about the message last changed."))
+    summary = fields.Nested(SummarySchema, metadata=means("The recipients, counted by status."))
     complete = fields.Boolean(metadata=means("Whether the outcome of every recipient is final."))
-    recipients = fields.List(fields.Nested(RecipientSchema), metadata=means("In the request's order."))
+    recipients = fields.List(
+        fields.Nested(RecipientSchema), metadata=means("The recipients, in the order of the request.")
+    )
 
 
-class PageSchema(Answer):
-    """Some messages of a list."""
+class PageSchema(ResponseSchema):
+    """One page of a list of messages."""
 
-    messages = fields.List(fields.Nested(MessageSchema), metadata=means("Newest first."))
+    messages = fields.List(fields.Nested(MessageSchema), metadata=means("The messages, newest first."))
     next_cursor = fields.String(
         data_key="nextCursor", allow_none=True, metadata=means("The `cursor` of the next page; null on the last.")
     )
 
 
-class EventSchema(Answer):
-    """An event in an answer."""
+class EventSchema(ResponseSchema):
+    """An event about a message."""
 
-    type = fields.String(metadata=means("Bandwidth's own word, such as `message-delivered`."))
-    to = fields.String(allow_none=True, metadata=means("The recipient that it is about, if it names one."))
+    type = fields.String(metadata=means("Bandwidth's own type, such as `message-delivered`."))
+    to = fields.String(allow_none=True, metadata=means("The recipient that the event is about, if it names one."))
     error_code = fields.Integer(data_key="errorCode", allow_none=True, metadata=means("Bandwidth's error code."))
-    description = fields.String(allow_none=True, metadata=means("Bandwidth's sentence about it."))
-    occurred_at = Instant(
+    description = fields.String(allow_none=True, metadata=means("Bandwidth's own sentence."))
+    occurred_at = InstantField(
         data_key="occurredAt",
         allow_none=True,
-        metadata=means("Bandwidth's time of it; the earliest, if it came again."),
+        metadata=means("Bandwidth's time of the event; the earliest if it was repeated."),
     )
-    first_received_at = Instant(data_key="firstReceivedAt", metadata=means("When it first came, by our clock."))
-    last_received_at = Instant(data_key="lastReceivedAt", metadata=means("When it last came."))
-    deliveries = fields.Integer(metadata=means("How often it came."))
+    first_received_at = InstantField(
+        data_key="firstReceivedAt", metadata=means("When the event first arrived, by our clock.")
+    )
+    last_received_at = InstantField(data_key="lastReceivedAt", metadata=means("When it last arrived."))
+    deliveries = fields.Integer(metadata=means("How often it arrived."))
     disposition = fields.Enum(
-        Disposition, by_value=True, metadata=means("What it is to its recipient, by the present facts.")
+        Disposition, by_value=True, metadata=means("What the event means for its recipient, as of now.")
     )
     linked_by = fields.String(
         data_key="linkedBy",
         allow_none=True,
         validate=validate.OneOf([each.value for each in LinkedBy]),
-        metadata=means("How its message was found."),
+        metadata=means("How the message of the event was found."),
     )
     source = fields.String(
         validate=validate.OneOf([each.value for each in Source]),
-        metadata=means("Whether Bandwidth posted it, or was asked by `receiver reconcile`."),
+        metadata=means("Whether Bandwidth posted the event, or `receiver reconcile` fetched it."),
     )
-    payload = fields.Dict(metadata=means("What Bandwidth sent, as it came."))
+    payload = fields.Dict(metadata=means("The JSON that Bandwidth sent, unchanged."))
 
 
-class EventsSchema(Answer):
-    """What Bandwidth said about a message."""
+class EventsSchema(ResponseSchema):
+    """The events about a message."""
 
-    events = fields.List(fields.Nested(EventSchema), metadata=means("First received first."))
+    events = fields.List(fields.Nested(EventSchema), metadata=means("The events, in order of arrival."))
 
 
-class PaceSchema(Answer):
-    """How quickly messages go out, in recipients x segments per second."""
+class PaceSchema(ResponseSchema):
+    """The rates of sending, in recipients x segments per second."""
 
-    rate = fields.Float(allow_none=True, metadata=means("At most, by `BANDWIDTH_RATE`; null is no limit."))
+    rate = fields.Float(allow_none=True, metadata=means("The highest rate, from `BANDWIDTH_RATE`; null is no limit."))
     sender_rate = fields.Float(
-        data_key="senderRate", allow_none=True, metadata=means("The same for each sender, by `BANDWIDTH_SENDER_RATE`.")
+        data_key="senderRate",
+        allow_none=True,
+        metadata=means("The same for each sender, from `BANDWIDTH_SENDER_RATE`."),
     )
     last_minute = fields.Float(
-        data_key="lastMinute", metadata=means("What Bandwidth was asked to send in the last minute.")
+        data_key="lastMinute", metadata=means("The actual rate of requests to Bandwidth in the last minute.")
     )
-    paused_until = Instant(
-        data_key="pausedUntil", allow_none=True, metadata=means("Until when Bandwidth's 429 holds everything up.")
+    paused_until = InstantField(
+        data_key="pausedUntil", allow_none=True, metadata=means("When sending resumes after a 429 from Bandwidth.")
     )
-    credentials_refused_since = Instant(
+    credentials_refused_since = InstantField(
         data_key="credentialsRefusedSince",
         allow_none=True,
-        metadata=means("Since when workers pause because Bandwidth refuses the credentials of this service."),
+        metadata=means("When workers paused because Bandwidth refuses the credentials of this service."),
     )
 
 
-class QueueSchema(Answer):
-    """How sending is going."""
+class QueueSchema(ResponseSchema):
+    """The queue and the rates of sending."""
 
-    queued = fields.Integer(metadata=means("How many messages wait for a worker."))
-    oldest_queued_at = Instant(
-        data_key="oldestQueuedAt", allow_none=True, metadata=means("Since when the oldest of them waits.")
+    queued = fields.Integer(metadata=means("The number of messages that wait for a worker."))
+    oldest_queued_at = InstantField(
+        data_key="oldestQueuedAt", allow_none=True, metadata=means("When the oldest of them was queued.")
     )
     oldest_queued_seconds = fields.Float(
-        data_key="oldestQueuedSeconds", allow_none=True, metadata=means("The same, in seconds.")
+        data_key="oldestQueuedSeconds", allow_none=True, metadata=means("How long it has been waiting, in seconds.")
     )
-    unknown_ = fields.Integer(  # a schema has another unknown of its own
+    unknown_ = fields.Integer(  # a schema has an attribute ``unknown`` of its own
         data_key="unknown",
         attribute="unknown",
-        metadata=means("Of how many messages nobody can say whether they were sent."),
+        metadata=means("The number of messages that may or may not have been sent."),
     )
-    pace = fields.Nested(PaceSchema, metadata=means("How quickly messages go out."))
+    pace = fields.Nested(PaceSchema, metadata=means("The rates of sending."))
 
 
-class TallySchema(Answer):
-    """What became of the elements of a callback; for people, Bandwidth ignores it."""
+class TallySchema(ResponseSchema):
+    """What became of the elements of a callback. Bandwidth ignores it; it is meant for people."""
 
-    recorded = fields.Integer(metadata=means("Events that are new."))
-    duplicates = fields.Integer(metadata=means("Events that say what a stored one said."))
-    unlinked = fields.Integer(metadata=means("Those of the new ones that match no message of ours."))
-    unreadable = fields.Integer(metadata=means("Elements that are no events; kept as they are."))
+    recorded = fields.Integer(metadata=means("New events."))
+    duplicates = fields.Integer(metadata=means("Repetitions of stored events."))
+    unlinked = fields.Integer(metadata=means("New events that match no message of ours."))
+    unreadable = fields.Integer(metadata=means("Elements that are not events; they are stored unchanged."))
 
 
 class ProblemSchema(Schema):
@@ -222,37 +237,37 @@ class ProblemSchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    type = fields.String(required=True, metadata=means("Always `about:blank`: the status says what it is."))
+    type = fields.String(required=True, metadata=means("Always `about:blank`: the status identifies the problem."))
     title = fields.String(required=True, metadata=means("The status in words."))
     status = fields.Integer(required=True, metadata=means("The HTTP status."))
     detail = fields.String(required=True, metadata=means("What is wrong and what to do, in plain words."))
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata=means("What is wrong with each field; an element of an array is named like `to[0]`."),
+        metadata=means("Messages by field; an element of an array is named like `to[0]`."),
     )
-    tag = fields.String(metadata=means("The message's tag, if it is stored."))
+    tag = fields.String(metadata=means("The tag of the message, if it is stored."))
     send_status = fields.Enum(
-        SendStatus, by_value=True, data_key="sendStatus", metadata=means("What became of the request to Bandwidth.")
+        SendStatus, by_value=True, data_key="sendStatus", metadata=means("The state of the request to Bandwidth.")
     )
 
 
 MESSAGE, PAGE, QUEUE, _EVENT = MessageSchema(), PageSchema(), QueueSchema(), EventSchema(exclude=["payload"])
-"""One of each for all: to make a schema takes longer than to write an answer with it."""
+"""Shared, because making a schema takes longer than writing a response with it."""
 
 
-class _Payload(Protocol):
-    """Anything that keeps Bandwidth's JSON text."""
+class _WithPayload(Protocol):
+    """Anything with Bandwidth's JSON text."""
 
     @property
     def payload(self) -> str: ...
 
 
-def event_text(event: _Payload) -> str:
-    """The JSON text of an event."""
+def event_text(event: _WithPayload) -> str:
+    """The JSON text of an event, with its payload."""
     return with_payload(_EVENT.dump(event), event.payload)
 
 
 def with_payload(fields: Mapping[str, Any], payload: str) -> str:
-    """The payload goes out as the text that came in: decoding could not keep every number that JSON can hold."""
+    """``fields`` as JSON text, with the payload as it came in: decoding would not preserve every JSON number."""
     return f'{json.dumps(fields)[:-1]}, "payload": {payload}}}'

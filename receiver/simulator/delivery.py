@@ -1,32 +1,124 @@
-"""The callback side: at least once, unordered, concurrent, and until the day is over.
+"""Delivery of callbacks: at least once, unordered, concurrent, and retried until the day is over.
 
-Bandwidth, "Callbacks" guide: the receiver has 10 seconds to answer with any 2xx; otherwise the callback is sent
-again, several times within 24 hours, and then it is lost. How far apart is not documented: here the first
-repetition comes after what stands for one minute, each next one after about twice as long.
+Bandwidth, "Callbacks" guide: the receiver has 10 seconds to respond with any 2xx; otherwise the callback is sent
+again, several times within 24 hours, and then it is lost. The intervals are not documented: here the first retry
+comes after what stands for one minute, and each further one after about twice as long.
 """
 
 import base64
 import heapq
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from random import Random
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from receiver.simulator.callbacks import Chain
-from receiver.simulator.clock import now
-from receiver.simulator.exchange import FAILURES, Exchange
-from receiver.simulator.messages import Attempt, Callback
+from receiver.core.times import now
+from receiver.simulator.callbacks import Callback, CallbackAttempt, Chain
 from receiver.simulator.options import SimulatorOptions
+
+HEADERS = {"User-Agent": "BandwidthAPI/v2", "Content-Type": "application/json; charset=utf-8"}
+FAILURES = (OSError, HTTPException, UnicodeError)
+"""What a failed attempt raises; UnicodeError comes from a malformed host name."""
+
+MAX_BODY = 65536
+"""How many bytes of a response's body are read; Bandwidth ignores it."""
 
 MINUTES_OF_A_DAY = 24 * 60
 
 
+class CallbackResponse(NamedTuple):
+    """The receiver's response to one request."""
+
+    status: int
+    challenge: str
+    """``WWW-Authenticate``, or the empty string."""
+
+
+class CallbackConnection:
+    """The connection of one attempt, which another thread can end; no client library offers that.
+
+    Redirects are not followed: Bandwidth documents none.
+    """
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        parts = urlsplit(url)
+        connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._http = connect(parts.hostname or "", parts.port, timeout=timeout)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._timeout = timeout
+        self._socket: socket.socket | None = None
+        self._ended = False
+
+    def post(self, body: bytes, *, authorization: str | None = None) -> CallbackResponse:
+        """Raises TimeoutError if there is no response in time, and one of FAILURES for any other failure."""
+        headers = HEADERS if authorization is None else HEADERS | {"Authorization": authorization}
+        timer = threading.Timer(self._timeout, self.end)
+        timer.name, timer.daemon = "simulator-timeout", True
+        timer.start()
+        try:
+            return self._post(body, headers)
+        except FAILURES:
+            if self._ended:
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> CallbackResponse:
+        was_open = self._http.sock is not None
+        try:
+            response = self._request(body, headers)
+        except ConnectionError:
+            # A server that challenges before it has read the body may close the connection, and a client then opens
+            # another one (RFC 9112, section 9.3.1).
+            if not was_open or self._ended:
+                raise
+            self._http.close()
+            response = self._request(body, headers)
+        with response:
+            if self._ended:  # in the middle of the headers, which http.client takes for their end
+                raise TimeoutError
+            self._skip_body(response)
+        return CallbackResponse(response.status, response.headers.get("WWW-Authenticate", ""))
+
+    def _request(self, body: bytes, headers: dict[str, str]) -> HTTPResponse:
+        if self._http.sock is None:
+            self._http.connect()
+        self._socket = self._http.sock
+        if self._ended:
+            raise TimeoutError
+        self._http.request("POST", self._target, body=body, headers=headers)
+        return self._http.getresponse()
+
+    def _skip_body(self, response: HTTPResponse) -> None:
+        """Reads a body to its end, so that the request that follows a challenge can use the same connection."""
+        with suppress(OSError, HTTPException):
+            if len(response.read(MAX_BODY)) < MAX_BODY:
+                return
+        self._http.close()
+
+    def end(self) -> None:
+        """Makes the request under way fail; from any thread, any number of times."""
+        self._ended = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._http.close()
+
+
 @dataclass(order=True, slots=True)
 class _Due:
-    """A place in the queue: the first callback of a chain, and when to post it."""
+    """A place in the queue: a chain, and when to post its first callback."""
 
     at: float
     number: int
@@ -38,13 +130,14 @@ class Delivery:
 
     def __init__(self, options: SimulatorOptions, *, random: Random) -> None:
         self.url = options.callback_url
+        """Where callbacks are posted; None drops them."""
         self._options = options
         self._random = random
         self._changed = threading.Condition()
         self._queue: list[_Due] = []
         self._numbers = itertools.count()
         self._busy = 0
-        self._under_way: set[Exchange] = set()
+        self._connections: set[CallbackConnection] = set()
         self._stopping = False
         self._workers = [
             threading.Thread(target=self._work, name=f"simulator-callbacks-{number}", daemon=True)
@@ -52,18 +145,19 @@ class Delivery:
         ]
 
     def start(self) -> None:
+        """Starts the threads; until then callbacks wait."""
         for worker in self._workers:
             worker.start()
 
     def stop(self) -> None:
-        """Ends what is under way and forgets the rest."""
+        """Ends the requests under way and drops all other callbacks."""
         with self._changed:
             self._stopping = True
             for due in self._queue:
                 due.chain[0].attempted.set()
             self._queue.clear()
-            for exchange in self._under_way:
-                exchange.end()
+            for connection in self._connections:
+                connection.end()
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
@@ -114,41 +208,42 @@ class Delivery:
             if rest:
                 self._put(rest, delay=rest[0].delay)
             if not attempt.succeeded:
-                self._repeat(callback)
+                self._retry(callback)
         callback.attempted.set()
 
-    def _repeat(self, callback: Callback) -> None:
+    def _retry(self, callback: Callback) -> None:
         age = (now() - callback.attempts[0].at).total_seconds()
-        delay = self._spacing(len(callback.attempts))
+        delay = self._retry_delay(len(callback.attempts))
         if age + delay > self._options.day:
             callback.given_up = True
         else:
             self._put([callback], delay=delay)
 
-    def _spacing(self, attempts: int) -> float:
+    def _retry_delay(self, attempts: int) -> float:
         """Seconds until the next attempt; scattered, so that callbacks refused together come back in any order."""
         minute = self._options.day / MINUTES_OF_A_DAY
         return minute * 2.0 ** (attempts - 1) * self._random.uniform(0.75, 1.25)
 
-    def _attempt(self, callback: Callback) -> Attempt:
+    def _attempt(self, callback: Callback) -> CallbackAttempt:
         at, url = now(), self.url
         if url is None:
-            return Attempt(at=at, error="no callback URL")
-        with self._exchange(url) as exchange:
+            return CallbackAttempt(at=at, error="no callback URL")
+        with self._open_connection(url) as connection:
             try:
-                return Attempt(at=at, status=self._post(exchange, callback.body))
+                return CallbackAttempt(at=at, status=self._post(connection, callback.body))
             except TimeoutError:
-                return Attempt(at=at, error=f"no answer within {self._options.callback_timeout:g} s")
+                return CallbackAttempt(at=at, error=f"no response within {self._options.callback_timeout:g} s")
             except FAILURES as error:
-                return Attempt(at=at, error=f"{type(error).__name__}: {error}")
+                return CallbackAttempt(at=at, error=f"{type(error).__name__}: {error}")
 
-    def _post(self, exchange: Exchange, body: bytes) -> int:
-        """Bandwidth, "Callbacks" guide: credentials follow only upon 401 with ``WWW-Authenticate: Basic``."""
-        answer = exchange.post(body)
+    def _post(self, connection: CallbackConnection, body: bytes) -> int:
+        """Returns the status. Bandwidth, "Callbacks" guide: credentials are sent only after 401 with
+        ``WWW-Authenticate: Basic``."""
+        response = connection.post(body)
         credentials = self._credentials()
-        if answer.status == 401 and credentials and answer.challenge.lower().startswith("basic"):
-            answer = exchange.post(body, authorization=credentials)
-        return answer.status
+        if response.status == 401 and credentials and response.challenge.lower().startswith("basic"):
+            response = connection.post(body, authorization=credentials)
+        return response.status
 
     def _credentials(self) -> str | None:
         user, password = self._options.callback_user, self._options.callback_password
@@ -157,14 +252,15 @@ class Delivery:
         return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
     @contextmanager
-    def _exchange(self, url: str) -> Iterator[Exchange]:
-        with closing(Exchange(url, timeout=self._options.callback_timeout)) as exchange:
+    def _open_connection(self, url: str) -> Iterator[CallbackConnection]:
+        """A connection that ``stop`` ends."""
+        with closing(CallbackConnection(url, timeout=self._options.callback_timeout)) as connection:
             with self._changed:
-                self._under_way.add(exchange)
+                self._connections.add(connection)
                 if self._stopping:
-                    exchange.end()
+                    connection.end()
             try:
-                yield exchange
+                yield connection
             finally:
                 with self._changed:
-                    self._under_way.discard(exchange)
+                    self._connections.discard(connection)

@@ -21,15 +21,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class RecipientFate:
     """What becomes of one recipient."""
 
     steps: tuple[Step, ...]
     """Its events in the order in which they occur."""
     copies: int = 1
     """How many times each event is sent, all at the same moment."""
-    before_answer: bool = False
-    """Whether the first event is sent before the request is answered."""
+    before_response: bool = False
+    """Whether the first event is sent before the response to the create-message request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class MagicNumber:
 
     number: str
     meaning: str
-    fate: Callable[[int], Fate]
+    fate: Callable[[int], RecipientFate]
     """Takes the last four digits."""
 
 
@@ -49,7 +49,7 @@ RECEIPT = Step(type="message-delivered", description="Message delivered to carri
 
 
 def failed(code: int) -> Step:
-    """Code 0 stands for a failure that names no code at all."""
+    """A failure with this error code; 0 stands for a failure without any."""
     name = explain(code).name if code else None
     return Step(type="message-failed", description=name or "failed", error_code=code or None)
 
@@ -58,67 +58,67 @@ MAGIC_NUMBERS = (
     MagicNumber(
         number="+1200555CCCC",
         meaning="failed with code CCCC (0000: without a code); the correct outcome of an invalid recipient",
-        fate=lambda code: Fate(steps=(failed(code),)),
+        fate=lambda code: RecipientFate(steps=(failed(code),)),
     ),
     MagicNumber(
         number="+1200556CCCC",
         meaning="invalid as it is reported today: failed with code CCCC, then delivered",
-        fate=lambda code: Fate(steps=(failed(code), DELIVERED)),
+        fate=lambda code: RecipientFate(steps=(failed(code), DELIVERED)),
     ),
     MagicNumber(
         number="+1200557CCCC",
         meaning="the same in the other order: delivered, then failed with code CCCC",
-        fate=lambda code: Fate(steps=(DELIVERED, failed(code))),
+        fate=lambda code: RecipientFate(steps=(DELIVERED, failed(code))),
     ),
     MagicNumber(
         number="+1200558xxxx",
         meaning="receipts on: sending, then delivered",
-        fate=lambda _: Fate(steps=(SENDING, RECEIPT)),
+        fate=lambda _: RecipientFate(steps=(SENDING, RECEIPT)),
     ),
     MagicNumber(
         number="+1200559xxxx",
         meaning="receipts on but none ever comes: sending, and nothing more",
-        fate=lambda _: Fate(steps=(SENDING,)),
+        fate=lambda _: RecipientFate(steps=(SENDING,)),
     ),
     MagicNumber(
         number="+1200560xxxx",
         meaning="failed with 9902 (no receipt in time), then delivered after all",
-        fate=lambda _: Fate(steps=(failed(9902), RECEIPT)),
+        fate=lambda _: RecipientFate(steps=(failed(9902), RECEIPT)),
     ),
     MagicNumber(
         number="+1200561xxxN",
         meaning="delivered, and sent N more times in identical copies",
-        fate=lambda count: Fate(steps=(DELIVERED,), copies=count % 10 + 1),
+        fate=lambda digits: RecipientFate(steps=(DELIVERED,), copies=digits % 10 + 1),
     ),
     MagicNumber(
         number="+1200562xxxx",
         meaning="delivered before the request is answered with 202",
-        fate=lambda _: Fate(steps=(DELIVERED,), before_answer=True),
+        fate=lambda _: RecipientFate(steps=(DELIVERED,), before_response=True),
     ),
     MagicNumber(
         number="+1200563xxxx",
         meaning="sent, then delivered",
-        fate=lambda _: Fate(steps=(SENT, RECEIPT)),
+        fate=lambda _: RecipientFate(steps=(SENT, RECEIPT)),
     ),
     MagicNumber(
         number="+1200564CCCC",
         meaning="receipts on: sending, then failed with code CCCC",
-        fate=lambda code: Fate(steps=(SENDING, failed(code))),
+        fate=lambda code: RecipientFate(steps=(SENDING, failed(code))),
     ),
     MagicNumber(
         number="+1200566xxxx",
         meaning="accepted, and then no event at all",
-        fate=lambda _: Fate(steps=()),
+        fate=lambda _: RecipientFate(steps=()),
     ),
 )
-"""Every other number: delivered."""
+"""Every other number is delivered."""
 
 _MAGIC = re.compile(r"\+1200([0-9]{3})([0-9]{4})")
 _BY_DIGITS = {magic.number[5:8]: magic.fate for magic in MAGIC_NUMBERS}
-_ORDINARY = Fate(steps=(DELIVERED,))
+_ORDINARY = RecipientFate(steps=(DELIVERED,))
 
 
-def fate_of(number: str) -> Fate:
+def fate_of(number: str) -> RecipientFate:
     """What becomes of the recipient with this E.164 number."""
     digits = _MAGIC.fullmatch(number)
     if digits is None or digits[1] not in _BY_DIGITS:

@@ -2,17 +2,15 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from receiver.simulator.accidents import Action, Point
-from receiver.simulator.account import Account
-from receiver.simulator.app import create_app
-from receiver.simulator.messages import Message
+from receiver.simulator.account import SimulatedAccount
+from receiver.simulator.api import create_app
+from receiver.simulator.callbacks import AcceptedMessage
 from receiver.simulator.options import SimulatorOptions, check_url
-from receiver.simulator.server import Server
-from receiver.simulator.switches import Switches
+from receiver.simulator.server import SimulatorServer
+from receiver.simulator.switches import Action, Point, Switches
 from receiver.simulator.tokens import TOKEN_PATH
 
 
@@ -24,21 +22,21 @@ class Simulator:
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self._options = options or SimulatorOptions()
-        self._account = Account(self._options)
-        self._server: Server | None = None
+        self._account = SimulatedAccount(self._options)
+        self._server: SimulatorServer | None = None
         self._stopped = threading.Event()
 
     def start(self) -> None:
         """Listens from now on; raises OSError if the port is taken."""
         if self._server is None:
-            self._server = Server(
+            self._server = SimulatorServer(
                 self._options.host, self._options.port, create_app(self._account), self._account.switchboard
             )
             self._account.start()
             self._server.start()
 
     def stop(self) -> None:
-        """Drops every connection and every callback that is not delivered yet."""
+        """Drops every connection and every undelivered callback."""
         if self._server is not None and not self._stopped.is_set():
             self._account.stop()
             self._server.stop()
@@ -64,7 +62,7 @@ class Simulator:
 
     @property
     def token_url(self) -> str:
-        """Where a client asks for access tokens."""
+        """Where a client requests access tokens."""
         return f"{self.root}{TOKEN_PATH}"
 
     @property
@@ -76,7 +74,7 @@ class Simulator:
 
     @property
     def callback_url(self) -> str | None:
-        """Where events are posted; may be changed, for a receiver that starts after the simulator."""
+        """Where events are posted; it may be changed, for a receiver that starts after the simulator."""
         return self._account.delivery.url
 
     @callback_url.setter
@@ -87,7 +85,7 @@ class Simulator:
 
     @property
     def switches(self) -> Switches:
-        """What goes wrong from now on."""
+        """What goes wrong from now on; setting it releases every request that is held."""
         return self._account.switchboard.switches
 
     @switches.setter
@@ -96,31 +94,26 @@ class Simulator:
 
     @property
     def held(self) -> tuple[Point, ...]:
-        """Where requests to send, or for a token, are held by an accident, the longest held first."""
+        """The points at which requests are held by an accident, the longest held first."""
         return self._account.switchboard.held
 
-    def release(self, do: Action | None = None) -> int:
-        """Lets all held requests go on, or closes or resets their connections; how many there were."""
-        return self._account.switchboard.release(do)
+    def release(self, ending: Action | None = None) -> int:
+        """Lets all held requests go on, or ends their connections; returns how many there were."""
+        return self._account.switchboard.release(ending)
 
     def revoke_tokens(self) -> int:
-        """Revokes every token that was issued; returns how many were still good."""
+        """Revokes every token that was issued; returns how many were still valid."""
         return self._account.tokens.revoke()
 
     @property
-    def token_answers(self) -> Counter[int]:
-        """How many requests for a token were answered with which status, until now."""
-        return self._account.token_answers.copy()
+    def token_responses(self) -> Counter[int]:
+        """How many responses to requests for a token had which status, so far."""
+        return self._account.token_responses
 
     @property
-    def messages(self) -> tuple[Message, ...]:
+    def messages(self) -> tuple[AcceptedMessage, ...]:
         """The accepted messages, oldest first."""
         return tuple(self._account.messages)
-
-    def receive(self, *, from_: str, to: str | Sequence[str], text: str, media: Sequence[str] = ()) -> str:
-        """Posts ``message-received`` about a message to the first number of ``to``; the id of that message."""
-        numbers = [to] if isinstance(to, str) else list(to)
-        return self._account.receive(sender=from_, to=numbers, text=text, media=media)
 
     def wait_until_idle(self, timeout: float | None = None) -> bool:
         """Waits until every callback is acknowledged or given up; False if that took more than ``timeout`` seconds."""

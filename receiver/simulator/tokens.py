@@ -1,6 +1,6 @@
-"""Access tokens: who may ask for one, and which of those that were issued are still good.
+"""Access tokens: which client may request one, and which of those that were issued are still valid.
 
-Bandwidth says nothing about what a token looks like; to a client it is opaque.
+Bandwidth does not say what a token looks like; to a client it is opaque.
 """
 
 import hmac
@@ -12,24 +12,24 @@ from time import monotonic
 TOKEN_PATH = "/api/v1/oauth2/token"  # noqa: S105 - a path
 
 
-class Tokens:
-    """The client of the account, and the tokens that it was issued."""
+class TokenIssuer:
+    """Issues tokens to the account's client and revokes them; safe for use from several threads."""
 
     def __init__(
         self,
         *,
         client_id: str | None,
         client_secret: str | None,
-        seconds: float,
+        lifetime: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.seconds = seconds
-        """How long a token is good."""
+        self.lifetime = lifetime
+        """How many seconds a token is valid."""
         self._client_id, self._client_secret = client_id, client_secret
         self._clock = clock
         self._lock = threading.Lock()
-        self._ends: dict[str, float] = {}
-        """When each token ends; the oldest token first."""
+        self._expiries: dict[str, float] = {}
+        """When each token expires; the oldest token first."""
 
     def knows_client(self, *, client_id: str, client_secret: str) -> bool:
         """Whether these are the client's own id and secret."""
@@ -37,35 +37,35 @@ class Tokens:
         return all(is_expected(given, expected) for given, expected in pairs)
 
     def issue(self) -> str:
-        """Returns a new token; those issued before stay as they are."""
+        """Returns a new token; earlier ones stay valid."""
         token = secrets.token_urlsafe(48)
         with self._lock:
-            self._forget_ended()
-            self._ends[token] = self._clock() + self.seconds
+            self._drop_expired()
+            self._expiries[token] = self._clock() + self.lifetime
         return token
 
-    def is_good(self, token: str) -> bool:
-        """Whether the token was issued, and has neither ended nor been revoked."""
+    def is_valid(self, token: str) -> bool:
+        """Whether the token was issued, and has neither expired nor been revoked."""
         with self._lock:
-            ends = self._ends.get(token)
-            return ends is not None and self._clock() < ends
+            expiry = self._expiries.get(token)
+            return expiry is not None and self._clock() < expiry
 
     def revoke(self) -> int:
-        """Revokes every token; returns how many were still good."""
+        """Revokes every token; returns how many were still valid."""
         with self._lock:
-            self._forget_ended()
-            revoked = len(self._ends)
-            self._ends.clear()
+            self._drop_expired()
+            revoked = len(self._expiries)
+            self._expiries.clear()
         return revoked
 
-    def _forget_ended(self) -> None:
+    def _drop_expired(self) -> None:
         now = self._clock()
-        for token in [token for token, ends in self._ends.items() if ends <= now]:
-            del self._ends[token]
+        for token in [token for token, expiry in self._expiries.items() if expiry <= now]:
+            del self._expiries[token]
 
 
 def is_expected(given: str, expected: str | None) -> bool:
-    """Whether a credential is the expected one; None expects anything but an empty string."""
+    """Whether a credential is the expected one, compared in constant time; None expects anything but ""."""
     if expected is None:
         return given != ""
     return hmac.compare_digest(given.encode(), expected.encode())

@@ -1,4 +1,4 @@
-"""Who may call what. Every view declares it with one of these decorators, and the application refuses to start else."""
+"""Who may call what. Every view declares its access with a decorator; the application refuses to start otherwise."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Access(Enum):
-    """What a view demands of its caller."""
+    """The access that a view requires of its caller."""
 
     PUBLIC = "nothing"
     CALLBACK = "the callback credentials registered with Bandwidth"
@@ -30,7 +30,7 @@ class Access(Enum):
 
 
 CHALLENGES = {
-    # Bandwidth sends its first request bare, and the second only after a challenge like this one
+    # Bandwidth sends its first request without credentials, and the second only after a challenge like this one
     # (dev.bandwidth.com/docs/messaging/webhooks, "Callback authentication"; RFC 7617, section 2.1: charset).
     Access.CALLBACK: 'Basic realm="bandwidth-receiver", charset="UTF-8"',
     Access.READ: 'Bearer realm="bandwidth-receiver"',
@@ -42,11 +42,11 @@ REMEDIES = {
     "Bearer": "Send `Authorization: Bearer KEY`: the key alone, without the name and the colon before it in API_KEYS.",
     "Basic": "Send the user and password of CALLBACK_CREDENTIALS as `curl -u USER:PASSWORD` does.",
 }
-"""What to present, by scheme."""
+"""How to send the credentials, by scheme."""
 
 
 def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Lets a view run only for a caller with that access, checked before anything is read of the body."""
+    """Decorates a view that requires this access, which is checked before the body is read."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
@@ -61,7 +61,7 @@ def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def declared_access(app: Flask) -> dict[str, Access]:
-    """What every endpoint demands. Raises LookupError for a view that declares nothing."""
+    """The access of every endpoint. Raises LookupError if a view declares none."""
     undeclared = [name for name, view in app.view_functions.items() if "access" not in vars(view)]
     if undeclared:
         raise LookupError(f"views without @requires: {', '.join(undeclared)}")
@@ -81,7 +81,7 @@ def _check(access: Access) -> None:
 
 
 def granted_access(settings: Settings, authorization: str) -> Access:
-    """What the API key in this Authorization header allows: to write, to read, or, if it is none, what is public."""
+    """The access that the API key in an Authorization header has; PUBLIC if it holds none of the keys."""
     token = _credentials(authorization, "bearer")
     if _any_equal(token, (_octets(each.key) for each in settings.api_keys)):
         return Access.WRITE
@@ -91,7 +91,7 @@ def granted_access(settings: Settings, authorization: str) -> Access:
 
 
 def caller() -> str:
-    """The name of the API key that this request came with; empty if it came with none."""
+    """The name of the request's API key; ``""`` if it has none."""
     token = _credentials(request.headers.get("Authorization", ""), "bearer")
     keys = services().settings.api_keys + services().settings.read_only_api_keys
     matching = [each.name for each in keys if _any_equal(token, [_octets(each.key)])]
@@ -99,7 +99,7 @@ def caller() -> str:
 
 
 def check_callback(settings: Settings, authorization: str) -> None:
-    """Raises Unauthenticated unless this Authorization header holds the callback credentials."""
+    """Raises Unauthenticated unless the Authorization header holds the callback credentials."""
     if settings.allow_unauthenticated_callbacks and not settings.callback_credentials:
         return
     try:
@@ -112,12 +112,14 @@ def check_callback(settings: Settings, authorization: str) -> None:
 
 
 def _objection(authorization: str, scheme: str) -> str:
-    """What is wrong with this Authorization header, and what to send. It is judged by its shape alone: whatever is
-    said of credentials would be said of any others."""
+    """What is wrong with an Authorization header, and what to send instead.
+
+    Only its shape is judged, so that the sentence reveals nothing about the right credentials.
+    """
     given, _, credentials = authorization.strip().partition(" ")
     if not given:
         wrong = "The Authorization header is missing or empty."
-    elif not authorization.isascii():  # the server that stands in front hands no such value over
+    elif not authorization.isascii():  # the HTTP server passes no such value on
         wrong = "The Authorization header has letters outside ASCII."
     elif given.lower() != scheme.lower():
         wrong = f"The Authorization header does not begin with {scheme}."
@@ -130,8 +132,11 @@ def _objection(authorization: str, scheme: str) -> str:
 
 @cache
 def _spellings(credential: Credential) -> tuple[bytes, ...]:
-    """The bytes that stand for these credentials: in UTF-8, as our challenge asks for, and in Latin-1, as clients send
-    that never heard of it; composed (NFC), as RFC 7617 wants it, and as they are written in the settings."""
+    """The byte strings that are accepted for these credentials.
+
+    They are in UTF-8, as our challenge demands, and in Latin-1, for clients that ignore it; composed (NFC), as RFC 7617
+    demands, and as written in the settings.
+    """
     written = _octets(f"{credential.user}:{credential.password}")
     try:
         text = written.decode()
@@ -145,17 +150,17 @@ def _spellings(credential: Credential) -> tuple[bytes, ...]:
 
 
 def _octets(secret: str) -> bytes:
-    """The bytes of a setting, also of one that is not UTF-8 (PEP 383)."""
+    """The bytes of a setting, even of one that is not UTF-8 (PEP 383)."""
     return secret.encode("utf-8", "surrogateescape")
 
 
 def _credentials(authorization: str, scheme: str) -> bytes:
-    """The credentials of an Authorization header, if it is of that scheme; else nothing."""
+    """The credentials of an Authorization header with that scheme; ``b""`` for any other header."""
     given, _, credentials = authorization.partition(" ")
     return credentials.strip(" ").encode("latin-1", "replace") if given.lower() == scheme else b""
 
 
 def _any_equal(given: bytes, secrets: Iterable[bytes]) -> bool:
-    """Compares with every secret, in a time that does not tell which one came close."""
+    """Compares with every secret, in a time that does not reveal which one came close."""
     verdicts = [hmac.compare_digest(given, secret) for secret in secrets]
     return any(verdicts)

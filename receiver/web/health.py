@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can do its work."""
+"""Health: whether this process is alive, and whether it can do its work."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -9,7 +9,7 @@ from receiver.web.services import services
 blueprint = Blueprint("health", __name__)
 
 LIVE = "health.live"
-"""The endpoint of the view that tells whether this process lives."""
+"""The endpoint of the liveness view."""
 
 
 @blueprint.get("/health/live")

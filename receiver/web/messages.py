@@ -7,7 +7,7 @@ from receiver.core.tags import is_tag
 from receiver.database.lookup import MessageFilter
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.reports import messages
-from receiver.schemas.requests import FILTERS, load
+from receiver.schemas.requests import FILTERS, load_fields
 from receiver.schemas.responses import MESSAGE, PAGE, event_text
 from receiver.web.authentication import Access, requires
 from receiver.web.services import services
@@ -31,7 +31,7 @@ def events(tag: str) -> Response:
 @blueprint.get("/messages")
 @requires(Access.READ)
 def search() -> Response:
-    wanted = load(FILTERS, _query())
+    wanted = load_fields(FILTERS, _query())
     limit = wanted.pop("limit")
     page = messages.messages(services().database, MessageFilter(**wanted), limit=limit)
     return jsonify(PAGE.dump(page))

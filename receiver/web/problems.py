@@ -24,24 +24,24 @@ from receiver.log import get_logger
 log = get_logger(__name__)
 
 RETRY_SECONDS = "5"
-"""What a caller is told to wait when the database did not answer; less than its own time-out."""
+"""Retry-After when the database did not answer; less than the database's own time-out."""
 
-MOST_TOLD, LONGEST_NAME = 5, 80
-"""Fields of which ``detail`` tells, and characters of a name in it; ``errors`` has all."""
+MAX_FIELDS, MAX_NAME = 5, 80
+"""The most fields in ``detail``, and characters of a name there; ``errors`` has everything."""
 
-OWN_WORDS: dict[type[HTTPException], str] = {
-    NotFound: "There is no such path; /docs shows those that there are.",
+SENTENCES: dict[type[HTTPException], str] = {
+    NotFound: "There is no such path; /docs lists the paths that exist.",
     RequestEntityTooLarge: "The body is longer than MAX_BODY_BYTES; send less, or raise that setting.",
 }
 
 
 class Unauthenticated(Exception):
-    """The request has no credentials that verify."""
+    """The request has no valid credentials."""
 
     def __init__(self, challenge: str, detail: str) -> None:
         super().__init__(detail)
         self.challenge = challenge
-        """The WWW-Authenticate header to answer with (RFC 9110, section 11.6.1)."""
+        """The WWW-Authenticate header of the response (RFC 9110, section 11.6.1)."""
         self.detail = detail
         """What is wrong with the credentials, and what to send."""
 
@@ -51,49 +51,49 @@ class Forbidden(Exception):
 
 
 def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """A problem details object; ``members`` are further members of it."""
+    """A response with a problem details object; ``members`` are further members of it."""
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return Response(json.dumps(content | members), status, headers=headers, content_type="application/problem+json")
 
 
 def sentence(text: str) -> str:
-    """The text with a full stop, unless it ends already."""
+    """The text with a full stop, unless it ends with a mark already."""
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
 def in_words(errors: FieldErrors) -> str:
-    """What is wrong with fields, for who reads nothing but ``detail``."""
-    told = {name: " ".join(map(sentence, found)) for name, found in sorted(errors.items())[:MOST_TOLD]}
-    shown = [f"{_shortened(name)}: {words}" for name, words in told.items()]
+    """What is wrong with the fields, for readers of ``detail`` alone."""
+    texts = {name: " ".join(map(sentence, found)) for name, found in sorted(errors.items())[:MAX_FIELDS]}
+    shown = [f"{_shortened(name)}: {words}" for name, words in texts.items()]
     more = len(errors) - len(shown)
     return " ".join([*shown, f"And {more} more; see errors."] if more else shown)
 
 
 def _shortened(name: str) -> str:
-    """The name of a field, which the caller may have made up."""
-    return (name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…") or "(empty name)"
+    """The name of a field, which the client may have made up."""
+    return (name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…") or "(empty name)"
 
 
 def in_own_words(error: HTTPException) -> str:
-    """What Werkzeug found, in our own words where it has nothing but its standard sentence."""
+    """Werkzeug's description of the error, or our own where Werkzeug has only its standard sentence."""
     if isinstance(error, MethodNotAllowed):
         allowed = sorted(set(error.valid_methods or ()) - {"HEAD"})
         return f"This path does not take this method; it takes {' and '.join(allowed)}."
-    return OWN_WORDS.get(type(error), error.description or "")
+    return SENTENCES.get(type(error), error.description or "")
 
 
 def register(app: Flask) -> None:
-    """Makes every error of the application a problem."""
+    """Makes every error of the application a problem response."""
 
-    def answered(error: Exception) -> Response:
+    def respond(error: Exception) -> Response:
         g.error = error
         return answer(error, f"{request.method} {request.url_rule}")
 
-    app.register_error_handler(Exception, answered)
+    app.register_error_handler(Exception, respond)
 
 
 def answer(error: Exception, route: str) -> Response:
-    """The answer to a request for ``route`` that ended with this error."""
+    """The response to a request for ``route`` that ended with this error."""
     match error:
         case Unauthenticated():
             return problem(401, error.detail, headers={"WWW-Authenticate": error.challenge})
@@ -104,7 +104,7 @@ def answer(error: Exception, route: str) -> Response:
         case NotJSON():
             return problem(400, str(error))
         case KeyReused():
-            return problem(422, str(error), errors={"Idempotency-Key": ["Came with another body before."]})
+            return problem(422, str(error), errors={"Idempotency-Key": ["Has been used with another body."]})
         case MessageNotFound():
             return problem(404, f"{error} GET /messages finds one by your reference or by Bandwidth's messageId.")
         case NotQueued():
@@ -119,5 +119,5 @@ def answer(error: Exception, route: str) -> Response:
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, in_own_words(error), headers=headers)
-    log.error("an error of this program", route=route, error=type(error).__name__, place=place(error))
+    log.error("internal error", route=route, error=type(error).__name__, place=place(error))
     return problem(500, "Something went wrong here; the log says where.")

@@ -11,7 +11,7 @@ from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.errors import ReceiverError
 from receiver.events.committer import Stored
-from receiver.log import get_logger, known_method, telling
+from receiver.log import contain_errors, get_logger, known_method
 from receiver.web.authentication import caller
 from receiver.web.problems import in_own_words
 
@@ -26,7 +26,7 @@ NOTEWORTHY = frozenset({401, 403, 408, 413})
 """What a client hardly does on purpose."""
 
 
-@telling(log)
+@contain_errors(log)
 def callback_stored(stored: Stored, size: int, seconds: float) -> None:
     """``size`` is the body's, in bytes; the seconds are those from the request's head to its answer."""
     tally = stored.tally

@@ -1,4 +1,4 @@
-"""Runs the processes of the service: granian, a server whose time-outs and limits are not Python's, with ours."""
+"""Runs the processes of the service on granian, a server whose time-outs and limits are not Python's."""
 
 import errno
 import os
@@ -21,19 +21,19 @@ from receiver.errors import CannotCount, CannotListen
 SHARED_MEMORY, FOLDER_PREFIX = "/dev/shm", "receiver-metrics-"  # noqa: S108 - what is in it is made by mkdtemp
 
 LEAST_ROOM = 2**22
-"""Bytes: what the processes of a server count takes three times metrics.ROOM of each, also of those that have ended."""
+"""Bytes. The metrics of a server take three times metrics.ROOM for each of its processes, including ended ones."""
 
 LONGEST_HEAD = 2**16
-"""Bytes of a request line and its headers, which need no credentials: so this is what a stranger's connection may take.
-What comes in one piece may be twice as much; beyond that, and of more than 100 headers, the answer is 431.
+"""Bytes of a request line and its headers. They need no credentials, so a stranger's connection may take this much.
+What arrives in one piece may be twice as long; beyond that, or with more than 100 headers, the response is 431.
 """
 
 TO_OUR_LOG = {"handlers": {}, "loggers": {name: {"propagate": True} for name in ("_granian", "granian.access")}}
-"""Instead of lines of its own on stdout (logging.config)."""
+"""The configuration (logging.config) by which granian logs to our log instead of stdout."""
 
 
 def free_address(host: str, port: int) -> str:
-    """The IP address of ``host``, if nobody listens on that port there: the server itself would share it silently.
+    """The IP address of ``host``, if the port is free there: granian itself would silently share a used one.
 
     Raises CannotListen.
     """
@@ -43,14 +43,14 @@ def free_address(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
-    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one, such as ".."
+    except (OSError, UnicodeError) as error:  # UnicodeError: an impossible name such as ".."
         raise CannotListen(host, port, error) from error
     return str(address[0])
 
 
 @contextmanager
 def metrics_folder() -> Iterator[str]:
-    """A folder in which the processes of this server share what they count. Removes what killed servers left.
+    """A folder in which the processes of this server share their metrics. Removes what killed servers left behind.
 
     Raises CannotCount.
     """
@@ -63,9 +63,9 @@ def metrics_folder() -> Iterator[str]:
 
 
 def _made_folder() -> tuple[Path, int]:
-    """And its lock, which lasts as long as this process lives."""
-    # Memory rather than a disk, which may fill up: a process that writes to a page it has no room for is ended. But a
-    # container may have very little of it.
+    """The folder and its lock, which lasts as long as this process lives."""
+    # Memory rather than a disk, which may fill up: writing to a mapped page that has no room kills the process. But a
+    # container may have very little shared memory.
     for parent in (SHARED_MEMORY, None):
         try:
             return _folder_in(parent or tempfile.gettempdir())
@@ -84,11 +84,11 @@ def _folder_in(parent: str) -> tuple[Path, int]:
     made = Path(tempfile.mkdtemp(dir=parent))
     lock = os.open(made, os.O_RDONLY)
     flock(lock, LOCK_SH)
-    return made.rename(made.with_name(FOLDER_PREFIX + made.name)), lock  # who starts meanwhile finds it locked
+    return made.rename(made.with_name(FOLDER_PREFIX + made.name)), lock  # locked before another server can see it
 
 
 def _remove_unless_used(folder: Path) -> None:
-    with suppress(OSError):  # somebody else's, or gone by now
+    with suppress(OSError):  # owned by somebody else, or already gone
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             flock(lock, LOCK_EX | LOCK_NB)
@@ -110,10 +110,10 @@ def run(
     stop_seconds: int,
     access_log: bool,
 ) -> None:
-    """Serves until it is told to stop. What the options mean, `receiver serve --help` says.
+    """Serves until a signal stops it. `receiver serve --help` explains the options.
 
-    Each process calls ``load`` with the keywords threads, body_seconds, parent and metrics_folder, and serves what that
-    returns, an RSGI application.
+    Each process calls ``load`` with the keywords threads, body_seconds, parent and metrics_folder, and serves the RSGI
+    application that it returns.
 
     Raises CannotListen and CannotCount.
     """
@@ -136,7 +136,7 @@ def run(
 
     @server.on_startup  # after granian has set its own, by which SIGHUP replaces its processes
     def heed_signals() -> None:
-        # The processes that begin now inherit this: what reaches all of them, as from a terminal, stops the first.
+        # The child processes inherit this. A signal to all of them, as from a terminal, stops the first.
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else server.signal_handler_interrupt)
         signal.signal(signal.SIGQUIT, server.signal_handler_interrupt)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from receiver.bandwidth.client import Account, BandwidthGateway
+from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.samples import load
@@ -51,7 +51,7 @@ def connect(serve: Serve) -> Iterator[Connect]:
         known = {"account_id": "5500001", "username": "user", "password": "s3cret-password"}
         timeouts = {"connect_timeout": 5.0, "read_timeout": 5.0}
         port = wire.port if wire else 0
-        account = Account(api_url=url.format(port=port), **(known | timeouts | settings))
+        account = BandwidthAccount(api_url=url.format(port=port), **(known | timeouts | settings))
         gateways.append(BandwidthGateway(account, clock=clock))
         return gateways[-1]
 

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from receiver.bandwidth.client import Account
-from receiver.bandwidth.history import LONGEST_WAIT, SPACING, Clock, MessageSearch, Record
+from receiver.bandwidth.client import BandwidthAccount
+from receiver.bandwidth.history import LONGEST_WAIT, SPACING, HistoryRecord, MessageSearch, SystemClock
 from receiver.core.events import Unreadable
-from receiver.errors import QuestionRefused, RecordsUnavailable
+from receiver.errors import QueryRefused, RecordsUnavailable
 from tests.support.builders import ALICE, BOB, MESSAGE_ID, SENDER
 from tests.support.log_lines import Lines
 from tests.support.wire import Peer, Serve, Wire, answer, answering
@@ -24,7 +24,7 @@ SINCE = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 UNTIL = datetime(2026, 11, 21, 12, 3, tzinfo=UTC)
 
 
-class CountingClock(Clock):
+class CountingClock(SystemClock):
     """Waits in no time, and remembers for how long."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def ask(clock: CountingClock) -> Iterator[Ask]:
             "connect_timeout": 5.0,
             "read_timeout": 5.0,
         }
-        made.append(MessageSearch(Account(**settings | changes), clock=clock))
+        made.append(MessageSearch(BandwidthAccount(**settings | changes), clock=clock))
         return made[-1]
 
     made: list[MessageSearch] = []
@@ -83,7 +83,7 @@ def test_by_message_id(serve: Serve, ask: Ask) -> None:
 
     found = list(ask(wire).of_message(MESSAGE_ID))
 
-    assert [(each.status, each.recipients) for each in found if isinstance(each, Record)] == [
+    assert [(each.status, each.recipients) for each in found if isinstance(each, HistoryRecord)] == [
         ("DELIVERED", (ALICE,)),
         ("FAILED", (BOB,)),
     ]
@@ -139,14 +139,14 @@ def test_every_page_is_read_and_the_question_repeated_with_its_token(serve: Serv
 
     found = list(ask(wire).of_message(MESSAGE_ID))
 
-    assert [each.status for each in found if isinstance(each, Record)] == ["DELIVERED", "SENT"]
+    assert [each.status for each in found if isinstance(each, HistoryRecord)] == ["DELIVERED", "SENT"]
     assert questions(wire) == [{"messageId": MESSAGE_ID}, {"messageId": MESSAGE_ID, "pageToken": token}]
 
 
 def test_pages_without_an_end_are_left(serve: Serve, ask: Ask) -> None:
     wire = serve(answering(*[page(make_row(), token="again")] * 200))
 
-    with pytest.raises(QuestionRefused, match="no end"):
+    with pytest.raises(QueryRefused, match="no end"):
         list(ask(wire).of_message(MESSAGE_ID))
 
     assert len(wire.requests) == 100
@@ -173,7 +173,7 @@ def test_rows_that_are_inbound_or_about_another_message_are_left_out(serve: Serv
 
     [found] = ask(wire).of_message(MESSAGE_ID)
 
-    assert isinstance(found, Record)
+    assert isinstance(found, HistoryRecord)
     assert found.status == "SENT"
 
 
@@ -194,7 +194,7 @@ def test_a_bad_byte_in_one_row_does_no_harm_to_the_page(serve: Serve, ask: Ask, 
 
     found = list(ask(wire).of_message(MESSAGE_ID))
 
-    assert [each.recipients for each in found if isinstance(each, Record)] == [(ALICE,), (BOB,)]
+    assert [each.recipients for each in found if isinstance(each, HistoryRecord)] == [(ALICE,), (BOB,)]
 
 
 def test_requests_keep_the_limit_of_bandwidth(serve: Serve, ask: Ask, clock: CountingClock) -> None:
@@ -273,7 +273,7 @@ def test_a_refusal_is_one_sentence_that_says_what_to_do(
     assert words in str(refusal.value)
     assert len(wire.requests) == requests
     assert "s3cret" not in str(refusal.value)
-    assert isinstance(refusal.value, QuestionRefused) is (status == 400)
+    assert isinstance(refusal.value, QueryRefused) is (status == 400)
 
 
 def test_a_wait_that_is_too_long_is_not_begun(serve: Serve, ask: Ask, clock: CountingClock) -> None:

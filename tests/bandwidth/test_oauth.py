@@ -1,4 +1,4 @@
-"""Tokens: fetched once for all threads, renewed in time, replaced after a 401, and never asked for in a storm."""
+"""TokenCache: fetched once for all threads, renewed in time, replaced after a 401, and never asked for in a storm."""
 
 import threading
 import time
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from receiver.bandwidth.client import BandwidthGateway
-from receiver.bandwidth.oauth import Tokens
+from receiver.bandwidth.oauth import TokenCache
 from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
-from tests.support.endpoints import (
+from tests.support.bandwidth_endpoints import (
     ACCEPTED,
     CLIENT_ID,
     CLIENT_SECRET,
@@ -47,8 +47,8 @@ def send(gateway: BandwidthGateway) -> Answer:
     return gateway.create_message(MESSAGE, tag="a-tag")
 
 
-def tokens_of(endpoints: Endpoints, clock: Callable[[], float]) -> Tokens:
-    return Tokens(url=f"{endpoints.url}/token", client_id=CLIENT_ID, client_secret=CLIENT_SECRET, clock=clock)
+def tokens_of(endpoints: Endpoints, clock: Callable[[], float]) -> TokenCache:
+    return TokenCache(url=f"{endpoints.url}/token", client_id=CLIENT_ID, client_secret=CLIENT_SECRET, clock=clock)
 
 
 def refusal(gateway: BandwidthGateway) -> Refused:

@@ -30,7 +30,7 @@ from tests.support.postgres import PostgresServer
 
 CONNECTIONS = (8, 32, 128)
 EVENTS = 60_000
-"""In one run; more than any contestant stores in it."""
+"""Events in one run; more than any contestant stores."""
 
 WARM_UP = 1.0
 """Seconds before each measurement."""
@@ -53,17 +53,17 @@ class Measurement:
     app_cpu: float | None = None
     database_cpu: float | None = None
     load_share: float | None = None
-    """Of all CPU time of the run, what the load generator took."""
+    """The load generator's share of all CPU time of the run."""
     not_stored: int = 0
-    """Requests, those of the warm-up included, that were not answered 2xx."""
+    """Requests without a 2xx, those of the warm-up included."""
 
 
 class EventLost(Exception):
-    """An event was answered and is not stored, or stored twice."""
+    """An event was acknowledged and is not stored, or is stored twice."""
 
 
 class Bench:
-    """All contestants on one PostgreSQL."""
+    """The benchmark of all contestants on one PostgreSQL."""
 
     def __init__(self, *, seconds: float, server: PostgresServer) -> None:
         self.seconds = seconds
@@ -75,7 +75,7 @@ class Bench:
     def over_http(
         self, name: str, store: Store | None, process: psutil.Process, port: int, connections: int
     ) -> Measurement:
-        """One run; raises EventLost."""
+        """Runs one measurement. Raises EventLost."""
         if store:
             store.reset()
         database = psutil.Process(self.server.pid)
@@ -102,7 +102,7 @@ class Bench:
         )
 
     def by_pgbench(self, store: Store, connections: int, folder: Path) -> Measurement:
-        """The service's own statements for one event, without HTTP."""
+        """Measures the service's own statements for one event, without HTTP."""
         store.reset()
         with Database(store.url) as database:
             script = pgbench.capture(database)
@@ -114,8 +114,8 @@ class Bench:
         return Measurement(name=report.PGBENCH, connections=connections, rate=rate, mean=mean)
 
     def on_sqlite(self, folder: Path) -> list[Measurement]:
-        """The service on a file, and one writer without HTTP on another."""
-        rows = [_as_row(each) for each in self.events]
+        """Measures the service on an SQLite file, and one writer without HTTP on another file."""
+        rows = [as_row(each) for each in self.events]
         found = []
         with tempfile.TemporaryDirectory(dir=folder) as files:
             alone = Store(f"sqlite:///{files}/alone.sqlite3", plain=False)
@@ -129,7 +129,7 @@ class Bench:
         return found
 
 
-def _as_row(element: dict[str, object]) -> dict[str, object]:
+def as_row(element: dict[str, object]) -> dict[str, object]:
     message_id, recipient, kind, code = identity_of(element)
     tag = element["message"]["tag"]  # type: ignore[index]
     row = {"message_id": message_id, "recipient": recipient, "type": kind, "code": code, "tag": tag}
@@ -137,7 +137,7 @@ def _as_row(element: dict[str, object]) -> dict[str, object]:
 
 
 def measure(*, rounds: int, seconds: float) -> list[Measurement]:
-    """Every contestant in turn, ``rounds`` times."""
+    """Measures every contestant in turn, ``rounds`` times."""
     found: list[Measurement] = []
     with ExitStack() as stack:
         server = stack.enter_context(PostgresServer(fsync=True))

@@ -1,4 +1,4 @@
-"""The results of `make bench-scale` as a chart: every ratio as a dot, on the side of its aim or beyond."""
+"""Draws the results of `make bench-scale` as a chart: every ratio as a dot beside its aim."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _dots(axes: Any, ratios: Mapping[str, float], title: str) -> None:
-    """One line each, the first on top."""
+    """Draws a dot for each ratio on a line of its own, the first on top."""
     reached = [ratio >= LEAST_RATE if "ingest" in title else ratio <= MOST_TIME for ratio in ratios.values()]
     axes.scatter(ratios.values(), range(len(ratios)), s=22, color=[REACHED if each else MISSED for each in reached])
     axes.set_yticks(range(len(ratios)), ratios, fontsize=8)

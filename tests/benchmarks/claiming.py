@@ -1,4 +1,4 @@
-"""How long a claim takes at the head of a short queue and of a long one that has a long past behind it."""
+"""Measures a claim at the head of a short queue, and of a long queue in a database with a long history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FROM messages, generate_series(0, 2) p WHERE send_status = 'queued'
 
 @dataclass(frozen=True)
 class Claims:
-    """Medians, in milliseconds, of the first and of the last tenth of many claims."""
+    """The median milliseconds of the first and of the last tenth of many claims."""
 
     sent: int
     queued: int
@@ -44,7 +44,7 @@ class Claims:
 
 
 def fill(url: str, *, sent: int, queued: int) -> None:
-    """Fills an empty, migrated PostgreSQL with messages of the past and, behind them, the queue."""
+    """Fills an empty, migrated PostgreSQL with old messages and, behind them, the queue."""
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
         for status, first, last in (("accepted", 1, sent), ("queued", sent + 1, sent + queued)):
             values = VALUES.format(status=status)
@@ -55,7 +55,7 @@ def fill(url: str, *, sent: int, queued: int) -> None:
 
 
 def claims(database: Database, *, sent: int, queued: int, advance: Callable[[], object]) -> Claims:
-    """What was claimed is sent after each claim, and nobody vacuums meanwhile."""
+    """Claims, and marks the claimed messages as sent after each claim; nothing is vacuumed meanwhile."""
     taken = []
     for _ in range(CLAIMS):
         started = time.perf_counter()

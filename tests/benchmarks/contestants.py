@@ -1,4 +1,4 @@
-"""What receives the callbacks that `make bench` sends: the service, parts of it, and what people write instead."""
+"""The receivers that `make bench` compares: the service, parts of it, and what people write by hand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -16,14 +17,14 @@ from tests.support.processes import environment, wait_for
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something that listens for callbacks."""
+    """A server that receives callbacks."""
 
     name: str
     command: Sequence[str]
     plain: bool = False
-    """Whether it has the tables that people make, or the service's own."""
+    """Whether it has the tables of a receiver written by hand, or the service's own."""
     stores: bool = True
-    """If not, it only shows what a part of another one costs."""
+    """If not, it only shows the cost of a part of another contestant."""
 
 
 WSGI = ["-m", "granian", "--interface", "wsgi", "--workers", "2", "--blocking-threads", "64", "--no-ws"]
@@ -53,7 +54,7 @@ CONTESTANTS = (
 
 @contextmanager
 def running(contestant: Contestant, url: str, log: Path) -> Iterator[tuple[psutil.Popen, int]]:
-    """The contestant's server, from when it listens."""
+    """Runs the contestant's server; yields it and its port when it listens."""
     port = free_port()
     given = environment(url) | {"DATABASE_URL": url.replace("+psycopg", "") if "asyncpg" in contestant.name else url}
     with log.open("wb") as output:
@@ -71,13 +72,13 @@ def running(contestant: Contestant, url: str, log: Path) -> Iterator[tuple[psuti
         server.wait(30)
 
 
-def _listening(server: psutil.Popen) -> list[psutil._common.pconn]:
+def _listening(server: psutil.Popen) -> list[Any]:
     every = [server, *server.children(recursive=True)]
     return [each for process in every for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
 
 
 def cpu_seconds(root: psutil.Process) -> float:
-    """Of the process and all its children, those that ended included."""
+    """The CPU seconds of the process and all its children, those that ended included."""
     total = 0.0
     for process in [root, *root.children(recursive=True)]:
         try:

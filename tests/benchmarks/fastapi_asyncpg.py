@@ -1,4 +1,4 @@
-"""The quick receiver that people write: FastAPI and asyncpg, one statement for each event."""
+"""A fast receiver written by hand: FastAPI and asyncpg, one statement for each event."""
 
 import json
 import os

@@ -11,11 +11,11 @@ from tests.benchmarks.history import History
 from tests.benchmarks.rows import Row
 
 PER_COPY = 2000
-"""Messages."""
+"""The number of messages in one COPY."""
 
 
 def fill(url: str, history: History, *, advance: Callable[[int], object] = lambda messages: None) -> None:
-    """Fills an empty, migrated database, and vacuums it; ``advance`` is told of every portion of messages."""
+    """Fills an empty, migrated database and vacuums it; ``advance`` is called with the size of every portion."""
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # ten million foreign keys are not looked up
         for start in range(0, history.messages, PER_COPY):

@@ -1,4 +1,4 @@
-"""What Flask itself costs: a view that reads nothing, checks nothing, stores nothing, and always answers the same."""
+"""The cost of Flask itself: a view that reads, checks and stores nothing, and always returns the same response."""
 
 from flask import Flask, Response
 

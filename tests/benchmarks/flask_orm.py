@@ -1,4 +1,4 @@
-"""The receiver that people write: Flask and the ORM, four statements and a commit for each event."""
+"""A receiver written by hand: Flask and the ORM, four statements and a commit for each event."""
 
 import os
 from datetime import UTC, datetime

@@ -31,30 +31,30 @@ from tests.benchmarks.rows import (
 DAYS = 180
 
 IN_FLIGHT = 200
-"""Messages of the last hour about which not all is said: the traffic decides how many, not the length of history."""
+"""Messages of the last hour without a final outcome: their number depends on the traffic, not on the history."""
 
 PLENTY = 75
-"""How many messages, at least, are of each kind: so that a page of 50 is full at any length."""
+"""The least number of messages of each kind, so that a page of 50 is full for a history of any length."""
 
 FREQUENT_NUMBER, RETIRED_NUMBER = "+12005550001", "+12005550002"
 FREQUENT_SENDER, RETIRED_SENDER = "+12005550003", "+12005550004"
-"""A frequent one is in one message of ten, a retired one in the oldest hundredth alone."""
+"""Error codes: a frequent one is in every tenth message, a retired one in the oldest hundredth only."""
 
 PER_NUMBER, PER_CAMPAIGN, SENDERS = 15, 50, 300
 """Messages to every other number, messages of one campaign, other senders."""
 
 Rows = dict[str, list[Row]]
-"""By table; parents first."""
+"""The rows by table, parents first."""
 
 Said = tuple[str, int, float]
-"""Type of an event after ``message-``, its error code, seconds after the request."""
+"""The type of an event after ``message-``, its error code, and its seconds after the request."""
 
 SENDING, SENT, DELIVERED = ("sending", 0, 1.2), ("sent", 0, 2.1), ("delivered", 0, 8.4)
 
 
 @dataclass(frozen=True)
 class Story:
-    """What is said about the first recipient of a message, and about each of the others."""
+    """The events about the first recipient of a message, and about each of the others."""
 
     first: tuple[Said, ...] = ()
     others: tuple[Said, ...] = ()
@@ -76,14 +76,14 @@ ONE_IN: dict[Story, int] = {
     Story((DELIVERED, ("failed", 4770, 9.3)), (DELIVERED,)): 2000,  # with a conflicting event, and without receipts
     TWICE: 5000,
 }
-"""One message in how many has that story."""
+"""One message in that many has the story."""
 
 INBOUND_ONE_IN, UNLINKED_ONE_IN, UNREADABLE_ONE_IN, RESOLVED_ONE_IN = 50, 500, 1000, 1000
 
 
 @dataclass
 class History:
-    """``messages`` messages of the last ``DAYS`` days until ``end``, on average to 3 recipients, with 6 events."""
+    """A history of ``messages`` messages in the ``DAYS`` days before ``end``, on average of 3 recipients."""
 
     messages: int
     end: datetime
@@ -92,7 +92,7 @@ class History:
     _chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def rows(self, numbers: Iterable[int]) -> Rows:
-        """The rows of these messages, counted from 0; for successive numbers in successive calls."""
+        """The rows of the messages with these numbers, from 0; successive calls must have successive numbers."""
         tables = ("messages", "recipients", "message_ids", "events", "unreadable_callbacks", "resolutions")
         rows: Rows = {table: [] for table in tables}
         for number in numbers:
@@ -108,7 +108,7 @@ class History:
         return rows
 
     def created_at(self, number: int) -> datetime:
-        """Evenly spread, but for those in flight, which are of the last hour."""
+        """When the message was created: evenly spread, except for those in flight, which are of the last hour."""
         in_flight = number - (self.messages - IN_FLIGHT)
         if in_flight >= 0:
             ago = timedelta(hours=1) * (1 - in_flight / IN_FLIGHT)
@@ -128,7 +128,7 @@ class History:
         return next((story for story, rate in ONE_IN.items() if self._one_in(rate)), ORDINARY)
 
     def _tell(self, rows: Rows, number: int) -> None:
-        """A message, its recipients, its ids, and all that was said about it."""
+        """Adds a message with its recipients, its ids and its events."""
         pk, story, created_at = number + 1, self._story(number), self.created_at(number)
         tag = new_tag(created_at)
         ids = [message_id(created_at, self._chance) for _ in range(story.ids)]
@@ -184,14 +184,14 @@ class History:
             rows["message_ids"].append(message_id_row(event.message_id, None, answered=False, at=at))
 
     def _numbers(self, number: int) -> list[str]:
-        """One to five, all different."""
+        """One to five different recipients."""
         numbers = [self._number() for _ in range(self._chance.randrange(5))]
         if self._is_retired(number):
             return [RETIRED_NUMBER, *numbers]
         return [FREQUENT_NUMBER if self._chance.random() < 0.1 else self._number(), *numbers]
 
     def _number(self) -> str:
-        """All equally often, and far apart in time."""
+        """A recipient; all are equally frequent, and their messages far apart in time."""
         return number_at(next(self._recipients) % self.different_numbers)
 
     @property
@@ -213,19 +213,19 @@ def number_at(place: int) -> str:
 
 
 def reference_of(number: int) -> str | None:
-    """One of a campaign's, its own, or none."""
+    """The reference: of a campaign, its own, or none."""
     if number % 5 == 0:
         return f"campaign-{number // 5 // PER_CAMPAIGN}"
     return None if number % 7 == 0 else f"order-{number}"
 
 
 def message_id(at: datetime, chance: random.Random) -> str:
-    """As Bandwidth makes them: milliseconds, then chance."""
+    """A message id as Bandwidth makes them: milliseconds, then random characters."""
     return f"{int(at.timestamp() * 1000)}{chance.getrandbits(64):016x}"
 
 
 def make_event(said: Said, *, message_id: str, recipient: str, tag: str, after: datetime) -> Event:
-    """What Bandwidth says so many seconds after an instant, with a payload as long as that of a real event."""
+    """An event some seconds after an instant, with a payload as long as that of a real event."""
     kind, code, seconds = said
     at = after + timedelta(seconds=seconds)
     event_type, time = f"message-{kind}", times.rfc3339(at)

@@ -1,4 +1,4 @@
-"""How fast events are stored, in one process and without HTTP: what is left to differ is the length of the tables."""
+"""Measures how fast events are stored, in one process without HTTP, so that only the tables' length differs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _chance = random.Random(2)
 
 
 def recent(database: Database, history: History) -> list[Event]:
-    """As in reality, where Bandwidth gives up after a day: two events for each recipient of messages just sent."""
+    """Realistic events: two for each recipient of messages just sent, since Bandwidth stops after a day."""
     sent = [database.write(lambda session: _send(session, history.different_numbers)) for _ in range(EVENTS // 6)]
     return [
         _news(kind, tag, one_id, number)
@@ -48,7 +48,7 @@ def _send(session: Session, different_numbers: int) -> tuple[str, str, list[str]
 
 
 def scattered(database: Database, history: History) -> list[Event]:
-    """As never happens: one event for each of many recipients from anywhere in history, each changing its outcome."""
+    """The worst case: one event for each of many recipients anywhere in history, each changing an outcome."""
     pks = [_chance.randint(1, history.messages) for _ in range(EVENTS)]
     query = (
         select(Message.pk, Message.tag, MessageId.message_id, Recipient.recipient)
@@ -62,7 +62,7 @@ def scattered(database: Database, history: History) -> list[Event]:
 
 
 def _news(kind: str, tag: str, one_id: str, number: str) -> Event:
-    """The later it is made, the earlier it says that it occurred, and the higher it stands."""
+    """An event that outranks all earlier ones: the later it is made, the earlier its time."""
     serial = next(_serial)
     code = 10_000 + serial % 80_000 if kind == "failed" else 0
     return make_event((kind, code, -serial), message_id=one_id, recipient=number, tag=tag, after=_started)

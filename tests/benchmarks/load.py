@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 GRACE = 10.0
-"""Seconds after the end that an answer may still take."""
+"""Seconds after the end in which responses still count."""
 
 
 @dataclass
 class Outcome:
-    """What a run saw. The figures are those of the measured time; ``answered`` and the errors include the warm-up."""
+    """The result of a run. Figures are of the measured time; ``answered`` and the errors include the warm-up."""
 
     answered: list[int] = field(default_factory=list)
-    """Places of the requests that were answered 2xx."""
+    """The places of the requests that got a 2xx."""
     refused: Counter[int] = field(default_factory=Counter)
-    """Answers that are not 2xx, by status; they are no throughput."""
+    """Responses other than 2xx, by status; they do not count as throughput."""
     dropped: int = 0
-    """Connections that ended before the answer, and were opened anew."""
+    """Connections that ended before the response, and were reopened."""
     unanswered: int = 0
-    """Requests that had no answer when the grace time was over."""
+    """Requests without a response when the grace time was over."""
     measured: int = 0
-    """2xx answers within the measured time."""
+    """The number of 2xx within the measured time."""
     latencies: list[int] = field(default_factory=list)
     """Nanoseconds from a request to the end of its 2xx answer, of all requests that were sent or answered within the
     measured time, however late the answer came."""
@@ -44,7 +44,7 @@ class _Connection:
 
 
 def answer(received: bytes) -> int | None:
-    """The status of a whole answer, None as long as some of it is missing. Raises ValueError for anything else."""
+    """The status of a whole response; None while a part is missing. Raises ValueError for what is not HTTP."""
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return None
@@ -58,7 +58,7 @@ def answer(received: bytes) -> int | None:
 
 
 class Load:
-    """N connections that are kept alive, each with one request in flight, until time or requests are used up."""
+    """Keeps N connections alive, each with one request in flight, until time or requests are used up."""
 
     def __init__(self, port: int, requests: Sequence[bytes]) -> None:
         self._port = port
@@ -136,7 +136,7 @@ class Load:
         self._send(connection)
 
     def _drop(self, connection: _Connection) -> None:
-        """Nobody knows what became of its request, so it counts as not answered."""
+        """Reopens a lost connection; its request counts as not acknowledged."""
         self._selector.unregister(connection.socket)
         connection.socket.close()
         if connection.place >= 0:

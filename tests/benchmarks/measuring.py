@@ -1,4 +1,4 @@
-"""How long queries take, how PostgreSQL answers them, and what the tables and their indexes take up."""
+"""Measures how long queries take, with which plans, and the size of tables and indexes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Timing:
-    """The median of a query, and how many rows it found."""
+    """The median time of a query, and the number of rows it found."""
 
     ms: float
     rows: int
@@ -53,7 +53,7 @@ def timings(
 
 
 def unless_interrupted(measure: Callable[[], Result]) -> Result:
-    """What it returns. Measures again if the database did not answer: a machine that stood still tells nothing."""
+    """Calls ``measure``, again if the database did not respond, since a stalled machine spoils a measurement."""
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
             return measure()
@@ -75,24 +75,24 @@ def _median(runs: Sequence[Timing]) -> Timing:
 
 @dataclass(frozen=True)
 class Plan:
-    """How PostgreSQL answered one statement."""
+    """The plan of one statement, as PostgreSQL executed it."""
 
     text: str
 
     @property
     def pages(self) -> int:
-        """Read for it, from the cache or not."""
+        """Blocks read, from the cache or from disk."""
         buffers = re.search(r"Buffers: shared(?: hit=(\d+))?(?: read=(\d+))?", self.text)
         return sum(int(count or 0) for count in buffers.groups()) if buffers else 0
 
     @property
     def seq_scans(self) -> list[str]:
-        """The tables that were read from one end to the other."""
+        """The tables that were scanned from end to end."""
         return [table for table in re.findall(r"Seq Scan on (\w+)", self.text) if table != "error_codes"]
 
 
 def explain(database: Database, ask: Ask) -> list[Plan]:
-    """One plan per statement of the query, made where the statement is executed: under the same settings."""
+    """One plan for each statement of the query, made on its own connection, under the same settings."""
     plans: list[Plan] = []
 
     def note(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -109,7 +109,7 @@ def explain(database: Database, ask: Ask) -> list[Plan]:
 
 
 def table_sizes(server: Server, database: str) -> dict[str, dict[str, int]]:
-    """By table: its rows, all its bytes on disk, indexes and long values included, and those of its indexes."""
+    """By table: its rows, its bytes on disk with indexes and long values, and the bytes of its indexes."""
     sizes = "SELECT relname, pg_total_relation_size(relid), pg_indexes_size(relid) FROM pg_stat_user_tables"
     return {
         table: {"rows": _count(server, database, table), "bytes": size, "index_bytes": index_size}
@@ -123,13 +123,13 @@ def _count(server: Server, database: str, table: str) -> int:
 
 
 def index_sizes(server: Server, database: str) -> dict[str, int]:
-    """Bytes by index."""
+    """The bytes of each index."""
     sizes = "SELECT indexrelname, pg_relation_size(indexrelid) FROM pg_stat_user_indexes ORDER BY relname, 2 DESC"
     return dict(server.execute(sizes, database))
 
 
 def index_scans(server: Server, database: Database) -> dict[str, int]:
-    """How often each index was used since the statistics were reset; a connection has told all when it has ended."""
+    """How often each index was used since the last reset; a connection reports all it did when it ends."""
     database.engine.dispose()
     name = database.engine.url.database
     others = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
@@ -138,5 +138,5 @@ def index_scans(server: Server, database: Database) -> dict[str, int]:
 
 
 def log_position(server: Server) -> int:
-    """Bytes that PostgreSQL has written to its write-ahead log so far, for all databases."""
+    """The bytes that PostgreSQL has written to its write-ahead log so far, for all databases."""
     return int(server.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")[0][0])

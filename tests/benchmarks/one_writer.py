@@ -1,4 +1,4 @@
-"""What SQLite itself allows: one Python writer with one transaction per event, on the service's own tables."""
+"""The limit of SQLite itself: one Python writer with one transaction per event, on the service's own tables."""
 
 import sqlite3
 import time
@@ -16,7 +16,7 @@ UPDATE = "UPDATE recipients SET status = :type, updated_at = :time WHERE message
 
 
 def rate(path: str, events: Iterable[dict[str, object]], *, warm_up: float, seconds: float) -> float:
-    """Events per second that one thread stores, without HTTP, after the seconds of the warm-up."""
+    """The events per second that one thread stores without HTTP, after the warm-up."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

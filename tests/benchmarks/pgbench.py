@@ -35,14 +35,14 @@ CODE, EVENT_PK = 83719, 910_273_645
 
 @dataclass(frozen=True)
 class Script:
-    """What pgbench runs, and the settings it runs with, as libpq's PGOPTIONS has them."""
+    """A script for pgbench, and its settings in the form of libpq's PGOPTIONS."""
 
     text: str
     options: str
 
 
 def capture(database: Database, number: int = 1234) -> Script:
-    """What the program executes for one new event about that message, which must exist."""
+    """Captures what the program executes for one new event about that message, which must exist."""
     executed: list[tuple[str, dict[str, Any]]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: dict[str, Any], *_: Any) -> None:
@@ -62,7 +62,7 @@ def capture(database: Database, number: int = 1234) -> Script:
 
 
 def _sentinels(number: int) -> dict[str, str]:
-    """What stands in the captured values, and the SQL that takes its place."""
+    """The captured values, and the SQL that replaces each."""
     found = {
         tag_of(number): "('01M80000000000' || lpad(:number::text, 12, '0'))",
         message_id_of(number): "('1795300147488' || lpad(:number::text, 12, '0') || 'bench')",
@@ -98,7 +98,7 @@ def _expression(value: str, sentinels: dict[str, str]) -> str:
 
 
 def _literal(value: str) -> str:
-    """A colon is written as an escape: pgbench takes ``:null`` for a variable, even inside quotes."""
+    """Escapes colons: pgbench takes ``:null`` for a variable, even inside quotes."""
     return "E'" + value.replace("\\", "\\\\").replace("'", "''").replace(":", "\\x3a") + "'"
 
 
@@ -112,7 +112,7 @@ def run(
     seconds: int | None = None,
     count: int = 1,
 ) -> tuple[float, float]:
-    """Transactions per second, and their mean latency in milliseconds; raises if any failed."""
+    """Runs it; returns transactions per second and their mean latency in milliseconds. Raises if any failed."""
     file = folder / "pgbench.sql"
     file.write_text(script.text)
     bound = ["-T", str(seconds)] if seconds else ["-t", str(count)]

@@ -45,23 +45,23 @@ LEFT = {
 
 @dataclass(frozen=True)
 class Run:
-    """A few seconds of callbacks."""
+    """The result of a few seconds of callbacks."""
 
     database: str
     beside: str
-    """nothing, redact or remove."""
+    """What ran meanwhile: nothing, redact or remove."""
     per_second: float
     median: float
-    """Milliseconds to the answer; the next two alike."""
+    """Milliseconds to the response, like the next two."""
     p99: float
     longest: float
     not_2xx: int
     purged: float
-    """Messages per second."""
+    """Messages purged per second."""
 
 
 class Subject:
-    """A service on one database, and the events that it has not heard yet."""
+    """A service on one database, and the events that it has not received yet."""
 
     def __init__(self, name: str, url: str, folder: Path, stack: ExitStack, *, messages: int) -> None:
         self.name, self.url, self.folder, self.messages = name, url, folder, messages
@@ -124,7 +124,7 @@ def measure(*, messages: int, rounds: int, seconds: float) -> list[Run]:
 
 
 def show(runs: list[Run]) -> None:
-    """Medians, and as multiples of those beside nothing."""
+    """Prints the medians, and their ratios to those with nothing running."""
     table = Table("database", "beside", "callbacks/s", "median ms", "p99 ms", "longest ms", "not 2xx", "purged/s")
     for database in dict.fromkeys(each.database for each in runs):
         alone: dict[str, float] = {}

@@ -19,7 +19,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
 from receiver.reports import messages
 from receiver.reports.overview import figures
-from receiver.schemas.requests import MessagesQuery, load
+from receiver.schemas.requests import MessagesQuerySchema, load_fields
 from tests.benchmarks.history import (
     DAYS,
     FREQUENT_NUMBER,
@@ -32,14 +32,14 @@ from tests.benchmarks.history import (
 )
 
 Ask = Callable[[Database, int], int]
-"""Asks for so many rows or messages at most, and returns how many were found."""
+"""A query for at most that many rows or messages; returns how many it found."""
 
 PAGE, MOST = 50, 200
 Values = dict[str, Any]
 
 
 def queries(database: Database, history: History) -> dict[str, Ask]:
-    """By what is asked; the same names for every history, each with that history's values."""
+    """The queries of a history by name; every history has the same names with its own values."""
     one = sample(database, "support_recipients", history)
     asked: dict[str, Ask] = {
         "GET /messages/{tag}": lambda asked, _: len(messages.message(asked, one["tag"]).recipients),
@@ -55,7 +55,7 @@ def queries(database: Database, history: History) -> dict[str, Ask]:
 
 
 def filters(history: History, one: Values) -> dict[str, dict[str, str]]:
-    """Queries of ``GET /messages``; ``one`` is a recipient in the middle of the history."""
+    """The queries of ``GET /messages``; ``one`` is a recipient in the middle of the history."""
     minutes_ago = times.rfc3339(history.end - timedelta(minutes=6))
     hour_ago = times.rfc3339(history.end - timedelta(hours=1))
     month_ago = times.rfc3339(history.end - timedelta(days=30))
@@ -99,7 +99,7 @@ def filters(history: History, one: Values) -> dict[str, dict[str, str]]:
 
 
 def _list(query: dict[str, str]) -> Ask:
-    wanted = load(MessagesQuery(), query)
+    wanted = load_fields(MessagesQuerySchema(), query)
     limit = wanted.pop("limit")
     return lambda asked, most: len(messages.messages(asked, MessageFilter(**wanted), limit=min(limit, most)).messages)
 
@@ -121,13 +121,13 @@ VIEWS: dict[str, tuple[str, str]] = {
     "support_opt_outs": ("sender LIKE '+1919%'", "opted_out_at"),
     "support_conversations": ("direction = 'out' AND their_number LIKE '+1919%'", "said_at"),
 }
-"""Of each view that grows, where to find a row whose values to ask for; and what its rows are sorted by."""
+"""For each view that grows: where to find a row whose values to query, and the order of its rows."""
 
 KEYS = ("tag", "reference", "message_id", "recipient", "sender", "their_number")
 
 
 def sample(database: Database, view: str, history: History) -> Values:
-    """A row of the view, from the middle of the history."""
+    """A row of the view from the middle of the history."""
     condition, when = VIEWS[view]
     query = text(f"SELECT * FROM {view} WHERE {condition} AND {when} >= :middle ORDER BY {when} LIMIT 1")
     with database.read() as session:
@@ -150,7 +150,7 @@ def _conditions(view: str, row: Values, history: History) -> dict[str, tuple[str
 
 
 def _day(column: str, row: Values, history: History) -> tuple[str, Values]:
-    """A day; in a short history as many as fill a page."""
+    """A span of a day; in a short history, long enough to fill a page."""
     if column == "day":
         return "day = :day", {"day": row["day"]}
     first = datetime.combine((history.end - timedelta(days=DAYS // 2)).date(), time(), UTC)
@@ -162,7 +162,7 @@ AS_IN_PSQL = text(
     "SELECT set_config('random_page_cost', boot_val, true), set_config('plan_cache_mode', 'force_custom_plan', true)"
     " FROM pg_settings WHERE name = 'random_page_cost'"
 )
-"""Not with our settings but with PostgreSQL's own, and a plan for the values that were typed in."""
+"""Queries as a person types them: with PostgreSQL's own settings, and a plan for the literal values."""
 
 
 def _select(view: str, condition: str, values: Values) -> Ask:

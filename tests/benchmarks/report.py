@@ -1,4 +1,4 @@
-"""The figures of `make bench` as tables and as a chart."""
+"""Prints the figures of `make bench` as tables and draws them as a chart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.bench import Measurement
 
 Medians = dict[tuple[str, int], dict[str, float]]
-"""By contestant and connections, the median of each figure over the rounds."""
+"""The median of each figure over the rounds, by contestant and connections."""
 
 US, FLASK, ORM, ASYNC = "receiver", "receiver, Flask view", "Flask + ORM", "FastAPI + asyncpg"
 EMPTY = "Flask, empty view"
@@ -33,7 +33,7 @@ def medians(found: Sequence[Measurement]) -> Medians:
 
 
 def show(found: Medians) -> None:
-    """Both tables, to the terminal."""
+    """Prints both tables to the terminal."""
     console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(_figures(found))
     table = Table("aim", "at least", "reached", title="Aims", title_justify="left")
@@ -73,7 +73,7 @@ def _rest(figures: dict[str, float]) -> list[str]:
 
 
 def aims(found: Medians) -> list[tuple[str, float, float]]:
-    """What was aimed at: a sentence, the least ratio, and the ratio that was reached."""
+    """The aims: a sentence, the least ratio, and the ratio that was measured."""
 
     def ratio(one: str, other: str, connections: int) -> float:
         return found[one, connections]["rate"] / found[other, connections]["rate"]
@@ -106,7 +106,7 @@ COLOURS = {US: "#1b6ca8", FLASK: "#6fb1e0", PGBENCH: "#444444", ASYNC: "#e0a030"
 
 
 def draw(found: Medians, path: Path) -> None:
-    """The chart: how many times the ORM's rate each reached, and how long an answer took."""
+    """Draws the chart: each contestant's rate as a multiple of the ORM's, and how long a response took."""
     import matplotlib as mpl
 
     mpl.use("Agg")

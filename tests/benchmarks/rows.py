@@ -61,7 +61,7 @@ def recipient_row(
     unsaid: RecipientStatus,
     created_at: datetime,
 ) -> Row:
-    """``events`` with their keys; ``unsaid`` is what it shows without any."""
+    """The row of a recipient with these events, by key; ``unsaid`` is its status without any."""
     outcome = fold(event for _, event in events)
     winner = outcome.winner
     return {
@@ -122,6 +122,6 @@ def unreadable_row(number: int, at: datetime) -> Row:
 
 
 def resolution_row(message_pk: int, at: datetime) -> Row:
-    """A person decided what an event proved later."""
+    """A resolution by a person, which an event confirmed later."""
     decided = {"send_status": SendStatus.ACCEPTED, "reason": "The customer has it.", "resolved_by": "support"}
     return {"message_pk": message_pk, **decided, "resolved_at": at + LATENCY}

@@ -52,14 +52,14 @@ INGEST_ROUNDS = 7
 EVENTS = {"recent messages": ingest.recent, "messages of all times": ingest.scattered}
 
 SERVER_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
-"""PostgreSQL's defaults are for the smallest machines; the long history is still several times as large as that."""
+"""More than PostgreSQL's defaults, which are for the smallest machines; the long history is several times larger."""
 
 BUILD = Path("build/bench")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A database, and what is in it."""
+    """A database under test, with its history and queries."""
 
     name: str
     database: Database
@@ -99,7 +99,7 @@ def _subject(server: Server, name: str, history: History, progress: Progress) ->
 def _measure(
     server: Server, short: Subject, long: Subject, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, list[Plan]]]:
-    """The figures, and the plans with which the queries of the long history are answered."""
+    """Measures everything; returns the figures and the plans of the queries of the long history."""
     name = f"history_{long.name}"
     tables_before, index_bytes = table_sizes(server, name), index_sizes(server, name)
     server.execute("SELECT pg_stat_reset()", name)
@@ -139,7 +139,7 @@ def _measure(
 def _ingest(
     server: Server, short: Subject, long: Subject, progress: Progress
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Medians by kind and history; the rounds of both take turns."""
+    """The median rates by kind of events and by history; the rounds of both histories take turns."""
     task = progress.add_task("store events", total=INGEST_ROUNDS * len(EVENTS) * 2)
     taken: dict[str, dict[str, list[dict[str, float]]]] = {kind: {short.name: [], long.name: []} for kind in EVENTS}
     for _ in range(INGEST_ROUNDS):
@@ -156,7 +156,7 @@ def _ingest(
 
 
 def _store(server: Server, subject: Subject, make: ingest.Make) -> dict[str, float]:
-    """Events per second, and bytes of PostgreSQL's log per event: a page's first change after a checkpoint logs all."""
+    """Events per second, and bytes of write-ahead log per event, which checkpoints increase."""
     events, logged = make(subject.database, subject.history), log_position(server)
     rate = ingest.events_per_second(subject.database, events)
     return {"rate": rate, "log": (log_position(server) - logged) / len(events)}

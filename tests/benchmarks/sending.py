@@ -53,20 +53,20 @@ PASSWORD = {
 }
 
 CALLS = 100
-"""Of each contestant, in a row."""
+"""Messages of each contestant in a row."""
 
 LATENCY, THREADS = 0.05, (1, 4, 8, 16)
-"""Seconds that the simulator takes for an answer to a worker, and how many it is to keep under way."""
+"""The simulator's response time to a worker in seconds, and how many requests the worker may have under way."""
 
 TOGETHER = 200
 """Messages that are queued in one transaction."""
 
 RATE = 20
-"""Units per second that two workers and somebody who sends at once keep to together."""
+"""The rate, in units per second, that two workers and synchronous sends keep together."""
 
 
 class Counted:
-    """A gateway that knows how many calls were under way, on average over time."""
+    """A gateway that measures how many calls are under way, on average over time."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -98,7 +98,7 @@ class Counted:
         return (self._change(0) - before) / (time.perf_counter() - started)
 
     def _change(self, by: int) -> float:
-        """Returns what has added up so far: calls times seconds."""
+        """The sum so far of calls times seconds."""
         with self._lock:
             now = time.perf_counter()
             self._added_up += self._under_way * (now - self._since)
@@ -126,7 +126,7 @@ class Stage:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Stage]:
-    """The simulator, both databases, and the service on PostgreSQL."""
+    """Runs the simulator, both databases, and the service on PostgreSQL."""
     with ExitStack() as stack:
         server = stack.enter_context(PostgresServer(fsync=True))
         simulator = stack.enter_context(simulating(folder))
@@ -140,7 +140,7 @@ def staged(folder: Path) -> Iterator[Stage]:
 
 
 def costs(stage: Stage, *, rounds: int, advance: Callable[[], object]) -> dict[str, float]:
-    """The median time of one message, in milliseconds, by contestant; they take turns."""
+    """The median milliseconds of one message, by contestant; contestants take turns."""
     message = make_message("+12005660001", "+12005660002")
     body = {"to": list(message.to), "from": message.sender, "text": message.text, "applicationId": "app"}
     url = f"{stage.simulator.api_url}/users/5000000/messages"
@@ -189,7 +189,7 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 
 def in_flight(stage: Stage, name: str, threads: int, *, seconds: float) -> InFlight:
-    """How many requests a worker keeps under way while there is more to send than it can."""
+    """How many requests a worker keeps under way while the queue is never empty."""
     database, sending = stage.databases[name], stage.sending(stage.databases[name])
     counted = Counted(sending.gateway)
     _queue(database, round(threads * (seconds + 3) / LATENCY))
@@ -207,7 +207,7 @@ def in_flight(stage: Stage, name: str, threads: int, *, seconds: float) -> InFli
 
 
 def _queue(database: Database, number: int) -> None:
-    """Leaves so many messages in the queue, and none of those that were there."""
+    """Empties the queue and fills it with that many messages."""
     sent = "UPDATE messages SET send_status = 'accepted' WHERE send_status = 'queued'"
     database.write(lambda session: session.execute(text(sent)))
     for start in range(0, number, TOGETHER):

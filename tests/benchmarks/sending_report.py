@@ -1,4 +1,4 @@
-"""The figures of sending as tables and as a chart."""
+"""Prints the figures of sending as tables and draws them as a chart."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Pace:
-    """Recipients x segments that went out, by the simulator's record."""
+    """Units (recipients x segments) that went out, by the simulator's record."""
 
     rate: float
-    """Per second, as it was set."""
+    """The configured rate, in units per second."""
     seconds: float
     reached: float
-    """Per second."""
+    """The measured rate, in units per second."""
     most: int
-    """Within any second."""
+    """The most units within any second."""
 
 
 @dataclass(frozen=True)
 class Result:
     cost: dict[str, float]
-    """Milliseconds, by contestant."""
+    """Milliseconds of one message, by contestant."""
     credentials: dict[str, float]
-    """Milliseconds of the gateway's call alone, by what it presents."""
+    """Milliseconds of the gateway's call alone, by its credentials."""
     in_flight: Sequence[InFlight]
     claims: Sequence[Claims]
     pace: Pace
 
     def added(self, name: str) -> float:
-        """The time that is added to a bare request, by that request's."""
+        """The time added to a bare request, as a ratio of that request's time."""
         return (self.cost[name] - self.cost[BARE]) / self.cost[BARE]
 
     @property
     def token(self) -> float:
-        """The time of a call with a token, by that of one with a password."""
+        """The time of a call with a token, as a ratio of that with a password."""
         return self.credentials[WITH_TOKEN] / self.credentials[WITH_PASSWORD]
 
 

@@ -1,4 +1,4 @@
-"""The results of the benchmark, as tables in the terminal."""
+"""Prints the results of `make bench-scale` as tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 LEAST_RATE, MOST_TIME = 0.9, 2.0
-"""What is aimed at: the rate of ingest and the time of a query with a long history, by those with a short one."""
+"""The aims: rate of ingest and time of a query with a long history, as ratios of those with a short one."""
 
 
 BY_NATURE = {
@@ -23,17 +23,17 @@ BY_NATURE = {
 
 
 def time_ratio(query: Mapping[str, Any]) -> float:
-    """The time with a long history by that with a short one."""
+    """The time with a long history, as a ratio of that with a short one."""
     return float(query["long"]["ms"] / query["short"]["ms"])
 
 
 def rate_ratio(kind: Mapping[str, Any]) -> float:
-    """The rate of ingest with a long history by that with a short one."""
+    """The rate of ingest with a long history, as a ratio of that with a short one."""
     return float(kind["long"]["rate"] / kind["short"]["rate"])
 
 
 def of_ingest(kinds: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
-    """The log is where the time goes if events are about messages of all times: each changes pages of its own."""
+    """Prints the write-ahead log per event: it costs the time if events are about messages of all ages."""
     columns = ("short: events/s", "long: events/s", "ratio", f">= {LEAST_RATE}", "short: log bytes/event", "long")
     table = new_table("Ingest", "events about", *columns)
     for kind, each in kinds.items():
@@ -60,7 +60,7 @@ def of_queries(queries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def of_tables(tables: Mapping[str, Mapping[str, int]]) -> Table:
-    """What an event costs is its own row, and its share of everything else that is stored about its message."""
+    """Prints the bytes per event: its own row, and its share of what else is stored about its message."""
     table = new_table("On disk, long history", "table", "rows", "MB", "bytes/row", "of them indexes")
     for name, each in tables.items():
         per_row, of_indexes = each["bytes"] / each["rows"], each["index_bytes"] / each["rows"]
@@ -82,7 +82,7 @@ def of_indexes(indexes: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def new_table(title: str, first: str, *others: str) -> Table:
-    """An empty one; all columns but the first are of numbers."""
+    """An empty table; all columns but the first hold numbers."""
     table = Table(title=title, title_justify="left")
     table.add_column(first)
     for name in others:

@@ -1,4 +1,4 @@
-"""The benchmark tells the truth: what was answered, what was lost, and what pgbench runs."""
+"""The benchmark reports correctly what was acknowledged, what was lost, and what pgbench runs."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ import pytest
 
 from receiver.database.database import Database
 from tests.benchmarks import load, one_writer, pgbench
-from tests.benchmarks.bench import _as_row
+from tests.benchmarks.bench import as_row
 from tests.benchmarks.load import Load
 from tests.benchmarks.workload import Store, identity_of, make_events, make_one, make_request, problem
 from tests.support.postgres import PostgresServer, Server
@@ -96,7 +96,7 @@ def test_pgbench_runs_the_statements_that_store_one_event(postgres_server: Serve
 def test_the_one_writer_on_sqlite_stores_what_it_counts(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'one.sqlite3'}", plain=False)
     store.reset()
-    rows = [_as_row(make_one(0, position)) for position in range(3)]
+    rows = [as_row(make_one(0, position)) for position in range(3)]
     assert one_writer.rate(str(tmp_path / "one.sqlite3"), rows, warm_up=0, seconds=5) > 0
     assert set(store.count().values()) == {1}
     assert len(store.count()) == 3

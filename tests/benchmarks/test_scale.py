@@ -1,4 +1,4 @@
-"""What the benchmark measures is what the program does: its rows are as the program would have stored them."""
+"""The benchmark's rows are those that the program would have stored."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from sqlalchemy import inspect
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.maintenance.recompute import recompute
-from receiver.schemas.requests import MessagesQuery
+from receiver.schemas.requests import MessagesQuerySchema
 from tests.benchmarks import ingest
 from tests.benchmarks.filling import fill
 from tests.benchmarks.history import History
@@ -18,7 +18,7 @@ from tests.support.stored import view
 
 MESSAGES = 1000
 FINDS_NOTHING = ("nobody's", "sendStatus=queued", "frequent", "by day")
-"""Parts of the names of queries that need not find anything in a short history."""
+"""Parts of the names of queries that may find nothing in a short history."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_every_query_finds_something(filled: Database, history: History) -> None
 
 def test_every_filter_of_the_list_and_every_support_view_is_measured(filled: Database, history: History) -> None:
     asked = filters(history, sample(filled, "support_recipients", history))
-    documented = {field.data_key or name for name, field in MessagesQuery().fields.items()}
+    documented = {field.data_key or name for name, field in MessagesQuerySchema().fields.items()}
 
     assert {name for query in asked.values() for name in query} == documented
     assert {*VIEWS, "support_error_codes", "support_sending"} == set(inspect(filled.engine).get_view_names())

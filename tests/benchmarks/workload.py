@@ -17,7 +17,7 @@ from tests.support.builders import CALLBACK_AUTH, SENDER, make_element
 
 MESSAGES, RECIPIENTS = 20_000, 3
 PK = 800_000_000
-"""Added to a message's number it is its key: long enough to be told from every other number in a captured statement."""
+"""Added to a message's number, it makes its key: long enough to differ from every other number in a statement."""
 FAILURES = (4720, 4432, 4750, 9902)
 WHEN = "2026-11-21 12:00:00+00"
 
@@ -54,7 +54,7 @@ def make_events(count: int) -> list[dict[str, object]]:
 
 
 def make_one(number: int, position: int, *, sending: bool = False, code: int = 0) -> dict[str, object]:
-    """The event that this recipient's message is being sent, or its outcome."""
+    """An event about this recipient: sending, or its outcome."""
     code = code or (FAILURES[number % 4] if (number + position) % 12 == 0 and not sending else 0)
     kind = "sending" if sending else "failed" if code else "delivered"
     said = {"errorCode": code, "description": "invalid"} if code else {"description": "ok"}
@@ -75,7 +75,7 @@ def make_body_of(event: dict[str, object]) -> bytes:
 
 
 def make_request(event: dict[str, object]) -> bytes:
-    """The whole request as Bandwidth makes it: an array of one event, with credentials."""
+    """The bytes of a request as Bandwidth sends it: an array of one event, with credentials."""
     body = make_body_of(event)
     credentials = base64.b64encode(":".join(CALLBACK_AUTH).encode())
     head = (
@@ -93,7 +93,7 @@ CREATE TABLE events (pk bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message
     recipient text NOT NULL, type text NOT NULL, error_code integer NOT NULL, message_pk bigint REFERENCES messages,
     payload text NOT NULL, received_at timestamptz NOT NULL, UNIQUE (message_id, recipient, type, error_code));
 """
-"""What a receiver written by hand keeps, with the indexes it needs and no others."""
+"""The tables of a receiver written by hand, with the indexes it needs and no others."""
 
 Rows = dict[str, list[dict[str, object]]]
 
@@ -143,7 +143,7 @@ class Store:
         self._file = url.removeprefix("sqlite:///") if url.startswith("sqlite") else None
 
     def reset(self) -> None:
-        """The messages, and no event: every run starts from the same rows, so that none has seen its events before."""
+        """Stores the messages and no event, so that every run starts from the same rows."""
         if self._file:
             self._fill_file(self._file)
             return
@@ -159,7 +159,7 @@ class Store:
             connection.execute("CHECKPOINT")
 
     def _fill_file(self, path: str) -> None:
-        """A new file is filled once."""
+        """Fills a new file once."""
         with closing(sqlite3.connect(path)) as file, file:
             for table, rows in self._rows.items():
                 columns = ", ".join(rows[0])
@@ -184,7 +184,7 @@ def _as_sqlite(value: object) -> object:
 
 
 def problem(answered: Iterable[Identity], stored: Counter[Identity]) -> str | None:
-    """What is wrong with the stored events: a sentence, or None."""
+    """A sentence about what is wrong with the stored events, or None."""
     missing = set(answered) - stored.keys()
     doubled = [identity for identity, times in stored.items() if times > 1]
     if missing:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
@@ -130,7 +130,7 @@ def test_a_pause_is_shown_until_it_is_over(database: Database) -> None:
 def test_a_refusal_of_the_credentials_is_shown_and_of_several_the_one_that_was_tried_last(
     database: Database,
 ) -> None:
-    account = Account.of(make_settings(str(database.engine.url)))
+    account = BandwidthAccount.of(make_settings(str(database.engine.url)))
     enqueue(database, ALICE)
     [claimed] = claim(database)
     for credentials in ("replaced", account.fingerprint):
@@ -158,7 +158,7 @@ def test_refused_credentials_that_nobody_tries_any_more_hold_up_nothing(database
 
 
 def test_a_403_about_one_message_alone_is_no_pause(database: Database) -> None:
-    account = Account.of(make_settings(str(database.engine.url)))
+    account = BandwidthAccount.of(make_settings(str(database.engine.url)))
     enqueue(database, ALICE)
     [claimed] = claim(database)
     alone = Refused(because=RefusedBecause.BANDWIDTH, status=403)

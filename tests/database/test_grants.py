@@ -267,8 +267,7 @@ def test_who_does_not_own_the_views_lets_nobody_in(role: Role, postgres_server: 
 def test_an_unknown_role_is_a_sentence_with_the_remedy(postgres_url: str) -> None:
     assert grant(postgres_url, "nobody'; DROP VIEW support_events; --") == (
         1,
-        'PostgreSQL has no role "nobody\'; DROP VIEW support_events; --"; first let it be created: CREATE ROLE ...'
-        " LOGIN.\n",
+        'PostgreSQL has no role "nobody\'; DROP VIEW support_events; --"; create it first: CREATE ROLE ... LOGIN.\n',
     )
 
 

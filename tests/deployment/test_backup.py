@@ -1,4 +1,4 @@
-"""A backup is taken under traffic, all is lost, the backup is restored: nothing is missing, nothing is sent again."""
+"""A backup is taken under traffic, the database is lost, the backup is restored: nothing is missing or sent again."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tests.support.builders import ALICE, BOB, CALLBACK_AUTH, make_element, stor
 from tests.support.databases import ENGINES
 from tests.support.loop import select
 from tests.support.processes import Api, Child, environment, invoke, run, simulating, wait_for
-from tests.support.traffic import Traffic, ask
+from tests.support.traffic import Traffic, request_message
 
 OPEN = "+12005580009"
-"""A recipient of whom no event tells here, but Bandwidth's records."""
+"""A recipient without events here, whose outcome only Bandwidth's records have."""
 
 LIVES = (("failed", ALICE), ("delivered", ALICE), ("delivered", BOB))
 
 EXPECTED = {"accepted": 202, "unknown": 504}
-"""What a repeated request is answered, by the send status of its message."""
+"""The status of the response to a repeated request, by the send status of its message."""
 
 Backup = PostgresqlBackup | SqliteBackup
 
 
 @pytest.fixture(params=ENGINES)
 def backup(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Backup]]:
-    """The address of a migrated database, and the way to back it up and to restore it."""
+    """The URL of a migrated database, and how to back it up and restore it."""
     databases = request.getfixturevalue(f"{request.param}_databases")
     template = request.getfixturevalue(f"{request.param}_template")
     with ExitStack() as stack:
@@ -46,7 +46,7 @@ def backup(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 
 
 def complete_messages(url: str, api: Api) -> dict[str, Any]:
-    """Some messages that have their outcome, and what the API says of each."""
+    """Sends some messages and waits for their outcomes; returns what the API reports of each."""
     with Database(url) as database:
         tags = [store_message(database, ALICE, BOB, reference="complete")[0] for _ in range(5)]
     for number, tag in enumerate(tags):
@@ -74,7 +74,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         is_open = host.api.send(OPEN).json()["tag"]
         with Traffic(url, [host.port], seed=20_261_128, seconds=20) as traffic:
             traffic.flow(50)
-            acknowledged, asked = traffic.acknowledged(), dict(traffic.asked)
+            acknowledged, asked = traffic.acknowledged(), dict(traffic.tags)
             way.take(tmp_path)
             traffic.flow(20)
         late = host.api.queue(OPEN, reference="after the backup")
@@ -105,7 +105,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         wait_for(lambda: not select(way.restored_url, still_queued), "the worker to have nothing to do")
         statuses = dict(select(way.restored_url, "SELECT reference, send_status FROM support_messages"))
         for reference in sorted(asked)[:20]:
-            again = ask(host.api, reference)
+            again = request_message(host.api, reference)
             assert again.status_code == EXPECTED[statuses[reference]], again.text
         assert host.api.call("GET", f"/messages/{late}").status_code == 404
         sent_again = [tag for tag, times in Counter(each["tag"] for each in simulator.recorded()).items() if times > 1]
@@ -118,7 +118,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
 
 
 def keys(url: str) -> set[Any]:
-    """Of all that is stored of callbacks."""
+    """The number of stored deliveries of all callbacks."""
     with Database(url) as database:
         stored = read_stored(database)
     return {key_of(row) for row in (*stored.events, *stored.unreadable)}

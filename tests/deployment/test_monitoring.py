@@ -1,4 +1,4 @@
-"""The files that Prometheus and Grafana read: the rules fire when they should, and name nothing that is not there."""
+"""The files that Prometheus and Grafana read: rules fire when they should, and every metric that they name exists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]
 
 
 def promtool(*arguments: str, given: str | None = None) -> str:
-    """What promtool says; it must find nothing wrong."""
+    """The output of promtool, which must find nothing wrong."""
     ended = subprocess.run(
         [program("promtool"), *arguments], input=given, cwd=CONFIG, text=True, capture_output=True, timeout=300
     )
@@ -36,12 +36,12 @@ def promtool(*arguments: str, given: str | None = None) -> str:
 
 
 def names_in(text: str) -> set[str]:
-    """The metrics that it names."""
+    """The metrics that the expression names."""
     return set(re.findall(r"\breceiver_[a-z_]+", text))
 
 
 def exposed(service: Service) -> str:
-    """What a service tells Prometheus when everything that it may tell has a value."""
+    """The exposition of a service in which every metric has a value."""
     answer = service.call("GET", "/metrics")
     assert answer.status_code == 200
     return answer.text

@@ -52,7 +52,7 @@ def authority() -> trustme.CA:
 
 @contextmanager
 def proxying(folder: Path, authority: trustme.CA, *backends: str) -> Iterator[tuple[Api, int]]:
-    """nginx with our site in front of these `host:port`; its https side, and the port of its http side."""
+    """Runs nginx with our site in front of these `host:port`; yields its https side, and the port of its http side."""
     folder.mkdir()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(folder / "tls.pem")
@@ -156,7 +156,7 @@ def test_old_tls_is_not_spoken(tmp_path: Path, authority: trustme.CA) -> None:
 
 
 def test_a_host_that_is_killed_loses_no_callback(tmp_path: Path, postgres_url: str, authority: trustme.CA) -> None:
-    """Its connections break in the middle of requests: each is passed on to the other host."""
+    """The connections of a killed host break in the middle of requests: each is passed on to the other host."""
     settings = environment(postgres_url)
     with ExitStack() as stack:
         (first, one), (_, two) = [stack.enter_context(serving(tmp_path, settings)) for _ in range(2)]
@@ -209,7 +209,7 @@ def sending(child: Any, port: int) -> bool:
 
 
 def test_no_log_of_nginx_holds_what_somebody_asked_for(tmp_path: Path, authority: trustme.CA) -> None:
-    """While no host answers nginx has something to say of every request; Debian's nginx.conf has an access log."""
+    """While no host responds nginx logs every request; Debian's nginx.conf has an access log."""
     folder = tmp_path / "nginx"
     with proxying(folder, authority, "127.0.0.1:9") as (front, http):
         asked = f"/messages?to=%2B{ALICE[1:]}"

@@ -1,4 +1,4 @@
-"""Two hosts and a worker behind nginx, on one PostgreSQL behind PgBouncer: what one does, all know."""
+"""Two hosts and a worker behind nginx, on one PostgreSQL behind PgBouncer, share all that they store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.processes import Child, environment, run, simulating, wait_fo
 from tests.support.traffic import Traffic
 
 POOL = 6
-"""Sessions of PostgreSQL, for five processes that would open nine or ten each."""
+"""Sessions of PostgreSQL that PgBouncer opens, for five processes that would open nine or ten each."""
 
 
 def test_hosts_that_stop_and_start_while_traffic_goes_on_lose_nothing_and_double_nothing(
@@ -48,6 +48,6 @@ def test_hosts_that_stop_and_start_while_traffic_goes_on_lose_nothing_and_double
 
 
 def messages(host: Server) -> list[Any]:
-    """The newest of them, as that host shows them."""
+    """The newest messages, as that host reports them."""
     found: list[Any] = host.api.get("/messages", limit="200")["messages"]
     return found

@@ -1,4 +1,4 @@
-"""The units of config/systemd: what systemd itself says of them, and whether they start what exists."""
+"""The units of config/systemd: systemd's own checks find nothing wrong, and what they start exists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_EXPOSED = 15
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units as they are installed, but starting this `receiver`: systemd looks whether the program exists."""
+    """The units as installed, but starting this `receiver`, because systemd checks that the program exists."""
     copied = tmp_path / "units"
     shutil.copytree(UNITS, copied)
     here = str(Path(sys.executable).parent / "receiver")

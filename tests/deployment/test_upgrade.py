@@ -1,4 +1,4 @@
-"""An upgrade as README.md tells it: migrate first, then restart host by host; and back, in the other order."""
+"""An upgrade as README.md describes it: migrate first, then restart host by host; and back, in the other order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OLDER = "The database is older than the code; run `receiver migrate`."
 
 
 def readiness(api: Api) -> tuple[int, Any]:
-    """The status, and what it warns of or complains about."""
+    """The status of the readiness check, and its warning or error."""
     answer = api.call("GET", "/health/ready")
     said = answer.json()
     return answer.status_code, said.get("warning") or said.get("detail")
@@ -51,7 +51,7 @@ def test_hosts_stay_ready_and_lose_nothing_while_the_database_is_ahead_of_them(
                 restart(host, release)
                 assert readiness(host.api) == (200, None)
                 traffic.flow()
-            assert len(select(database_url, "SELECT tag FROM support_campaigns")) > len(traffic.asked) - 10
+            assert len(select(database_url, "SELECT tag FROM support_campaigns")) > len(traffic.tags) - 10
 
             for host in hosts:
                 restart(host, tmp_path)
@@ -68,7 +68,7 @@ def test_hosts_stay_ready_and_lose_nothing_while_the_database_is_ahead_of_them(
 
 
 def restart(host: Server, release: Path) -> None:
-    """Stops it as an init system does, and starts what is in that folder."""
+    """Stops the server as an init system does, and starts the release in that folder."""
     host.children[-1].end(signal.SIGTERM)
     host.folder = release
     host.start()
@@ -86,7 +86,7 @@ def test_a_host_that_is_ahead_of_the_database_says_so_and_is_not_ready(tmp_path:
 
 
 def test_a_migration_that_meets_a_backup_gives_up_before_any_callback_does(tmp_path: Path, postgres_url: str) -> None:
-    """Like pg_dump, somebody has been reading a table for long; whoever comes after the migration waits with it."""
+    """Another session reads a table for long, as pg_dump does; requests behind the migration's lock wait with it."""
     release, settings = make_next_release(tmp_path), environment(postgres_url)
     with Server(tmp_path, settings) as host, onlooker(postgres_url) as watching, ThreadPoolExecutor(2) as threads:
         with locked(postgres_url, "LOCK TABLE messages IN ACCESS SHARE MODE"):

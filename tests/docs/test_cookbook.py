@@ -27,7 +27,7 @@ NOBODYS_TAG = "their-own-42"
 
 
 def at(day: int, hour: int = 12, second: int = 0) -> datetime:
-    """Of November 2026."""
+    """A time in November 2026."""
     return datetime(2026, 11, day, hour, 0, second, tzinfo=UTC)
 
 
@@ -36,12 +36,12 @@ def z(day: int, hour: int = 12, second: int = 0) -> str:
 
 
 class Story:
-    """What happened, told to the database in the order in which it would have come."""
+    """A known story, stored in the order in which it would have happened."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.tags: dict[str, str] = {}
-        """By reference."""
+        """The tag of each message, by reference."""
 
     def send(self, reference: str, when: datetime, *to: str, said: Answer, overdue_in: timedelta = 27 * HOUR) -> None:
         tag, pk = submit(self.database, *to, created_at=when, reference=reference, overdue_in=overdue_in)
@@ -49,7 +49,7 @@ class Story:
         self.tags[reference] = tag
 
     def named(self, row: Iterable[object]) -> tuple[object, ...]:
-        """With references for tags, and days as they are shown."""
+        """The rows with references instead of tags, and days as text."""
         references = {tag: reference for reference, tag in self.tags.items()}
         return tuple(str(value) if isinstance(value, date) else references.get(value, value) for value in row)
 
@@ -57,7 +57,7 @@ class Story:
         deliver(self.database, make_event(kind, recipient, occurred_at=when, **of_event), now=when)
 
     def receive(self, when: datetime, sender: str, words: str, *others: str, media: tuple[str, ...] = ()) -> None:
-        """A message of somebody, as Bandwidth posts it."""
+        """Stores a message that a person sent, as Bandwidth posts it."""
         message = {"id": f"{sender} {when}", "from": sender, "to": [SENDER, *others], "text": words, "media": media}
         element = {"type": "message-received", "time": when.isoformat(), "to": SENDER, "message": message}
         deliver(self.database, *parse(json.dumps([element]).encode()), now=when)

@@ -32,7 +32,7 @@ CURL.add_argument("-u")
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-"""What curl sends with -d unless it is told otherwise; a GET has no use for it."""
+"""The Content-Type that curl sends with -d by default."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What README.md says about the log is what a server writes."""
+"""README.md describes the log as a server writes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIELDS["event after the outcome"] |= FIELDS["event repeated"]  # "the same"
 
 @pytest.fixture(scope="module")
 def lines(sqlite_template: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What a server writes that meets repeats, contradictions, refusals and an outage."""
+    """The log of a server that meets repeats, contradictions, refusals and an outage."""
     folder = tmp_path_factory.mktemp("logs")
     file = folder / "receiver.sqlite3"
     file.write_bytes(Path(sqlite_template).read_bytes())

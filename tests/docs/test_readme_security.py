@@ -1,4 +1,4 @@
-"""What README.md says about security: who may do what, what a leak gives away, and where the limits are."""
+"""README.md is right about security: who may do what, what a leak gives away, and where the limits are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def service(database_url: str) -> Iterator[Service]:
 
 
 def paths(service: Service, tag: str, access: Access) -> list[tuple[str, str]]:
-    """Method and path of every route that demands this access."""
+    """The method and path of every route that requires this access."""
     declared = declared_access(service.app)
     rules = [rule for rule in service.app.url_map.iter_rules() if declared[rule.endpoint] is access]
     methods = {(method, re.sub("<.*?>", tag, rule.rule)) for rule in rules for method in rule.methods or ()}
@@ -100,7 +100,7 @@ def test_the_database_holds_no_key_and_no_password(service: Service) -> None:
 
 
 def everything(database: Database) -> str:
-    """Every row of every table."""
+    """All rows of all tables."""
     tables = MetaData()
     tables.reflect(database.engine)
     with database.read() as session:

@@ -1,4 +1,4 @@
-"""The commands of README.md that answer questions of support do so, as they stand there."""
+"""README.md's commands for support print what it shows."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def gated(gate: Gate) -> Iterator[Committer]:
     committer.close()
 
 
-@pytest.mark.parametrize("broken", ["receiver.metrics._meters", "receiver.events.notes.shortened"])
+@pytest.mark.parametrize("broken", ["receiver.metrics.meters", "receiver.events.notes.shortened"])
 def test_events_that_cannot_be_told_of_are_stored_all_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: str
 ) -> None:

@@ -12,8 +12,8 @@ from receiver.database.database import Database
 from receiver.messages.worker import Worker
 from receiver.metrics import exposition
 from tests.support.builders import ALICE, FakeGateway, make_message, make_sending
-from tests.support.figures import counted, increase
 from tests.support.processes import wait_for
+from tests.support.prometheus import counted, increase
 
 EXPIRED = ("sends_total", "expired", "refused")
 

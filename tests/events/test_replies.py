@@ -18,9 +18,9 @@ from receiver.maintenance.doctor import traffic
 from receiver.maintenance.doctor.findings import Mark
 from tests.support.builders import ALICE, SENDER, make_settings
 from tests.support.locks import Held, wait_until
-from tests.support.old_version import store_payload, store_reply
 from tests.support.plans import plans
 from tests.support.stored import change, columns, view
+from tests.support.unread_replies import store_payload, store_reply
 
 READ = ("sender", "text", "group_members", "opt_out")
 

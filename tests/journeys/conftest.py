@@ -20,7 +20,7 @@ def loops() -> Iterator[Loops]:
 
 @pytest.fixture(params=ENGINES)
 def loop(request: pytest.FixtureRequest, loops: Loops, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    """The shared loop on each engine, with every switch at its default."""
+    """The shared loop on each engine, with every switch of the simulator at its default."""
     engine = request.param
     if engine not in loops.running:
         databases = request.getfixturevalue(f"{engine}_databases")
@@ -31,8 +31,8 @@ def loop(request: pytest.FixtureRequest, loops: Loops, tmp_path_factory: pytest.
     running.simulator.switch()
     logged = len(running.server.output)
     yield running
-    said = running.server.output[logged:]
-    sys.stdout.write(said)  # pytest shows it if the test failed
-    assert "Traceback" not in said
+    output = running.server.output[logged:]
+    sys.stdout.write(output)  # pytest shows it if the test failed
+    assert "Traceback" not in output
     tags = [each["request"]["tag"] for each in running.simulator.messages()]
     assert len(set(tags)) == len(tags), "a message was sent twice"

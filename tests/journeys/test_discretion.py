@@ -281,7 +281,7 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
     events = {line["event"] for child in (server, worker) for line in lines_of(child)}
     assert {"callback", "send", "request", "event repeated", "event after the outcome"} <= events
     assert {"token fetched", "token not fetched"} <= events
-    assert {"an error of this program", "database unavailable"} <= events
+    assert {"internal error", "database unavailable"} <= events
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

@@ -15,8 +15,7 @@ from receiver.maintenance.doctor.findings import Mark
 from receiver.messages import credentials, pace
 from receiver.simulator import Simulator, SimulatorOptions
 from tests.support.builders import CLIENT_ID, CLIENT_SECRET
-from tests.support.loop import Loop
-from tests.support.plant import SILENT
+from tests.support.loop import SILENT, Loop
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.processes import SECRETS, environment, run, serving
 from tests.support.queued import claim, enqueue

@@ -14,9 +14,9 @@ from receiver.metrics import FOLDER
 from receiver.web.server import SHARED_MEMORY
 from tests.support.builders import API_KEY, CALLBACK_AUTH
 from tests.support.debian import program
-from tests.support.figures import counted
 from tests.support.postgres import free_port
 from tests.support.processes import PATIENCE, environment, wait_for
+from tests.support.prometheus import counted
 
 FULL = "mount -t tmpfs -o size=1m none {0} && head -c 2m /dev/zero > {0}/fill; exec {1}"
 """In the shell of a mount namespace of its own, which nobody else sees."""

@@ -22,11 +22,11 @@ import requests
 from receiver import VERSION
 from receiver.metrics import FOLDER
 from tests.support.builders import API_KEY, CALLBACK_AUTH, make_element
-from tests.support.figures import counted
 from tests.support.locks import locked
-from tests.support.plant import plant
+from tests.support.loop import looping
 from tests.support.postgres import free_port
 from tests.support.processes import PATIENCE, Api, Child, environment, run, serving, wait_for, working
+from tests.support.prometheus import counted
 
 CLIENTS, SCRAPES = 16, 12
 
@@ -172,7 +172,7 @@ def test_what_a_killed_server_leaves_is_removed_by_the_next_and_what_a_living_on
 
 def test_a_worker_tells_what_it_sent_and_for_how_long_bandwidth_took(tmp_path: Path, sqlite_url: str) -> None:
     port = free_port()
-    with plant(tmp_path, sqlite_url) as running:
+    with looping(tmp_path, sqlite_url) as running:
         running.queue(20)
         with running.workers(1, "--metrics", str(port)):
             running.wait_for_states(accepted=20)

@@ -6,8 +6,8 @@ That it is not exceeded holds on the slowest machine; that it is reached, only i
 from pathlib import Path
 
 from tests.support.builders import SENDER
+from tests.support.loop import looping
 from tests.support.pace import Accepted, accepted, fill, keep_rate, most_within_a_second, per_second, wait_until_after
-from tests.support.plant import plant
 from tests.support.processes import wait_for
 
 RATE, OTHER_SENDER = 20, "+19195550111"
@@ -27,7 +27,7 @@ def test_two_workers_and_synchronous_sends_together_keep_the_rate(postgres_url: 
 
 def test_after_a_pause_no_more_than_a_second_s_worth_goes_at_once(postgres_url: str, tmp_path: Path) -> None:
     """What goes within a second after it is that second's share and at most one second's worth of the pause."""
-    with plant(tmp_path, postgres_url, bandwidth_rate=float(RATE)) as running, running.workers(2):
+    with looping(tmp_path, postgres_url, bandwidth_rate=float(RATE)) as running, running.workers(2):
         running.queue(1)
         running.wait_for_states(accepted=1)
         wait_until_after(accepted(running)[0][0] + 2)
@@ -39,7 +39,7 @@ def test_after_a_pause_no_more_than_a_second_s_worth_goes_at_once(postgres_url: 
 
 def test_each_sender_keeps_a_rate_of_its_own(postgres_url: str, tmp_path: Path) -> None:
     seconds, rate = 20, 10
-    with plant(tmp_path, postgres_url, bandwidth_rate=50.0, bandwidth_sender_rate=float(rate)) as running:
+    with looping(tmp_path, postgres_url, bandwidth_rate=50.0, bandwidth_sender_rate=float(rate)) as running:
         for sender in (SENDER, OTHER_SENDER):
             fill(running, rate * (seconds + 10), sender=sender)
         with running.workers(2):

@@ -14,7 +14,7 @@ from tests.deployment.test_monitoring import EXPRESSIONS
 from tests.support import readme
 from tests.support.builders import ALICE, BOB, READ_ONLY_KEY
 from tests.support.debian import program
-from tests.support.plant import plant
+from tests.support.loop import looping
 from tests.support.postgres import free_port
 from tests.support.processes import PATIENCE, wait_for
 
@@ -60,7 +60,7 @@ def test_prometheus_reads_all_figures_and_every_panel_of_the_dashboard_has_somet
 ) -> None:
     port = free_port()
     with (
-        plant(tmp_path, sqlite_url, bandwidth_rate=1000.0) as running,
+        looping(tmp_path, sqlite_url, bandwidth_rate=1000.0) as running,
         running.workers(1, "--metrics", str(port)),
         prometheus(
             tmp_path / "prometheus", server=running.api.url.removeprefix("http://"), worker=f"127.0.0.1:{port}"

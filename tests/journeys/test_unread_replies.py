@@ -8,9 +8,9 @@ import pytest
 from receiver.database.database import Database
 from receiver.events import replies
 from tests.support.builders import ALICE
-from tests.support.old_version import store_reply
 from tests.support.processes import environment, serving, wait_for, working
 from tests.support.stored import columns, view
+from tests.support.unread_replies import store_reply
 
 
 def is_read(database: Database) -> bool:

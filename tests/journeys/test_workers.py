@@ -8,8 +8,7 @@ import pytest
 
 from receiver.core import times
 from tests.support.builders import ALICE, BOB, CLIENT_SECRET
-from tests.support.loop import select
-from tests.support.plant import plant
+from tests.support.loop import looping, select
 from tests.support.processes import Child, environment, simulating, wait_for, working
 
 
@@ -19,7 +18,7 @@ def workers_of(database_url: str) -> int:
 
 def test_two_hundred_messages_are_sent_each_once(database_url: str, tmp_path: Path) -> None:
     """By two workers on PostgreSQL and one on SQLite, while the service receives the events about them."""
-    with plant(tmp_path, database_url) as running:
+    with looping(tmp_path, database_url) as running:
         tags = running.queue(100, ALICE, BOB)
         with running.workers(workers_of(database_url)) as workers:
             tags += running.queue(100, ALICE)
@@ -38,7 +37,7 @@ def test_two_hundred_messages_are_sent_each_once(database_url: str, tmp_path: Pa
 
 def test_the_simulators_own_limit_loses_nothing(database_url: str, tmp_path: Path) -> None:
     """A queue of one second: most requests of the beginning are answered 429, and all are accepted in the end."""
-    with plant(tmp_path, database_url, "--rate", "4", "--queue-seconds", "1") as running:
+    with looping(tmp_path, database_url, "--rate", "4", "--queue-seconds", "1") as running:
         tags = running.queue(12)
         with running.workers(workers_of(database_url), "--attempts", "1"):
             running.wait_for_states(accepted=12)
@@ -48,7 +47,7 @@ def test_the_simulators_own_limit_loses_nothing(database_url: str, tmp_path: Pat
 
 
 def test_while_bandwidth_cannot_be_reached_the_queue_waits_and_then_goes_out(database_url: str, tmp_path: Path) -> None:
-    with plant(tmp_path, database_url) as running:
+    with looping(tmp_path, database_url) as running:
         running.simulator.child.kill()
         tags = running.queue(20)
         with running.workers(1):
@@ -65,7 +64,7 @@ def test_while_bandwidth_cannot_be_reached_the_queue_waits_and_then_goes_out(dat
 def test_a_secret_that_bandwidth_refuses_loses_nothing_and_the_queue_goes_on(
     database_url: str, tmp_path: Path, restarts: bool
 ) -> None:
-    with plant(tmp_path, database_url) as running:
+    with looping(tmp_path, database_url) as running:
         running.simulator.switch(tokens="refuse")
         tags = running.queue(12)
         with running.workers(workers_of(database_url), "--attempts", "1") as workers:
@@ -79,7 +78,7 @@ def test_a_secret_that_bandwidth_refuses_loses_nothing_and_the_queue_goes_on(
                     assert each.end() == 0
             running.simulator.switch()
             if restarts:
-                settings = running.settings | {"BANDWIDTH_CLIENT_SECRET": "a-new-secret"}
+                settings = running.environment | {"BANDWIDTH_CLIENT_SECRET": "a-new-secret"}
                 with working(tmp_path, settings):
                     running.wait_for_states(accepted=12)
                     # Of those that the service was started with, nobody knows better.
@@ -97,7 +96,7 @@ class TestStop:
     def test_it_waits_for_what_is_under_way_and_leaves_the_rest_to_others(
         self, database_url: str, tmp_path: Path, how: signal.Signals
     ) -> None:
-        with plant(tmp_path, database_url) as running:
+        with looping(tmp_path, database_url) as running:
             tags = running.queue(12)
             running.simulator.switch(accident={"at": "accepted", "do": "hold"})
             with running.workers(1, threads=2) as [worker]:

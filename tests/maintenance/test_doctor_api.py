@@ -60,7 +60,7 @@ def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Se
         ("401 Unauthorized", HTML, Mark.WRONG, "proxy"),
         ("403 Forbidden", b'{"type": "forbidden", "description": "Access Denied"}', Mark.WRONG, "may not search"),
         ("404 Not Found", b'{"error": "Not Found", "message": "Not Found"}', Mark.WRONG, "BANDWIDTH_API_URL"),
-        ("429 Too Many Requests", b'{"type": "x", "description": "Slow"}', Mark.WARNING, "in some minutes"),
+        ("429 Too Many Requests", b'{"type": "x", "description": "Slow"}', Mark.WARNING, "in a few minutes"),
         ("500 Server Error", b'{"type": "x", "description": "We broke."}', Mark.WRONG, "We broke."),
         ("200 OK", HTML, Mark.WRONG, "proxy"),
         ("302 Found", HTML, Mark.WRONG, "proxy"),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.core.events import Source, Unreadable
 from receiver.core.messages import Refused, Unknown
@@ -295,7 +295,7 @@ def test_refused_credentials_are_wrong_for_as_long_as_workers_pause(database: Da
     tag, _ = enqueue(database, ALICE)
     [claimed] = claim(database)
     refused = Refused(because=RefusedBecause.BANDWIDTH, status=401, type="unauthorized")
-    fingerprint = Account.of(settings).fingerprint
+    fingerprint = BandwidthAccount.of(settings).fingerprint
     database.write(lambda session: credentials.deny(session, fingerprint, claimed, refused))
 
     finding = only(database, "credentials")

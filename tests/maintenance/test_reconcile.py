@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from receiver.bandwidth.history import Row, read_record
+from receiver.bandwidth.history import HistoryRow, read_record
 from receiver.core import times
 from receiver.core.messages import Accepted, Answer, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
-from receiver.errors import QuestionRefused, RecordsUnavailable
+from receiver.errors import QueryRefused, RecordsUnavailable
 from receiver.maintenance import recompute, resolve
 from receiver.maintenance import reconcile as reconciling
 from receiver.maintenance.reconcile import InquiryOutcome
@@ -32,11 +32,11 @@ class FakeBandwidth:
         self.rows = list(rows)
         self.asked: list[tuple[Any, ...]] = []
 
-    def of_message(self, message_id: str) -> Iterator[Row]:
+    def of_message(self, message_id: str) -> Iterator[HistoryRow]:
         self.asked.append((message_id,))
         return (read_record(row) for row in self.rows if row.get("messageId") == message_id)
 
-    def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]:
+    def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[HistoryRow]:
         self.asked.append((sender, recipients, since, until))
         for row in self.rows:
             received_at = times.parse(row.get("receiveTime"))
@@ -362,7 +362,7 @@ def test_an_id_that_an_event_brought_meanwhile_is_not_contradicted(database: Dat
     tag, pk = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 
     class Meanwhile(FakeBandwidth):
-        def of_message(self, message_id: str) -> Iterator[Row]:
+        def of_message(self, message_id: str) -> Iterator[HistoryRow]:
             deliver(database, make_event(tag=tag, message_id="its own"))
             return super().of_message(message_id)
 
@@ -378,11 +378,11 @@ def test_no_connection_is_held_while_bandwidth_is_asked(postgres: Database) -> N
     held: list[int] = []
 
     class Watching(FakeBandwidth):
-        def of_message(self, message_id: str) -> Iterator[Row]:
+        def of_message(self, message_id: str) -> Iterator[HistoryRow]:
             held.append(postgres.engine.pool.checkedout())  # type: ignore[attr-defined]
             return super().of_message(message_id)
 
-        def between(self, *question: Any) -> Iterator[Row]:
+        def between(self, *question: Any) -> Iterator[HistoryRow]:
             held.append(postgres.engine.pool.checkedout())  # type: ignore[attr-defined]
             return super().between(*question)
 
@@ -396,9 +396,11 @@ def test_a_question_that_bandwidth_refuses_does_not_stop_the_others(database: Da
     tag, _ = store_message(database, BOB, answer=TIMED_OUT)
 
     class Refusing(FakeBandwidth):
-        def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]:
+        def between(
+            self, sender: str, recipients: Sequence[str], since: datetime, until: datetime
+        ) -> Iterator[HistoryRow]:
             if ALICE in recipients:
-                raise QuestionRefused("A date is wrong.")
+                raise QueryRefused("A date is wrong.")
             return super().between(sender, recipients, since, until)
 
     found = reconcile(database, Refusing(*rows(ALICE), *rows(BOB, messageId="two")))
@@ -412,7 +414,9 @@ def test_what_was_found_before_bandwidth_fell_silent_is_recorded(database: Datab
     _, second = store_message(database, BOB, answer=TIMED_OUT)
 
     class Failing(FakeBandwidth):
-        def between(self, sender: str, recipients: Sequence[str], since: datetime, until: datetime) -> Iterator[Row]:
+        def between(
+            self, sender: str, recipients: Sequence[str], since: datetime, until: datetime
+        ) -> Iterator[HistoryRow]:
             if BOB in recipients:
                 raise RecordsUnavailable
             return super().between(sender, recipients, since, until)

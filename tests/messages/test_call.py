@@ -47,7 +47,7 @@ def test_after_its_deadline_or_its_expiration_nothing_is_sent(
     assert gateway.sent == []
 
 
-@pytest.mark.parametrize("broken", [(metrics, "_meters"), (call, "identifier")], ids=["count", "line"])
+@pytest.mark.parametrize("broken", [(metrics, "meters"), (call, "identifier")], ids=["count", "line"])
 def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: tuple[object, str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The sending states of design section 5, as they are stored, shown, searched and seen by support."""
+"""The sending states as they are stored, shown, searched and seen by support."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product

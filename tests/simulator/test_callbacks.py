@@ -1,4 +1,4 @@
-"""What a callback looks like: documented shapes are those of Bandwidth's client, odd ones deviate as listed."""
+"""What a callback looks like: Bandwidth's client reads the documented shapes; the others deviate as listed."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, Simulator, Switches
 from tests.support.callback_receiver import CallbackReceiver, Reply
-from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, post
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, post, receive
 
 EVERY_FATE = [re.sub("[CN]", "4", magic.number).replace("x", "0") for magic in MAGIC_NUMBERS]
 
 
 def parsed(event: dict[str, Any]) -> StatusCallback:
-    """Reads an event as Bandwidth's client does, and insists that it knows every key."""
+    """Reads an event as Bandwidth's client does; fails if the client does not know every key."""
     model = StatusCallback.from_dict(event)
     assert model is not None
     assert model.additional_properties == {}
@@ -78,11 +78,11 @@ def test_a_tag_comes_back_verbatim_whatever_it_holds(
     assert receiver.events[0]["message"]["tag"] == tag
 
 
-# The odd shapes: what each one sends that the documented form would not.
+# The shapes that deviate from the documentation.
 
 
 def sent_in_shape(shape: CallbackShape, simulator: Simulator, receiver: CallbackReceiver, **fields: Any) -> list[Any]:
-    """The bodies of the callbacks about a message to Alice and Bob."""
+    """The bodies of the callbacks about MESSAGE, changed by the fields given."""
     simulator.switches = Switches(callbacks=shape)
     assert post(simulator, **fields).status_code == 202
     assert simulator.wait_until_idle(10)
@@ -158,13 +158,13 @@ def test_every_shape_is_tested_above() -> None:
     }
 
 
-# Inbound.
+# Inbound messages.
 
 
 def test_a_received_message_is_one_that_bandwidths_client_reads(
     simulator: Simulator, receiver: CallbackReceiver
 ) -> None:
-    message_id = simulator.receive(from_=ALICE, to="+12345678901", text="Hello, übermorgen \ud800!")
+    message_id = receive(simulator, from_=ALICE, to="+12345678901", text="Hello, übermorgen \ud800!").json()["id"]
 
     assert simulator.wait_until_idle(10)
     (event,) = receiver.events
@@ -181,7 +181,7 @@ def test_a_received_message_is_one_that_bandwidths_client_reads(
 
 def test_a_received_group_message_belongs_to_the_first_number(simulator: Simulator, receiver: CallbackReceiver) -> None:
     media = ["https://example.com/a.jpg"]
-    simulator.receive(from_=ALICE, to=["+12345678901", BOB], text="", media=media)
+    receive(simulator, from_=ALICE, to=["+12345678901", BOB], text="", media=media)
 
     assert simulator.wait_until_idle(10)
     model = InboundCallback.from_dict(receiver.events[0])

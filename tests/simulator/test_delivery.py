@@ -1,4 +1,4 @@
-"""The callback side: challenge, time-out, redelivery until 2xx or until the day is over."""
+"""Delivery of callbacks: challenge, timeout, retries until a 2xx or until the day is over."""
 
 import base64
 import itertools
@@ -34,7 +34,9 @@ def test_the_first_request_has_no_credentials_and_the_second_has(start: Start, r
     assert [attempt.status for attempt in only_callback(simulator).attempts] == [200]
 
 
-def test_credentials_are_kept_back_from_a_receiver_that_does_not_ask(start: Start, receiver: CallbackReceiver) -> None:
+def test_credentials_are_not_sent_to_a_receiver_that_does_not_challenge(
+    start: Start, receiver: CallbackReceiver
+) -> None:
     simulator = start(**CREDENTIALS)
 
     post(simulator, to=ALICE)
@@ -46,7 +48,7 @@ def test_credentials_are_kept_back_from_a_receiver_that_does_not_ask(start: Star
 @pytest.mark.parametrize(
     "refusal", [Reply(status=401), Reply(status=401, headers={"WWW-Authenticate": "Digest realm=x"})]
 )
-def test_a_401_that_asks_for_no_basic_credentials_is_a_failed_attempt(
+def test_a_401_without_a_basic_challenge_is_a_failed_attempt(
     start: Start, receiver: CallbackReceiver, refusal: Reply
 ) -> None:
     simulator = start(**CREDENTIALS)
@@ -59,9 +61,7 @@ def test_a_401_that_asks_for_no_basic_credentials_is_a_failed_attempt(
     assert [attempt.status for attempt in only_callback(simulator).attempts] == [401, 200]
 
 
-def test_a_challenge_without_credentials_to_answer_it_is_a_failed_attempt(
-    start: Start, receiver: CallbackReceiver
-) -> None:
+def test_a_challenge_is_a_failed_attempt_if_there_are_no_credentials(start: Start, receiver: CallbackReceiver) -> None:
     simulator = start()
     receiver.plan([CHALLENGE])
 
@@ -120,24 +120,26 @@ def test_a_slow_receiver_gets_the_callback_again(start: Start, receiver: Callbac
     assert simulator.wait_until_idle(10)
     release.set()
     first, second = only_callback(simulator).attempts
-    assert (first.status, first.error) == (None, "no answer within 0.1 s")
+    assert (first.status, first.error) == (None, "no response within 0.1 s")
     assert second.succeeded
 
 
-def test_a_receiver_that_trickles_its_answer_is_slow_too(start: Start, trickling: tuple[str, threading.Event]) -> None:
+def test_a_receiver_that_trickles_its_response_is_slow_too(
+    start: Start, trickling: tuple[str, threading.Event]
+) -> None:
     url, gone = trickling
     simulator = start(callback_url=url, callback_timeout=0.2, day=0.1)
 
     post(simulator, to=ALICE)
 
     assert simulator.wait_until_idle(10)
-    assert only_callback(simulator).attempts[0].error == "no answer within 0.2 s"
+    assert only_callback(simulator).attempts[0].error == "no response within 0.2 s"
     assert gone.wait(10)
 
 
 @pytest.fixture
 def trickling() -> Iterator[tuple[str, threading.Event]]:
-    """A receiver that sends a byte of a header every 20 ms and never comes to an end; set when its client left."""
+    """A receiver that sends a byte of a header every 20 ms without end; the event is set when its client leaves."""
     gone = threading.Event()
 
     def trickle() -> None:
@@ -158,12 +160,12 @@ def trickling() -> Iterator[tuple[str, threading.Event]]:
         thread.join()
 
 
-def test_a_receiver_that_closes_the_connection_behind_its_challenge_is_asked_on_another(start: Start) -> None:
-    """As servers do that need no body to know that credentials are missing; they do not always say so."""
+def test_after_a_challenge_that_closes_the_connection_another_is_opened(start: Start) -> None:
+    """Servers that challenge before they read the body close the connection, with or without announcing it."""
     challenge = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="r"\r\nContent-Length: 0\r\n\r\n'
     heads: list[bytes] = []
 
-    def answer() -> None:
+    def respond() -> None:
         for response in (challenge, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
             connection, _ = listener.accept()
             with connection:
@@ -172,7 +174,7 @@ def test_a_receiver_that_closes_the_connection_behind_its_challenge_is_asked_on_
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)
-        thread = threading.Thread(target=answer, daemon=True)
+        thread = threading.Thread(target=respond, daemon=True)
         thread.start()
         simulator = start(callback_url=f"http://127.0.0.1:{listener.getsockname()[1]}/", day=60.0, **CREDENTIALS)
         post(simulator, to=ALICE)
@@ -182,7 +184,7 @@ def test_a_receiver_that_closes_the_connection_behind_its_challenge_is_asked_on_
     assert [attempt.status for attempt in only_callback(simulator).attempts] == [200]
 
 
-def test_nobody_listening_is_a_failed_attempt(start: Start) -> None:
+def test_a_refused_connection_is_a_failed_attempt(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     simulator = start(callback_url=f"http://127.0.0.1:{port}/", day=0.1)
@@ -204,7 +206,7 @@ def test_redelivery_stops_when_the_day_is_over(start: Start, receiver: CallbackR
     assert (callback.acknowledged, callback.given_up) == (False, True)
     first, last = callback.attempts[0].at, callback.attempts[-1].at
     assert 5 < len(callback.attempts) < 20
-    assert (last - first).total_seconds() < 0.3 + 0.2  # the second figure: a thread that woke late
+    assert (last - first).total_seconds() < 0.3 + 0.2  # 0.2 s of tolerance for a thread that woke late
 
 
 def test_redeliveries_are_further_and_further_apart(start: Start, receiver: CallbackReceiver) -> None:
@@ -219,7 +221,7 @@ def test_redeliveries_are_further_and_further_apart(start: Start, receiver: Call
     assert sum(gaps[-2:]) > 5 * sum(gaps[:2])
 
 
-def test_a_refused_callback_holds_up_nobody_else(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
+def test_a_refused_callback_delays_no_other(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
     release = threading.Event()
     receiver.plan([Reply(hold=release, status=500), Reply(hold=release)])
 
@@ -233,9 +235,7 @@ def test_a_refused_callback_holds_up_nobody_else(send: Send, simulator: Simulato
     assert all(callback.acknowledged for callback in simulator.messages[0].callbacks)
 
 
-def test_what_follows_a_refused_event_does_not_wait_for_its_redelivery(
-    start: Start, receiver: CallbackReceiver
-) -> None:
+def test_the_next_event_does_not_wait_for_the_retry_of_a_refused_one(start: Start, receiver: CallbackReceiver) -> None:
     simulator = start(day=300.0)
     receiver.plan([Reply(status=500)])
 
@@ -249,7 +249,7 @@ def test_what_follows_a_refused_event_does_not_wait_for_its_redelivery(
     ]
 
 
-def test_the_body_of_an_answer_is_ignored(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
+def test_the_body_of_a_response_is_ignored(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
     receiver.plan([Reply(body=b"x" * 1_000_000)])
 
     send(to=ALICE)
@@ -258,7 +258,9 @@ def test_the_body_of_an_answer_is_ignored(send: Send, simulator: Simulator, rece
     assert only_callback(simulator).acknowledged
 
 
-def test_idle_is_reported_truthfully(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
+def test_the_simulator_is_idle_only_without_pending_callbacks(
+    send: Send, simulator: Simulator, receiver: CallbackReceiver
+) -> None:
     release = threading.Event()
     receiver.plan([Reply(hold=release)])
 

@@ -42,7 +42,7 @@ FATES = [
 
 
 @pytest.mark.parametrize(("number", "expected"), FATES)
-def test_a_recipient_gets_the_events_its_number_names_in_that_order(
+def test_a_recipient_gets_the_events_of_its_number_in_order(
     send: Send,
     simulator: Simulator,
     receiver: CallbackReceiver,
@@ -66,10 +66,10 @@ def test_every_magic_number_is_in_the_table_above() -> None:
     assert all(magic.meaning for magic in MAGIC_NUMBERS)
 
 
-def test_a_failure_says_the_name_of_its_code() -> None:
+def test_a_failure_has_the_name_of_its_code_as_description() -> None:
     assert fate_of("+12005554404").steps[0].description == "rejected-forbidden-to-number"
     assert fate_of("+12005609902").steps[0].description == "delivery-receipt-expired"
-    assert fate_of("+12005554999").steps[0].description == "failed"  # nobody knows that code
+    assert fate_of("+12005554999").steps[0].description == "failed"  # a code that Bandwidth does not document
 
 
 def test_duplicates_are_identical(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
@@ -94,13 +94,24 @@ def test_duplicates_are_under_way_at_the_same_time(
     assert simulator.wait_until_idle(10)
 
 
-def test_an_event_before_the_answer_is_acknowledged_before_the_answer(send: Send, receiver: CallbackReceiver) -> None:
-    answer = send(to="+12005620000")
+def test_an_event_before_the_response_is_acknowledged_before_the_response(
+    send: Send, receiver: CallbackReceiver
+) -> None:
+    response = send(to="+12005620000")
 
-    assert [event["message"]["id"] for event in receiver.events] == [answer.json()["id"]]
+    assert [event["message"]["id"] for event in receiver.events] == [response.json()["id"]]
 
 
-def test_an_event_before_the_answer_is_attempted_once_if_it_is_refused(
+def test_an_event_before_the_response_has_no_gap_before_it(start: Start) -> None:
+    simulator = start(pace=(60.0, 60.0))
+
+    post(simulator, to="+12005620000")
+
+    (callback,) = simulator.messages[0].callbacks
+    assert (callback.delay, len(callback.attempts)) == (0.0, 1)
+
+
+def test_an_event_before_the_response_is_attempted_once_if_it_is_refused(
     send: Send, simulator: Simulator, receiver: CallbackReceiver
 ) -> None:
     receiver.plan([Reply(status=500)])
@@ -112,7 +123,7 @@ def test_an_event_before_the_answer_is_attempted_once_if_it_is_refused(
     assert [attempt.status for attempt in attempts] == [500, 200]
 
 
-def test_without_a_callback_url_nobody_is_waited_for(start: Start) -> None:
+def test_without_a_callback_url_the_response_waits_for_nothing(start: Start) -> None:
     quiet = start(callback_url=None)
 
     assert post(quiet, to=["+12005620000", ALICE]).status_code == 202

@@ -1,7 +1,7 @@
-"""Bandwidth's own client takes the simulator for Bandwidth.
+"""Bandwidth's own client works against the simulator.
 
-It asks for a token before its first request, uses it until a minute before its end, and does not ask again when the
-token is refused.
+It requests a token before its first request, uses it until a minute before it expires, and does not request another
+one when the token is refused.
 """
 
 from collections.abc import Callable
@@ -49,19 +49,19 @@ def api_of(simulator: Simulator, **credentials: str) -> MessagesApi:
     return MessagesApi(ApiClient(configuration))
 
 
-def test_it_reads_the_answer_to_an_accepted_group_message(create: Create) -> None:
+def test_it_reads_the_response_to_an_accepted_group_message(create: Create) -> None:
     expiration = datetime.now(UTC) + timedelta(days=1)
-    answer = create(priority="high", media=["https://example.com/a.jpg"], expiration=expiration)
+    response = create(priority="high", media=["https://example.com/a.jpg"], expiration=expiration)
 
-    assert answer.additional_properties == {}
-    assert answer.id is not None
-    assert len(answer.id) == 29
-    assert answer.time is not None
-    assert int(answer.id[:13]) == round(answer.time.timestamp() * 1000)
-    assert answer.to_dict() == MESSAGE | {
-        "id": answer.id,
+    assert response.additional_properties == {}
+    assert response.id is not None
+    assert len(response.id) == 29
+    assert response.time is not None
+    assert int(response.id[:13]) == round(response.time.timestamp() * 1000)
+    assert response.to_dict() == MESSAGE | {
+        "id": response.id,
         "owner": "+12345678901",
-        "time": answer.time,
+        "time": response.time,
         "segmentCount": 1,
         "direction": "out",
         "media": ["https://example.com/a.jpg"],
@@ -74,16 +74,16 @@ def test_it_sends_json_without_a_charset_and_that_is_accepted(create: Create, si
     create()
 
     assert simulator.messages[0].headers["Content-Type"] == "application/json"
-    assert simulator.messages[0].received == MESSAGE
+    assert simulator.messages[0].body == MESSAGE
     assert "Authorization" not in simulator.messages[0].headers
 
 
 def test_one_event_per_recipient_follows(create: Create, simulator: Simulator, receiver: CallbackReceiver) -> None:
-    answer = create()
+    response = create()
 
     assert simulator.wait_until_idle(10)
     assert sorted(event["to"] for event in receiver.events) == [ALICE, BOB]
-    assert {event["message"]["id"] for event in receiver.events} == {answer.id}
+    assert {event["message"]["id"] for event in receiver.events} == {response.id}
 
 
 def test_an_invalid_number_raises_its_exception_with_the_live_wording(create: Create) -> None:
@@ -127,7 +127,7 @@ def test_each_refusal_raises_its_exception(
 
 
 def test_a_404_raises_its_exception_although_its_shape_is_another(create: Create, simulator: Simulator) -> None:
-    """The client's model of errors asks for type and description; a 404 has neither, so nothing is parsed."""
+    """The client's model of errors requires type and description; a 404 has neither, so nothing is parsed."""
     simulator.switches = Switches(request=RequestFate.NOT_FOUND)
 
     with pytest.raises(NotFoundException) as raised:
@@ -159,14 +159,14 @@ def test_it_reads_why_messages_are_not_listed(start: Start) -> None:
     assert set(error_of(raised.value)) == {"type", "description"}
 
 
-def test_it_asks_again_when_it_was_told_to(start: Start) -> None:
+def test_it_retries_a_search_after_retry_after(start: Start) -> None:
     """Its HTTP library waits for as long as Retry-After says."""
     api = messages_api(start(searches=1, search_seconds=1.0))
 
     assert [api.list_messages("9900000", limit=1).total_count for _ in range(2)] == [0, 0]
 
 
-def test_it_asks_for_a_token_once_and_uses_it_for_every_request(start: Start) -> None:
+def test_it_requests_a_token_once_and_uses_it_for_every_request(start: Start) -> None:
     simulator = start(client_id="client", client_secret="secret")
     api = messages_api(simulator)
 
@@ -175,21 +175,21 @@ def test_it_asks_for_a_token_once_and_uses_it_for_every_request(start: Start) ->
     api.list_messages("9900000", limit=1)
 
     assert len(simulator.messages) == 3
-    assert simulator.token_answers == {200: 1}
+    assert simulator.token_responses == {200: 1}
 
 
-def test_it_asks_for_another_token_a_minute_before_the_end_of_the_first(start: Start) -> None:
-    simulator = start(token_seconds=61.0)  # it reckons in whole seconds, so it uses this one for less than one
+def test_it_requests_another_token_a_minute_before_the_first_expires(start: Start) -> None:
+    simulator = start(token_seconds=61.0)  # the client counts whole seconds, so it uses this one for less than one
     api = messages_api(simulator)
 
     def sent_with_another() -> bool:
         send_with(api)
-        return simulator.token_answers[200] > 1
+        return simulator.token_responses[200] > 1
 
     wait_for(sent_with_another, "another token", seconds=10)
 
 
-def test_a_new_client_is_let_in_after_every_token_was_revoked(simulator: Simulator) -> None:
+def test_a_new_client_works_after_every_token_was_revoked(simulator: Simulator) -> None:
     api = messages_api(simulator)
     send_with(api)
     simulator.revoke_tokens()
@@ -204,13 +204,13 @@ def test_a_new_client_is_let_in_after_every_token_was_revoked(simulator: Simulat
 
 @pytest.mark.parametrize("wrong", ["client_id", "client_secret"])
 def test_a_wrong_client_gets_no_token(start: Start, wrong: str) -> None:
-    """It does not look at the status, and misses the token in the answer."""
+    """The client ignores the status, and fails on the missing token."""
     simulator = start(**({"client_id": "client", "client_secret": "secret"} | {wrong: "other"}))
 
     with pytest.raises(KeyError, match="access_token"):
         send_with(messages_api(simulator))
 
-    assert simulator.token_answers == {401: 1}
+    assert simulator.token_responses == {401: 1}
     assert simulator.messages == ()
 
 
@@ -221,16 +221,16 @@ def test_its_username_and_password_are_refused(simulator: Simulator) -> None:
         send_with(api)
 
     assert error_of(raised.value) == {"type": "unauthorized", "description": "Authentication Failed"}
-    assert (simulator.messages, simulator.token_answers) == ((), {})
+    assert (simulator.messages, simulator.token_responses) == ((), {})
 
 
-def test_its_username_and_password_are_let_in_where_that_is_switched_on(start: Start) -> None:
+def test_its_username_and_password_are_accepted_if_a_switch_allows_them(start: Start) -> None:
     simulator = start(username="user", password="password", switches=Switches(basic=True))
 
     send_with(api_of(simulator, username="user", password="password"))
 
     assert len(simulator.messages) == 1
-    assert simulator.token_answers == {}
+    assert simulator.token_responses == {}
 
 
 def error_of(exception: ApiException) -> Any:

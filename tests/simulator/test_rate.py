@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from receiver.simulator import RequestFate, Simulator, Switches
-from receiver.simulator.queue import Queue
-from receiver.simulator.refusals import Refusal
-from tests.support.simulators import ALICE, BOB, Start, bearer, post
+from receiver.simulator.account import MessageQueue
+from receiver.simulator.validation import Refusal
+from tests.support.simulators import ALICE, BOB, Start, bearer, messages_url, post
 
 
 def counts(simulator: Simulator) -> Any:
@@ -28,13 +28,13 @@ def test_nothing_goes_out_earlier_than_the_rate_allows(start: Start) -> None:
 
     assert len(posted) == 16
     gaps = [(at - first).total_seconds() - number / 20.0 for number, at in enumerate(posted)]
-    assert min(gaps) > -0.002  # messages are stamped a moment after they were given their turn
+    assert min(gaps) > -0.002  # a message gets its time a moment after its send window
 
 
 def test_a_message_that_waits_is_queued(start: Start) -> None:
     simulator = start(rate=0.01)
     first, second = post(simulator).json(), post(simulator).json()
-    url = f"{simulator.url}/users/9900000/messages"
+    url = messages_url(simulator)
 
     def statuses(message: Any) -> list[str]:
         query = {"messageId": message["id"]}
@@ -46,15 +46,15 @@ def test_a_message_that_waits_is_queued(start: Start) -> None:
     assert 3.9 < counts(simulator)["waiting"] <= 4.0
 
 
-def test_what_does_not_fit_is_refused_whole_with_the_accounts_figures(start: Start) -> None:
+def test_a_message_that_does_not_fit_is_refused_whole_with_the_accounts_limits(start: Start) -> None:
     simulator = start(rate=0.02, queue_seconds=300.0)
 
-    answers = [post(simulator, to=to) for to in ([ALICE, BOB], [ALICE, BOB], [ALICE, BOB], [ALICE, BOB], ALICE)]
+    responses = [post(simulator, to=to) for to in ([ALICE, BOB], [ALICE, BOB], [ALICE, BOB], [ALICE, BOB], ALICE)]
 
-    assert [each.status_code for each in answers] == [202, 202, 202, 429, 429]
+    assert [each.status_code for each in responses] == [202, 202, 202, 429, 429]
     assert len(simulator.messages) == 3
-    assert "Retry-After" not in answers[3].headers
-    assert answers[3].json() == {
+    assert "Retry-After" not in responses[3].headers
+    assert responses[3].json() == {
         "type": "max-message-queue-size-exceeded",
         "description": (
             "The SMS queue for your account is full and cannot accept more messages right now. "
@@ -74,9 +74,9 @@ def test_a_long_text_counts_once_per_segment(start: Start) -> None:
     assert [message.request.units for message in simulator.messages] == [2, 2]
 
 
-def test_an_account_that_rests_saves_nothing_up() -> None:
+def test_an_idle_account_accumulates_no_allowance() -> None:
     clock = [100.0]
-    queue = Queue(rate=2.0, seconds=900.0, clock=lambda: clock[0])
+    queue = MessageQueue(rate=2.0, seconds=900.0, clock=lambda: clock[0])
 
     def starts(at: float) -> float:
         clock[0] = at
@@ -87,7 +87,7 @@ def test_an_account_that_rests_saves_nothing_up() -> None:
 
 def test_without_a_queue_only_an_idle_account_accepts() -> None:
     clock = [100.0]
-    queue = Queue(rate=1.0, seconds=0.0, clock=lambda: clock[0])
+    queue = MessageQueue(rate=1.0, seconds=0.0, clock=lambda: clock[0])
 
     queue.admit(10, retry_after=None)
     with pytest.raises(Refusal) as raised:
@@ -99,16 +99,16 @@ def test_without_a_queue_only_an_idle_account_accepts() -> None:
 
 
 @pytest.mark.parametrize("switches", [{"retry_after": 3}, {"retry_after": 3, "request": RequestFate.QUEUE_FULL}])
-def test_a_429_can_say_when_to_return(start: Start, switches: dict[str, Any]) -> None:
+def test_a_429_can_have_a_retry_after(start: Start, switches: dict[str, Any]) -> None:
     simulator = start(rate=0.01, queue_seconds=0.0, switches=Switches(**switches))
     post(simulator)
 
-    answer = post(simulator)
+    response = post(simulator)
 
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "3")
 
 
 @pytest.mark.parametrize("options", [{"rate": 0.0}, {"queue_seconds": -1.0}])
-def test_a_rate_that_cannot_be_is_refused(start: Start, options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="rate is positive"):
+def test_an_impossible_rate_is_refused(start: Start, options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="rate must be positive"):
         start(**options)

@@ -1,4 +1,4 @@
-"""The record of what was accepted: complete, and there however the simulator ends."""
+"""The record file: complete, however the simulator ends."""
 
 import json
 import time
@@ -10,10 +10,10 @@ from tests.support.raw_http import connection, request_bytes
 from tests.support.simulators import ALICE, BOB, MESSAGE, Start, post
 
 
-def test_every_accepted_message_is_a_line_and_no_other(start: Start, tmp_path: Path) -> None:
+def test_only_accepted_messages_have_a_line(start: Start, tmp_path: Path) -> None:
     before = time.monotonic()
     simulator = start(record=tmp_path / "accepted")
-    answer = post(simulator).json()
+    response = post(simulator).json()
     post(simulator, to="+invalid")
     simulator.switches = Switches(request=RequestFate.SERVER_ERROR)
     post(simulator)
@@ -22,16 +22,16 @@ def test_every_accepted_message_is_a_line_and_no_other(start: Start, tmp_path: P
 
     assert before < line.pop("monotonic") < time.monotonic()
     assert line == {
-        "id": answer["id"],
+        "id": response["id"],
         "tag": "test message",
         "to": [ALICE, BOB],
         "from": MESSAGE["from"],
         "units": 2,
-        "acceptedAt": answer["time"],
+        "acceptedAt": response["time"],
     }
 
 
-def test_it_goes_on_where_another_ended(tmp_path: Path) -> None:
+def test_a_second_simulator_appends_to_the_record(tmp_path: Path) -> None:
     for _ in range(2):
         with Simulator(SimulatorOptions(record=tmp_path / "accepted")) as simulator:
             post(simulator)
@@ -39,7 +39,7 @@ def test_it_goes_on_where_another_ended(tmp_path: Path) -> None:
     assert len((tmp_path / "accepted").read_text().splitlines()) == 2
 
 
-def test_it_holds_what_was_accepted_before_a_byte_of_the_answer(tmp_path: Path) -> None:
+def test_a_message_is_recorded_before_a_byte_of_the_response(tmp_path: Path) -> None:
     with simulating(tmp_path) as running:
         running.switch(accident={"at": "accepted", "do": "hold"})
         with connection(running) as client:
@@ -51,7 +51,7 @@ def test_it_holds_what_was_accepted_before_a_byte_of_the_answer(tmp_path: Path) 
     assert [line["tag"] for line in running.recorded()] == ["unanswered"]
 
 
-def test_a_record_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_is_reported_in_a_sentence(tmp_path: Path) -> None:
     result = invoke("simulate", "--port", "0", "--record", str(tmp_path / "nowhere" / "accepted"), environment={})
 
     assert result.exit_code == 1

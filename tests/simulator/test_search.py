@@ -1,4 +1,4 @@
-"""GET /messages: who may ask, what is found, how it is paged, and its quirks."""
+"""GET /messages: credentials, filters, pages, and Bandwidth's quirks."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,21 +9,21 @@ import requests
 
 from receiver.simulator import SearchShape, Simulator, Switches
 from tests.support.processes import wait_for
-from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, post
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, messages_url, post
 
-INVALID, TWICE_TOLD, EXPIRED = "+12005554720", "+12005564404", "+12005600000"
+INVALID, CONTRADICTED, EXPIRED = "+12005554720", "+12005564404", "+12005600000"
 SILENT, ON_ITS_WAY, TO_CARRIER = "+12005660000", "+12005590000", "+12005630000"
 
 
 def get(simulator: Simulator, **query: Any) -> requests.Response:
-    url = f"{simulator.url}/users/9900000/messages"
+    url = messages_url(simulator)
     return requests.get(url, params=query, headers=bearer(simulator), timeout=10)
 
 
 def found(simulator: Simulator, **query: Any) -> list[Any]:
-    answer = get(simulator, **query)
-    assert answer.status_code == 200, answer.text
-    rows: list[Any] = answer.json()["messages"]
+    response = get(simulator, **query)
+    assert response.status_code == 200, response.text
+    rows: list[Any] = response.json()["messages"]
     return rows
 
 
@@ -61,7 +61,7 @@ def test_a_group_is_a_row_for_each_recipient_without_tag_and_text(simulator: Sim
     [
         (ALICE, "DELIVERED", 0),
         (INVALID, "FAILED", 4720),
-        (TWICE_TOLD, "FAILED", 4404),
+        (CONTRADICTED, "FAILED", 4404),
         ("+12005574404", "FAILED", 4404),
         (EXPIRED, "DELIVERED", 0),
         (SILENT, "RECEIVED", 0),
@@ -69,7 +69,7 @@ def test_a_group_is_a_row_for_each_recipient_without_tag_and_text(simulator: Sim
         (TO_CARRIER, "DELIVERED", 0),
     ],
 )
-def test_a_status_is_what_the_recipient_has_come_to(
+def test_a_status_is_the_last_of_the_recipients_steps(
     simulator: Simulator, send: Send, number: str, status: str, error_code: int
 ) -> None:
     message_id = send(to=number).json()["id"]
@@ -131,9 +131,9 @@ def test_a_filter_finds_the_newest_first(
     assert [row["destinationTn"] for row in found(simulator, **query)] == expected
 
 
-def test_a_plus_that_is_not_escaped_finds_nothing(simulator: Simulator, send: Send) -> None:
+def test_a_plus_sign_that_is_not_escaped_finds_nothing(simulator: Simulator, send: Send) -> None:
     send(to=ALICE)
-    url = f"{simulator.url}/users/9900000/messages?destinationTn="
+    url = f"{messages_url(simulator)}?destinationTn="
 
     def rows(written: str) -> int:
         return len(requests.get(url + written, headers=bearer(simulator), timeout=10).json()["messages"])
@@ -174,13 +174,13 @@ def test_times_are_those_of_receipt_both_ends_included(simulator: Simulator, sen
         {"tag": "test message"},
     ],
 )
-def test_a_search_that_cannot_be_done_is_a_bad_request(simulator: Simulator, query: dict[str, str]) -> None:
-    answer = get(simulator, **query)
+def test_an_invalid_search_is_a_bad_request(simulator: Simulator, query: dict[str, str]) -> None:
+    response = get(simulator, **query)
 
-    assert (answer.status_code, answer.json()["type"]) == (400, "bad-request")
+    assert (response.status_code, response.json()["type"]) == (400, "bad-request")
 
 
-def test_pages_follow_one_another_and_lead_back(simulator: Simulator, send: Send) -> None:
+def test_pages_link_to_the_next_and_the_previous(simulator: Simulator, send: Send) -> None:
     ids = [send(to=ALICE).json()["id"] for _ in range(5)][::-1]
     pages, query = [], {"sourceTn": MESSAGE["from"], "limit": "2"}
     while True:
@@ -195,13 +195,13 @@ def test_pages_follow_one_another_and_lead_back(simulator: Simulator, send: Send
     assert linked == pages[0]
 
 
-def test_one_page_says_nothing_about_others(simulator: Simulator, send: Send) -> None:
+def test_a_single_page_has_no_links(simulator: Simulator, send: Send) -> None:
     send(to=ALICE)
 
     assert get(simulator, limit=100).json()["pageInfo"] == {}
 
 
-def test_a_page_has_100_rows_unless_it_is_told_otherwise(start: Start) -> None:
+def test_a_page_has_100_rows_by_default(start: Start) -> None:
     simulator = start(callback_url=None)
     for _ in range(11):
         post(simulator, to=[f"+1999555010{digit}" for digit in range(10)])
@@ -212,23 +212,23 @@ def test_a_page_has_100_rows_unless_it_is_told_otherwise(start: Start) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer abc"}, {"Authorization": "Basic dTpw"}])
-def test_nobody_is_told_anything_without_a_token(simulator: Simulator, headers: dict[str, str]) -> None:
-    answer = requests.get(f"{simulator.url}/users/9900000/messages?limit=1", headers=headers, timeout=10)
+def test_without_a_token_a_search_is_unauthorized(simulator: Simulator, headers: dict[str, str]) -> None:
+    response = requests.get(f"{messages_url(simulator)}?limit=1", headers=headers, timeout=10)
 
-    assert (answer.status_code, answer.json()) == (
+    assert (response.status_code, response.json()) == (
         401,
         {"type": "unauthorized", "description": "Your request could not be authenticated"},
     )
 
 
-def test_who_asks_too_often_is_told_when_to_return(start: Start) -> None:
+def test_too_many_searches_are_refused_with_a_retry_after(start: Start) -> None:
     simulator = start(searches=2, search_seconds=1.0)
     assert [get(simulator, limit=1).status_code for _ in range(2)] == [200, 200]
 
-    answer = get(simulator, limit=1)
+    response = get(simulator, limit=1)
 
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
-    assert answer.json()["type"] == "rate_limit_exceeded"
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+    assert response.json()["type"] == "rate_limit_exceeded"
     wait_for(lambda: get(simulator, limit=1).ok, "the quota to be free again", seconds=10)
 
 

@@ -1,4 +1,4 @@
-"""The simulator as a program of its own: starting, stopping, and what it tells about itself."""
+"""The simulator as a program: starting, stopping, connections, and what it shows of itself."""
 
 import socket
 import threading
@@ -9,10 +9,21 @@ import requests
 from receiver.simulator import RequestFate, Simulator, SimulatorOptions, Switches
 from tests.support.callback_receiver import CallbackReceiver, Reply
 from tests.support.raw_http import connection
-from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, post
+from tests.support.simulators import (
+    ALICE,
+    BOB,
+    MESSAGE,
+    Send,
+    Start,
+    bearer,
+    messages_url,
+    post,
+    receive,
+    simulator_threads,
+)
 
 
-def test_it_remembers_what_it_accepted_and_what_became_of_the_callbacks(
+def test_it_shows_accepted_messages_and_their_callbacks(
     send: Send, simulator: Simulator, receiver: CallbackReceiver
 ) -> None:
     receiver.plan([Reply(status=500)])
@@ -35,21 +46,20 @@ def test_it_remembers_what_it_accepted_and_what_became_of_the_callbacks(
 
 
 def test_a_message_can_be_received_over_http(simulator: Simulator, receiver: CallbackReceiver) -> None:
-    body = {"from": ALICE, "to": "+12345678901", "text": "Hello"}
-    answer = requests.post(f"{simulator.root}/simulator/inbound", json=body, timeout=10)
+    response = receive(simulator, from_=ALICE, to="+12345678901", text="Hello")
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert simulator.wait_until_idle(10)
     (event,) = receiver.events
-    assert (event["type"], event["message"]["id"]) == ("message-received", answer.json()["id"])
+    assert (event["type"], event["message"]["id"]) == ("message-received", response.json()["id"])
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"from": "+1", "to": [], "text": ""}'])
-def test_an_unreadable_inbound_message_is_refused_in_words(simulator: Simulator, body: bytes) -> None:
-    answer = requests.post(f"{simulator.root}/simulator/inbound", data=body, timeout=10)
+def test_an_unreadable_inbound_message_is_refused_with_an_explanation(simulator: Simulator, body: bytes) -> None:
+    response = requests.post(f"{simulator.root}/simulator/inbound", data=body, timeout=10)
 
-    assert answer.status_code == 400
-    assert answer.json()["error"]
+    assert response.status_code == 400
+    assert response.json()["error"]
 
 
 def test_a_connection_serves_one_request_after_another(simulator: Simulator) -> None:
@@ -59,20 +69,21 @@ def test_a_connection_serves_one_request_after_another(simulator: Simulator) -> 
             assert session.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 202
             assert session.get(f"{simulator.root}/nowhere", timeout=10).status_code == 404
             assert session.post(url, data=b"not read", timeout=10).status_code == 401
-        (pool,) = session.get_adapter(url).poolmanager.pools._container.values()
-        assert pool.num_connections == 1
+        pools = session.get_adapter(url).poolmanager.pools
+        (host,) = pools.keys()
+        assert pools[host].num_connections == 1
 
 
 def test_a_chunked_request_is_read(simulator: Simulator) -> None:
     chunks = iter([b'{"from": "+12345678901", "to": "+12345678902",', b'"text": "a", "applicationId": "b"}'])
-    answer = requests.post(
-        f"{simulator.url}/users/9900000/messages",
+    response = requests.post(
+        messages_url(simulator),
         data=chunks,
         headers=bearer(simulator) | {"Content-Type": "application/json"},
         timeout=10,
     )
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,7 @@ def test_a_chunked_request_is_read(simulator: Simulator) -> None:
     [b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", b"Content-Length: 10\r\n\r\nhalf"],
     ids=["chunks", "half"],
 )
-def test_a_request_that_does_not_end_is_no_incident(
+def test_a_truncated_request_prints_no_error(
     simulator: Simulator, capfd: pytest.CaptureFixture[str], head: bytes
 ) -> None:
     with connection(simulator) as client:
@@ -91,7 +102,7 @@ def test_a_request_that_does_not_end_is_no_incident(
     assert capfd.readouterr().err == ""
 
 
-def test_many_clients_at_once_are_each_answered(start: Start, receiver: CallbackReceiver) -> None:
+def test_many_clients_at_once_each_get_a_response(start: Start, receiver: CallbackReceiver) -> None:
     simulator = start()
     statuses: list[int] = []
     clients = [threading.Thread(target=lambda: statuses.append(post(simulator).status_code)) for _ in range(20)]
@@ -111,7 +122,7 @@ def test_stopping_leaves_no_thread_and_no_listener_behind(receiver: CallbackRece
     receiver.plan([Reply(hold=release)] * 2)
     simulator = Simulator(SimulatorOptions(callback_url=receiver.url, pace=(0.0, 0.0), day=60.0))
     with simulator, requests.Session() as session:
-        assert sum(thread.name.startswith("simulator") for thread in threading.enumerate()) > 1
+        assert len(simulator_threads()) > 1
         simulator.switches = Switches(request=RequestFate.SLOW)
         slow = threading.Thread(target=lambda: post(simulator, to=[ALICE, "+12005580000"]))
         slow.start()
@@ -122,20 +133,19 @@ def test_stopping_leaves_no_thread_and_no_listener_behind(receiver: CallbackRece
         slow.join(10)
     release.set()
 
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("simulator")]
-    assert left == []
+    assert simulator_threads() == []
     assert simulator.wait_until_idle(0)
     with pytest.raises(requests.ConnectionError):
         requests.get(simulator.root, timeout=10)
 
 
-def test_an_event_awaited_before_the_answer_does_not_delay_stopping(receiver: CallbackReceiver) -> None:
+def test_a_callback_awaited_before_the_response_does_not_delay_stopping(receiver: CallbackReceiver) -> None:
     release = threading.Event()
     receiver.plan([Reply(hold=release)])
     simulator = Simulator(SimulatorOptions(callback_url=receiver.url, workers=1))
     statuses: list[int] = []
     with simulator:
-        numbers = ["+12005620000", "+12005620001"]  # the second has no worker left
+        numbers = ["+12005620000", "+12005620001"]  # there is no worker left for the second
         client = threading.Thread(target=lambda: statuses.append(post(simulator, to=numbers).status_code))
         client.start()
         assert receiver.arrived.acquire(timeout=10)

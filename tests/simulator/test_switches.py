@@ -1,4 +1,4 @@
-"""Switches choose the fate of a request, in process and over HTTP."""
+"""Switches choose what becomes of a request, set in process or over HTTP."""
 
 import json
 import time
@@ -8,7 +8,7 @@ import requests
 
 from receiver.simulator import CallbackShape, RequestFate, Simulator, Switches
 from tests.support.callback_receiver import CallbackReceiver
-from tests.support.raw_http import connection, exchanged, request_bytes
+from tests.support.raw_http import connection, request_bytes, response_bytes
 from tests.support.simulators import ALICE, Send, Start, post
 
 
@@ -32,10 +32,10 @@ def test_a_refusal_has_bandwidths_body_and_nothing_is_sent(
 ) -> None:
     simulator.switches = Switches(request=RequestFate(fate))
 
-    answer = send()
+    response = send()
 
-    assert (answer.status_code, answer.json()) == (status, body)
-    assert answer.headers["Content-Type"] == "application/json"
+    assert (response.status_code, response.json()) == (status, body)
+    assert response.headers["Content-Type"] == "application/json"
     assert simulator.messages == ()
 
 
@@ -45,46 +45,46 @@ def test_400_names_a_field(send: Send, simulator: Simulator) -> None:
     assert send().json()["fieldErrors"][0]["fieldName"] == "to"
 
 
-def test_429_says_that_the_queue_is_full_and_not_when_to_return(send: Send, simulator: Simulator) -> None:
+def test_429_says_that_the_queue_is_full_and_has_no_retry_after(send: Send, simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.QUEUE_FULL)
 
-    answer = send()
+    response = send()
 
-    assert answer.status_code == 429
-    assert answer.json()["type"] == "max-message-queue-size-exceeded"
-    assert "Retry-After" not in answer.headers
+    assert response.status_code == 429
+    assert response.json()["type"] == "max-message-queue-size-exceeded"
+    assert "Retry-After" not in response.headers
 
 
 def test_502_is_a_gateways_page(send: Send, simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.BAD_GATEWAY)
 
-    answer = send()
+    response = send()
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (502, "text/html")
-    assert "<h1>502 Bad Gateway</h1>" in answer.text
+    assert (response.status_code, response.headers["Content-Type"]) == (502, "text/html")
+    assert "<h1>502 Bad Gateway</h1>" in response.text
 
 
 def test_a_redirect_leads_nowhere(send: Send, simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.REDIRECT)
 
-    answer = send()
+    response = send()
 
-    assert answer.status_code == 307
-    assert requests.post(f"{simulator.root}{answer.headers['Location']}", timeout=10).status_code == 404
+    assert response.status_code == 307
+    assert requests.post(f"{simulator.root}{response.headers['Location']}", timeout=10).status_code == 404
 
 
-def test_slow_accepts_at_once_and_answers_later(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
+def test_slow_accepts_at_once_and_responds_later(send: Send, simulator: Simulator, receiver: CallbackReceiver) -> None:
     simulator.switches = Switches(request=RequestFate.SLOW, slow_seconds=0.3)
     before = time.monotonic()
 
-    answer = send()
+    response = send()
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert time.monotonic() - before >= 0.3
     assert len(receiver.events) == 2
 
 
-def test_a_client_that_does_not_wait_for_a_slow_answer_has_sent_its_message(
+def test_a_client_that_does_not_wait_for_a_slow_response_has_sent_its_message(
     simulator: Simulator, receiver: CallbackReceiver
 ) -> None:
     simulator.switches = Switches(request=RequestFate.SLOW)
@@ -99,14 +99,14 @@ def test_a_client_that_does_not_wait_for_a_slow_answer_has_sent_its_message(
 def test_dropped_before_means_not_sent(simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.DROP_BEFORE)
 
-    assert exchanged(simulator) == b""
+    assert response_bytes(simulator) == b""
     assert simulator.messages == ()
 
 
 def test_dropped_after_means_sent(simulator: Simulator, receiver: CallbackReceiver) -> None:
     simulator.switches = Switches(request=RequestFate.DROP_AFTER)
 
-    assert exchanged(simulator) == b""
+    assert response_bytes(simulator) == b""
     assert len(simulator.messages) == 1
     assert simulator.wait_until_idle(10)
     assert len(receiver.events) == 2
@@ -122,22 +122,22 @@ def test_a_dropped_connection_is_what_an_ordinary_client_sees(send: Send, simula
 def test_nonsense_is_a_202_that_is_not_json(send: Send, simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.NONSENSE)
 
-    answer = send()
+    response = send()
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (202, "application/json")
+    assert (response.status_code, response.headers["Content-Type"]) == (202, "application/json")
     with pytest.raises(requests.JSONDecodeError):
-        answer.json()
+        response.json()
     assert len(simulator.messages) == 1
 
 
 def test_cut_off_ends_in_the_middle_of_the_body(simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.CUT_OFF)
 
-    head, _, body = exchanged(simulator).partition(b"\r\n\r\n")
+    head, _, body = response_bytes(simulator).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 202")
     announced = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-    whole = json.dumps(simulator.messages[0].answer()).encode()
+    whole = json.dumps(simulator.messages[0].response_body()).encode()
     assert announced == len(whole)
     assert body == whole[: announced // 2]
 
@@ -155,35 +155,35 @@ def test_every_fate_of_a_request_can_be_set_and_unset_over_http(simulator: Simul
     assert requests.put(url, json={}, timeout=10).json() == defaults
 
 
-def test_a_fate_can_be_that_of_the_next_requests_only(send: Send, simulator: Simulator) -> None:
+def test_times_limits_a_fate_to_the_next_requests(send: Send, simulator: Simulator) -> None:
     simulator.switches = Switches(request=RequestFate.SERVER_ERROR, times=2)
 
     assert [send().status_code for _ in range(4)] == [500, 500, 202, 202]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
-        ('{"request": "explode"}', "request is one of accept, 400, "),
-        ('{"callbacks": "sideways"}', "callbacks is one of normal, "),
-        ('{"slowSeconds": "long"}', "slowSeconds is a number from 0 to 3600"),
-        ('{"times": 0}', "times is null or an integer from 1"),
-        ('{"accident": "close"}', "accident is null or {"),
-        ('{"accident": {"at": "home", "do": "close"}}', "at is one of connected, "),
-        ('{"accident": {"at": "accepted", "do": "sing"}}', "do is one of close, reset, hold"),
-        ('{"request": "slow", "accident": {"at": "accepted", "do": "hold"}}', "slow is an accident itself"),
-        ('{"basic": 1}', "basic is true or false"),
-        ('{"tokens": "explode"}', "tokens is one of issue, refuse, "),
+        ('{"request": "explode"}', "request must be one of accept, 400, "),
+        ('{"callbacks": "sideways"}', "callbacks must be one of normal, "),
+        ('{"slowSeconds": "long"}', "slowSeconds must be a number from 0 to 3600"),
+        ('{"times": 0}', "times must be null or a positive integer"),
+        ('{"accident": "close"}', "accident must be null or {"),
+        ('{"accident": {"at": "home", "do": "close"}}', "at must be one of connected, "),
+        ('{"accident": {"at": "accepted", "do": "sing"}}', "do must be one of close, reset, hold"),
+        ('{"request": "slow", "accident": {"at": "accepted", "do": "hold"}}', "request slow is itself an accident"),
+        ('{"basic": 1}', "basic must be true or false"),
+        ('{"tokens": "explode"}', "tokens must be one of issue, refuse, "),
         ('{"speed": 1}', "no such switch: speed"),
-        ("[]", "the body is a JSON object"),
+        ("[]", "the body must be a JSON object"),
         ("{", "Expecting property name"),
     ],
 )
-def test_a_switch_that_does_not_exist_is_refused_in_words(simulator: Simulator, body: str, said: str) -> None:
-    answer = requests.put(f"{simulator.root}/simulator/switches", data=body, timeout=10)
+def test_an_invalid_switch_is_refused_with_an_explanation(simulator: Simulator, body: str, message: str) -> None:
+    response = requests.put(f"{simulator.root}/simulator/switches", data=body, timeout=10)
 
-    assert answer.status_code == 400
-    assert said in answer.json()["error"]
+    assert response.status_code == 400
+    assert message in response.json()["error"]
     assert simulator.switches == Switches()
 
 

@@ -1,39 +1,30 @@
-"""Switches choose the fate of a request for a token."""
+"""The switch `tokens` chooses what becomes of a request for a token."""
 
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import requests
 
 from receiver.simulator import Point, Simulator, Switches, TokenFate
-from tests.support.processes import wait_for
-from tests.support.raw_http import connection
-from tests.support.simulators import MESSAGE, Start, ask_token, bearer, post
+from tests.support.raw_http import connection, read_to_end
+from tests.support.simulators import (
+    MESSAGE,
+    Start,
+    bearer,
+    messages_url,
+    post,
+    request_token,
+    simulator_threads,
+    under_way,
+    wait_held,
+)
 
 REQUEST = (
     b"POST /api/v1/oauth2/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic Y2xpZW50OnNlY3JldA==\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 29\r\n\r\ngrant_type=client_credentials"
 )
-
-
-@contextmanager
-def asking(simulator: Simulator) -> Iterator[list[requests.Response]]:
-    """A request for a token under way on a thread of its own; its answer, complete at the end."""
-    answers: list[requests.Response] = []
-    client = threading.Thread(target=lambda: answers.append(ask_token(simulator)))
-    client.start()
-    yield answers
-    client.join(10)
-    assert not client.is_alive()
-
-
-def wait_held(simulator: Simulator, *points: Point) -> None:
-    wait_for(lambda: simulator.held == points, f"requests to be held at {points}", seconds=10)
 
 
 @pytest.mark.parametrize(
@@ -52,108 +43,114 @@ def test_a_refusal_is_json_and_counted_and_no_token_is_issued(
 ) -> None:
     simulator.switches = Switches(tokens=TokenFate(fate))
 
-    answer = ask_token(simulator)
+    response = request_token(simulator)
 
-    assert (answer.status_code, answer.json()["error"]) == (status, error)
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert "Retry-After" not in answer.headers
-    assert simulator.token_answers == {status: 1}
+    assert (response.status_code, response.json()["error"]) == (status, error)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Retry-After" not in response.headers
+    assert simulator.token_responses == {status: 1}
     assert simulator.revoke_tokens() == 0
 
 
-def test_a_refused_client_goes_on_with_the_token_that_it_has(simulator: Simulator) -> None:
+def test_a_refused_client_can_still_use_the_token_it_has(simulator: Simulator) -> None:
     token = bearer(simulator)
     simulator.switches = Switches(tokens=TokenFate.REFUSE)
-    url = f"{simulator.url}/users/9900000/messages"
+    url = messages_url(simulator)
 
-    assert ask_token(simulator).status_code == 401
+    assert request_token(simulator).status_code == 401
     assert requests.post(url, json=MESSAGE, headers=token, timeout=10).status_code == 202
 
 
-def test_a_429_can_say_when_to_return(simulator: Simulator) -> None:
+def test_a_429_can_have_a_retry_after(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.TOO_MANY, retry_after=3)
 
-    assert ask_token(simulator).headers["Retry-After"] == "3"
+    assert request_token(simulator).headers["Retry-After"] == "3"
+
+
+def test_no_other_refusal_has_a_retry_after(simulator: Simulator) -> None:
+    simulator.switches = Switches(tokens=TokenFate.UNAVAILABLE, retry_after=3)
+
+    assert "Retry-After" not in request_token(simulator).headers
 
 
 def test_502_is_a_gateways_page(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.BAD_GATEWAY)
 
-    answer = ask_token(simulator)
+    response = request_token(simulator)
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (502, "text/html")
-    assert "<h1>502 Bad Gateway</h1>" in answer.text
+    assert (response.status_code, response.headers["Content-Type"]) == (502, "text/html")
+    assert "<h1>502 Bad Gateway</h1>" in response.text
 
 
-def test_an_answer_may_not_be_json(simulator: Simulator) -> None:
+def test_a_response_may_not_be_json(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.NOT_JSON)
 
-    answer = ask_token(simulator)
+    response = request_token(simulator)
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
     with pytest.raises(requests.JSONDecodeError):
-        answer.json()
+        response.json()
 
 
 @pytest.mark.parametrize(("fate", "missing"), [("no-token", "access_token"), ("no-expiry", "expires_in")])
 def test_a_field_may_be_missing(simulator: Simulator, fate: str, missing: str) -> None:
     simulator.switches = Switches(tokens=TokenFate(fate))
 
-    answer = ask_token(simulator)
+    response = request_token(simulator)
 
-    assert answer.status_code == 200
-    assert sorted([*answer.json(), missing]) == ["access_token", "expires_in", "token_type"]
+    assert response.status_code == 200
+    assert sorted([*response.json(), missing]) == ["access_token", "expires_in", "token_type"]
 
 
 @pytest.mark.parametrize("claimed", [0, -5, 1.5, "3600", "soon", True, [], {}, 10**30])
-def test_an_answer_says_of_the_end_what_it_is_told_to(simulator: Simulator, claimed: Any) -> None:
+def test_expires_in_is_whatever_the_switch_says(simulator: Simulator, claimed: Any) -> None:
     url = f"{simulator.root}/simulator/switches"
     assert requests.put(url, json={"expiresIn": claimed}, timeout=10).json()["expiresIn"] == claimed
 
-    assert ask_token(simulator).json()["expires_in"] == claimed
+    assert request_token(simulator).json()["expires_in"] == claimed
     assert post(simulator).status_code == 202
 
 
-def test_a_claim_does_not_change_the_end(start: Start) -> None:
+def test_expires_in_does_not_change_when_the_token_expires(start: Start) -> None:
     simulator = start(token_seconds=1e-6, switches=Switches(expires_in=3600))
 
-    assert ask_token(simulator).json()["expires_in"] == 3600
+    assert request_token(simulator).json()["expires_in"] == 3600
     assert post(simulator).status_code == 401
 
 
-def test_slow_answers_later(simulator: Simulator) -> None:
+def test_slow_responds_later(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.SLOW, slow_seconds=0.3)
     before = time.monotonic()
 
-    answer = ask_token(simulator)
+    response = request_token(simulator)
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert time.monotonic() - before >= 0.3
 
 
-def test_a_slow_answer_comes_at_once_when_it_is_released(simulator: Simulator) -> None:
+def test_a_slow_response_comes_at_once_when_it_is_released(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.SLOW)
-    with asking(simulator) as answers:
+    with under_way(lambda: request_token(simulator)) as responses:
         wait_held(simulator, Point.ACCEPTED)
-        assert answers == []
+        assert responses == []
         assert simulator.release() == 1
 
-    assert [answer.status_code for answer in answers] == [200]
+    assert [response.status_code for response in responses] == [200]
 
 
 @pytest.mark.parametrize("fate", [TokenFate.SLOW, TokenFate.TRICKLE])
-def test_other_switches_release_a_slow_answer(simulator: Simulator, fate: TokenFate) -> None:
+def test_setting_switches_releases_a_slow_response(simulator: Simulator, fate: TokenFate) -> None:
     simulator.switches = Switches(tokens=fate, slow_seconds=3600.0)
-    with asking(simulator) as answers:
+    with under_way(lambda: request_token(simulator)) as responses:
         wait_held(simulator, Point.ACCEPTED if fate is TokenFate.SLOW else Point.HALF_WRITTEN)
         simulator.switches = Switches()
 
-    assert [answer.status_code for answer in answers] == [200]
+    assert [response.status_code for response in responses] == [200]
     assert simulator.held == ()
 
 
 @pytest.mark.parametrize("fate", [TokenFate.SLOW, TokenFate.TRICKLE])
-def test_stopping_ends_a_slow_answer(simulator: Simulator, fate: TokenFate) -> None:
+def test_stopping_ends_a_slow_response(simulator: Simulator, fate: TokenFate) -> None:
     simulator.switches = Switches(tokens=fate, slow_seconds=3600.0)
     with connection(simulator) as client:
         client.sendall(REQUEST)
@@ -162,10 +159,10 @@ def test_stopping_ends_a_slow_answer(simulator: Simulator, fate: TokenFate) -> N
         simulator.stop()
 
     assert simulator.held == ()
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("simulator")] == []
+    assert simulator_threads() == []
 
 
-def test_an_answer_that_trickles_comes_byte_by_byte_until_it_is_released(simulator: Simulator) -> None:
+def test_a_response_that_trickles_comes_byte_by_byte_until_it_is_released(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.TRICKLE, slow_seconds=3600.0)
     with connection(simulator) as client:
         client.sendall(REQUEST)
@@ -173,40 +170,40 @@ def test_an_answer_that_trickles_comes_byte_by_byte_until_it_is_released(simulat
         wait_held(simulator, Point.HALF_WRITTEN)
         simulator.release()
         client.shutdown(socket.SHUT_WR)
-        rest = b"".join(iter(lambda: client.recv(65536), b""))
+        rest = read_to_end(client)
 
     assert rest.startswith(b"TTP/1.1 200 OK\r\n")
     assert rest.endswith(b"}")
 
 
-def test_an_answer_that_trickles_is_whole_in_the_end(simulator: Simulator) -> None:
+def test_a_response_that_trickles_is_complete_in_the_end(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.TRICKLE, slow_seconds=0.3)
     before = time.monotonic()
 
-    answer = ask_token(simulator)
+    response = request_token(simulator)
 
     assert time.monotonic() - before >= 0.3
-    assert len(answer.content) == int(answer.headers["Content-Length"])
-    assert answer.json()["token_type"] == "Bearer"
+    assert len(response.content) == int(response.headers["Content-Length"])
+    assert response.json()["token_type"] == "Bearer"
 
 
-def test_a_release_can_end_an_answer_that_trickles(simulator: Simulator) -> None:
+def test_a_release_can_end_a_response_that_trickles(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.TRICKLE, slow_seconds=3600.0)
     with connection(simulator) as client:
         client.sendall(REQUEST)
         wait_held(simulator, Point.HALF_WRITTEN)
         requests.post(f"{simulator.root}/simulator/release", json={"do": "close"}, timeout=10)
 
-        assert b"".join(iter(lambda: client.recv(65536), b"")) == b"H"
+        assert read_to_end(client) == b"H"
 
 
-def test_a_dropped_request_is_issued_a_token_that_it_does_not_get(simulator: Simulator) -> None:
+def test_a_dropped_request_issues_a_token_that_the_client_never_gets(simulator: Simulator) -> None:
     simulator.switches = Switches(tokens=TokenFate.DROP)
 
     with pytest.raises(requests.ConnectionError):
-        ask_token(simulator)
+        request_token(simulator)
 
-    assert simulator.token_answers == {200: 1}
+    assert simulator.token_responses == {200: 1}
     assert simulator.revoke_tokens() == 1
 
 
@@ -215,19 +212,19 @@ def test_cut_off_ends_in_the_middle_of_the_body(simulator: Simulator) -> None:
 
     with connection(simulator) as client:
         client.sendall(REQUEST)
-        head, _, body = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
+        head, _, body = read_to_end(client).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 200")
     announced = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     assert len(body) == announced // 2
 
 
-def test_what_becomes_of_tokens_is_not_limited_to_times_and_leaves_messages_alone(simulator: Simulator) -> None:
+def test_token_fates_ignore_times_and_do_not_affect_messages(simulator: Simulator) -> None:
     token = bearer(simulator)
     simulator.switches = Switches(tokens=TokenFate.SERVER_ERROR, times=1)
-    url = f"{simulator.url}/users/9900000/messages"
+    url = messages_url(simulator)
 
-    assert [ask_token(simulator).status_code for _ in range(3)] == [500] * 3
+    assert [request_token(simulator).status_code for _ in range(3)] == [500] * 3
     assert requests.post(url, json=MESSAGE, headers=token, timeout=10).status_code == 202
 
 

@@ -1,4 +1,4 @@
-"""Requests that Bandwidth refuses, and in which words."""
+"""Requests that Bandwidth refuses, and its errors."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,17 +8,17 @@ import pytest
 import requests
 
 from receiver.simulator import Simulator
-from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, post
+from tests.support.simulators import ALICE, BOB, MESSAGE, Send, Start, bearer, messages_url, post
 
 REFUSED = {"type": "request-validation", "description": "Your request could not be accepted"}
 E164_WORDING = "must be replaced with a valid E164 formatted telephone number"
 
 
 def test_an_empty_request_names_every_missing_field(simulator: Simulator) -> None:
-    answer = raw(simulator, b"{}")
+    response = raw(simulator, b"{}")
 
-    assert answer.status_code == 400
-    assert answer.json() == REFUSED | {
+    assert response.status_code == 400
+    assert response.json() == REFUSED | {
         "fieldErrors": [
             {"fieldName": "applicationId", "description": "'applicationId' is required"},
             {"fieldName": "from", "description": "'from' must contain exactly one telephone number"},
@@ -66,19 +66,19 @@ def test_an_empty_request_names_every_missing_field(simulator: Simulator) -> Non
         ({"applicationId": ""}, "applicationId", "'applicationId' is required"),
     ],
 )
-def test_a_field_at_fault_is_named(simulator: Simulator, fields: dict[str, Any], field: str, description: str) -> None:
-    answer = raw(simulator, json.dumps(MESSAGE | fields).encode())
+def test_an_invalid_field_is_named(simulator: Simulator, fields: dict[str, Any], field: str, description: str) -> None:
+    response = raw(simulator, json.dumps(MESSAGE | fields).encode())
 
-    assert answer.status_code == 400
-    assert answer.json() == REFUSED | {"fieldErrors": [{"fieldName": field, "description": description}]}
+    assert response.status_code == 400
+    assert response.json() == REFUSED | {"fieldErrors": [{"fieldName": field, "description": description}]}
     assert simulator.messages == ()
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"text": NaN}', b"[" * 100_000])
-def test_what_is_no_json_object_is_refused_without_a_field(simulator: Simulator, body: bytes) -> None:
-    answer = raw(simulator, body)
+def test_a_body_that_is_not_a_json_object_is_refused_without_field_errors(simulator: Simulator, body: bytes) -> None:
+    response = raw(simulator, body)
 
-    assert (answer.status_code, answer.json()) == (400, REFUSED)
+    assert (response.status_code, response.json()) == (400, REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -96,21 +96,21 @@ def test_what_is_no_json_object_is_refused_without_a_field(simulator: Simulator,
         {"somethingNew": True},
     ],
 )
-def test_what_the_reference_allows_is_accepted(send: Send, fields: dict[str, Any]) -> None:
+def test_everything_that_the_reference_allows_is_accepted(send: Send, fields: dict[str, Any]) -> None:
     assert send(**fields).status_code == 202
 
 
-def test_the_answer_has_an_array_of_recipients_even_for_a_bare_string(send: Send) -> None:
+def test_the_response_has_an_array_of_recipients_even_for_a_bare_string(send: Send) -> None:
     assert send(to=ALICE).json()["to"] == [ALICE]
 
 
-def test_the_answer_echoes_only_what_was_sent(send: Send) -> None:
-    answer = send(tag=None, text=None, media=["https://example.com/a.jpg"]).json()
+def test_the_response_echoes_only_the_fields_that_were_sent(send: Send) -> None:
+    response = send(tag=None, text=None, media=["https://example.com/a.jpg"]).json()
 
-    assert sorted(answer) == sorted(
+    assert sorted(response) == sorted(
         ["id", "owner", "applicationId", "time", "segmentCount", "direction", "to", "from", "media", "priority"]
     )
-    assert answer["priority"] == "default"
+    assert response["priority"] == "default"
 
 
 def test_a_repeated_number_is_one_recipient(send: Send, simulator: Simulator) -> None:
@@ -129,20 +129,20 @@ def test_an_sms_counts_its_segments(send: Send, text: str, segments: int) -> Non
 @pytest.mark.parametrize(
     ("content_type", "named"), [("text/plain;charset=UTF-8", "text/plain;charset=UTF-8"), (None, "")]
 )
-def test_another_content_type_is_refused(simulator: Simulator, content_type: str | None, named: str) -> None:
-    answer = raw(simulator, json.dumps(MESSAGE).encode(), content_type=content_type)
+def test_any_other_content_type_is_refused(simulator: Simulator, content_type: str | None, named: str) -> None:
+    response = raw(simulator, json.dumps(MESSAGE).encode(), content_type=content_type)
 
-    assert answer.status_code == 415
-    assert answer.json() == {
+    assert response.status_code == 415
+    assert response.json() == {
         "type": "unsupported-content-type",
         "description": f"Content type '{named}' not supported. Please use 'application/json'",
     }
 
 
 def test_a_charset_is_allowed(simulator: Simulator) -> None:
-    answer = raw(simulator, json.dumps(MESSAGE).encode(), content_type="application/json; charset=utf-8")
+    response = raw(simulator, json.dumps(MESSAGE).encode(), content_type="application/json; charset=utf-8")
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_a_charset_is_allowed(simulator: Simulator) -> None:
     ],
 )
 def test_a_request_without_credentials_is_refused(simulator: Simulator, headers: dict[str, str]) -> None:
-    answer = requests.post(f"{simulator.url}/users/9900000/messages", data=b"{", headers=headers, timeout=10)
+    response = requests.post(messages_url(simulator), data=b"{", headers=headers, timeout=10)
 
-    assert answer.status_code == 401
-    assert answer.json() == {"type": "unauthorized", "description": "Authentication Failed"}
+    assert response.status_code == 401
+    assert response.json() == {"type": "unauthorized", "description": "Authentication Failed"}
 
 
 def test_the_accounts_id_is_checked(start: Start) -> None:
@@ -170,23 +170,23 @@ def test_the_accounts_id_is_checked(start: Start) -> None:
 
 def test_a_wrong_path_has_the_frameworks_own_404(simulator: Simulator) -> None:
     path = "/api/v2/users/9900000/messages/happy"
-    answer = requests.post(f"{simulator.root}{path}", timeout=10)
+    response = requests.post(f"{simulator.root}{path}", timeout=10)
 
-    assert answer.status_code == 404
-    body = answer.json()
+    assert response.status_code == 404
+    body = response.json()
     assert datetime.strptime(body.pop("timestamp"), "%Y-%m-%dT%H:%M:%S.%f%z").tzinfo is not None
     assert body == {"status": 404, "error": "Not Found", "message": "Not Found", "path": path}
 
 
-def test_another_method_is_refused(simulator: Simulator) -> None:
-    answer = requests.patch(f"{simulator.url}/users/9900000/messages", timeout=10)
+def test_any_other_method_is_refused(simulator: Simulator) -> None:
+    response = requests.patch(messages_url(simulator), timeout=10)
 
-    assert answer.status_code == 405
-    assert sorted(answer.json()) == ["description", "type"]
+    assert response.status_code == 405
+    assert sorted(response.json()) == ["description", "type"]
 
 
 @pytest.mark.parametrize("base", ["/api/v2", "/v2", ""])
-def test_every_documented_base_path_serves(simulator: Simulator, base: str) -> None:
+def test_every_documented_base_path_works(simulator: Simulator, base: str) -> None:
     url = f"{simulator.root}{base}/users/9900000/messages"
 
     assert requests.post(url, json=MESSAGE, headers=bearer(simulator), timeout=10).status_code == 202
@@ -195,7 +195,7 @@ def test_every_documented_base_path_serves(simulator: Simulator, base: str) -> N
 def raw(simulator: Simulator, body: bytes, *, content_type: str | None = "application/json") -> requests.Response:
     headers = bearer(simulator) | ({} if content_type is None else {"Content-Type": content_type})
     return requests.post(
-        f"{simulator.url}/users/9900000/messages",
+        messages_url(simulator),
         data=body,
         headers=headers,
         timeout=10,

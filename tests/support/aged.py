@@ -1,4 +1,4 @@
-"""Stores what is as old as a test wants it, and reads back whole tables."""
+"""Stores messages and events of a given age, purges them, and reads back whole tables."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,14 +23,14 @@ PORTION = 500
 """Messages per transaction."""
 
 Tables = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
-"""By table, and by a key that no purge changes: the columns."""
+"""The columns of every row, by table and by a key that no purge changes."""
 
 LASTING = {"recipients": ("message_pk", "position")}
-"""Keys of tables whose primary key is blanked."""
+"""The keys of tables whose primary key is blanked by a purge."""
 
 
 def aged(database: Database, *to: str, days: float, message_id: str | None = None, **changes: Any) -> tuple[str, int]:
-    """An accepted message of so many days ago; its tag and key."""
+    """Stores a message that was accepted that many days ago; returns its tag and key."""
     created_at = times.now() - timedelta(days=days)
     tag, pk = submit(database, *to, created_at=created_at, **changes)
     answer(database, pk, Accepted(message_id=message_id or f"id-of-{pk}", segment_count=1), now=created_at)
@@ -38,7 +38,7 @@ def aged(database: Database, *to: str, days: float, message_id: str | None = Non
 
 
 def said(database: Database, *elements: Event | Unreadable, days: float) -> None:
-    """Callbacks of so many days ago."""
+    """Stores events that were received that many days ago."""
     deliver(database, *elements, now=times.now() - timedelta(days=days))
 
 
@@ -52,7 +52,7 @@ def with_belongings(database: Database, pk: int, *, expires: bool = True) -> Non
 
 
 def store_history(database: Database, history: History) -> None:
-    """Months of traffic, a portion in a transaction."""
+    """Stores months of traffic, PORTION messages in a transaction."""
 
     def store(session: Session, portion: Rows) -> None:
         for table, found in portion.items():
@@ -72,7 +72,7 @@ def store_history(database: Database, history: History) -> None:
 
 
 def purge(database: Database, *, redact: bool = False, older_than: timedelta = QUARTER) -> dict[str, int]:
-    """What was purged, without zeros."""
+    """Purges and returns how many rows of each kind were purged, without zeros."""
     wanted = purging.terms(older_than, redact=redact)
     counts = sum(purging.purge(database, wanted), start=purging.Counter[str]())
     return dict(+counts)
@@ -95,12 +95,12 @@ def tables(database: Database) -> Tables:
 
 
 def rows(found: Tables, *but: str) -> Mapping[str, int]:
-    """How many rows each table has, but for those named and the table of error codes, which is never empty."""
+    """How many rows each table has, except the tables in ``but``, empty ones and those of error codes."""
     return {
         name: len(each) for name, each in found.items() if each and name not in (*but, "error_codes", "error_ranges")
     }
 
 
 def is_its_fold(database: Database) -> bool:
-    """`receiver recompute --check`."""
+    """Whether every outcome is what `receiver recompute --check` computes from the events."""
     return not [each for batch in recompute.recompute(database, check=True) for each in batch.differences]

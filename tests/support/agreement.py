@@ -1,4 +1,4 @@
-"""The support views and the API say the same about a message."""
+"""Compares what the support views and the API say about a message."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from tests.support.stored import columns, view
 
 
 def assert_views_agree(database: Database, tag: str) -> None:
-    """Everything that both say about this message, its recipients and its events."""
+    """Asserts that both say the same about this message, its recipients and its events."""
     report = messages.message(database, tag)
     [row] = view(database, "support_messages", tag=tag)
     error = report.error
     decoded = {"media": json.loads(row["media"]), "error_fields": json.loads(row["error_fields"] or "[]")}
-    assert_times_are_told_in_words(row)
+    assert_times_have_texts(row)
     shared = {column: value for column, value in row.items() if column != "reason" and not column.endswith("_utc")}
     assert shared | decoded == {
         "tag": report.tag,
@@ -51,11 +51,11 @@ def assert_views_agree(database: Database, tag: str) -> None:
     _events_agree(database, tag)
 
 
-def assert_times_are_told_in_words(row: Mapping[str, Any]) -> None:
-    """Beside every time stands its text, which is that of the API."""
+def assert_times_have_texts(row: Mapping[str, Any]) -> None:
+    """Asserts that every time has a text column beside it, written as the API writes it."""
     instants = {column.removesuffix("_at"): value for column, value in row.items() if isinstance(value, datetime)}
-    told = {column.removesuffix("_utc"): value for column, value in row.items() if column.endswith("_utc") and value}
-    assert told == {column: rfc3339(instant) for column, instant in instants.items()}
+    texts = {column.removesuffix("_utc"): value for column, value in row.items() if column.endswith("_utc") and value}
+    assert texts == {column: rfc3339(instant) for column, instant in instants.items()}
 
 
 def _recipients_agree(database: Database, report: messages.MessageReport) -> None:
@@ -68,7 +68,7 @@ def _recipients_agree(database: Database, report: messages.MessageReport) -> Non
         (each.to, *(getattr(each, name) for name in shared)) for each in report.recipients
     ]
     for each in rows:
-        assert_times_are_told_in_words(each)
+        assert_times_have_texts(each)
     of_message = ("reference", "message_id", "sender", "created_at", "redacted_at")
     expected = tuple(getattr(report, name) for name in of_message)
     assert {columns(row, *of_message) for row in rows} == {expected}
@@ -84,9 +84,9 @@ def _events_agree(database: Database, tag: str) -> None:
     shown = messages.events(database, tag)
     rows = view(database, "support_events", tag=tag)
     for each in rows:
-        assert_times_are_told_in_words(each)
-    said = [(row["recipient"] or None, *columns(row, *shared)) for row in rows]
-    assert sorted(said, key=repr) == sorted(
+        assert_times_have_texts(each)
+    stored = [(row["recipient"] or None, *columns(row, *shared)) for row in rows]
+    assert sorted(stored, key=repr) == sorted(
         [(each.to, *(getattr(each, name) for name in shared)) for each in shown], key=repr
     )
     extraneous = view(database, "support_extraneous", tag=tag)

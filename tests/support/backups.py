@@ -1,4 +1,4 @@
-"""Backs up and restores a database with the commands of README.md, as an operator types them."""
+"""Backs up and restores a database with the commands of README.md, as an operator would type them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.support.debian import PATH, program
 from tests.support.postgres import wheel_install
 
 PROGRAMS = wheel_install(18) / "bin"
-"""pg_dump and pg_restore of the tests' PostgreSQL: Debian's would be too old for it."""
+"""pg_dump and pg_restore of the tests' PostgreSQL; those of Debian are too old for it."""
 
 
 def example(word: str) -> str:
-    """The README's commands of which that is one."""
+    """The block of commands in README.md that begins with ``word``."""
     [found] = [each for each in readme.examples("bash") if each.startswith(word)]
     return found
 
 
 def type_in(commands: str, folder: Path, variables: Mapping[str, str]) -> None:
-    """Runs them in that folder; a password is in the address only."""
+    """Runs the commands in that folder. The only password is in the URL, as on an operator's machine."""
     surroundings = os.environ | variables | {"PATH": f"{PROGRAMS}{os.pathsep}{PATH}"}
     ended = subprocess.run(
         ["bash", "-ec", commands],
@@ -48,7 +48,7 @@ class PostgresqlBackup:
 
 
 class SqliteBackup:
-    """The file goes back to where it was."""
+    """A backup of a file, which is restored to its old place."""
 
     def __init__(self, url: str) -> None:
         self.restored_url = url

@@ -1,4 +1,4 @@
-"""A real nginx that spreads requests over several hosts, as README.md writes it."""
+"""A real nginx that spreads requests over several hosts, configured as README.md says."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ http {{
 
 @contextmanager
 def balancing(folder: Path, ports: Sequence[int]) -> Iterator[int]:
-    """The port of a load balancer in front of these."""
+    """Runs a load balancer in front of these ports; yields its own port."""
     port = free_port()
     file = folder / "nginx.conf"
     servers = "\n        ".join(f"server 127.0.0.1:{each} max_fails=0;" for each in ports)
-    user = "user root;" if os.geteuid() == 0 else ""  # who may enter the test's folder
+    user = "user root;" if os.geteuid() == 0 else ""  # which may enter the test's folder
     file.write_text(CONFIGURATION.format(user=user, folder=folder, servers=servers, port=port))
     with (
         (folder / "nginx.out").open("wb") as output,

@@ -1,4 +1,4 @@
-"""A receiver of callbacks that does as it is told and remembers what it was sent."""
+"""A receiver of callbacks that responds as scripted and records what it receives."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer to one request; ``hold`` delays it until that event is set."""
+    """A response to one request; ``hold`` delays it until that event is set."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -30,6 +30,7 @@ class Received:
     headers: dict[str, str]
     body: bytes
     client: tuple[str, int]
+    """The address and port of the client, the same for all requests on one connection."""
 
     @property
     def json(self) -> Any:
@@ -40,21 +41,17 @@ class Received:
         return self.headers.get("Authorization")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
 class CallbackReceiver:
-    """Answers with the replies of its script in turn, then with 200 for ever."""
+    """A server that responds with the replies of its script in turn, then always with 200."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.script: deque[Reply] = deque()
         self.user_and_password: str | None = None
-        """What the Authorization header must be for a request to count; None asks for nothing."""
+        """The Authorization header that a request must have to get more than a challenge; None requires none."""
         self.arrived = threading.Semaphore(0)
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
+        """Released once for every request that arrives."""
+        self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -73,13 +70,15 @@ class CallbackReceiver:
     @property
     def events(self) -> list[Any]:
         """The elements of every body received so far, repetitions included."""
-        bodies = [each.json for each in self.received]
+        bodies = [request.json for request in self.received]
         return [event for body in bodies for event in (body if isinstance(body, list) else [body])]
 
     def plan(self, replies: Iterable[Reply]) -> None:
+        """Adds replies to the script."""
         self.script.extend(replies)
 
     def reply_to(self, request: Received) -> Reply:
+        """Records the request; returns the reply to it."""
         self.received.append(request)
         self.arrived.release()
         if self.user_and_password is not None and request.authorization != self.user_and_password:
@@ -87,30 +86,37 @@ class CallbackReceiver:
         return self.script.popleft() if self.script else Reply()
 
 
-def _handler_of(receiver: CallbackReceiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            request = Received(path=self.path, headers=dict(self.headers), body=body, client=self.client_address)
-            reply = receiver.reply_to(request)
-            if reply.hold is not None:
-                reply.hold.wait(10)
-            try:
-                self.answer(reply)
-            except ConnectionError:
-                self.close_connection = True
+    def __init__(self, receiver: CallbackReceiver) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.receiver = receiver
 
-        def answer(self, reply: Reply) -> None:
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
 
-        def log_message(self, *_: object) -> None:
-            """Keeps the test output quiet."""
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
 
-    return Handler
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        request = Received(path=self.path, headers=dict(self.headers), body=body, client=self.client_address)
+        reply = self.server.receiver.reply_to(request)
+        if reply.hold is not None:
+            reply.hold.wait(10)
+        try:
+            self._send(reply)
+        except ConnectionError:
+            self.close_connection = True
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, *_: object) -> None:
+        """Keeps the test output quiet."""

@@ -1,4 +1,4 @@
-"""Forces the interleaving of transactions: one is held where the test wants it, others are seen to wait for it."""
+"""Forces transactions to interleave: one is held before its commit while others are seen to wait for it."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from receiver.database.database import Database, Session
 
 PATIENCE = 60.0
-"""Seconds; long, because a busy machine is no reason to fail."""
+"""Seconds; long, so that a busy machine does not fail a test."""
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -22,7 +22,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Held:
-    """The work of a transaction that stops before its commit until it is let go."""
+    """The work of a transaction that stops before its commit until it is released."""
 
     def __init__(self, work: Callable[[Session], object]) -> None:
         self._work = work
@@ -35,7 +35,7 @@ class Held:
         assert self._released.wait(PATIENCE)
 
     def wait(self) -> None:
-        """Returns when everything was written and nothing is committed."""
+        """Returns when everything is written and nothing is committed."""
         assert self._reached.wait(PATIENCE)
 
     def release(self) -> None:
@@ -43,7 +43,7 @@ class Held:
 
 
 class Counted:
-    """Work that knows how often it was begun: more than once means that its transaction lost to another."""
+    """Work that counts how often it was begun: more than once means that its transaction was retried."""
 
     def __init__(self, work: Callable[[Session], object]) -> None:
         self._work = work
@@ -55,7 +55,7 @@ class Counted:
 
 
 class Onlooker:
-    """A session of its own that sees who waits for a lock in this database."""
+    """A session of its own that sees which sessions wait for a lock in this database."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,7 +79,7 @@ def onlooker(url: str) -> Iterator[Onlooker]:
 
 @contextmanager
 def locked(url: str, *statements: str) -> Iterator[Connection]:
-    """A transaction of somebody else, open and holding what the statements lock; rolled back at the end."""
+    """Opens another transaction that holds what the statements lock; rolled back at the end."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         for statement in statements:
@@ -90,7 +90,7 @@ def locked(url: str, *statements: str) -> Iterator[Connection]:
 def one_waits_for_the_other(
     database: Database, first: Callable[[Session], object], second: Callable[[Session], object]
 ) -> None:
-    """``first`` has written everything, ``second`` comes to wait for it, then ``first`` commits."""
+    """Runs both: ``first`` has written everything, ``second`` waits for it, then ``first`` commits."""
     held = Held(first)
     with onlooker(database.engine.url.render_as_string(hide_password=False)) as watching, threads() as pool:
         one = pool.submit(lambda: database.write(held))
@@ -105,5 +105,5 @@ def one_waits_for_the_other(
 
 
 def threads() -> ThreadPoolExecutor:
-    """To start work in; all of it ends before the block does."""
+    """A pool of threads; all work in it ends before its block does."""
     return ThreadPoolExecutor(max_workers=32)

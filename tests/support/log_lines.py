@@ -1,4 +1,4 @@
-"""The lines of a log, as the fixture `logged` gives them."""
+"""The type of the log lines that the fixture `logged` collects."""
 
 from collections.abc import MutableMapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The rules of design section 4 a second time: as plain as can be, slow, and sharing nothing with the core."""
+"""The rules of receiver/core/status.py a second time: as plain as possible, slow, and sharing nothing with the core."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -10,7 +10,7 @@ INVALID_RECIPIENT_CODES = (4303, 4350, 4404, 4406, 4408, 4720, 4721)
 
 
 def stated(event: Event) -> str | None:
-    """What the event says about its recipient."""
+    """The status that the event states about its recipient; None if it states none."""
     if event.type in ("message-sending", "message-queued"):
         return "sending"
     if event.type == "message-sent":
@@ -56,7 +56,7 @@ def invalid_recipient(events: Iterable[Event]) -> bool:
 
 
 def disposition(event: Event, *, linked: Collection[Event], recipients: Collection[str]) -> str:
-    """What the event is, given all events linked to its message and the numbers that this was sent to."""
+    """The event's disposition, given all events linked to its message and the message's recipients."""
     to_the_same = [other for other in linked if other.recipient == event.recipient]
     rules = (
         ("inbound", event.type in ("message-received", "suggestion-response", "requested-location-response")),

@@ -1,4 +1,4 @@
-"""How quickly messages really went out, by the simulator's own record of when it accepted what."""
+"""Measures how quickly messages went out, from the simulator's record of when it accepted them."""
 
 import threading
 import time
@@ -8,22 +8,22 @@ from pathlib import Path
 
 from receiver.database.database import Database
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sending
-from tests.support.plant import SILENT, Plant, plant
+from tests.support.loop import SILENT, Loop, looping
 from tests.support.processes import Api, wait_for
 
 GROUPS = ((ALICE,), (ALICE, BOB), (ALICE, BOB, CAROL))
 
 Accepted = Sequence[tuple[float, int]]
-"""When, in seconds of the machine's clock, and how many units; oldest first."""
+"""Pairs of a time, in seconds of the machine's monotonic clock, and a number of units; oldest first."""
 
 
-def accepted(running: Plant, sender: str | None = None) -> Accepted:
+def accepted(running: Loop, sender: str | None = None) -> Accepted:
     lines = [each for each in running.simulator.recorded() if sender in (None, each["from"])]
     return sorted((each["monotonic"], each["units"]) for each in lines)
 
 
 def per_second(found: Accepted, *, seconds: float) -> float:
-    """Units per second, in that span from a second after the first: what may go at once has gone then."""
+    """Units per second over ``seconds`` that begin one second after the first message, when the first burst is over."""
     begin = found[0][0] + 1
     assert found[-1][0] > begin + seconds, "the queue was empty too soon"
     return sum(units for at, units in found if begin <= at < begin + seconds) / seconds
@@ -34,14 +34,14 @@ def most_within_a_second(found: Accepted) -> int:
 
 
 def wait_until_after(moment: float) -> None:
-    """In seconds of the machine's clock, which all its processes share."""
+    """Returns after ``moment``, in seconds of the machine's monotonic clock, which all processes share."""
     wait_for(lambda: time.monotonic() > moment, "time to pass", seconds=moment - time.monotonic() + 1)
 
 
-def fill(running: Plant, units: int, *, sender: str = SENDER) -> None:
-    """Leaves groups of one, two and three to the workers, at once."""
+def fill(running: Loop, units: int, *, sender: str = SENDER) -> None:
+    """Queues groups of one, two and three recipients for the workers, in one go."""
     wanted = [make_message(*GROUPS[place % 3], sender=sender) for place in range(units // 2)]
-    with Database(running.settings["DATABASE_URL"]) as database:
+    with Database(running.environment["DATABASE_URL"]) as database:
         keyed = [(message, make_key(f"{sender} {place}")) for place, message in enumerate(wanted)]
         for place in range(0, len(keyed), 100):
             make_sending(database).queue_all(keyed[place : place + 100])
@@ -49,14 +49,14 @@ def fill(running: Plant, units: int, *, sender: str = SENDER) -> None:
 
 @contextmanager
 def sending_at_once(api: Api) -> Iterator[None]:
-    """Somebody who sends one message after another, and is told now and then to come later."""
+    """Sends one message after another meanwhile; some must be accepted, and others may be answered 429."""
     stopping = threading.Event()
-    said: set[int] = set()
+    statuses: set[int] = set()
 
     def send() -> None:
         with Api(api.url) as own:
             while not stopping.is_set():
-                said.add(own.send(SILENT).status_code)
+                statuses.add(own.send(SILENT).status_code)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -65,13 +65,13 @@ def sending_at_once(api: Api) -> Iterator[None]:
     finally:
         stopping.set()
         thread.join()
-    assert 202 in said
-    assert said <= {202, 429}
+    assert 202 in statuses
+    assert statuses <= {202, 429}
 
 
 def keep_rate(folder: Path, database_url: str, *, rate: float, seconds: float) -> Accepted:
-    """What two workers and somebody who sends at once get accepted together, while there is more than they may send."""
-    with plant(folder, database_url, bandwidth_rate=rate) as running:
+    """Runs two workers and synchronous sends against a full queue; returns what the simulator accepted of both."""
+    with looping(folder, database_url, bandwidth_rate=rate) as running:
         fill(running, round(rate * (seconds + 30)))
         with running.workers(2), sending_at_once(running.api):
             wait_for(lambda: accepted(running), "the first")

@@ -22,7 +22,7 @@ SETTINGS = Path(__file__).parents[2] / "config" / "pgbouncer.ini"
 
 @contextmanager
 def pooling(url: str, *, port: int | None = None, **changes: object) -> Iterator[str]:
-    """The address of that database through a PgBouncer that runs meanwhile, with these settings changed."""
+    """Runs a PgBouncer with these settings changed; yields the URL of the database through it."""
     parts, port = urlsplit(url), port or free_port()
     database = parts.path.lstrip("/")
     account = unprivileged_account()  # PgBouncer refuses root, as PostgreSQL does

@@ -1,4 +1,4 @@
-"""How the database means to answer what it is asked."""
+"""Reads the query plans of the database."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,8 @@ from receiver.database.database import Database, Session
 
 
 def plans(database: Database, ask: Callable[[Session], object]) -> list[str]:
-    """The plan of each statement of ``ask``, once PostgreSQL has counted its rows, as it does by itself. SQLite does
-    not, so there the plan must be good without."""
+    """The plan of each statement that ``ask`` executes. PostgreSQL analyzes its tables first, as autovacuum does;
+    SQLite has nothing like that, so its plan must be good without."""
     if database.engine.dialect.name != "sqlite":
         database.write(lambda session: session.execute(text("ANALYZE")))
     statements: list[tuple[str, Any]] = []

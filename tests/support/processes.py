@@ -29,14 +29,14 @@ from tests.support.postgres import free_port
 Found = TypeVar("Found")
 
 PATIENCE = 60.0
-"""Seconds to wait for what usually takes one: two cores may be doing a lot else."""
+"""Seconds to wait for what usually takes one; a busy machine must not fail a test."""
 
 GRACE = 10.0
-"""Seconds a child may take to end before it is killed."""
+"""Seconds that a child may take to end before it is killed."""
 
 
 def wait_for(condition: Callable[[], Found], what: str, *, seconds: float = PATIENCE) -> Found:
-    """What the condition returns once that is true: for what tells nobody when it happens."""
+    """Polls until the condition returns something true, and returns that. Raises AssertionError after ``seconds``."""
     give_up = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > give_up:
@@ -46,7 +46,7 @@ def wait_for(condition: Callable[[], Found], what: str, *, seconds: float = PATI
 
 
 def environment(database_url: str, **changes: Any) -> dict[str, str]:
-    """The environment of a child: the settings of `make_settings`, and nothing of the tester's own."""
+    """The environment of a child: the settings of `make_settings` and none of the tester's own."""
     settings = make_settings(database_url, **changes)
     given = {field.name.upper(): _written(getattr(settings, field.name)) for field in fields(settings)}
     return {name: value for name, value in os.environ.items() if name not in (*VARIABLES, ENV_FILE)} | given
@@ -68,7 +68,7 @@ def _written(value: Any) -> str:
 def run(
     *arguments: str, environment: dict[str, str], folder: Path, standard_input: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """`receiver` with these arguments, to its end. No command may ever print a traceback."""
+    """Runs `receiver` with these arguments to its end. No command may ever print a traceback."""
     ended = subprocess.run(
         [sys.executable, "-m", "receiver.cli", *arguments],
         env=environment,
@@ -84,11 +84,11 @@ def run(
 
 
 SECRETS = (API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], CLIENT_SECRET, "hunter2")
-"""What tests use as secrets: no command may ever print one."""
+"""The secrets in the tests' settings: no command may ever print one."""
 
 
 def invoke(*arguments: str, environment: dict[str, str]) -> Result:
-    """`receiver` with these arguments in this process, which is quicker, and with these settings and no others."""
+    """Runs `receiver` in this process, which is faster, with these settings and no others."""
     absent: dict[str, str | None] = dict.fromkeys((*VARIABLES, ENV_FILE))
     result = CliRunner().invoke(main, arguments, env=absent | environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
@@ -96,9 +96,12 @@ def invoke(*arguments: str, environment: dict[str, str]) -> Result:
     return result
 
 
+FAULTS = ("Traceback", "internal error", "uncaught exception", "the worker goes on after an error")
+
+
 def faults(output: str) -> int:
-    """How many errors of the program its output tells of: none is what every test expects."""
-    return sum(map(output.count, ("Traceback", "error of this program", "the worker goes on after an error")))
+    """How many errors of the program its output reports; every test expects none."""
+    return sum(map(output.count, FAULTS))
 
 
 class Child:
@@ -124,7 +127,7 @@ class Child:
         return self.log.read_text(errors="replace")
 
     def wait_until(self, condition: Callable[[], Found], what: str) -> Found:
-        """Like wait_for, but only for as long as the child lives."""
+        """Like wait_for, but fails as soon as the child has ended."""
 
         def checked() -> Found:
             found = condition()
@@ -139,7 +142,7 @@ class Child:
         return self.process.wait(grace)
 
     def kill(self) -> None:
-        """SIGKILL for the child and all that it started; only once, since its id may be another's later."""
+        """Kills the child and all that it started; only once, since the system may reuse its id."""
         if self._gone:
             return
         with suppress(ProcessLookupError):
@@ -149,7 +152,7 @@ class Child:
         self._gone = True
 
     def left_behind(self) -> list[psutil.Process]:
-        """The living processes of its group, itself included."""
+        """The living processes of the child's group, itself included."""
         return living(self.process.pid)
 
     def __enter__(self) -> Self:
@@ -178,7 +181,7 @@ def _group(process: psutil.Process) -> int | None:
 
 
 class Api:
-    """The application's side of the service, and Bandwidth's."""
+    """Calls the service over HTTP, as the application and as Bandwidth do."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -201,7 +204,7 @@ class Api:
         return self.call("POST", "/messages", json=body, headers=headers or {})
 
     def queue(self, *to: str, **fields: Any) -> str:
-        """Leaves a message to the workers; its tag."""
+        """Queues a message for the workers; returns its tag."""
         answer = self.send(*to, headers={"Prefer": "respond-async"}, **fields)
         assert (answer.status_code, answer.json()["sendStatus"]) == (202, "queued"), answer.text
         return str(answer.json()["tag"])
@@ -244,13 +247,13 @@ class SimulatorProcess:
         return f"{self.root}/api/v2"
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One of its own paths; what it answers."""
+        """Calls one of the simulator's own paths; returns the JSON of the response."""
         answer = requests.request(method, f"{self.root}/simulator/{path}", json=body, timeout=PATIENCE)
         assert answer.ok, answer.text
         return answer.json()
 
     def switch(self, **switches: Any) -> None:
-        """Sets these switches, and the others back; requests that are held go on."""
+        """Sets these switches and resets all others; held requests continue."""
         self.call("PUT", "switches", switches)
 
     def wait_held(self, count: int = 1) -> None:
@@ -258,11 +261,11 @@ class SimulatorProcess:
         wait_for(lambda: len(self.call("GET", "held")["held"]) >= count, f"{count} held requests")
 
     def release(self, do: str | None = None) -> None:
-        """Lets held requests go on; or ends their connections: `close` or `reset`."""
+        """Lets held requests continue, or ends their connections with `close` or `reset`."""
         self.call("POST", "release", {"do": do} if do else {})
 
     def receive(self, *, sender: str, to: list[str], text: str) -> str:
-        """Somebody writes to us; the id of that message."""
+        """Makes a person write to us; returns the id of that message."""
         return str(self.call("POST", "inbound", {"from": sender, "to": to, "text": text})["id"])
 
     def messages(self) -> list[Any]:
@@ -271,20 +274,20 @@ class SimulatorProcess:
         return found
 
     def answers(self) -> dict[str, int]:
-        """How many requests to send it answered with which status."""
+        """The number of requests to send by the status of the response."""
         found: dict[str, int] = self.call("GET", "counts")["answers"]
         return found
 
     def recorded(self) -> list[Any]:
-        """Every message that it, or another before it on that port, has ever accepted; also when it has ended."""
+        """Every message that this or an earlier simulator on the port accepted; readable after it has ended."""
         return [json.loads(line) for line in self.record.read_text().splitlines()]
 
     def accepted(self, tag: str) -> list[Any]:
-        """Its record of the message with that tag: empty, or one entry, or more if it was sent more than once."""
+        """Its records of the message with that tag: more than one if it was sent more than once."""
         return [each for each in self.messages() if each["request"]["tag"] == tag]
 
     def settle(self, tag: str) -> Any:
-        """Waits until every callback about that message has been acknowledged; the message's record."""
+        """Waits until every callback about the message is acknowledged; returns the message's record."""
 
         def settled() -> Any:
             found = self.accepted(tag)
@@ -299,7 +302,7 @@ class SimulatorProcess:
 def simulating(
     folder: Path, *options: str, callback_url: str | None = None, port: int | None = None
 ) -> Iterator[SimulatorProcess]:
-    """`receiver simulate`, from when it listens."""
+    """Runs `receiver simulate`; yields when it listens."""
     port = port or free_port()
     user, password = CALLBACK_AUTH
     callback = ["--callback-url", callback_url] if callback_url else []
@@ -315,7 +318,7 @@ def simulating(
 def serving(
     folder: Path, environment: dict[str, str], *options: str, port: int | None = None
 ) -> Iterator[tuple[Child, Api]]:
-    """`receiver serve`, from when it is ready."""
+    """Runs `receiver serve`; yields when it is ready."""
     port = port or free_port()
     with (
         Child("serve", "--port", str(port), *options, environment=environment, folder=folder) as child,
@@ -327,7 +330,7 @@ def serving(
 
 @contextmanager
 def working(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Child]:
-    """`receiver worker`, from when it listens to signals: one that is told to stop before ends by the signal."""
+    """Runs `receiver worker`; yields when it handles signals: one that gets a signal earlier dies of it."""
     with Child("worker", *options, environment=environment, folder=folder) as child:
         child.wait_until(lambda: "the worker starts" in child.output, "the worker's start")
         yield child

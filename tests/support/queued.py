@@ -1,4 +1,4 @@
-"""Queues messages, and does with them what a worker does."""
+"""Queues messages, and takes the steps that a worker takes with them."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ UNREACHABLE = Refused(because=RefusedBecause.UNREACHABLE, description="Connectio
 
 
 def enqueue(database: Database, *to: str, now: datetime | None = None, **changes: object) -> tuple[str, int]:
-    """A queued message; its tag and key."""
+    """Queues a message; returns its tag and key."""
     now = times.whole_millisecond(now or times.now())
     tag = new_tag(now)
     [pk] = database.write(lambda session: outbox.add_queued(session, [(tag, make_message(*to, **changes))], now=now))

@@ -1,4 +1,4 @@
-"""A request to send as bytes, and what comes back until the connection ends."""
+"""A create-message request as bytes, and the bytes of the response."""
 
 import json
 import socket
@@ -10,6 +10,7 @@ from tests.support.simulators import MESSAGE, bearer
 
 
 def connection(simulator: Simulator | SimulatorProcess) -> socket.socket:
+    """A TCP connection to the simulator."""
     host, port = simulator.root.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=10)
 
@@ -25,8 +26,13 @@ def request_bytes(simulator: Simulator | SimulatorProcess, **fields: Any) -> byt
     )
 
 
-def exchanged(simulator: Simulator) -> bytes:
-    """Everything the simulator sends until it closes the connection."""
+def read_to_end(client: socket.socket) -> bytes:
+    """Everything that comes until the connection is closed."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def response_bytes(simulator: Simulator) -> bytes:
+    """Sends MESSAGE; returns everything that comes until the simulator closes the connection."""
     with connection(simulator) as client:
         client.sendall(request_bytes(simulator))
-        return b"".join(iter(lambda: client.recv(65536), b""))
+        return read_to_end(client)

@@ -1,4 +1,4 @@
-"""The next release of the program, as it might be: a copy of this one with one more migration."""
+"""Makes a next release of the program: a copy of this one with one more migration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 PRESENT = max(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))[:4]
-"""The revision of this release, and that of the next."""
+"""The newest revision of this release."""
 NEXT = f"{int(PRESENT) + 1:04}"
+"""The revision that the next release adds."""
 
 MIGRATION = f'''"""A column, an index and a view that this release does not know."""
 
@@ -39,7 +40,7 @@ COMMENTS = {
 
 
 def make_next_release(folder: Path) -> Path:
-    """The folder in which `receiver` is the next release."""
+    """Makes the next release and returns the folder in which `receiver` is that release."""
     release = folder / "next"
     for name in ("receiver", "migrations"):
         ignored = shutil.ignore_patterns("__pycache__")

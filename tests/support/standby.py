@@ -1,4 +1,4 @@
-"""A PostgreSQL with synchronous replication that loses its standby, and somebody who cancels the waits for it."""
+"""A PostgreSQL with synchronous replication that loses its standby, and a session that cancels the waits for it."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ CANCEL = """
 
 
 class Primary(PostgresServer):
-    """Without a standby, which it does not miss until `lose_standby()`."""
+    """A server without a standby, which it does not wait for until `lose_standby()`."""
 
     def lose_standby(self) -> None:
-        """Lets every commit from now on wait for a standby that does not come."""
-        self._want_standby("nobody")
+        """Makes every commit from now on wait for a standby that never connects."""
+        self._require_standby("nobody")
         with self.connect() as probe, self.cancelling():
-            heard: list[Any] = []
-            probe.add_notice_handler(heard.append)
-            while not heard:  # the server hears of its new setting when it comes to it
+            notices: list[Any] = []
+            probe.add_notice_handler(notices.append)
+            while not notices:  # until the server has read its new setting
                 probe.execute("SELECT pg_logical_emit_message(true, 'probe', '')")
 
     def find_standby(self) -> None:
-        """Confirms every commit that waits, and lets none wait from now on."""
-        self._want_standby("")
+        """Confirms every commit that waits; from now on none waits."""
+        self._require_standby("")
 
     def connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.url().replace("+psycopg", "", 1), autocommit=True)
         connection.execute("SET synchronous_commit = on")
         return connection
 
-    def _want_standby(self, names: str) -> None:
+    def _require_standby(self, names: str) -> None:
         self.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
         self.execute("SELECT pg_reload_conf()")
 
     @contextmanager
     def cancelling(self, *, most: int | None = None, how: str = "cancel") -> Iterator[None]:
-        """Ends every wait for the standby as soon as it has begun; after ``most`` waits the standby is found."""
+        """Ends every wait for the standby as soon as it begins; after ``most`` waits the standby is back."""
         ended = threading.Event()
 
         def run() -> None:

@@ -1,4 +1,4 @@
-"""Events to make, and strategies for events as Bandwidth might send them at its worst."""
+"""Makes events, and Hypothesis strategies for the worst events that Bandwidth might send."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ NASTY_TEXTS = (
     *("\x80", "\xff", "a\xff", "\u0100", "e\u0301", "\u00e9", "\ud7ff", "\ue000", "\uffff"),
     *("\U00010000", "\U0010ffff", "a\U0010ffff", "\U0010ffff\U0010ffff"),
 )
-"""Texts whose order depends on who compares: prefixes of one another, both sides of every length of UTF-8."""
+"""Texts that collations order differently: prefixes of one another, both sides of every length in UTF-8."""
 
 # What a readable key may hold: neither NUL nor a lone surrogate.
 texts = st.one_of(
@@ -48,7 +48,7 @@ statement_types = st.one_of(st.sampled_from(STATEMENT_TYPES), texts.map("message
 
 
 def event(event_type: str, error_code: int = 0, **others: Any) -> Event:
-    """An event of that type, about one and the same recipient of one and the same message unless others are given."""
+    """An event of that type; by default always about the same recipient of the same message."""
     fields: dict[str, Any] = {"message_id": "a", "recipient": "+12345678902"} | others
     return Event(type=event_type, error_code=error_code, **fields)
 

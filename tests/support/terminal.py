@@ -18,7 +18,7 @@ from tests.support.processes import PATIENCE
 def on_terminal(
     *arguments: str, environment: dict[str, str], folder: Path, exit_code: int = 0, columns: int = 80
 ) -> str:
-    """What the command shows on a terminal of so many columns, with its colours."""
+    """What the command shows on a terminal with that many columns, colours included."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
     command = [sys.executable, "-m", "receiver.cli", *arguments]
@@ -34,12 +34,12 @@ def on_terminal(
 
 
 def without_colours(shown: str) -> str:
-    """All that is not a colour of ours."""
+    """The text without colours."""
     return re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # how Linux says that nobody has the other end any more
+    except OSError:  # Linux, when the other end is closed
         return b""

@@ -1,4 +1,4 @@
-"""What goes on while hosts, pooler, schema or database are changed: callbacks come, and messages are asked for."""
+"""Traffic while hosts, pooler, schema or database are changed: callbacks arrive and messages are requested."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tests.support.processes import Api, wait_for
 from tests.support.stored import view
 
 SENDERS, SEND_SECONDS = 2, 0.1
-"""Threads that ask for messages, and the pause of each between two."""
+"""The number of threads that request messages, and the pause of each between two requests."""
 
 
 class Traffic:
-    """Posts each callback until it is acknowledged, and asks for each message, with a key, until it is answered 202.
+    """Posts each callback until it is acknowledged, and requests each message, with a key, until the response is 202.
 
-    Every second message is left to the workers. What begins in the block ends in it.
+    Every second message is queued for the workers. The traffic ends with the block.
     """
 
     def __init__(self, url: str, ports: Sequence[int], *, seed: int, seconds: float, per_second: float = 60) -> None:
         self._url = url
         self.stream = Stream(seed=seed, per_second=per_second, seconds=seconds)
         self.client = Bandwidth(ports, self.stream.callbacks, Random(seed))
-        self.asked: dict[str, str] = {}
-        """The tag of each message that was answered 202, by its reference."""
+        self.tags: dict[str, str] = {}
+        """The tag of each message with a 202, by its reference."""
         self.refusals: Counter[int] = Counter()
-        """How often a request to send was answered otherwise."""
+        """How often a request to send got another status, by status."""
         self._ports = ports
         self._stopping = threading.Event()
         self._running: list[Future[None]] = []
@@ -60,12 +60,12 @@ class Traffic:
             each.result()
 
     def flow(self, count: int = 100) -> None:
-        """Waits until that many more callbacks were acknowledged, and some more messages taken."""
-        callbacks, messages = self._acknowledged() + count, len(self.asked) + count // 20
-        wait_for(lambda: self._acknowledged() >= callbacks and len(self.asked) >= messages, "traffic")
+        """Waits until that many more callbacks are acknowledged, and some more messages accepted."""
+        callbacks, messages = self._acknowledged() + count, len(self.tags) + count // 20
+        wait_for(lambda: self._acknowledged() >= callbacks and len(self.tags) >= messages, "traffic")
 
     def findings(self) -> Findings:
-        """What is lost or wrong, of callbacks and of messages."""
+        """What is lost or wrong among callbacks and messages."""
         with Database(self._url) as database:
             stored, messages = read_stored(database), view(database, "support_messages")
         deliveries = [each for each in self.client.deliveries if each.attempts]
@@ -81,13 +81,13 @@ class Traffic:
             ),
         )
         references = Counter(row["reference"] for row in messages if row["tag"] in foreign)
-        findings.lost += [f"{each} was promised and is not stored" for each in self.asked.keys() - references.keys()]
+        findings.lost += [f"{each} was promised and is not stored" for each in self.tags.keys() - references.keys()]
         findings.wrong += [f"{each} is stored {times} times" for each, times in references.items() if times > 1]
         findings.wrong += [f"{each} was never acknowledged" for each in deliveries if not each.acknowledged]
         return findings
 
     def acknowledged(self) -> list[Delivery]:
-        """The callbacks that Bandwidth will not send again."""
+        """The callbacks that Bandwidth would not send again."""
         return [each for each in self.client.deliveries if each.acknowledged]
 
     def _acknowledged(self) -> int:
@@ -102,21 +102,21 @@ class Traffic:
         while not self._stopping.is_set():
             place += 1
             reference, at_once = f"traffic-{number}-{place}", place % 2 == 0
-            wait_for(lambda: self._is_taken(reference, at_once=at_once), f"{reference} to be taken")  # noqa: B023
+            wait_for(lambda: self._is_accepted(reference, at_once=at_once), f"{reference} to be accepted")  # noqa: B023
             self._stopping.wait(SEND_SECONDS)
 
-    def _is_taken(self, reference: str, *, at_once: bool) -> bool:
+    def _is_accepted(self, reference: str, *, at_once: bool) -> bool:
         port = self._ports[hash(reference) % len(self._ports)]
         with suppress(requests.ConnectionError), Api(f"http://127.0.0.1:{port}") as api:
-            answer = ask(api, reference, at_once=at_once)
+            answer = request_message(api, reference, at_once=at_once)
             if answer.status_code == 202:
-                self.asked[reference] = answer.json()["tag"]
+                self.tags[reference] = answer.json()["tag"]
                 return True
             self.refusals[answer.status_code] += 1
         return False
 
 
-def ask(api: Api, reference: str, *, at_once: bool = True) -> requests.Response:
-    """Asks for a message with a key; a second time that is the same request."""
+def request_message(api: Api, reference: str, *, at_once: bool = True) -> requests.Response:
+    """Requests a message with ``reference`` as its Idempotency-Key: a second time is a repeat."""
     headers = {"Idempotency-Key": reference} | ({} if at_once else {"Prefer": "respond-async"})
     return api.send("+12005580001", reference=reference, headers=headers)

@@ -782,7 +782,7 @@ def test_an_element_is_readable_exactly_when_the_rules_say_so(value: Any) -> Non
 
 
 def key_by_the_rules(element: Any) -> tuple[str, str, str, int] | None:
-    """Design section 4, "Reading an element", once more; None for what is unreadable."""
+    """The rules by which an element is read, stated a second time; None for what is unreadable."""
     message = element["message"]
     if not isinstance(message, dict):
         return None

@@ -47,7 +47,7 @@ def test_the_category_of_a_row_is_that_of_its_range(code: int) -> None:
 
 
 def test_no_code_stands_in_two_rows() -> None:
-    codes = [row.code for row in error_codes._table()]
+    codes = [row.code for row in error_codes.read_table()]
     assert len(codes) == len(set(codes)) == len(ERROR_CODES)
 
 

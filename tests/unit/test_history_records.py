@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.bandwidth.callbacks import parse
-from receiver.bandwidth.history import Record, read_record
+from receiver.bandwidth.history import HistoryRecord, read_record
 from receiver.core.events import Event, Unreadable
 from receiver.core.status import RECEIPT_TYPES, statement
 from tests.support.builders import ALICE, BOB, MESSAGE_ID, SENDER, make_body, make_element
@@ -33,7 +33,7 @@ def make_row(status: str = "DELIVERED", recipient: Any = ALICE, **changes: Any) 
 
 def event_of(row: Any, *, only_recipient: str | None = None) -> Event:
     record = read_record(row)
-    assert isinstance(record, Record)
+    assert isinstance(record, HistoryRecord)
     return record.event(only_recipient=only_recipient)
 
 
@@ -120,13 +120,13 @@ def test_a_row_needs_no_more_than_an_id_and_a_status(left_out: str) -> None:
     row = make_row()
     del row[left_out]
 
-    assert isinstance(read_record(row), Record)
+    assert isinstance(read_record(row), HistoryRecord)
 
 
 def test_what_a_row_says_about_the_message_is_read() -> None:
     record = read_record(make_row(messageDirection="INBOUND"))
 
-    assert isinstance(record, Record)
+    assert isinstance(record, HistoryRecord)
     assert (record.sender, record.recipients, record.recipient_count, record.inbound) == (SENDER, (ALICE,), 2, True)
     assert record.received_at == datetime(2026, 11, 21, 12, 0, 0, 123000, tzinfo=UTC)
 

@@ -1,13 +1,24 @@
 """The rules that the code keeps about itself, where no linter does."""
 
 import ast
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "receiver"
-MODULES = {path.relative_to(PACKAGE.parent).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "receiver").rglob("*.py"))}
 CORE = {name: path for name, path in MODULES.items() if name.startswith("receiver/core/")}
+TESTS = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "tests").rglob("*.py"))}
+
+PRIVATE = re.compile(r"([a-z]+[.])*_[A-Za-z]\w*")
+"""A private name, or the dotted path to one, as ``monkeypatch.setattr`` takes it."""
+OF_NAMED_TUPLES = {"_asdict", "_fields", "_replace"}
+"""Methods of named tuples, which are public in spite of their underscore."""
+PATCHES = {"setattr", "delattr", "getattr", "patch", "object"}
+"""The last word of a call that replaces or reads an attribute by its name."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -68,3 +79,67 @@ def test_every_function_is_annotated() -> None:
         return node.returns is None or not bare <= {"self", "cls"}
 
     assert functions_where(is_bare) == []
+
+
+def private_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The line and text of every private name of somebody else's that is imported, read, replaced or parametrised."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                continue
+            case ast.Attribute(attr=name):
+                names = {name} - OF_NAMED_TUPLES
+            case ast.ImportFrom(names=imported):
+                names = {alias.name for alias in imported}
+            case ast.Constant(value=str(name)) if name.startswith("receiver."):
+                names = {name}
+            case ast.Tuple(elts=[ast.Name(), ast.Constant(value=str(name))]):
+                names = {name}
+            case ast.Call(func=ast.Attribute(attr=called) | ast.Name(id=called), args=arguments) if called in PATCHES:
+                names = {
+                    each.value for each in arguments if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                }
+            case _:
+                continue
+        yield from ((node.lineno, name) for name in names if PRIVATE.fullmatch(name) and not name.endswith("__"))
+
+
+def test_tests_use_public_names_only() -> None:
+    """A private name may change whenever behaviour does not."""
+    found = [
+        f"{file}:{line}: {name}"
+        for file, path in TESTS.items()
+        for line, name in private_names(ast.parse(text_of(path)))
+    ]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "store._rows(session)",
+        "from receiver.events.store import _rows",
+        "monkeypatch.setattr(store, '_rows', None)",
+        "monkeypatch.setattr('receiver.events.store._rows', None)",
+        "mock.patch('receiver.events.store._rows')",
+        "mock.patch.object(store, '_rows')",
+        "getattr(store, '_rows')",
+        "parametrize('broken', [(store, '_rows')])",
+        "parametrize('broken', ['receiver.events.store._rows'])",
+    ],
+)
+def test_the_rule_of_public_names_sees_every_way_to_a_private_one(statement: str) -> None:
+    assert len({line for line, _ in private_names(ast.parse(statement))}) == 1
+
+
+@pytest.mark.parametrize("statement", ["self._rows", "row._replace(text='')", "receiver.__file__", "{'_rows': 1}"])
+def test_the_rule_of_public_names_leaves_others_alone(statement: str) -> None:
+    assert list(private_names(ast.parse(statement))) == []
+
+
+def test_nobody_imports_from_a_conftest() -> None:
+    """Fixtures are requested by name; whatever is imported stands in tests/support."""
+    imported = re.compile(r"^\s*(from|import)\b.*\bconftest\b", re.MULTILINE)
+
+    assert [name for name, path in TESTS.items() if imported.search(text_of(path))] == []

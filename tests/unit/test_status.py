@@ -26,7 +26,7 @@ from tests.support.strategies import INBOUND_TYPES, MICROSECOND, STATEMENT_TYPES
 
 PENDING, SENDING, SENT, UNCONFIRMED, DELIVERED, FAILED, NOT_SENT = RecipientStatus
 
-# The table of design section 4: what is said by which event.
+# Which status each event states.
 SAID_BY = [
     ("message-sending", 0, SENDING),
     ("message-queued", 0, SENDING),

@@ -161,13 +161,13 @@ def test_of_very_many_wrong_fields_a_few_are_told(shared_service: Service) -> No
 def test_a_key_that_came_with_another_body_is_told_to_take_another(sqlite_service: Service) -> None:
     sqlite_service.send(headers=ONCE)
 
-    assert "take a new one" in detail(sqlite_service.send(headers=ONCE, text="Dinner is at eight."))
+    assert "use a new one" in detail(sqlite_service.send(headers=ONCE, text="Dinner is at eight."))
 
 
 @pytest.mark.parametrize(
     ("method", "path", "words"),
     [
-        ("GET", "/nonsense", "/docs shows those that there are"),
+        ("GET", "/nonsense", "/docs lists the paths that exist"),
         ("GET", "/messages/x", "no message with this tag. GET /messages finds one by your reference"),
         ("PUT", "/messages", "it takes GET and POST"),
         ("PATCH", "/messages/x", "it takes DELETE and GET"),

@@ -7,7 +7,7 @@ import pytest
 
 from receiver import VERSION, metrics
 from tests.support.builders import ALICE, BOB, make_element
-from tests.support.figures import increase
+from tests.support.prometheus import increase
 from tests.support.service import OUTAGES, Service, outage, sent
 
 
@@ -100,7 +100,7 @@ def test_every_series_that_can_be_foreseen_is_there_from_the_start(sqlite_servic
 
 
 def test_many_observations_at_once_are_what_they_are_one_by_one() -> None:
-    one, all_at_once = (metrics._Meters() for _ in range(2))
+    one, all_at_once = (metrics.Meters() for _ in range(2))
     amounts = [0.0, 0.5, 0.50001, 7199, 7200, 86400, 86401, 10**7, 0.5]
     for amount in amounts:
         one.event_lag.observe(amount)

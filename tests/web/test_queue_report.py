@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
@@ -130,7 +130,7 @@ def test_refused_credentials_are_shown_for_as_long_as_workers_pause(service: Ser
     service.send(headers=LATER)
     [claimed] = claim(service.database)
     refused = Refused(because=RefusedBecause.BANDWIDTH, status=401, type="unauthorized")
-    fingerprint = Account.of(make_settings("")).fingerprint
+    fingerprint = BandwidthAccount.of(make_settings("")).fingerprint
     asked = times.now()
     service.database.write(lambda session: credentials.deny(session, fingerprint, claimed, refused))
 

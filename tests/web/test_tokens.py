@@ -107,7 +107,7 @@ def test_a_429_of_the_token_endpoint_says_when_to_ask_again(simulator: Simulator
 
     assert (first.status_code, first.headers["Retry-After"]) == (503, "17")
     assert (second.status_code, second.headers["Retry-After"]) == (503, "17")
-    assert simulator.token_answers == {429: 1}
+    assert simulator.token_responses == {429: 1}
 
 
 def test_a_token_without_an_end_serves(simulator: Simulator, start: Start) -> None:
@@ -115,7 +115,7 @@ def test_a_token_without_an_end_serves(simulator: Simulator, start: Start) -> No
     service = start()
 
     assert [service.send().status_code for _ in range(3)] == [202] * 3
-    assert simulator.token_answers == {200: 1}
+    assert simulator.token_responses == {200: 1}
 
 
 def test_a_revoked_token_that_is_young_is_a_502(simulator: Simulator, start: Start) -> None:
@@ -136,4 +136,4 @@ def test_a_username_is_refused_by_what_bandwidth_will_be(simulator: Simulator, s
     assert service.send().status_code == 502
     simulator.switches = Switches(basic=True)
     assert service.send().status_code == 202
-    assert simulator.token_answers == {}
+    assert simulator.token_responses == {}

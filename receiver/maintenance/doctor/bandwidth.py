@@ -13,9 +13,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from receiver.bandwidth.client import Account, Client
+from receiver.bandwidth.client import BandwidthAccount, Client
 from receiver.bandwidth.oauth import CREDENTIALS
-from receiver.bandwidth.probe import Credentials, Reply, ask_bandwidth, post_nothing, trouble_of
+from receiver.bandwidth.probe import Credentials, ProbeResponse, ask_bandwidth, post_nothing, search_failure
 from receiver.bandwidth.responses import NoToken
 from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.maintenance.doctor.settings import is_loopback
@@ -36,7 +36,7 @@ def examine_api(settings: Settings) -> Iterator[Finding]:
             yield skipped(check, "needs BANDWIDTH_ACCOUNT_ID and credentials")
         return
     seconds = min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout)
-    account = replace(Account.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
+    account = replace(BandwidthAccount.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
     with closing(Client(account)) as client:
         token = _token(client)
         yield token
@@ -64,9 +64,9 @@ def _token(client: Client) -> Finding:
     return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
 
 
-def _credentials(reply: Reply) -> Finding:
+def _credentials(reply: ProbeResponse) -> Finding:
     """Whether Bandwidth answers a question about this account."""
-    trouble = trouble_of(reply)
+    trouble = search_failure(reply)
     if trouble is None:
         return ok("Bandwidth", "accepts the credentials, and answers queries about the account's messages")
     if reply.status == 429:
@@ -80,7 +80,7 @@ def _credentials(reply: Reply) -> Finding:
     return wrong("Bandwidth", trouble.found, trouble.remedy)
 
 
-def _clock(reply: Reply) -> Finding:
+def _clock(reply: ProbeResponse) -> Finding:
     """Whether our clock is right, by the Date header of the response."""
     date = reply.date
     if date is None:
@@ -139,7 +139,7 @@ def examine_callback_url(url: str, settings: Settings) -> Iterator[Finding]:
     yield _refusal(_post(url, ("receiver-doctor", secrets.token_urlsafe())))
 
 
-def _post(url: str, credentials: Credentials | None) -> Reply:
+def _post(url: str, credentials: Credentials | None) -> ProbeResponse:
     return post_nothing(url, credentials=credentials, seconds=BANDWIDTH_WAITS)
 
 
@@ -164,7 +164,7 @@ def _is_local(host: str) -> bool:
         return is_loopback(host)
 
 
-def _challenge(reply: Reply, *, is_open: bool) -> Finding:
+def _challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
     """Whether the response to a request without credentials makes Bandwidth send another one with them."""
     schemes = [each.partition(" ")[0].lower() for each in reply.headers("WWW-Authenticate")]
     if reply.status == 401 and "basic" in schemes:
@@ -182,7 +182,7 @@ def _challenge(reply: Reply, *, is_open: bool) -> Finding:
     return _not_ours(CHALLENGE, reply)
 
 
-def _acceptance(reply: Reply, *, entry: str) -> Finding:
+def _acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
     """Whether these credentials are accepted. A callback without events stores nothing."""
     if _is_ours(reply):
         return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(reply)}")
@@ -192,7 +192,7 @@ def _acceptance(reply: Reply, *, entry: str) -> Finding:
     return _not_ours(ACCEPTS, reply)
 
 
-def _refusal(reply: Reply) -> Finding:
+def _refusal(reply: ProbeResponse) -> Finding:
     """Whether wrong credentials are refused."""
     if reply.status == 401:
         return ok(REFUSES, "they are refused")
@@ -201,7 +201,7 @@ def _refusal(reply: Reply) -> Finding:
     return _not_ours(REFUSES, reply)
 
 
-def _is_ours(reply: Reply) -> bool:
+def _is_ours(reply: ProbeResponse) -> bool:
     """Whether this is this program's response to a callback without events."""
     if reply.status != 200 or reply.call.body is None:
         return False
@@ -232,7 +232,7 @@ _STATUSES = {
 }
 
 
-def _not_ours(check: str, reply: Reply) -> Finding:
+def _not_ours(check: str, reply: ProbeResponse) -> Finding:
     """What went wrong if this program did not respond."""
     if reply.status is None and reply.failure == "tls-failed":
         found = f"its certificate is not trusted: {reply.distrust or 'TLS failed'}"
@@ -247,5 +247,5 @@ def _not_ours(check: str, reply: Reply) -> Finding:
     return wrong(check, f"responds with {reply.status}", remedy)
 
 
-def _milliseconds(reply: Reply) -> str:
+def _milliseconds(reply: ProbeResponse) -> str:
     return f"{reply.took.total_seconds() * 1000:.0f} ms"

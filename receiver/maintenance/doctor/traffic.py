@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from receiver.bandwidth.client import Account
+from receiver.bandwidth.client import BandwidthAccount
 from receiver.core import times
 from receiver.core.events import Source
 from receiver.core.send_status import SendStatus
@@ -60,7 +60,7 @@ def examine(database: Database, settings: Settings) -> Iterator[Finding]:
         queue = queue_state(session, since=now - UNWORKED, now=now)
         in_old_order = count_old_order(session)
         unread = count_unread(session)
-        refused_since = credentials.refused_since(session, Account.of(settings).fingerprint)
+        refused_since = credentials.refused_since(session, BandwidthAccount.of(settings).fingerprint)
     yield from arriving(senders, found.last_event_at, now=now)
     yield from counted(found, unknown=unknown, unread=unread)
     yield _worked(queue, now=now)

@@ -1,4 +1,10 @@
-"""The API's description (OpenAPI 3.1): made from the schemas that really validate, and from what each view demands."""
+"""The API's description (OpenAPI 3.1), made from the schemas that validate and from the access that each view declares.
+
+flask-smorest (0.47) would declare the responses at the views, but replace neither the texts in operations.py, which are
+most of this package, nor the page without JavaScript. Its decorators describe one content type per status and no links,
+add a ``default`` response to every route, and take over the parsing: a 400 or 422 becomes flask-smorest's own JSON
+instead of problem+json.
+"""
 
 import re
 from copy import deepcopy
@@ -12,21 +18,20 @@ from marshmallow import fields
 
 from receiver import VERSION
 from receiver.core.text import Word
-from receiver.schemas.fields import Count, Instant, Text
+from receiver.schemas.fields import CountField, InstantField, TextField
 from receiver.schemas.requests import TEXT_OR_MEDIA
 from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
 from receiver.web.openapi.examples import CURL, SERVER
-from receiver.web.openapi.fragments import PROBLEM, Fragment, header, problem
-from receiver.web.openapi.operations import OPERATIONS
+from receiver.web.openapi.operations import OPERATIONS, PROBLEM, Fragment, header, problem_response
 
 INFO = {
     "summary": "Group MMS through Bandwidth, with one truthful outcome per recipient.",
-    "description": "JSON in, JSON out, with Bandwidth's own field names. All times are RFC 3339, answers in UTC. A GET "
-    "may be a HEAD. A later version may answer further fields.",
+    "description": "Requests and responses are JSON with Bandwidth's own field names. All times are RFC 3339; those in "
+    "responses are in UTC. Every GET may also be a HEAD. Later versions may add fields to responses.",
 }
 
 SERVERS = [
-    {"url": "/", "description": "The service that this description comes from."},
+    {"url": "/", "description": "The service that serves this description."},
     {"url": SERVER, "description": "The service with `config/development.env`."},
 ]
 
@@ -36,7 +41,7 @@ SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.READ: [{"apiKey": []}, {"readOnlyApiKey": []}],
     Access.WRITE: [{"apiKey": []}],
 }
-"""What a caller may present, one of each list."""
+"""The alternative credentials of a caller."""
 
 SCHEMES = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "one of `API_KEYS`"},
@@ -45,28 +50,30 @@ SCHEMES = {
 }
 
 SHARED = {
-    400: problem(
-        "The body is not JSON, or ended before its end.",
-        said="The body is not JSON at line 1, column 28: a comma too many; remove it.",
+    400: problem_response(
+        "The body is not JSON, or was truncated.",
+        detail="The body is not JSON at line 1, column 28: a comma too many; remove it.",
     ),
-    401: problem(
-        "The request has no credentials, or none that verify.",
-        said=f"The Authorization header is missing or empty. {REMEDIES['Bearer']}",
-        headers={"WWW-Authenticate": header("Which are wanted.", required=True, enum=sorted(set(CHALLENGES.values())))},
+    401: problem_response(
+        "The request has no valid credentials.",
+        detail=f"The Authorization header is missing or empty. {REMEDIES['Bearer']}",
+        headers={
+            "WWW-Authenticate": header("The credentials to send.", required=True, enum=sorted(set(CHALLENGES.values())))
+        },
     ),
-    403: problem("This key may only read."),
-    408: problem("The body did not come in time."),
-    413: problem("The body is longer than `MAX_BODY_BYTES`."),
-    500: problem("Something went wrong here; the log says where."),
+    403: problem_response("This key may only read."),
+    408: problem_response("The body did not arrive in time."),
+    413: problem_response("The body is longer than `MAX_BODY_BYTES`."),
+    500: problem_response("Something went wrong here; the log says where."),
 }
-"""Answers that follow from what a route demands and takes."""
+"""Responses that follow from the access of a route and from whether it has a body."""
 
 
 def describe(app: Flask) -> Fragment:
     """The whole document. Raises LookupError unless OPERATIONS has exactly the application's routes."""
-    unlike = OPERATIONS.keys() ^ app.view_functions.keys()
-    if unlike:
-        raise LookupError(f"described, or there, but not both: {', '.join(sorted(unlike))}")
+    unmatched = OPERATIONS.keys() ^ app.view_functions.keys()
+    if unmatched:
+        raise LookupError(f"described but no route, or a route but not described: {', '.join(sorted(unmatched))}")
     spec = _without_routes()
     access = declared_access(app)
     for endpoint in OPERATIONS:
@@ -83,28 +90,28 @@ def _without_routes() -> APISpec:
     plugin = MarshmallowPlugin()
     spec = APISpec("Bandwidth receiver", VERSION, "3.1.0", [plugin], info=INFO, servers=SERVERS)
     converter: Any = plugin.converter
-    converter.map_to_openapi_type(Count, fields.Integer)
+    converter.map_to_openapi_type(CountField, fields.Integer)
     converter.add_attribute_function(_with_shapes)
     converter.add_attribute_function(_with_meanings)
     for name, scheme in SCHEMES.items():
         spec.components.security_scheme(name, scheme)
-    for status, answer in deepcopy(SHARED).items():
-        spec.components.response(_name(status), _with_example(status, answer))
+    for status, response in deepcopy(SHARED).items():
+        spec.components.response(_name(status), _with_example(status, response))
     return spec
 
 
 def _operation(endpoint: str, access: Access) -> Fragment:
     operation = deepcopy(OPERATIONS[endpoint])
-    own = {status: _with_example(status, answer) for status, answer in operation["responses"].items()}
+    own = {status: _with_example(status, response) for status, response in operation["responses"].items()}
     shared = {status: _name(status) for status in _follows(access, takes_body="requestBody" in operation)}
-    operation["responses"] = {str(status): answer for status, answer in sorted((shared | own).items())}
+    operation["responses"] = {str(status): response for status, response in sorted((shared | own).items())}
     operation["security"] = SECURITY[access]
     samples = [{"lang": "Shell", "source": curl} for curl in CURL.get(endpoint, [])]
     return operation | ({"x-codeSamples": samples} if samples else {})
 
 
 def _follows(access: Access, *, takes_body: bool) -> set[int]:
-    """The answers that any route with this access may give."""
+    """The statuses that any route with this access may respond with."""
     return {
         500,
         *({401} if access is not Access.PUBLIC else ()),
@@ -117,27 +124,27 @@ def _name(status: int) -> str:
     return HTTPStatus(status).name.title().replace("_", "")
 
 
-def _with_example(status: int, answer: Fragment) -> Fragment:
-    """A problem's example, completed with what follows from its status."""
-    if PROBLEM in answer.get("content", {}):
-        content = answer["content"][PROBLEM]
+def _with_example(status: int, response: Fragment) -> Fragment:
+    """The response; a problem's example is completed with the members that follow from its status."""
+    if PROBLEM in response.get("content", {}):
+        content = response["content"][PROBLEM]
         members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
         content["example"] = members | content["example"]
-    return answer
+    return response
 
 
 def _with_shapes(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
-    """What our own fields let through."""
+    """The values that our own fields accept."""
     match field:
-        case Text() if "pattern" not in ret and "enum" not in ret:
+        case TextField() if "pattern" not in ret and "enum" not in ret:
             return {"pattern": "^[^\\u0000]*$"}
-        case Instant():
+        case InstantField():
             return {"type": _text_or_null(field), "format": "date-time", "pattern": "^2(0[0-9][0-9]|100)-"}
     return {}
 
 
 def _with_meanings(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
-    """A word's meaning belongs to the description of every field that holds it."""
+    """Lists the words with their meanings in the description of every field that holds one."""
     if not (isinstance(field, fields.Enum) and issubclass(field.enum, Word)):
         return {}
     meanings = "\n".join(f"- `{each}`: {each.meaning}" for each in field.enum)

@@ -1,185 +1,231 @@
-"""What the API's description says of each route: what it is for, what it takes, and all that it may answer.
+"""The API's description, route by route: purpose, parameters, body and every possible response.
 
-Who may call a route is not said here: that is what its view demands, and document.py adds it, with the answers
-that follow from it.
+The credentials of a route are declared by its view; document.py adds them and the responses that follow from them.
 """
+
+from typing import Any
+
+from marshmallow import Schema
 
 from receiver.core.messages import MAX_KEY
 from receiver.core.tags import SHAPE
-from receiver.schemas.requests import MessageRequest, MessagesQuery
-from receiver.schemas.responses import EventsSchema, MessageSchema, PageSchema, QueueSchema, TallySchema
+from receiver.schemas.requests import MessageRequestSchema, MessagesQuerySchema
+from receiver.schemas.responses import EventsSchema, MessageSchema, PageSchema, ProblemSchema, QueueSchema, TallySchema
 from receiver.web.openapi import examples
-from receiver.web.openapi.fragments import Fragment, found, header, health, parameter, problem, text
 
-TAG = parameter("path", "tag", "The message's tag.", example=examples.TAG, pattern=f"^{SHAPE}$")
+PROBLEM = "application/problem+json"
+
+Fragment = dict[str, Any]
+"""A part of an OpenAPI document; a schema in it may be a class of ours."""
+
+
+def json_response(description: str, schema: type[Schema] | Fragment, example: Any, **more: Any) -> Fragment:
+    """A response in JSON; ``more`` are further members of it."""
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"description": description, "content": content, **more}
+
+
+def problem_response(description: str, *, headers: Fragment | None = None, detail: str | None = None) -> Fragment:
+    """An error; ``detail`` is that of the example, otherwise the description is."""
+    content = {PROBLEM: {"schema": ProblemSchema, "example": {"detail": detail or description}}}
+    return {"description": description, "content": content} | ({"headers": headers} if headers else {})
+
+
+def text_response(description: str, content_type: str) -> Fragment:
+    return {"description": description, "content": {content_type: {"schema": {"type": "string"}}}}
+
+
+def health_schema(status: str) -> Fragment:
+    properties = {"status": {"const": status}, "warning": {"type": "string"}}
+    return {"type": "object", "required": ["status"], "properties": properties}
+
+
+def header(description: str, *, required: bool = False, **schema: Any) -> Fragment:
+    return {"description": description, "required": required, "schema": {"type": "string"} | schema}
+
+
+def parameter(place: str, name: str, description: str, **schema: Any) -> Fragment:
+    required = {"required": True} if place == "path" else {}
+    return {"in": place, "name": name, "description": description, "schema": {"type": "string"} | schema} | required
+
+
+TAG = parameter("path", "tag", "The tag of the message.", example=examples.TAG, pattern=f"^{SHAPE}$")
 KEY = parameter(
     "header",
     "Idempotency-Key",
-    f"Makes a repeat of this request the same request, for seven days. 1 to {MAX_KEY} printable ASCII characters, in "
-    "quotes or not.",
+    "Makes a repetition of this request safe for seven days: the message is sent once, and every request with this key "
+    f"gets its outcome. 1 to {MAX_KEY} printable ASCII characters, with or without quotes.",
     example='"lunch-1"',
     pattern=rf'^(?:"(?:[ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY}}}"|[!#-~](?:[ -~]{{0,{MAX_KEY - 2}}}[!-~])?)$',
 )
 PREFER = parameter(
     "header",
     "Prefer",
-    "`respond-async` leaves the message to the workers, which send it at the account's pace (RFC 7240).",
+    "`respond-async` queues the message; workers send it at the account's rate (RFC 7240).",
     example="respond-async",
 )
-RETRY_AFTER = header("In how many seconds to ask again.", pattern="^[0-9]+$")
+RETRY_AFTER = header("The number of seconds to wait before the next attempt.", pattern="^[0-9]+$")
+ALWAYS_RETRY_AFTER = header("The number of seconds to wait before the next attempt.", required=True, pattern="^[0-9]+$")
 REPLAYED = {
     "Idempotency-Replayed": header(
-        "`true` if this is what an earlier request with the same `Idempotency-Key` led to, and nothing was sent or "
-        "queued by this one.",
+        "`true` if this is the outcome of an earlier request with the same `Idempotency-Key`, and this one sent or "
+        "queued nothing.",
         enum=["true"],
     )
 }
-ALWAYS_RETRY_AFTER = header("In how many seconds to ask again.", required=True, pattern="^[0-9]+$")
 
-NOT_FOUND = problem("There is no message with this tag.")
-UNCHANGED = {"description": "It is the one whose `ETag` the request names in `If-None-Match`."}
-UNSTORED = problem("The database did not answer.", headers={"Retry-After": RETRY_AFTER})
+NOT_FOUND = problem_response("There is no message with this tag.")
+UNCHANGED = {"description": "The client has the current version: its `If-None-Match` names the `ETag`."}
+DATABASE_UNAVAILABLE = problem_response("The database did not answer.", headers={"Retry-After": RETRY_AFTER})
 
-TAG_OF_ANSWER = {"parameters": {"tag": "$response.body#/tag"}}
+TAG_OF_RESPONSE = {"parameters": {"tag": "$response.body#/tag"}}
 LINKS = {
-    "outcome": {"operationId": "showMessage", "description": "What became of it."} | TAG_OF_ANSWER,
-    "events": {"operationId": "listEvents", "description": "What Bandwidth said about it."} | TAG_OF_ANSWER,
-    "cancel": {"operationId": "cancelMessage", "description": "Withdraw it while it is queued."} | TAG_OF_ANSWER,
+    "outcome": {"operationId": "showMessage", "description": "The outcome of the message."} | TAG_OF_RESPONSE,
+    "events": {"operationId": "listEvents", "description": "The events about the message."} | TAG_OF_RESPONSE,
+    "cancel": {"operationId": "cancelMessage", "description": "Cancels the message while it is queued."}
+    | TAG_OF_RESPONSE,
 }
 
 OPERATIONS: dict[str, Fragment] = {
     "submissions.create": {
         "operationId": "sendMessage",
         "summary": "Send a message",
-        "description": "To 1 to 10 numbers, at once or later. Once a message is stored its `tag` and `sendStatus` are "
-        "in every answer, also in errors. Never send again what was answered with 504. A field that is `null` is the "
-        "same as one that is absent.",
+        "description": "Sends a message to 1 to 10 numbers, now or later. Once it is stored, every response has its "
+        "`tag` and `sendStatus`, including errors. Never resend after a 504. A field that is `null` counts as absent.",
         "parameters": [KEY, PREFER],
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": MessageRequest,
+                    "schema": MessageRequestSchema,
                     "examples": {"at once": {"value": examples.LUNCH}, "later": {"value": examples.DINNER}},
                 }
             },
         },
         "responses": {
-            202: found(
-                "Bandwidth accepted it, or it is queued. Do not send it again.",
+            202: json_response(
+                "Bandwidth accepted the message, or it is queued. Do not send it again.",
                 MessageSchema,
                 examples.MESSAGE,
                 headers={
                     "Location": header("The path of the message.", required=True, format="uri-reference"),
-                    "Preference-Applied": header("`respond-async`, if it is queued because of `Prefer`."),
+                    "Preference-Applied": header("`respond-async` if the message is queued because of `Prefer`."),
                 }
                 | REPLAYED,
                 links=LINKS,
             ),
-            409: problem(
-                "`sendStatus` is `submitting`: the first request with this key is still being answered; repeat it with "
-                "the same key after `Retry-After`. Or it is `refused`: it was cancelled, or a person decided so; send "
-                "it again with a new key.",
-                said="The first request with this key is still being answered; repeat it, or ask for its tag.",
+            409: problem_response(
+                "If `sendStatus` is `submitting`, the first request with this key is still in progress: repeat it with "
+                "the same key after `Retry-After`. If it is `refused`, the message was cancelled, or a person decided "
+                "that it was not sent: send it with a new key.",
+                detail="The first request with this key is still being answered; repeat it, or ask for its tag.",
                 headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
-            422: problem(
-                "A field is wrong; `errors` says which and why. With a `tag`: Bandwidth found it wrong, or its "
-                "expiration has passed. Send it again after correcting it, with a new key.",
-                said="to[0]: Must be an E.164 number such as +19195551234.",
+            422: problem_response(
+                "A field is invalid; `errors` names it and says why. With a `tag`, Bandwidth rejected the field, or "
+                "the message has expired. Correct it and send it with a new key.",
+                detail="to[0]: Must be an E.164 number such as +19195551234.",
                 headers=REPLAYED,
             ),
-            429: problem(
-                "With a `tag`: Bandwidth's queue is full. Without: `BANDWIDTH_RATE` or `BANDWIDTH_SENDER_RATE` is used "
-                "up, or Bandwidth has asked to slow down, and nothing was stored. Nothing was sent; send it again "
-                "after `Retry-After`, or with `Prefer: respond-async`.",
-                said="This was not sent. Bandwidth: The queue is full. Send it again later.",
+            429: problem_response(
+                "Nothing was sent. With a `tag`, Bandwidth's queue is full. Without one, `BANDWIDTH_RATE` or "
+                "`BANDWIDTH_SENDER_RATE` is used up, or Bandwidth has asked to slow down, and nothing was stored. Send "
+                "the message again after `Retry-After`, or with `Prefer: respond-async`.",
+                detail="This was not sent. Bandwidth: The queue is full. Send it again later.",
                 headers={"Retry-After": ALWAYS_RETRY_AFTER} | REPLAYED,
             ),
-            502: problem(
-                "Bandwidth refused it, and nothing was sent. If it was for credentials or permissions (401, 403, 404, "
-                "or its token endpoint, which `error.type` calls `credentials`) correct the settings, then send it "
-                "again with the same key; otherwise correct the message and take a new key.",
-                said="This was not sent. Bandwidth: Access is denied. Correct the settings, then send it again.",
+            502: problem_response(
+                "Bandwidth refused the message, and nothing was sent. If the cause is credentials or permissions (401, "
+                "403 or 404 from Bandwidth, or `error.type` is `credentials`), correct the settings and send it with "
+                "the same key; otherwise correct the message and send it with a new key.",
+                detail="This was not sent. Bandwidth: Access is denied. Correct the settings, then send it again.",
                 headers=REPLAYED,
             ),
-            503: problem(
-                "With a `tag`: nothing was sent, because Bandwidth could not be reached, gave no token, or said so. "
-                "Without: the database did not answer; with `Prefer: respond-async` it may have been queued. Send it "
-                "again later; with a key it is stored once.",
-                said="The database did not answer; try again.",
+            503: problem_response(
+                "With a `tag`, nothing was sent: Bandwidth could not be reached, issued no token, or reported an error "
+                "of its own. Without one, the database did not answer; with `Prefer: respond-async` the message may "
+                "have been queued. Send it again later; with a key it is stored only once.",
+                detail="The database did not answer; try again.",
                 headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
-            504: problem(
-                "Nobody can say whether it was sent. Do **not** send it again: ask for its `tag`.",
-                said="Nobody can say whether this was sent: do not send it again, ask for its tag.",
+            504: problem_response(
+                "The message may or may not have been sent. Do **not** send it again: look up its `tag`.",
+                detail="Nobody can say whether this was sent: do not send it again, ask for its tag.",
                 headers=REPLAYED,
             ),
         },
     },
     "submissions.cancel": {
         "operationId": "cancelMessage",
-        "summary": "Withdraw a message",
-        "description": "While it is `queued`; withdrawing it again is the same as once. Its record stays.",
+        "summary": "Cancel a message",
+        "description": "Cancels a message that is `queued`. Cancelling it again changes nothing. The message can still "
+        "be looked up.",
         "parameters": [TAG],
         "responses": {
-            200: found("The message, `refused` because `cancelled`.", MessageSchema, examples.CANCELLED),
+            200: json_response("The message, `refused` because `cancelled`.", MessageSchema, examples.CANCELLED),
             404: NOT_FOUND,
-            409: problem(
-                "It is not queued, and may be out: `sendStatus` says.",
-                said="Only a queued message can be cancelled; this one is accepted.",
+            409: problem_response(
+                "The message is not queued and may have been sent: see `sendStatus`.",
+                detail="Only a queued message can be cancelled; this one is accepted.",
             ),
-            503: UNSTORED,
+            503: DATABASE_UNAVAILABLE,
         },
     },
     "messages.search": {
         "operationId": "listMessages",
         "summary": "List messages",
-        "description": "Those that fit every filter, newest first, in pages.",
-        "parameters": [{"in": "query", "schema": MessagesQuery}],
+        "description": "Returns the messages that match all filters, newest first, in pages.",
+        "parameters": [{"in": "query", "schema": MessagesQuerySchema}],
         "responses": {
-            200: found("One page.", PageSchema, {"messages": [examples.MESSAGE], "nextCursor": None}),
-            400: problem("The query is not UTF-8."),
-            422: problem(
-                "A filter is unknown, repeated or cannot be read; `errors` says which.",
-                said="limit: Must be from 1 to 200.",
+            200: json_response("One page.", PageSchema, {"messages": [examples.MESSAGE], "nextCursor": None}),
+            400: problem_response("The query is not UTF-8."),
+            422: problem_response(
+                "A filter is unknown, repeated or unreadable; `errors` names it.",
+                detail="limit: Must be from 1 to 200.",
             ),
-            503: UNSTORED,
+            503: DATABASE_UNAVAILABLE,
         },
     },
     "messages.show": {
         "operationId": "showMessage",
-        "summary": "What became of a message",
-        "description": "And of each of its recipients.",
+        "summary": "Show a message",
+        "description": "Returns the message and the outcome for each recipient.",
         "parameters": [TAG],
-        "responses": {200: found("The message.", MessageSchema, examples.MESSAGE), 404: NOT_FOUND, 503: UNSTORED},
+        "responses": {
+            200: json_response("The message.", MessageSchema, examples.MESSAGE),
+            404: NOT_FOUND,
+            503: DATABASE_UNAVAILABLE,
+        },
     },
     "messages.events": {
         "operationId": "listEvents",
-        "summary": "What Bandwidth said about a message",
-        "description": "First received first.",
+        "summary": "List the events about a message",
+        "description": "Returns what Bandwidth reported about the message, in order of arrival.",
         "parameters": [TAG],
         "responses": {
-            200: found("Its events.", EventsSchema, {"events": [examples.EVENT]}),
+            200: json_response("The events.", EventsSchema, {"events": [examples.EVENT]}),
             404: NOT_FOUND,
-            503: UNSTORED,
+            503: DATABASE_UNAVAILABLE,
         },
     },
     "queue.show": {
         "operationId": "showQueue",
-        "summary": "How sending is going",
-        "responses": {200: found("What waits, and the pace.", QueueSchema, examples.QUEUE), 503: UNSTORED},
+        "summary": "Show the queue and the rates of sending",
+        "responses": {
+            200: json_response("The queue and the rates.", QueueSchema, examples.QUEUE),
+            503: DATABASE_UNAVAILABLE,
+        },
     },
     "queue.metrics": {
         "operationId": "showMetrics",
-        "summary": "How everything is going, for Prometheus",
-        "responses": {200: text("In Prometheus's text format.", "text/plain"), 503: UNSTORED},
+        "summary": "Metrics for Prometheus",
+        "responses": {200: text_response("Prometheus's text format.", "text/plain"), 503: DATABASE_UNAVAILABLE},
     },
     "callbacks.receive": {
         "operationId": "receiveCallback",
-        "summary": "Where Bandwidth posts its events",
-        "description": "Any array is stored, and so is a bare object; what is no event is kept as it is. Anything but "
-        "2xx makes Bandwidth post it again, for 24 hours.",
+        "summary": "Receive a callback from Bandwidth",
+        "description": "Stores any array or object; an element that is not an event is kept unchanged. Bandwidth posts "
+        "a callback again for 24 hours until the response is 2xx.",
         "requestBody": {
             "required": True,
             "content": {
@@ -190,21 +236,23 @@ OPERATIONS: dict[str, Fragment] = {
             },
         },
         "responses": {
-            200: found("All of it is durably stored.", TallySchema, examples.TALLY),
-            503: problem("It could not be stored; post it again.", headers={"Retry-After": ALWAYS_RETRY_AFTER}),
+            200: json_response("Every element is durably stored.", TallySchema, examples.TALLY),
+            503: problem_response(
+                "The callback could not be stored; post it again.", headers={"Retry-After": ALWAYS_RETRY_AFTER}
+            ),
         },
     },
     "health.live": {
         "operationId": "isLive",
-        "summary": "Whether this process lives",
-        "responses": {200: found("It does.", health("live"), {"status": "live"})},
+        "summary": "Whether this process is alive",
+        "responses": {200: json_response("It is.", health_schema("live"), {"status": "live"})},
     },
     "health.ready": {
         "operationId": "isReady",
         "summary": "Whether this process can do its work",
         "responses": {
-            200: found("It can; perhaps with a `warning`.", health("ready"), {"status": "ready"}),
-            503: problem(
+            200: json_response("It can, perhaps with a `warning`.", health_schema("ready"), {"status": "ready"}),
+            503: problem_response(
                 "The database cannot be reached, or is not migrated to this version.",
                 headers={"Retry-After": RETRY_AFTER},
             ),
@@ -212,7 +260,7 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "documentation.root": {
         "operationId": "leadToPage",
-        "summary": "Leads to the page below",
+        "summary": "Redirect to this description",
         "responses": {
             302: {
                 "description": "To `/docs`.",
@@ -222,19 +270,19 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "documentation.document": {
         "operationId": "showDocument",
-        "summary": "This description",
+        "summary": "This description as an OpenAPI document",
         "responses": {
-            200: found("An OpenAPI 3.1 document.", {"type": "object"}, {"openapi": "3.1.0"}),
+            200: json_response("An OpenAPI 3.1 document.", {"type": "object"}, {"openapi": "3.1.0"}),
             304: UNCHANGED,
         },
     },
     "documentation.page": {
         "operationId": "showPage",
-        "summary": "This description, for reading",
+        "summary": "This description as a web page",
         "responses": {
-            200: text("One page, which needs nothing from elsewhere.", "text/html"),
+            200: text_response("One page that loads nothing else.", "text/html"),
             304: UNCHANGED,
         },
     },
 }
-"""For each endpoint of the application, an OpenAPI operation."""
+"""For each endpoint of the application, its OpenAPI operation."""

@@ -1,4 +1,4 @@
-"""What must be true at the end of a round, by what Bandwidth accepted, what is stored and who was killed."""
+"""Checks the end of a round against what Bandwidth accepted, what is stored and which senders were killed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ FINAL = ("accepted", "refused", "unknown")
 
 @dataclass(kw_only=True)
 class Asked:
-    """What somebody wanted to be sent, under a reference of its own."""
+    """A message that a client wanted to send, under a reference of its own."""
 
     reference: str
     is_silent: bool
-    """Whether no event tells that it was accepted; then Bandwidth's records do, if it was asked for once."""
+    """Whether no event shows that it was accepted. Then Bandwidth's records do, if it was requested once."""
     times: int = 1
-    """How often it was asked for as something new: without a key the service cannot know a repeat."""
+    """How often it was requested as a new message: without a key the service cannot recognise a repeat."""
     is_promised: bool = False
-    """Whether anybody was told that it is queued or sent."""
+    """Whether a response confirmed that it is queued or sent."""
     answer: int | None = None
-    """The status with which the service answered last, if it is to send at once."""
+    """The status of the service's last response, for a synchronous send."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +32,24 @@ class Outcome:
 
     asked: Sequence[Asked]
     rows: Sequence[Row]
-    """Of support_messages."""
+    """The rows of support_messages."""
     record: Counter[str]
-    """How often Bandwidth accepted which tag, by its own record."""
+    """How often Bandwidth accepted each tag, by its own record."""
     caught: Collection[str]
     """The tags that were submitting when their sender was killed."""
     refusals: int
     """How many requests Bandwidth answered with a refusal."""
     is_reconciled: bool = False
-    """Whether Bandwidth was asked for its records."""
+    """Whether `receiver reconcile` has asked Bandwidth for its records."""
 
     @property
     def statuses(self) -> Counter[str]:
-        """How many messages have which send status."""
+        """The number of messages by send status."""
         return Counter(row["send_status"] for row in self.rows)
 
     @property
     def silent(self) -> set[str]:
-        """The references of messages that may have been accepted although nothing told so."""
+        """The references of messages that may have been accepted although no response and no event says so."""
         return {
             each.reference for each in self.asked if each.is_silent and not (self.is_reconciled and each.times == 1)
         }
@@ -57,7 +57,7 @@ class Outcome:
 
 @dataclass
 class Findings:
-    """Sentences; all three lists are empty when all is well."""
+    """What is wrong, in sentences; all three lists are empty if nothing is."""
 
     twice: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)

@@ -1,27 +1,24 @@
-"""`make crash`: senders are killed between any two steps, and at the end nothing is sent twice, forgotten or untrue."""
+"""`make crash`: kills senders between any two steps; in the end nothing is sent twice, forgotten or untrue."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 from rich.console import Console
 from rich.progress import Progress
 
 from receiver.database.schema import upgrade
+from tests.soak.command import begin, make_parser
 from tests.soak.crash import report
 from tests.soak.crash.checking import Findings, Outcome, check
 from tests.soak.crash.rounds import Senders, Servers, Told, Workers, plan, play
 from tests.soak.crash.scene import Life, staged
-from tests.support.databases import ENGINES, PostgresqlDatabases, SqliteDatabases
+from tests.support.databases import PostgresqlDatabases, SqliteDatabases
 from tests.support.postgres import PostgresServer
 from tests.support.processes import faults, invoke
 
@@ -31,7 +28,7 @@ NewUrl = Callable[[Path], AbstractContextManager[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was done in one round, and what was found."""
+    """What one round did, and what its checks found."""
 
     engine: str
     who: type[Senders]
@@ -39,12 +36,12 @@ class Result:
     lives: Sequence[Life]
     outcome: Outcome
     reconciled: Outcome
-    """The same after `receiver reconcile`."""
+    """The outcome after `receiver reconcile`."""
     findings: Findings
     recomputed: str
-    """What `receiver recompute --check` said last."""
+    """The last line that `receiver recompute --check` printed."""
     faults: int
-    """In the logs of all senders."""
+    """The number of internal errors in the logs of all senders."""
 
     @property
     def is_good(self) -> bool:
@@ -53,7 +50,7 @@ class Result:
 
 
 def crash(who: type[Senders], url: str, folder: Path, *, seed: int, times: int, told: Told) -> Result:
-    """One round on one database, in which every point comes so many times."""
+    """Runs one round on one database, in which senders die ``times`` times at every point."""
     engine = url.partition("+")[0].partition(":")[0]
     with staged(url, folder, seed=seed) as scene:
         senders = who(scene)
@@ -92,16 +89,12 @@ def _sqlite() -> Iterator[NewUrl]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="of the first round; drawn unless given, and printed")
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="on each database, with workers and with servers")
-    parser.add_argument("--engine", choices=ENGINES, action="append", help="both unless given")
-    options = parser.parse_args()
-    logging.getLogger().addHandler(logging.NullHandler())  # the report says what went wrong
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started ends, too
-    seed = options.seed if options.seed is not None else Random().randrange(10**6)
+    options = begin(parser)
+    seeds = range(options.seed, options.seed + options.rounds)
     with Progress(console=Console(stderr=True)) as progress:
-        results = list(_rounds(options.engine or ENGINES, range(seed, seed + options.rounds), progress))
+        results = list(_rounds(options.engine, seeds, progress))
     report.show(results)
     sys.exit(not all(each.is_good for each in results))
 

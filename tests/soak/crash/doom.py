@@ -22,7 +22,7 @@ from sqlalchemy.pool import Pool
 
 
 class Point(StrEnum):
-    """Where a sender is ended, in the order in which it comes by."""
+    """The points at which a sender is killed, in the order in which it passes them."""
 
     CLAIMING = "claim not yet committed"
     CLAIMED = "claim committed"
@@ -45,7 +45,7 @@ HELD_AT = {Point.WRITTEN: "request-read", Point.ACCEPTED: "accepted", Point.HALF
 
 OF_WORKERS = tuple(Point)
 OF_SERVERS = tuple(point for point in Point if point not in (Point.CLAIMING, Point.CLAIMED))
-"""Who sends at once claims nothing."""
+"""The points of a synchronous send, which claims nothing."""
 
 COMMITS: dict[str, tuple[Point | None, Point]] = {
     r"UPDATE messages SET claimable_at=[^,]* WHERE messages\.pk IN": (Point.CLAIMING, Point.CLAIMED),
@@ -53,11 +53,11 @@ COMMITS: dict[str, tuple[Point | None, Point]] = {
     r"INSERT INTO messages |UPDATE messages SET .*submitted_at=": (Point.SUBMITTING, Point.SUBMITTED),
     r"UPDATE messages SET .*segment_count=": (Point.READ, Point.STORED),
 }
-"""By what a transaction says last: the points before and after its commit."""
+"""The points before and after a commit, by the last statement of its transaction."""
 
 
 class Doom:
-    """What befalls this process and all others of its group when it comes to a point for the ``nth`` time."""
+    """What happens to this process and its group when it reaches a point for the ``nth`` time."""
 
     def __init__(self, point: Point, *, nth: int, how: signal.Signals) -> None:
         self._point, self._nth, self._how = point, nth, how

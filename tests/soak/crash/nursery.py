@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Sender:
-    """A started `receiver`: the leader of a process group. Its id is nobody else's until the nursery has ended."""
+    """A started `receiver`, the leader of a process group. Its id is not reused until the nursery has ended."""
 
     pid: int
     log: Path
@@ -48,19 +48,19 @@ class Sender:
         os.killpg(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL for all of it; returns when it is gone."""
+        """Kills the whole group; returns when it has ended."""
         os.killpg(self.pid, signal.SIGKILL)
         wait_for(lambda: not living(self.pid), "a killed sender to be gone")
 
     def end(self) -> None:
-        """Stops it as an operator does."""
+        """Stops it with SIGTERM, as an operator does."""
         os.kill(self.pid, signal.SIGTERM)
         wait_for(lambda: self.has_ended, "a stopped sender to end", seconds=GRACE + 5)
         self.kill()
 
 
 class Nursery:
-    """Starts senders between enter and exit; none of them outlives it, even if it is killed with the test."""
+    """Starts senders in its block; none of them outlives it, even if the test is killed."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -85,7 +85,7 @@ class Nursery:
         nth: int = 1,
         how: signal.Signals = signal.SIGKILL,
     ) -> Sender:
-        """Starts `receiver` with these arguments; with a point, that befalls it there."""
+        """Starts `receiver` with these arguments, and with a doom that meets it at its point."""
         log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
         order = {"arguments": arguments, "environment": environment, "folder": str(folder), "log": str(log)}
         doom = {"point": point, "nth": nth, "how": how}
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def live(order: dict[str, Any]) -> None:
-    """The life of one sender; never returns."""
+    """Runs one sender in the forked process; never returns."""
     os.chdir(order["folder"])
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):

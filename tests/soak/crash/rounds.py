@@ -1,4 +1,4 @@
-"""A round: sender after sender is killed, what is left behind is sent to its end, and the facts are gathered."""
+"""A round: one sender after another is killed, the remaining messages are sent, and the facts are gathered."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.stored import view
 Told = Callable[[Life], None]
 
 AGAIN = (None, 409, 429, 503)
-"""Answers, or none, after which a client with a key asks again."""
+"""The statuses, or None for no response, after which a client with a key repeats its request."""
 
 
 class Senders:
-    """What is killed in a round, and how its messages come to it."""
+    """The senders that are killed in a round, and how they get their messages."""
 
     points: tuple[Point, ...]
 
@@ -32,15 +32,15 @@ class Senders:
         self.receiver = scene.serve(scene.callback_port)  # the events' own: it lives through it all
 
     def live(self, life: Life) -> None:
-        """From the start of the senders of one life to their end."""
+        """Runs the senders of one life from their start to their end."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Sends all that is left, with senders that nobody kills."""
+        """Sends all remaining messages with senders that are not killed."""
         raise NotImplementedError
 
     def new_asked(self) -> tuple[Asked, list[str]]:
-        """Something to send, and its recipients."""
+        """Makes a message to send, with its recipients."""
         silent = self.scene.random.random() < 0.4
         to = self.scene.recipients(len(self.asked), silent=silent)
         self.asked.append(Asked(reference=f"message-{len(self.asked)}", is_silent=silent))
@@ -57,7 +57,7 @@ class Senders:
 
 
 class Workers(Senders):
-    """`receiver worker`."""
+    """Senders that are `receiver worker` processes."""
 
     points = OF_WORKERS
 
@@ -85,7 +85,7 @@ class Workers(Senders):
 
 @dataclass(kw_only=True)
 class Request:
-    """What a client asks, again and again."""
+    """The request that a client repeats."""
 
     asked: Asked
     body: dict[str, Any]
@@ -97,7 +97,7 @@ class Request:
 
 
 class Servers(Senders):
-    """`receiver serve`, and clients that ask again when they have heard nothing; some have a key, some do not."""
+    """Senders that are `receiver serve` processes; their clients repeat requests that got no response."""
 
     points = OF_SERVERS
 
@@ -126,14 +126,14 @@ class Servers(Senders):
         return self.requests[-1]
 
     def _to_repeat(self) -> Iterator[Request]:
-        """Without a key a repeat is another message, and who sends it may send twice."""
+        """Without a key a repeat is a new message, so the client may send twice."""
         for each in self.requests:
             if each.asked.answer in AGAIN and (each.key or self.scene.random.random() < 0.3):
                 each.asked.times += not each.key
                 yield each
 
     def finish(self) -> None:
-        """Every client with a key asks once more at least: also who knows that it was sent."""
+        """Makes every client with a key repeat its request at least once, even after a confirmation."""
         self.scene.let_time_pass()
         server = self.scene.serve(self.port)
         with ThreadPoolExecutor(8) as threads:
@@ -150,7 +150,7 @@ class Servers(Senders):
 
 
 def plan(senders: Senders, *, times: int, most_senders: int) -> Sequence[Life]:
-    """Every point so many times, in any order."""
+    """The lives of a round: every point ``times`` times, in random order."""
     random = senders.scene.random
     points = [point for point in senders.points for _ in range(times)]
     random.shuffle(points)
@@ -158,7 +158,7 @@ def plan(senders: Senders, *, times: int, most_senders: int) -> Sequence[Life]:
 
 
 def play(senders: Senders, lives: Iterable[Life], *, told: Told) -> tuple[Outcome, Outcome]:
-    """What came of it before and after `receiver reconcile`; ``told`` hears of every life that has ended."""
+    """The outcome before and after `receiver reconcile`; ``told`` is called after every life."""
     for life in lives:
         senders.live(life)
         told(life)

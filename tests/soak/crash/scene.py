@@ -1,4 +1,4 @@
-"""What a round needs: a database, a Bandwidth that holds and records, and the ways to start and kill what sends."""
+"""What a round needs: a database, a simulator that holds and records requests, and senders to start and kill."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from tests.support.postgres import free_port
 from tests.support.processes import PATIENCE, Api, SimulatorProcess, environment, invoke, simulating, wait_for
 
 TOLD = ("+19195550101", "+12005564404", "+12005571001", "+12005610001", "+12005620001", "+12005580001", "+12005550000")
-"""Recipients of whom events tell that a message to them was accepted."""
+"""Recipients whose events show that a message to them was accepted."""
 
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """How long senders live, and what they meet."""
+    """When senders die, and what they meet until then."""
 
     point: Point
-    """Where they are killed: the first that comes there, and with it all of them."""
+    """The point of death: when the first sender reaches it, all are killed."""
     nth: int = 1
-    """Which time that one comes there; not for the points at which Bandwidth holds it."""
+    """At which passage of the point; ignored at points where the simulator holds the request."""
     senders: int = 1
-    """Processes."""
+    """The number of processes."""
     messages: int = 6
     refusal: str | None = None
-    """What Bandwidth answers to the first request."""
+    """The simulator's response to the first request."""
     held_then: str | None = None
-    """What becomes of the requests that Bandwidth held: None is that it goes on with them; else `close`."""
+    """What becomes of held requests: None continues them, `close` closes their connections."""
     time_passes: bool = True
-    """Whether leases and deadlines are over when the next begin."""
+    """Whether leases and deadlines have passed when the next senders begin."""
 
     @classmethod
     def drawn(cls, point: Point, random: Random, *, most_senders: int) -> Life:
@@ -69,13 +69,13 @@ class Life:
 
     @property
     def rate(self) -> float | None:
-        """So slow that a message must wait for the turn that it has taken."""
+        """A rate so slow that a message must wait for its turn."""
         return 4.0 if self.point is Point.TURN_TAKEN else None
 
 
 @dataclass
 class Scene:
-    """Everything that a round plays with."""
+    """Everything that a round uses."""
 
     folder: Path
     database: Database
@@ -83,10 +83,10 @@ class Scene:
     nursery: Nursery
     simulator: SimulatorProcess
     callback_port: int
-    """Where Bandwidth posts its events."""
+    """The port to which the simulator posts its events."""
     random: Random
     senders: list[Sender] = field(default_factory=list)
-    """All that were ever started."""
+    """All senders that were ever started."""
     caught: set[str] = field(default_factory=set)
     """The tags of the messages that were submitting when their sender was killed."""
 
@@ -96,7 +96,7 @@ class Scene:
         return self.senders[-1]
 
     def serve(self, port: int, *arguments: str, **options: Any) -> Sender:
-        """`receiver serve`, from when it is ready."""
+        """Runs `receiver serve`; returns when it is ready."""
         server = self.start("serve", "--port", str(port), *arguments, **options)
         with Api(f"http://127.0.0.1:{port}") as api:
             wait_for(lambda: server.has_ended or api.is_ready(), "the service to be ready")
@@ -111,14 +111,14 @@ class Scene:
         )
 
     def recipients(self, number: int, *, silent: bool) -> list[str]:
-        """Those of whom no event tells have a number of each message's own, by which Bandwidth's records know it."""
+        """Recipients for a message; a silent one has numbers of its own, by which Bandwidth's records find it."""
         count = self.random.randint(1, 3)
         if silent:
             return [f"+1200566{number:03}{position}" for position in range(count)]
         return self.random.sample(TOLD, count)
 
     def die(self, life: Life, senders: list[Sender]) -> None:
-        """Waits until one comes to the point, and kills them all; then Bandwidth goes on."""
+        """Waits until a sender reaches the point, kills them all, and lets the simulator continue."""
         if life.point in HELD_AT:
             self.simulator.wait_held()
         else:
@@ -132,12 +132,12 @@ class Scene:
             self.let_time_pass()
 
     def submitting(self) -> set[str]:
-        """The tags of what is submitting, once the database has ended what the killed had begun."""
+        """The tags of submitting messages, once the database has ended the transactions of killed senders."""
         self.wait_until_idle()
         return {tag for tag, status in self.statuses().items() if status == "submitting"}
 
     def wait_until_idle(self) -> None:
-        """Until PostgreSQL has no open transaction of anybody else; who is killed leaves none behind on SQLite."""
+        """Waits until PostgreSQL has no other open transaction. On SQLite a killed process leaves none."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
         if not self.database_url.startswith("sqlite"):
             wait_for(lambda: self._read(lambda session: session.scalar(text(query))) == 1, "no open transaction")
@@ -152,11 +152,11 @@ class Scene:
             return work(session)
 
     def queue(self, *to: str, reference: str, **fields: Any) -> str:
-        """Leaves a message to the workers; its tag."""
+        """Queues a message for the workers; returns its tag."""
         return make_sending(self.database).queue(make_message(*to, reference=reference, **fields)).tag
 
     def let_time_pass(self) -> None:
-        """An hour: leases, pauses of messages and deadlines are over, sooner than if they were waited for."""
+        """Lets an hour pass in the database, so that leases, pauses and deadlines are over without waiting."""
         self.end_leases()
         self._reach(Message.deadline, of="submitting")
 
@@ -169,12 +169,12 @@ class Scene:
         self.database.write(lambda session: session.execute(update(Message).where(soon).values({column: now})))
 
     def wait_until_sent(self) -> None:
-        """Until nothing is queued and nothing is on its way."""
+        """Waits until nothing is queued and nothing is being sent."""
         open_ones = {"queued", "submitting"}
         wait_for(lambda: open_ones.isdisjoint(self.statuses().values()), "everything to be sent")
 
     def wait_until_told(self) -> None:
-        """Until the service has acknowledged every event."""
+        """Waits until the service has acknowledged every event."""
 
         def told() -> bool:
             callbacks = [each for message in self.simulator.messages() for each in message["callbacks"]]
@@ -183,12 +183,12 @@ class Scene:
         wait_for(told, "every event to be acknowledged")
 
     def reconcile(self) -> None:
-        """Asks Bandwidth what became of all that is unknown."""
+        """Runs `receiver reconcile` over all unknown messages."""
         result = invoke("reconcile", environment=self.settings())
         assert result.exit_code == 0, result.output
 
     def record(self) -> Counter[str]:
-        """How often Bandwidth accepted which tag."""
+        """How often the simulator accepted each tag."""
         return Counter(each["tag"] for each in self.simulator.recorded())
 
     def refusals(self) -> int:
@@ -197,7 +197,7 @@ class Scene:
 
 @contextmanager
 def staged(url: str, folder: Path, *, seed: int) -> Iterator[Scene]:
-    """A scene on a migrated database; none of its processes outlives it."""
+    """Sets a scene on a migrated database; none of its processes outlives the block."""
     port = free_port()
     callback_url = f"http://127.0.0.1:{port}/callbacks/bandwidth"
     with Nursery() as nursery, Database(url) as database, simulating(folder, callback_url=callback_url) as simulator:
@@ -213,7 +213,7 @@ def staged(url: str, folder: Path, *, seed: int) -> Iterator[Scene]:
 
 
 def ask(port: int, body: dict[str, Any], *, key: str | None) -> int | None:
-    """The status of the service's answer; None if there was none, because it was killed."""
+    """Posts a message; returns the status, or None without a response because the service was killed."""
     url, headers = f"http://127.0.0.1:{port}/messages", BEARER | ({"Idempotency-Key": key} if key else {})
     with suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
         return requests.post(url, json=body, headers=headers, timeout=PATIENCE).status_code

@@ -1,4 +1,4 @@
-"""The checks of the crash test find what they are for: each is shown what is wrong."""
+"""The checks of the crash test find what is wrong: each is shown an example."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOUND = Outcome(
     caught={"tag-told", "tag-silent", "tag-lost"},
     refusals=1,
 )
-"""A round in which everything ended as it should."""
+"""The facts of a round without a finding."""
 
 
 def with_status(name: str, send_status: str) -> Outcome:

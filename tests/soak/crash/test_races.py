@@ -1,4 +1,4 @@
-"""Two that want the same message: whatever their timing, it is sent once."""
+"""Two senders want the same message: whatever their timing, it is sent once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on_postgres(postgres_url: str, tmp_path: Path) -> Iterator[Scene]:
 
 
 def queue(scene: Scene, count: int = 1) -> list[str]:
-    """Messages of which no event tells, so that only an answer makes them accepted."""
+    """Queues messages without events, so that only a response makes them accepted."""
     return [scene.queue(SILENT, reference="") for _ in range(count)]
 
 
@@ -44,7 +44,7 @@ def frozen_worker(scene: Scene, point: Point) -> Sender:
 
 
 def test_workers_whose_leases_are_always_over_send_every_message_once(scene: Scene) -> None:
-    """All of them claim the same messages again and again, and only the fence is between them."""
+    """All workers claim the same messages again and again; only the fence keeps them apart."""
     tags = queue(scene, 30)
     workers = [scene.start("worker", "--threads", "4") for _ in range(3)]
 
@@ -81,7 +81,7 @@ def test_a_request_that_outlasts_its_lease_and_its_deadline_is_not_made_again(sc
 def test_a_frozen_worker_and_the_one_that_takes_over_send_a_message_once(
     scene: Scene, point: Point, meanwhile: str
 ) -> None:
-    """Before the line the other sends it, and the frozen one sees that; past the line the other does not."""
+    """Before the fence the other worker sends it, and the frozen one sees that; after the fence the other does not."""
     (tag,) = queue(scene)
     frozen = frozen_worker(scene, point)
     scene.let_time_pass()
@@ -114,7 +114,7 @@ def test_what_another_worker_is_claiming_at_this_moment_is_passed_over(on_postgr
 
 
 def test_a_worker_frozen_while_it_begins_leaves_the_message_to_who_is_sending_it(on_postgres: Scene) -> None:
-    """PostgreSQL ends its session meanwhile, so it cannot know whether it has begun: but somebody else has."""
+    """PostgreSQL ends its session meanwhile, so it cannot know whether its attempt is stored; another sender's is."""
     scene = on_postgres
     (tag,) = queue(scene)
     frozen = frozen_worker(scene, Point.SUBMITTING)

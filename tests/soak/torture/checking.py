@@ -1,4 +1,4 @@
-"""What must be true at the end, by what was sent and what is stored alone."""
+"""Checks the end of a torture by comparing only what was sent with what is stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Key = Identity | str
 
 @dataclass(frozen=True)
 class Stored:
-    """What support staff see."""
+    """What the support views show."""
 
     events: Sequence[Row]
     unreadable: Sequence[Row]
@@ -31,7 +31,7 @@ class Stored:
 
 @dataclass
 class Expected:
-    """What was told under one key, and how often."""
+    """The deliveries under one key, counted."""
 
     told: list[Told] = field(default_factory=list)
     acknowledged: int = 0
@@ -39,17 +39,17 @@ class Expected:
 
     @property
     def event(self) -> Event:
-        """The event with the earliest time of all its deliveries, as it must be stored once all are."""
+        """The event with the earliest time of all its deliveries, which is what must be stored in the end."""
         events = [each for each in self.told if isinstance(each, Event)]
         return replace(events[0], occurred_at=reduce(earliest, (each.occurred_at for each in events)))
 
 
 @dataclass
 class Findings:
-    """Sentences; both lists are empty when all is well."""
+    """What is wrong, in sentences; both lists are empty if nothing is."""
 
     lost: list[str] = field(default_factory=list)
-    """Acknowledged, and not stored, or not so often."""
+    """What was acknowledged and is not stored, or not as often."""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -58,7 +58,7 @@ def read_stored(database: Database) -> Stored:
 
 
 def check(messages: Sequence[Sent], deliveries: Iterable[Delivery], stored: Stored) -> Findings:
-    """Everything that was sent must be acknowledged by now: then what must be stored is known exactly."""
+    """Compares. Everything must have been acknowledged before, so that what must be stored is known exactly."""
     expected = _expected(deliveries)
     findings = Findings()
     _check_rows(expected, stored, findings)
@@ -85,19 +85,19 @@ def _expected(deliveries: Iterable[Delivery]) -> dict[Key, Expected]:
 
 
 def key_told(told: Told) -> Key:
-    """The key under which it must be stored."""
+    """The key under which the element must be stored."""
     return told.identity if isinstance(told, Event) else told.payload
 
 
 def key_of(row: Row) -> Key:
-    """The key under which it is stored."""
+    """The key under which the row is stored."""
     if "sha256" in row:
         return str(row["payload"])
     return (row["message_id"], row["recipient"], row["type"], row["error_code"] or 0)
 
 
 def _check_rows(expected: Mapping[Key, Expected], stored: Stored, findings: Findings) -> None:
-    """Each key once, counted no less than it was acknowledged and no more than it was sent, and nothing else."""
+    """Each key is stored once, counted between its acknowledgements and its attempts, and nothing else is stored."""
     rows = [*stored.events, *stored.unreadable]
     times = Counter(key_of(row) for row in rows)
     findings.wrong += [f"stored {number} times: {key}" for key, number in times.items() if number > 1]
@@ -119,7 +119,7 @@ def _check_rows(expected: Mapping[Key, Expected], stored: Stored, findings: Find
 
 
 Linked = Mapping[str, Sequence[Event]]
-"""The events of each message, by its tag."""
+"""The events of each message, by the message's tag."""
 
 
 def _linked(events: Iterable[Event], ours: Mapping[str, Sent]) -> Linked:
@@ -131,7 +131,7 @@ def _linked(events: Iterable[Event], ours: Mapping[str, Sent]) -> Linked:
 
 
 def _wrong_columns(row: Row, event: Event, sent: Sent | None, linked: Linked) -> Iterator[str]:
-    """Whatever tag it came with, an event is linked to the message that its message id stands for."""
+    """An event is linked to the message of its message id, whatever tag it carries."""
     own = [each for each in linked[sent.tag] if each.recipient == event.recipient] if sent else []
     must = {
         "occurred_at": event.occurred_at,
@@ -144,7 +144,7 @@ def _wrong_columns(row: Row, event: Event, sent: Sent | None, linked: Linked) ->
 
 
 def _wrong_outcomes(messages: Sequence[Sent], linked: Linked, recipients: Sequence[Row]) -> Iterator[str]:
-    """Every recipient shows the pure fold of its events, here by the tests' own, plain one."""
+    """Every recipient shows the outcome that the tests' own rules compute from its events."""
     shown = {(row["tag"], row["recipient"]): row for row in recipients}
     if len(shown) != len(recipients):
         yield "a recipient is stored twice"

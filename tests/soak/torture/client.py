@@ -17,20 +17,20 @@ from tests.soak.torture.stream import Callback
 from tests.support.builders import CALLBACK_AUTH
 
 TIMEOUT = 10.0
-"""Seconds Bandwidth waits for an answer."""
+"""Seconds for which Bandwidth waits for a response."""
 
 AGAIN_SECONDS = 0.01
-"""Between two callbacks that come again when the stream has ended before the faults."""
+"""Seconds between two repeated callbacks, once the stream has ended before the faults."""
 
 PATIENCE = 60.0
-"""Seconds that the last deliveries may take; Bandwidth would go on for 24 hours."""
+"""Seconds that the last deliveries may take; Bandwidth would repeat them for 24 hours."""
 
 CONNECTIONS = 64
 SWOLLEN = 3_900_000
 """Bytes of a body that fills the queue: 16 MiB of them may wait in each process."""
 
 UNREAD = {401, 408}
-"""The statuses that say that the body was not even read."""
+"""The statuses that mean that the body was not read."""
 
 _AUTHORIZATION = b"Authorization: Basic %b\r\n" % base64.b64encode(":".join(CALLBACK_AUTH).encode())
 
@@ -42,12 +42,12 @@ class Delivery:
     callback: Callback
     attempts: int = 0
     possible: int = 0
-    """Of the attempts, those that may have been stored: their whole body may have been received."""
+    """The attempts that may have been stored, because the server may have received the whole body."""
     acknowledged: int = 0
 
 
 class Connection:
-    """One connection to one server, opened anew whenever it was lost."""
+    """A connection to one server, reopened whenever it is lost."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -63,7 +63,7 @@ class Connection:
             self._streams = None
 
     async def exchange(self, *sent: bytes) -> tuple[int, bytes, bytes]:
-        """Status, head and body of the answer. Raises OSError, EOFError, or ValueError for what is no HTTP."""
+        """Status, head and body of the response. Raises OSError, EOFError, or ValueError for what is not HTTP."""
         assert self._streams is not None
         reader, writer = self._streams
         writer.writelines(sent)
@@ -79,7 +79,7 @@ class Bandwidth:
     def __init__(self, ports: Sequence[int], callbacks: Sequence[Callback], chance: Random) -> None:
         self.deliveries = [Delivery(each) for each in callbacks]
         self.answers: Counter[str] = Counter()
-        """How attempts ended, in words."""
+        """The number of attempts by how they ended, in words."""
         self.stalling = 0
         """How many of the next attempts stop in the middle of the body."""
         self._padding = b""
@@ -90,7 +90,7 @@ class Bandwidth:
 
     @contextmanager
     def swollen(self) -> Iterator[None]:
-        """Meanwhile every body begins with much white space, which JSON allows and the database never sees."""
+        """Makes every body begin with much white space, which JSON allows and the database never sees."""
         self._padding = b" " * SWOLLEN
         try:
             yield
@@ -98,7 +98,7 @@ class Bandwidth:
             self._padding = b""
 
     async def post_all(self) -> None:
-        """Until it is told to finish; what is not acknowledged within PATIENCE then is left unacknowledged."""
+        """Posts until finish() is called, and then for at most PATIENCE seconds what is not acknowledged yet."""
         self._free = asyncio.Queue()
         for each in self._connections:
             self._free.put_nowait(each)
@@ -111,11 +111,11 @@ class Bandwidth:
             each.close()
 
     def finish(self) -> None:
-        """Begins no delivery any more; those that were begun go on until they are acknowledged."""
+        """Begins no further delivery; those under way continue until they are acknowledged."""
         self._finishing = True
 
     async def _due(self) -> AsyncIterator[Delivery]:
-        """Each in its time, and after the last one any of them again, until told to finish."""
+        """Posts each when it is due, and after the last one any of them again, until finish() is called."""
         begun = time.monotonic()
         for delivery in self.deliveries:
             if not await self._goes_on(begun + delivery.callback.due):
@@ -125,7 +125,7 @@ class Bandwidth:
             yield self._chance.choice(self.deliveries)
 
     async def _goes_on(self, until: float) -> bool:
-        """Waits until that time; whether something may be begun then."""
+        """Waits until that time; returns whether a delivery may still begin."""
         while (left := until - time.monotonic()) > 0 and not self._finishing:
             await asyncio.sleep(min(left, 0.1))
         return not self._finishing
@@ -144,7 +144,7 @@ class Bandwidth:
                 pause = min(pause * 2, 2.0)
 
     async def _attempt(self, connection: Connection, delivery: Delivery) -> bool:
-        """Whether it was acknowledged."""
+        """Makes one attempt; returns whether it was acknowledged."""
         delivery.attempts += 1
         status = 0
         try:
@@ -163,7 +163,7 @@ class Bandwidth:
         return True
 
     async def _post(self, connection: Connection, delivery: Delivery) -> tuple[int, str]:
-        """The status, and what was said in words."""
+        """The status of the response, with its detail."""
         body = self._padding + delivery.callback.body
         if self.stalling > 0:
             self.stalling -= 1

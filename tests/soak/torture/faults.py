@@ -1,4 +1,4 @@
-"""What can go wrong on either engine. A fault happens, lasts, undoes itself, and says what it did."""
+"""Faults that can happen on either engine. A fault happens, lasts, undoes itself, and reports what it did."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Fault = Callable[["Scene"], str]
 
 STALLED = 24
-"""Bodies that stop half-way at the same time."""
+"""The number of bodies that stop half-way at the same time."""
 
 LARGEST_FILE = 64 * 1024
 """Bytes of a file that can still be written when the disk is full."""
@@ -31,7 +31,7 @@ LARGEST_FILE = 64 * 1024
 
 @dataclass
 class Scene:
-    """Whom it happens to, and how long the longest fault lasts, in seconds."""
+    """What faults happen to, and how long the longest lasts, in seconds."""
 
     servers: Sequence[Server]
     client: Bandwidth
@@ -40,24 +40,24 @@ class Scene:
     longest: float
 
     def hold(self) -> float:
-        """Lets the fault last; the seconds."""
+        """Lets the fault last; returns for how many seconds."""
         seconds = self.chance.uniform(self.longest / 10, self.longest)
         time.sleep(seconds)
         return seconds
 
     def answered(self, words: str) -> int:
-        """How often the client heard an answer that begins so."""
+        """How often the client got a response that begins like this."""
         return sum(times for said, times in dict(self.client.answers).items() if said.startswith(words))
 
     def wait_for_answer(self, words: str, times: int = 1) -> int:
-        """Waits until it heard that so many more times; how many more."""
+        """Waits until the client got such a response that many more times; returns how many more."""
         before = self.answered(words)
         wait_for(lambda: self.answered(words) >= before + times, f"{times} answers: {words}")
         return self.answered(words) - before
 
 
 def worker_killed(scene: Scene) -> str:
-    """The server itself must replace it."""
+    """Kills a worker process, which the server itself must replace."""
     server = scene.chance.choice(scene.servers)
     before = server.workers()
     victim = scene.chance.choice(before)

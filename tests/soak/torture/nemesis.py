@@ -1,4 +1,4 @@
-"""Draws the faults, and waits after each until the service has recovered by itself."""
+"""Draws faults, and waits after each until the service has recovered by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECOVERY = 60.0
 """Seconds that a recovery may take."""
 
 PROBES = 4
-"""New connections to each server that must all be answered: its processes share them by chance."""
+"""New connections to each server that must all get a response: its processes share them by chance."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Injected:
     name: str
     did: str
     recovered_after: float | None
-    """Seconds from when it was undone; None: not in time, or the fault could not happen."""
+    """Seconds after the fault was undone; None if that took too long, or if the fault could not happen."""
 
 
 @dataclass
 class Nemesis:
     scene: Scene
     probes: list[Delivery] = field(default_factory=list)
-    """What it posted itself, to see whether the service has recovered."""
+    """The callbacks that it posted itself, to see whether the service has recovered."""
     _numbers: Iterator[int] = field(default_factory=count)
 
     def torment(self, *, seconds: float) -> Iterator[Injected]:
-        """Every fault once, in a drawn order, and again until the time is up, or one is not recovered from."""
+        """Causes every fault once, in random order, and again until the time is up or a recovery fails."""
         until = time.monotonic() + seconds
         faults = list((ON_EITHER | self.scene.storage.faults()).items())
         rounds = (self.scene.chance.sample(faults, len(faults)) for _ in repeat(None))
@@ -66,7 +66,7 @@ class Nemesis:
         return all(self._is_stored(server.port) for server in self.scene.servers for _ in range(PROBES))
 
     def _is_stored(self, port: int) -> bool:
-        """Whether a callback that nobody sent before is acknowledged."""
+        """Whether a new callback is acknowledged."""
         probe = Delivery(make_probe(next(self._numbers)))
         probe.attempts += 1
         self.probes.append(probe)

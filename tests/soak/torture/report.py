@@ -1,4 +1,4 @@
-"""What was done and what was checked, in figures."""
+"""The report of a torture: what was done and what was checked, in figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.soak.torture.torture import Result
 
 SHOWN = 10
-"""Findings of each kind that are printed in full."""
+"""How many findings of each kind are printed in full."""
 
 
 def sentence(injected: Injected) -> str:

@@ -1,4 +1,4 @@
-"""The application's side: the messages that the events are about, and Bandwidth's answers, some of them late."""
+"""The application's side: stores the messages that the events are about, and Bandwidth's responses, some late."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.support.builders import make_message
 from tests.support.processes import wait_for
 
 TOGETHER = 100
-"""Messages in one transaction."""
+"""The number of messages in one transaction."""
 
 
 LONGEST_FAULT = 180.0
-"""Seconds for which the database may be away: a fault that did not happen as it should is given up before."""
+"""Seconds for which the database may be away; faults that take longer have been given up before."""
 
 
 def store_messages(database: Database, messages: Sequence[Sent]) -> list[int]:
-    """As they are stored before Bandwidth is called, and most with its answer already; their keys."""
+    """Stores the messages, most with Bandwidth's response already; returns their keys."""
     keys: list[int] = []
     for start in range(0, len(messages), TOGETHER):
         some = messages[start : start + TOGETHER]
@@ -43,7 +43,7 @@ def _store(session: Session, sent: Sent) -> int:
 
 
 def record_late_answers(database: Database, messages: Sequence[Sent], keys: Sequence[int]) -> None:
-    """Each in its time, or as soon as the database takes it."""
+    """Stores each late response when it is due, or as soon as the database is back."""
     begun = time.monotonic()
     for sent, pk in sorted(zip(messages, keys, strict=True), key=lambda pair: pair[0].answered_at):
         if sent.answered_at:

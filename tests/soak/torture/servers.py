@@ -1,4 +1,4 @@
-"""What is tortured: several servers on one database, each `receiver serve` as an operator runs it."""
+"""The servers under torture: several on one database, each `receiver serve` as an operator runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.processes import Child, serving, wait_for
 
 
 class Server:
-    """One `receiver serve`, and whatever starts in its place, on the same port."""
+    """One `receiver serve`, and those that replace it on the same port."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.port = free_port()
@@ -31,13 +31,13 @@ class Server:
         self._stack.close()  # without the error, to which every server would add its whole log
 
     def start(self) -> None:
-        """What an init system does at first, and when the server has ended."""
+        """Starts the server, as an init system does first and after every end."""
         child, self.api = self._stack.enter_context(serving(self.folder, self._environment, port=self.port))
         self.children.append(child)
 
     @property
     def process(self) -> psutil.Process:
-        """The one that supervises the others."""
+        """The process that supervises the others."""
         return psutil.Process(self.children[-1].process.pid)
 
     def workers(self) -> list[psutil.Process]:
@@ -48,11 +48,11 @@ class Server:
         return self.children[-1].process.poll() is not None
 
     def kill(self) -> None:
-        """SIGKILL for all of it at once."""
+        """Kills the whole group at once."""
         self.children[-1].kill()
 
     def kill_supervisor(self) -> None:
-        """SIGKILL for the one that supervises; returns when the others have noticed."""
+        """Kills the supervising process; returns when the others have ended."""
         child = self.children[-1]
         child.process.kill()
         child.process.wait()

@@ -1,4 +1,4 @@
-"""The database that the servers share, and what befalls it on each engine."""
+"""The database that the servers share, and the faults of each engine."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Storage(Protocol):
     url: str
 
     def faults(self) -> dict[str, Fault]:
-        """What happens to this engine only."""
+        """The faults of this engine alone."""
 
     def blocked(self) -> AbstractContextManager[None]:
-        """Meanwhile, nothing can be stored."""
+        """Makes every write fail or wait inside the block."""
 
     def limit_files(self, servers: Sequence[Server], largest: str) -> None:
-        """No process can write beyond so many bytes of a file of this database; or "unlimited"."""
+        """Limits the size of this database's files, in bytes, or to "unlimited"."""
 
     def revive(self) -> str:
-        """Starts it if it has ended, as an init system would, and says so."""
+        """Starts the database if it has ended, as an init system would; returns a sentence, or ""."""
 
 
 class Sqlite:

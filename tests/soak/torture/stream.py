@@ -1,4 +1,4 @@
-"""The seeded stream: messages of ours, and all that Bandwidth says about them, in the order in which it says it."""
+"""The seeded stream: our messages, and all that Bandwidth says about them, in its order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from receiver.core.events import Event, Reply, Unreadable
 from tests.support.builders import NOON, make_element
 
 PER_MESSAGE = 10
-"""Callbacks about one message, roughly: of 1 to 10 recipients, each with the events of one life."""
+"""The approximate number of callbacks about a message: 1 to 10 recipients, each with the events of one life."""
 
 LIVES = (
     (("delivered", 0),),
@@ -29,7 +29,7 @@ LIVES = (
     (("queued", 0), ("rejected-forbidden-country", 0)),
     (("teleported", 0), ("failed", 0)),
 )
-"""What is said about one recipient, contradictions included: type without `message-`, and error code."""
+"""The events about one recipient, contradictions included: type without `message-`, and error code."""
 
 Told = Event | Unreadable
 
@@ -42,22 +42,22 @@ class Sent:
     message_id: str
     to: tuple[str, ...]
     answered_at: float
-    """Seconds after the start at which Bandwidth's answer, which names the message id, is recorded; 0: before it."""
+    """Seconds after the start at which Bandwidth's response, with the message id, is stored; 0 means before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One request of Bandwidth's."""
+    """One request from Bandwidth."""
 
     due: float
-    """Seconds after the start."""
+    """When it is due, in seconds after the start."""
     body: bytes
     told: tuple[Told, ...]
-    """Its elements, as they must be understood."""
+    """Its elements, as they must be read."""
 
 
 class Stream:
-    """``per_second`` callbacks, roughly, over ``seconds``."""
+    """A stream of about ``per_second`` callbacks over ``seconds``."""
 
     def __init__(self, *, seed: int, per_second: float, seconds: float) -> None:
         self._chance = Random(seed)
@@ -91,7 +91,7 @@ class Stream:
                 yield self._element(sent, kind, number, code)
 
     def _strangers(self, sent: Sent) -> Iterator[Any]:
-        """What is not about a recipient of the message, now and then."""
+        """Elements that are not about a recipient of the message, now and then."""
         others = (
             lambda: self._element(sent, "delivered", None, 0),
             lambda: self._element(sent, "failed", "+18885550100", 4720),
@@ -122,7 +122,7 @@ class Stream:
 
 
 def understood(element: Any, text: str) -> Told:
-    """What the element says, worked out without the program's own reader, which is a part of what is tested."""
+    """Reads the element without the program's own reader, which is under test."""
     if not isinstance(element, dict) or "message" not in element:
         return Unreadable(payload=text, reason="")
     message = element["message"]
@@ -147,7 +147,7 @@ def understood(element: Any, text: str) -> Told:
 
 
 def make_probe(number: int) -> Callback:
-    """A callback of its own kind: about nothing else, so that it must be stored as something new."""
+    """A callback like no other, so that it must be stored as something new."""
     element = make_element("delivered", "+19195550100", message_id=f"probe {number}")
     text = json.dumps(element)
     return Callback(0, f"[{text}]".encode(), (understood(element, text),))

@@ -1,4 +1,4 @@
-"""The checks of the torture find what they are for: each is shown what is wrong."""
+"""The checks of the torture find what is wrong: each is shown an example."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Rows = list[dict[str, Any]]
 
 
 class Case:
-    """A stream of which everything was acknowledged once, and what the program stored of it."""
+    """A stream that was acknowledged once, whole, and what the program stored of it."""
 
     def __init__(self, path: Path) -> None:
         self.stream = Stream(seed=7, per_second=300, seconds=2)
@@ -81,7 +81,7 @@ def test_nothing_is_found_in_what_the_program_stored(case: Case) -> None:
 
 
 def change(column: str, value: Any) -> Callable[[Rows], None]:
-    """Of one row that has another."""
+    """Sets the column to ``value`` in the first row with another value."""
 
     def changed(rows: Rows) -> None:
         row = next(row for row in rows if row[column] not in (value, None))
@@ -159,7 +159,7 @@ def harmed(case: Case, table: str, harm: Callable[[Rows], None]) -> Findings:
 
 
 def test_what_was_answered_otherwise_may_be_stored_or_not(case: Case) -> None:
-    """A callback that was tried twice and acknowledged never: nobody can say what became of it."""
+    """A callback with two attempts and no acknowledgement: it may or may not be stored."""
     place = next(place for place, each in enumerate(case.deliveries) if each.callback.told[0].payload in once(case))
     deliveries = [*case.deliveries]
     deliveries[place] = replace(deliveries[place], attempts=2, possible=2, acknowledged=0)
@@ -172,5 +172,5 @@ def test_what_was_answered_otherwise_may_be_stored_or_not(case: Case) -> None:
 
 
 def once(case: Case) -> set[str]:
-    """Unreadable elements that came alone, once."""
+    """Unreadable elements that came once, each in a callback of its own."""
     return {row["payload"] for row in case.stored.unreadable if row["deliveries"] == 1}

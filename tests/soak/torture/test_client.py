@@ -1,4 +1,4 @@
-"""The client of the torture behaves like Bandwidth, and knows of each callback how often it can be stored."""
+"""The torture's client behaves like Bandwidth, and knows how often each callback can be stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Always(Random):
 
 
 class Service:
-    """Gives these answers to whole requests, one after the other, and 408 to half a body; listens on a free port."""
+    """A server that sends these responses to whole requests, in turn, and 408 to half a body."""
 
     def __init__(self, *answers: bytes) -> None:
         self._answers = iter(answers)
@@ -40,7 +40,7 @@ class Service:
         """The heads of the requests, in lower case."""
 
     async def post(self, *, stalling: int = 0, chance: Random | None = None) -> Bandwidth:
-        """What one callback's client says, when the answers are used up."""
+        """Posts one callback until the responses are used up; returns the client."""
         async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as listening:
             port = listening.sockets[0].getsockname()[1]
             client = Bandwidth([port], [make_probe(1)], chance or Never())

@@ -1,11 +1,8 @@
-"""`make torture`: a stream of events, a seeded nemesis, and at the end nothing lost and nothing wrong."""
+"""`make torture`: a stream of events and a seeded series of faults; in the end nothing is lost and nothing wrong."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -20,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from receiver.database.database import Database
+from tests.soak.command import begin, make_parser
 from tests.soak.torture import report
 from tests.soak.torture.checking import Findings, Stored, check, read_stored
 from tests.soak.torture.client import Bandwidth, Delivery
@@ -32,13 +30,12 @@ from tests.soak.torture.stream import Sent, Stream
 from tests.support.postgres import PostgresServer
 from tests.support.processes import environment, faults, run
 
-ENGINES = ("postgresql", "sqlite")
 SERVERS = 2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how hard; ``longest`` is that of the longest fault, in seconds."""
+    """How long and how hard to torture; ``longest`` is the length of the longest fault, in seconds."""
 
     seed: int
     seconds: float
@@ -48,25 +45,25 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was done on one engine, and what was found."""
+    """What a torture did on one engine, and what its checks found."""
 
     engine: str
     plan: Plan
     messages: int
     injected: Sequence[Injected]
     answers: Counter[str]
-    """What the client heard."""
+    """The number of responses that the client got, by their text."""
     deliveries: Sequence[Delivery]
     """The callbacks that were posted at least once, by the client and by the nemesis."""
     unacknowledged: int
-    """Of the client's, at the end."""
+    """The number of the client's callbacks without an acknowledgement at the end."""
     stored: int
-    """Different events and unreadable elements."""
+    """The number of different events and unreadable elements."""
     findings: Findings
     recomputed: str
-    """What `receiver recompute --check` said last."""
+    """The last line that `receiver recompute --check` printed."""
     faults: int
-    """In the servers' logs."""
+    """The number of internal errors in the servers' logs."""
 
     @property
     def is_good(self) -> bool:
@@ -76,7 +73,7 @@ class Result:
 
 
 def torture(engine: str, plan: Plan, folder: Path, *, told: Callable[[Injected], None]) -> Result:
-    """Everything on one engine; ``told`` hears of every fault."""
+    """Tortures one engine and checks the end; ``told`` is called after every fault."""
     stream = Stream(seed=plan.seed, per_second=plan.per_second, seconds=plan.seconds)
     with ExitStack() as stack:
         storage = stack.enter_context(_storage(engine, folder))
@@ -113,7 +110,7 @@ def _torment(
     seconds: float,
     told: Callable[[Injected], None],
 ) -> list[Injected]:
-    """Callbacks, late answers and faults, all at the same time; returns when the callbacks have settled."""
+    """Runs callbacks, late responses and faults at the same time; returns when all callbacks are acknowledged."""
     injected = []
     keys = store_messages(database, stream.messages)
     with ThreadPoolExecutor(2) as threads:
@@ -131,7 +128,7 @@ def _torment(
 
 
 def _api_differences(servers: Sequence[Server], messages: Sequence[Sent], stored: Stored) -> Iterator[str]:
-    """Every server says of these messages what the support views say."""
+    """Where a server's API differs from the support views about these messages, in sentences."""
     shown = {(row["tag"], row["recipient"]): (row["status"], row["error_code"]) for row in stored.recipients}
     for server in servers:
         for sent in messages:
@@ -150,16 +147,11 @@ def _storage(engine: str, folder: Path) -> Iterator[Storage]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="drawn unless given, and printed")
+    parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=90.0, help="of each database")
-    parser.add_argument("--engine", choices=ENGINES, action="append", help="both unless given")
-    options = parser.parse_args()
-    logging.getLogger().addHandler(logging.NullHandler())  # the report says what went wrong
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started ends, too
-    seed = options.seed if options.seed is not None else Random().randrange(10**6)
-    plan = Plan(seed=seed, seconds=options.seconds, per_second=300.0, longest=14.0)
-    results = [_watched(engine, plan) for engine in options.engine or ENGINES]
+    options = begin(parser)
+    plan = Plan(seed=options.seed, seconds=options.seconds, per_second=300.0, longest=14.0)
+    results = [_watched(engine, plan) for engine in options.engine]
     report.show(results)
     sys.exit(not all(each.is_good for each in results))
 

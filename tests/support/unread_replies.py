@@ -1,4 +1,4 @@
-"""Stores what people write as the previous version does, which knows none of the columns that are read once."""
+"""Stores replies as the previous release does: without the columns that this release reads from the payload later."""
 
 import json
 from datetime import datetime
@@ -20,7 +20,7 @@ COLUMNS = (
 def store_reply(
     database: Database, text: str | None, message_id: str = "inbound", *, at: datetime | None = None, **message: Any
 ) -> None:
-    """One reply of Alice's."""
+    """Stores one reply from Alice."""
     message = {"id": message_id, "from": ALICE, "to": [SENDER], "text": text, **message}
     payload = json.dumps({"type": "message-received", "to": SENDER, "message": message})
     store_payload(database, payload, message_id, at=at)

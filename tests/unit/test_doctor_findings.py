@@ -21,7 +21,7 @@ def test_a_check_that_breaks_is_wrong_and_says_where_but_not_what() -> None:
     assert before.mark is Mark.OK
     assert (finding.mark, finding.check) == (Mark.WRONG, "broken")
     assert "ValueError in" in finding.found
-    assert "test_findings.py:" in finding.found
+    assert "test_doctor_findings.py:" in finding.found
     assert "hush" not in finding.found
 
 

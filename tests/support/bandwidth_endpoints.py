@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from receiver.bandwidth.client import Account, BandwidthGateway
+from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
 from tests.support.wire import Peer, Wire, answer
 
 CLIENT_ID, CLIENT_SECRET = "client-of-tests", "s3cret-of-client"
@@ -51,7 +51,7 @@ class Endpoints:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.wire.port}"
 
-    def account(self, **changes: Any) -> Account:
+    def account(self, **changes: Any) -> BandwidthAccount:
         known: dict[str, Any] = {
             "api_url": f"{self.url}/api/v2",
             "account_id": "5500001",
@@ -61,7 +61,7 @@ class Endpoints:
             "connect_timeout": 5.0,
             "read_timeout": 5.0,
         }
-        return Account(**known | changes)
+        return BandwidthAccount(**known | changes)
 
     def gateway(self, clock: Callable[[], float] = time.monotonic, **changes: Any) -> BandwidthGateway:
         return BandwidthGateway(self.account(**changes), clock=clock)

@@ -1,4 +1,4 @@
-"""What a service or a worker tells Prometheus."""
+"""Reads the counters that a service or a worker exposes to Prometheus."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def counted(text: str) -> dict[tuple[str, ...], float]:
-    """Every counter, and the count of every histogram."""
+    """Every counter above zero and the count of every histogram, by name (without `receiver_`) and label values."""
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -18,7 +18,7 @@ def counted(text: str) -> dict[tuple[str, ...], float]:
 
 
 def increase(read: Callable[[], str], work: Callable[[], Any]) -> dict[tuple[str, ...], float]:
-    """What was counted during the work."""
+    """By how much each series grew while ``work`` ran; ``read`` returns the exposition."""
     before = counted(read())
     work()
     after = counted(read())
