@@ -17,6 +17,7 @@ from tests.support.builders import make_event
 from tests.support.log_lines import Lines
 from tests.support.pgbouncer import pooling
 from tests.support.queued import claim, enqueue, put_back, submit
+from tests.support.schema import check_models
 from tests.support.standby import Primary
 from tests.support.stored import deliver, events
 
@@ -162,7 +163,7 @@ def test_a_migration_that_the_standby_has_not_confirmed_is_no_success(primary: P
     primary.find_standby()
 
     schema.upgrade(url)
-    schema.check(url)
+    check_models(url)
 
 
 def test_a_grant_and_the_trial_of_doctor_are_confirmed_too(primary: Primary, stored: Database) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from receiver.database import schema
 from receiver.database.database import Database
-from receiver.database.schema import create_statement
+from receiver.database.schema import create_database_statement
 from receiver.errors import WrongEncoding
 from receiver.maintenance.doctor import database as checking
 from receiver.maintenance.doctor.findings import Mark
@@ -94,7 +94,7 @@ def test_the_command_it_names_makes_a_database_that_is_taken(wrong: tuple[str, s
     ],
 )
 def test_the_command_names_a_locale_where_that_of_the_server_would_be_refused(locale: str | None, added: str) -> None:
-    assert create_statement("x", locale) == f"CREATE DATABASE \"x\" ENCODING 'UTF8' TEMPLATE template0{added}"
+    assert create_database_statement("x", locale) == f"CREATE DATABASE \"x\" ENCODING 'UTF8' TEMPLATE template0{added}"
 
 
 def test_whatever_encoding_the_environment_or_the_role_asks_for_is_not_used(

@@ -10,6 +10,7 @@ from receiver.database.database import Database
 from receiver.database.schema import SchemaState
 from tests.database.test_credentials_revision import stored
 from tests.database.test_migrations import VIEWS, fill, state, views
+from tests.support.schema import check_models
 from tests.support.stored import change, columns, view
 
 ADDED = {"messages": ("asked_by",), "events": ("sender", "text", "media", "members", "keyword")}
@@ -50,7 +51,7 @@ def test_the_way_up_adds_columns_that_are_unread_and_looks_into_no_row(second: s
 
     schema.upgrade(second)
 
-    schema.check(second)
+    check_models(second)
     after = stored(second)
     assert without(after) == before
     assert {row[name] for table, names in ADDED.items() for row in after[table] for name in names} == {None}
@@ -76,4 +77,4 @@ def test_the_way_down_drops_views_and_indexes_only_and_the_way_up_takes_what_it_
         schema.upgrade(database_url)
         assert (stored(database_url), views(database_url)) == (before, seen)
         assert indexes(database_url) >= INDEXES
-        schema.check(database_url)
+        check_models(database_url)
