@@ -27,7 +27,7 @@ def _take_a_fresh_key(case: Case) -> None:
 
 
 def _allowed_together(body: dict[str, Any]) -> dict[str, Any]:
-    """The changes that make the fields fit together: expiration in the future, tag equal to reference, another sender."""
+    """What must change: a past expiration, a sender among the recipients, a reference beside another tag."""
     changed: dict[str, Any] = {}
     if isinstance(body.get("to"), list) and body.get("from") in body["to"]:
         changed["from"] = "2020"

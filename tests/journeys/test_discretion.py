@@ -210,7 +210,7 @@ def forms(value: str) -> list[str]:
 
 
 def assert_discreet(printed: str, *secrets_too: str, numbers: bool = True) -> None:
-    """Asserts that the text has no secret and no traceback; with ``numbers``, no number and no text of a message either."""
+    """Asserts that there is no secret and no traceback; with ``numbers``, no number and no text of a message either."""
     digits = [number[1:] for number in (*NUMBERS, BUGGED)] if numbers else []
     secrets = [CALLBACK_PASSWORD, BANDWIDTH_SECRET, TOKEN, WRITE_KEY, READ_KEY, WRONG_KEY, *secrets_too]
     texts = [TEXT, REFERENCE, IDEMPOTENCY, PAYLOAD, HEADER] if numbers else []
