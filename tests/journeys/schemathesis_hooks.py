@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of a request that the schema allows: the rules that JSON Schema has no words for."""
+"""Rules of requests that JSON Schema cannot express, so that schemathesis does not break them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> N
 
 
 def _take_a_fresh_key(case: Case) -> None:
-    """A key that came with another body before is refused."""
+    """Replaces a key that was used before: with another body it would be refused."""
     key = case.headers.get("Idempotency-Key")
     if key in USED:
         case.headers["Idempotency-Key"] = f"fresh-{len(USED)}"
@@ -27,7 +27,7 @@ def _take_a_fresh_key(case: Case) -> None:
 
 
 def _allowed_together(body: dict[str, Any]) -> dict[str, Any]:
-    """An expiration lies in the future; a tag is the same as the reference; nobody sends to himself."""
+    """What must change: a past expiration, a sender among the recipients, a reference beside another tag."""
     changed: dict[str, Any] = {}
     if isinstance(body.get("to"), list) and body.get("from") in body["to"]:
         changed["from"] = "2020"

@@ -32,14 +32,14 @@ def _send(loop: Loop, shape: str, *to: str) -> str:
 
 
 def _outcome(loop: Loop, tag: str) -> list[tuple[str, str]]:
-    """Of each recipient; the API and the views tell the same."""
+    """The status of each recipient, on which the API and the views must agree."""
     told = [(each["to"], each["status"]) for each in loop.api.message(tag)["recipients"]]
     assert told == loop.sql("SELECT recipient, status FROM support_recipients WHERE tag = ? ORDER BY position", tag)
     return told
 
 
 def _events(loop: Loop, tag: str) -> list[tuple[Any, ...]]:
-    """Sorted; the API and the views tell the same."""
+    """The events, sorted, on which the API and the views must agree."""
     told = [(each["type"], each["to"], each["disposition"], each["deliveries"]) for each in loop.api.events(tag)]
     query = "SELECT type, recipient, disposition, deliveries FROM support_events WHERE tag = ?"
     rows = [(kind, recipient or None, *rest) for kind, recipient, *rest in loop.sql(query, tag)]

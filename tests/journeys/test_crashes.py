@@ -1,4 +1,4 @@
-"""What a killed service and a database that does not answer cost: time, and nothing else."""
+"""A killed service and a database that does not respond cost time, and nothing else."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_killed_service_loses_nothing_doubles_nothing_and_never_sends_again(
 
 
 def _kill_in_the_middle(loop: Loop, *, already_sent: int) -> None:
-    """SIGKILL while two requests to send wait for Bandwidth's answer, and some callbacks are still to come."""
+    """Kills the service while two requests to send wait for Bandwidth's response and callbacks are still to come."""
     loop.simulator.switch(request="slow")
     with ThreadPoolExecutor(2) as threads, Api(loop.api.url) as one, Api(loop.api.url) as other:
         told = threads.submit(one.send, ALICE, *INVALIDS, reference="told")
@@ -59,7 +59,7 @@ def _kill_in_the_middle(loop: Loop, *, already_sent: int) -> None:
 
 
 def _check_those_whose_answer_was_lost(loop: Loop) -> None:
-    """Events tell of one that it was accepted; of the other nobody can say."""
+    """Events show that one was accepted; the other remains unknown."""
     told, silent = (loop.api.get("/messages", reference=name)["messages"][0]["tag"] for name in ("told", "silent"))
     loop.simulator.settle(told)
     message = loop.api.message(told)
@@ -75,7 +75,7 @@ def _callbacks(loop: Loop) -> list[Any]:
 
 
 def _check_rows(loop: Loop) -> None:
-    """Each event is there once, and was counted at least as often as it was acknowledged, at most as it was tried."""
+    """Each event is stored once, counted between its acknowledgements and its attempts."""
     acknowledged: Counter[Identity] = Counter()
     attempted: Counter[Identity] = Counter()
     for callback in _callbacks(loop):

@@ -1,4 +1,4 @@
-"""`receiver demo` and `receiver simulate` as programs that come and go without a trace."""
+"""`receiver demo` and `receiver simulate` leave nothing behind when they end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from receiver.cli import main
 from tests.support.processes import Child, invoke, run, simulating, wait_for
 
 SECONDS = 20.0
-"""The demo waits for its children, and the service for its requests."""
+"""Seconds for the demo, which waits for its children, and for the service, which waits for its requests."""
 
 
 @dataclass
 class Surroundings:
-    """An environment that all processes of one test carry, and where they put temporary files."""
+    """An environment that marks all processes of a test, with its own folder for temporary files."""
 
     marker: str
     folder: Path

@@ -1,4 +1,4 @@
-"""Values that nobody may find in a log are sent down every path; then all that every process printed is searched."""
+"""Sends values that no log may contain down every path; then searches all that every process printed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BUGGED = "+12025550199"
 """A message to this number meets a bug in the client, and its events one in the view."""
 
 PLAIN = ["zq-", "Bearer ", "Basic "]
-"""What every one of them but the numbers begins with, and how credentials are presented."""
+"""The beginning of every such value except numbers, and the form of credentials."""
 
 BUGS = f'''
 import sys
@@ -49,11 +49,11 @@ if "receiver.cli" in " ".join(sys.orig_argv):
         raise RuntimeError(f"{BUGGED} {TEXT}\\n{NUMBERS[0]}")
     client.BandwidthGateway.create_message, reporting.events = create_message, events
 '''
-"""Is run before the program, as sitecustomize.py: two bugs that quote all they have."""
+"""Runs before the program, as sitecustomize.py: two bugs that quote all their values."""
 
 
 class Parrot(BaseHTTPRequestHandler):
-    """A Bandwidth that repeats, wherever it can, what it was asked to send."""
+    """A Bandwidth whose responses repeat the request wherever they can."""
 
     fates: ClassVar[deque[str]] = deque()
     token_fates: ClassVar[deque[str]] = deque()
@@ -181,7 +181,7 @@ def call_back_everything(api: Api, tag: str) -> None:
 
 
 def shout(api: Api) -> None:
-    """What is hardly HTTP."""
+    """Sends bytes that are hardly HTTP."""
     number = NUMBERS[0].encode()
     for lines in (
         b"GET /messages?to=%s&zq-query HTTP/1.1\r\nAuthorization: Bearer zq-\xff\r\nX: \xff zq-header %s"
@@ -210,7 +210,7 @@ def forms(value: str) -> list[str]:
 
 
 def assert_discreet(printed: str, *secrets_too: str, numbers: bool = True) -> None:
-    """``numbers``: whether it may hold no number either."""
+    """Asserts that there is no secret and no traceback; with ``numbers``, no number and no text of a message either."""
     digits = [number[1:] for number in (*NUMBERS, BUGGED)] if numbers else []
     secrets = [CALLBACK_PASSWORD, BANDWIDTH_SECRET, TOKEN, WRITE_KEY, READ_KEY, WRONG_KEY, *secrets_too]
     texts = [TEXT, REFERENCE, IDEMPOTENCY, PAYLOAD, HEADER] if numbers else []
@@ -227,7 +227,7 @@ def digits_in_pieces(digits: list[str]) -> list[str]:
 
 
 def lines_of(child: Child) -> list[Any]:
-    """All that it printed is lines of JSON."""
+    """Asserts that all the process printed is lines of JSON."""
     return [json.loads(line) for line in child.output.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""The server's own way of answering callbacks: the same answers as Flask's, and nobody can hold it up."""
+"""The server's own handling of callbacks: it responds as Flask does, and no client can hold it up."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ KEPT = ("Content-Type", "WWW-Authenticate", "Retry-After", "Allow", *HEADERS)
 
 
 def test_the_whole_corpus_is_answered_as_flask_answers_it(server: tuple[Child, Api], service: Service) -> None:
-    """Each body twice, and without credentials: the first of a body, its repeat, and a stranger."""
+    """Sends each body twice with credentials, once without and once with wrong ones."""
     _, api = server
     for name, body in CORPUS.items():
         for auth in (CALLBACK_AUTH, CALLBACK_AUTH, None, ("bandwidth", "wrong")):
@@ -164,12 +164,12 @@ TARGETS = {
     "/callbacks": 404,
     "//": 405,
 }
-"""What a POST to each target is answered, and nothing else."""
+"""The status of a POST to each target."""
 
 
 @pytest.fixture
 def plain_wsgi(service: Service) -> Iterator[Api]:
-    """The same application on a server that knows nothing of this one."""
+    """Runs the same application through Flask alone, on Werkzeug's server."""
     running = make_server("127.0.0.1", 0, service.app, threaded=True)
     thread = Thread(target=running.serve_forever)
     thread.start()
@@ -354,7 +354,7 @@ def test_while_bandwidth_hangs_everything_but_sending_is_answered(tmp_path: Path
 
 @contextmanager
 def held_up(url: str, api: Api) -> Iterator[None]:
-    """Somebody holds the row that every further event of this body needs; what comes now waits behind it."""
+    """Holds the row that every further event of this body needs, so that callbacks wait behind it."""
     assert api.callback(make_element("sent", ALICE)).status_code == 200
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as holder:
@@ -423,7 +423,7 @@ def test_a_process_whose_parent_is_gone_before_it_listens_ends_too(tmp_path: Pat
 
 
 def test_whether_it_lives_is_told_while_all_who_ask_the_database_wait_for_it(tmp_path: Path, postgres_url: str) -> None:
-    """Else whoever restarts what does not live would restart this in vain, and with it what receives."""
+    """Otherwise a supervisor would restart the service in vain, and interrupt its callbacks."""
     with ExitStack() as stack:
         options = ("--workers", "1", "--threads", "2")
         _, api = stack.enter_context(serving(tmp_path, environment(postgres_url), *options))

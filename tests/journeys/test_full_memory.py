@@ -1,4 +1,4 @@
-"""What processes count lies in shared memory, and a full one ends whoever writes there: so it is not relied on."""
+"""Counters lie in shared memory; when that is full, a write would kill the process, so it must be avoided."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.processes import PATIENCE, environment, wait_for
 from tests.support.prometheus import counted
 
 FULL = "mount -t tmpfs -o size=1m none {0} && head -c 2m /dev/zero > {0}/fill; exec {1}"
-"""In the shell of a mount namespace of its own, which nobody else sees."""
+"""Runs in a shell with its own mount namespace, which no other process sees."""
 
 
 @pytest.fixture
 def with_full_memory() -> Callable[[str, str], list[str]]:
-    """The command that runs another one while that folder is a full disk in memory."""
+    """A command that runs another one while that folder is a full file system in memory."""
     unshare = program("unshare")
     trial = [unshare, "--mount", "mount", "-t", "tmpfs", "none", SHARED_MEMORY]
     if subprocess.run(trial, capture_output=True, check=False).returncode:

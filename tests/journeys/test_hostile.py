@@ -1,4 +1,4 @@
-"""Whatever is thrown at the callback endpoint: an answer, no 500, nothing lost beside it, no memory kept."""
+"""Whatever the callback endpoint is sent: it responds, never with 500, loses nothing, and keeps no memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.processes import Api, Child, environment, serving, wait_for
 
 BASIC = b"Authorization: Basic " + base64.b64encode(":".join(CALLBACK_AUTH).encode())
 STATUSES = {200, 400, 401, 404, 405, 408, 413, 414, 431}
-"""What hostile requests are answered; an empty answer is a connection that was closed on a request that is no HTTP."""
+"""The responses to hostile requests; "" is a connection closed on a request that is not HTTP."""
 
 ODD: list[Any] = [None, True, -1, 0.5, 10**30, "", "x" * 5000, "\x00", "\ud800", [], {}, [[]], {"id": {}}, "4720", "٤"]
 RAW = [
@@ -79,7 +79,7 @@ four times as much. A leak keeps something of every round; the allocator may gro
 
 
 def mutated(chance: random.Random, element: Any) -> Any:
-    """The element with something in it dropped, doubled, retyped or nested."""
+    """The element with one part dropped, doubled, retyped or nested."""
     changed = copy.deepcopy(element)
     for _ in range(chance.randint(1, 3)):
         holder = changed
@@ -102,7 +102,7 @@ def mutated(chance: random.Random, element: Any) -> Any:
 
 
 def hostile_bodies(chance: random.Random, count: int) -> Iterator[tuple[bytes, str | None]]:
-    """Bodies, and the id of the good neighbour that is in some of them."""
+    """Bodies, with the message id of the valid event that some of them contain."""
     samples = [json.loads(path.read_bytes()) for path in callbacks()]
     for number in range(count):
         sample = chance.choice(samples)
@@ -119,7 +119,7 @@ def hostile_bodies(chance: random.Random, count: int) -> Iterator[tuple[bytes, s
 
 
 def exchange(port: int, request: bytes) -> tuple[int | None, bytes]:
-    """Status and body of the answer, None when the connection was closed; a hang is a time-out, which is an error."""
+    """Status and body of the response; None if the connection was closed. A hang is a time-out, which is an error."""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=30)) as connection:
         with suppress(ConnectionError):
             connection.sendall(request)
@@ -141,13 +141,13 @@ def post(body: bytes, *, authorization: bytes = BASIC, chunked: bool = False, ki
 
 
 def taken(port: int, request: bytes) -> tuple[int | None, bytes] | None:
-    """The answer; None for a 503, which is true where a busy machine does not store 10,000 elements in 8 seconds."""
+    """The response; None for a 503, as a busy machine may not store 10,000 elements in 8 seconds."""
     answer = exchange(port, request)
     return None if answer[0] == 503 else answer
 
 
 def attack(port: int, seed: int) -> set[str]:
-    """One round by one client; the ids of the good neighbours whose callbacks were answered 200."""
+    """Runs one client's round; returns the ids of the valid events whose callbacks got a 200."""
     chance, answered = random.Random(seed), set()
     for body, neighbour in hostile_bodies(chance, 150):
         request = post(body, chunked=chance.random() < 0.3 and bool(body), kind=chance.choice([b"", b"image/png"]))
@@ -168,7 +168,7 @@ def attack(port: int, seed: int) -> set[str]:
 
 
 def memory(child: Child) -> int:
-    """Bytes that the server's processes hold."""
+    """The bytes of memory that the server's processes hold."""
     return sum(each.memory_info().rss for each in (psutil.Process(child.process.pid), *child.left_behind()))
 
 

@@ -1,4 +1,4 @@
-"""What becomes of every kind of recipient, told alike by the API and by the support views."""
+"""The outcome of every kind of recipient, on which the API and the support views agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.loop import Loop
 SENDING, SENT, DELIVERED, FAILED = "message-sending", "message-sent", "message-delivered", "message-failed"
 
 Said = tuple[str, int | None, str, int]
-"""Of an event: type, error code, disposition, deliveries."""
+"""Type, error code, disposition and deliveries of an event."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _instant(written: str) -> datetime:
 
 
 def _check_views(loop: Loop, tag: str, message: Any) -> None:
-    """The support views say what the API says."""
+    """Asserts that the support views agree with the API."""
     recipients = loop.sql(
         "SELECT recipient, status, error_code, error_name, confirmed_by, invalid_recipient "
         "FROM support_recipients WHERE tag = ? ORDER BY position",

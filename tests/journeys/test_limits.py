@@ -1,4 +1,4 @@
-"""What a stranger may cost: the limits of `receiver serve` on heads, connections and time, over bare sockets."""
+"""The limits of `receiver serve` on heads, connections and time, tested over bare sockets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def connect(api: Api) -> socket.socket:
 
 
 def status(connection: socket.socket) -> int:
-    """Of the answer; 0 if the connection ended without one."""
+    """The status of the response; 0 if the connection ended without one."""
     answer = b""
     while b"\r\n" not in answer and (piece := connection.recv(65536)):
         answer += piece
@@ -53,7 +53,7 @@ def ask(api: Api, *lines: bytes, target: bytes = b"/health/live") -> int:
 
 
 def headers(count: int) -> list[bytes]:
-    """So many, with the two of every request."""
+    """A request with that many header fields, the two of every request included."""
     return [b"X-Header-%d: 1" % number for number in range(count - 2)]
 
 

@@ -1,4 +1,4 @@
-"""Figures across processes: the sum is right whichever process is asked, also of those that were killed."""
+"""Metrics across processes: any process reports the right sum, with those that were killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def post(url: str, number: int) -> int:
 
 
 def scrape(url: str) -> dict[tuple[str, ...], float]:
-    """What one of the processes tells: nobody knows which, because each asks over a connection of its own."""
+    """The metrics of one of the processes; a new connection each time makes it a random one."""
     answer = requests.get(f"{url}/metrics", headers={"Authorization": f"Bearer {API_KEY}"}, timeout=PATIENCE)
     assert answer.status_code == 200
     return counted(answer.text)
@@ -64,7 +64,7 @@ def workers(server: Child) -> list[psutil.Process]:
 
 
 def folder_of(process: psutil.Process) -> Path:
-    """Where that process shares what it counts."""
+    """The folder in which that process shares its counters."""
     found = re.search(r"(/\S*/receiver-metrics-\w+)/counter_\d+\.db", Path(f"/proc/{process.pid}/maps").read_text())
     assert found is not None
     return Path(found[1])
@@ -136,7 +136,7 @@ def test_every_answer_to_a_callback_is_counted(tmp_path: Path, sqlite_url: str) 
 
 
 def _stall(url: str) -> int:
-    """The answer to a callback whose body does not come."""
+    """The response to a callback whose body never arrives."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
     with closing(connection):
         connection.putrequest("POST", "/callbacks/bandwidth")
@@ -148,7 +148,7 @@ def _stall(url: str) -> int:
 
 
 def counts_of(process: psutil.Process) -> int:
-    """How many bytes of its counters are not what a new process begins with."""
+    """How many bytes of its counters differ from those of a new process."""
     file = folder_of(process) / f"counter_{process.pid}.db"
     return sum(byte != 0 for byte in file.read_bytes()) if file.exists() else 0
 

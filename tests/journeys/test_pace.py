@@ -14,7 +14,7 @@ RATE, OTHER_SENDER = 20, "+19195550111"
 
 
 def is_kept(found: Accepted, *, rate: float, seconds: float) -> bool:
-    """Whether it was reached, and exceeded by no more than one second's worth, which makes up for an idle moment."""
+    """Whether the rate was reached, and exceeded by at most one second's worth, which makes up for an idle moment."""
     return 0.9 * rate <= per_second(found, seconds=seconds) <= rate * (1 + 1 / seconds)
 
 
@@ -26,7 +26,7 @@ def test_two_workers_and_synchronous_sends_together_keep_the_rate(postgres_url: 
 
 
 def test_after_a_pause_no_more_than_a_second_s_worth_goes_at_once(postgres_url: str, tmp_path: Path) -> None:
-    """What goes within a second after it is that second's share and at most one second's worth of the pause."""
+    """Within a second after a pause go that second's share and at most one more second's worth."""
     with looping(tmp_path, postgres_url, bandwidth_rate=float(RATE)) as running, running.workers(2):
         running.queue(1)
         running.wait_for_states(accepted=1)

@@ -1,4 +1,4 @@
-"""Several processes and many clients at once, the same and contradictory events: the outcome is the core's."""
+"""Several processes and many clients store equal and contradictory events at once: the outcome is the core's."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _post_all(random: Random, servers: list[str], elements: list[dict[str, Any]]
 
 
 def _posted(api: Api, callback: list[dict[str, Any]]) -> int:
-    """One more than were new; 0 if it has to be sent again."""
+    """The number of new events plus one; 0 if the callback must be sent again."""
     answer = api.callback(*callback)
     assert answer.status_code in (200, 503), answer.text
     return int(answer.json()["recorded"]) + 1 if answer.ok else 0

@@ -1,4 +1,4 @@
-"""A real Prometheus, as config/prometheus.yml says, beside the service and a worker."""
+"""A real Prometheus with config/prometheus.yml, beside the service and a worker."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.postgres import free_port
 from tests.support.processes import PATIENCE, wait_for
 
 EMPTY = {each for each in EXPRESSIONS if each.startswith("sum(increase(receiver_extraneous_events_total[1d])) /")}
-"""There is nothing to tell while nothing failed."""
+"""Expressions without a value while nothing has failed."""
 
 
 @contextmanager
 def prometheus(folder: Path, *, server: str, worker: str) -> Iterator[str]:
-    """Its address; it looks every second."""
+    """Runs Prometheus, which scrapes every second; yields its URL."""
     folder.mkdir()
     config = (readme.ROOT / "config" / "prometheus.yml").read_text()
     for written, real in (("127.0.0.1:8080", server), ("127.0.0.1:9100", worker), ("interval: 30s", "interval: 1s")):
@@ -46,7 +46,7 @@ def prometheus(folder: Path, *, server: str, worker: str) -> Iterator[str]:
 
 
 def ask(url: str, query: str) -> list[Any]:
-    """What it answers; nothing while it is not there yet."""
+    """The result of the query; empty while Prometheus is not up yet."""
     try:
         answer = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=PATIENCE)
     except requests.ConnectionError:

@@ -21,7 +21,7 @@ LEFT = {"removed": OLD, "redacted": f"{OLD} AND redacted_at IS NULL"}
 
 @pytest.fixture
 def young(database_url: str) -> Iterator[str]:
-    """Months of traffic, until 15 days ago, and a message of today; its tag."""
+    """Stores months of traffic until 15 days ago, and a message of today; returns its tag."""
     with Database(database_url) as database:
         store_history(database, History(MESSAGES, end=times.now() - 15 * DAY))
         yield aged(database, ALICE, days=0, message_id="young", reference="young")[0]

@@ -20,7 +20,7 @@ BODY = json.dumps({"to": [ALICE, BOB], "text": "Lunch is at noon."}).encode()
 
 
 def post(api: Api, *fields: str) -> tuple[int, dict[str, str], Any]:
-    """POST /messages with these header lines as they stand: status, headers and JSON of the answer."""
+    """Sends POST /messages with these header lines verbatim; returns status, headers and JSON of the response."""
     lines = ["Host: receiver", f"Authorization: Bearer {API_KEY}", f"Content-Length: {len(BODY)}", "Connection: close"]
     request = "\r\n".join(["POST /messages HTTP/1.1", *lines, *fields, "", ""]).encode() + BODY
     with closing(socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=30)) as connection:

@@ -1,4 +1,4 @@
-"""What becomes of the request to send: our answer, what is stored, and how events correct it later."""
+"""The fates of a request to send: our response, what is stored, and how events correct it later."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import requests
 
 from receiver.simulator import RequestFate
 from tests.support.builders import ALICE, BOB, make_element
-from tests.support.loop import Loop
+from tests.support.loop import SILENT, Loop
 from tests.support.processes import wait_for
-
-SILENT = "+12005660001"
-"""A number about which no event comes by itself, so that what the request alone tells can be seen."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a switch of the simulator leads to. The table is that of the design's sending states."""
+    """What a fate of the request leads to: our status, and what is stored."""
 
     answer: int
     send_status: str
     because: str | None = None
     error: tuple[int | None, str | None] | None = None
-    """Bandwidth's status, and its type where it has one."""
+    """Bandwidth's status, and its error type if it has one."""
     reached: bool = False
     """Whether Bandwidth has the message."""
 
@@ -49,7 +46,7 @@ FATES = {
     "cut-off": Expected(202, "accepted", reached=True),
 }
 UNSENT = {"refused": "not_sent", "unknown": "pending", "accepted": "pending"}
-"""What a recipient shows while no event has come."""
+"""The status of a recipient without events."""
 
 
 def test_every_switch_has_an_expected_answer() -> None:

@@ -1,4 +1,4 @@
-"""schemathesis, which reads /openapi.json and asks whatever that allows and forbids, finds nothing that is not so."""
+"""schemathesis requests whatever /openapi.json allows and forbids, and finds no contradiction."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from tests.support.processes import PATIENCE, environment, serving, simulating
 
 HERE = Path(__file__).parent
 EXAMPLES = 10
-"""For each operation in each phase; and as many sequences of requests."""
+"""The number of examples for each operation in each phase, and of sequences of requests."""
 
 
 def test_the_service_is_as_its_description_says(database_url: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.support.processes import Child, run, wait_for
 
 INVALID = "+12005554408"
 SILENT = [f"+1200566{number:04d}" for number in range(8100, 8106)]
-"""Accepted, and then no event at all."""
+"""Recipients whose messages are accepted, without any event."""
 
 
 def test_events_without_a_tag_find_their_message_by_bandwidth_s_record(loop: Loop) -> None:

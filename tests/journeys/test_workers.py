@@ -1,4 +1,4 @@
-"""Real workers beside the service and the simulator: everything that is queued is sent, each message once."""
+"""Real workers beside the service and the simulator send everything that is queued, each message once."""
 
 import signal
 from collections import Counter
@@ -17,7 +17,7 @@ def workers_of(database_url: str) -> int:
 
 
 def test_two_hundred_messages_are_sent_each_once(database_url: str, tmp_path: Path) -> None:
-    """By two workers on PostgreSQL and one on SQLite, while the service receives the events about them."""
+    """Two workers on PostgreSQL and one on SQLite send, while the service receives the events."""
     with looping(tmp_path, database_url) as running:
         tags = running.queue(100, ALICE, BOB)
         with running.workers(workers_of(database_url)) as workers:
