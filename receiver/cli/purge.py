@@ -47,7 +47,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]
 @click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 @yes_option
 def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None:
-    """Remove messages of a given age and all that belongs to them, or redact personal data.
+    """Remove messages older than a given age and all that belongs to them, or redact them.
 
     Prints what it is about to do, and asks for confirmation. It may be interrupted and run again at any time, while
     the service runs.

@@ -13,9 +13,9 @@ from receiver.settings import read_settings
 @click.command()
 @yes_option
 def restored(yes: bool) -> None:
-    """Mark what may have been sent since a restored backup, so that it is not sent again.
+    """After restoring a backup, mark messages that may have been sent since as unknown.
 
-    Run it after restoring a backup, before any server or worker runs. The messages become unknown.
+    They will not be sent again. Run this before any server or worker starts.
     """
     settings = read_settings()
     with Database(settings.database_url) as database:

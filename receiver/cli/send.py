@@ -24,7 +24,7 @@ from receiver.settings import read_settings
 @click.option("--text", help="Text of the message; required unless there is media.")
 @click.option("--media", multiple=True, help="URL of a media file; may be repeated.")
 @click.option("--application-id", help="Bandwidth application; default: BANDWIDTH_APPLICATION_ID.")
-@click.option("--priority", help="default or high.")
+@click.option("--priority", help="Priority: default or high.")
 @click.option("--expiration", help="RFC 3339 time after which Bandwidth must not send the message.")
 @click.option("--reference", help="Your own identifier for the message.")
 def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fields: Any) -> None:

@@ -45,7 +45,9 @@ def _choice(option: str, words: type[StrEnum], *, default: str, what: str) -> Ca
 )
 @click.option("--unordered", is_flag=True, help="Post a recipient's events concurrently, in any order.")
 @click.option("--rate", type=float, help="Messages per second; further ones are queued. Default: no limit.")
-@click.option("--queue-seconds", default=900.0, show_default=True, help="Length of the queue; beyond it, 429.")
+@click.option(
+    "--queue-seconds", default=900.0, show_default=True, help="Length of the queue; further requests get a 429."
+)
 @click.option("--searches", default=3500, show_default=True, help="Requests of GET /messages per --search-seconds.")
 @click.option("--search-seconds", default=300.0, show_default=True, help="Period of --searches.")
 @click.option("--token-seconds", default=3600.0, show_default=True, help="Lifetime of an access token.")

@@ -37,7 +37,7 @@ def _read_seconds(_context: click.Context, _option: click.Parameter, given: floa
     metavar="SECONDS",
     help="Stop after this many seconds.",
 )
-@click.option("--once", is_flag=True, help="Print the present state, and stop.")
+@click.option("--once", is_flag=True, help="Print the current state, and stop.")
 def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
     """Show the progress of all messages whose reference begins with a prefix.
 

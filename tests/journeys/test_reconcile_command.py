@@ -75,7 +75,7 @@ def test_an_overdue_recipient_is_learnt_of(database_url: str, bandwidth: Simulat
         return rows if len(rows) == 2 else []
 
     assert wait_for(outcomes, "both outcomes") == [("delivered", None), ("failed", 4404)]
-    assert "0 messages asked about" in invoke("reconcile", environment=settings).stdout
+    assert "Asked about 0 messages:" in invoke("reconcile", environment=settings).stdout
 
 
 def test_bandwidth_s_limit_makes_it_wait_and_loses_nothing(sqlite_url: str) -> None:
@@ -140,7 +140,7 @@ def test_a_bandwidth_that_cannot_be_asked_is_one_sentence(
     assert ended.returncode == 1
     assert words in ended.stderr
     assert "hunter2" not in ended.stdout + ended.stderr
-    assert "0 messages asked about" in ended.stdout
+    assert "Asked about 0 messages:" in ended.stdout
 
 
 def test_with_nothing_in_doubt_bandwidth_is_not_asked(sqlite_url: str, tmp_path: Path) -> None:

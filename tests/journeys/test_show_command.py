@@ -175,7 +175,7 @@ def test_recompute_resumes_after_a_tag(database_url: str) -> None:
     settings, tag = environment(database_url), _told(database_url)
 
     assert "0 messages" in invoke("recompute", "--after", tag, environment=settings).stdout
-    assert "1 messages" in invoke("recompute", "--after", "0" * 26, environment=settings).stdout
+    assert "1 message," in invoke("recompute", "--after", "0" * 26, environment=settings).stdout
 
 
 def test_a_recompute_that_is_interrupted_says_where_to_resume(postgres_url: str, tmp_path: Path) -> None:
