@@ -1,27 +1,5 @@
-"""The command `receiver`."""
+"""The command `receiver`. Each of its commands is in the module of its name; `overdue` and the like are in lists.py."""
 
-from receiver.cli import (  # each adds its commands
-    bulk,
-    doctor,
-    finding,
-    granting,
-    messages,
-    playground,
-    retention,
-    service,
-    unknowns,
-)
-from receiver.cli.base import main
+from receiver.cli.commands import main
 
-__all__ = [
-    "bulk",
-    "doctor",
-    "finding",
-    "granting",
-    "main",
-    "messages",
-    "playground",
-    "retention",
-    "service",
-    "unknowns",
-]
+__all__ = ["main"]

@@ -1,4 +1,4 @@
-"""`python -m receiver.cli` is `receiver`."""
+"""`python -m receiver.cli` is the same as `receiver`."""
 
 from receiver.cli import main
 

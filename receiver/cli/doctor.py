@@ -1,53 +1,53 @@
-"""The command that examines an installation, and the one that ends a pause it may find."""
+"""`receiver doctor`."""
 
 import json
 import sys
 from dataclasses import asdict, replace
 
 import click
+from rich.console import Console
+from rich.text import Text
 
-from receiver import settings, terminal
-from receiver.cli.base import EXIT_WRONG, demand_schema, main, out, said_in_one_sentence, with_env_file
-from receiver.database.database import Database, Session
+from receiver.cli.console import EXIT_WRONG, out
+from receiver.cli.options import with_env_file
+from receiver.cli.tables import as_text
 from receiver.maintenance import doctor as examining
+from receiver.maintenance.doctor import Finding, Mark
 from receiver.maintenance.doctor.bandwidth import is_callback_url
-from receiver.messages import credentials, pace
+
+COLOURS = {Mark.OK: "green", Mark.WARNING: "yellow", Mark.WRONG: "red", Mark.SKIPPED: "dim"}
 
 
-def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_callback_url(value):
+def _read_url(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not is_callback_url(given):
         raise click.BadParameter("is not a URL such as https://your-host/callbacks/bandwidth, without credentials.")
-    return value
+    return given
 
 
-@main.command()
-@click.option("--callback-url", callback=_url, help="The URL that is registered with Bandwidth, to be tried.")
+@click.command()
+@click.option("--callback-url", callback=_read_url, help="Also test this URL, which is registered with Bandwidth.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@said_in_one_sentence
 def doctor(callback_url: str | None, as_json: bool) -> None:
-    """Say what is right and what is wrong with this installation. Exits 1 if anything is wrong."""
-    found = []
+    """Check this installation, and print what is right, what is wrong and what to do about it.
+
+    Exits 1 if anything is wrong.
+    """
+    findings = []
     for finding in examining.examine(callback_url=callback_url):
         finding = replace(finding, remedy=finding.remedy and with_env_file(finding.remedy))
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
-            terminal.show_finding(out, finding)
+            print_finding(out, finding)
     if as_json:
-        click.echo(json.dumps({"findings": [asdict(finding) for finding in found]}, indent=2))
-    if any(finding.mark is examining.Mark.WRONG for finding in found):
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+    if any(finding.mark is Mark.WRONG for finding in findings):
         sys.exit(EXIT_WRONG)
 
 
-@main.command()
-@said_in_one_sentence
-def resume() -> None:
-    """Resume sending now, ending any pause for a 429 or for refused credentials."""
-
-    def work(session: Session) -> bool:
-        was_paused = pace.resume(session)
-        return credentials.resume(session) or was_paused
-
-    with Database(settings.read_settings().database_url) as database:
-        demand_schema(database)
-        was_paused = database.write(work)
-    out.print("Sending goes on." if was_paused else "Nothing holds up sending.")
+def print_finding(console: Console, finding: Finding) -> None:
+    """Prints a finding in one line, however long it is."""
+    line = Text(f"{finding.mark:<8} ", style=COLOURS[finding.mark])
+    line.append_text(Text(f"{finding.check}: ", style="bold")).append_text(as_text(finding.found))
+    if finding.remedy:
+        line.append_text(Text(" -> ")).append_text(as_text(finding.remedy))
+    console.print(line, soft_wrap=True)

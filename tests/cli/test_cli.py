@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 from sqlalchemy import make_url, text
 
-from receiver import VERSION, terminal
-from receiver.cli import main
+from receiver import VERSION
+from receiver.cli.commands import COMMANDS, load, main
+from receiver.cli.tables import print_rows
 from receiver.database.database import Database
 from receiver.settings import VARIABLES
 from tests.database.test_migrations import fill
 from tests.support.builders import ALICE, CLIENT_ID, store_message
-from tests.support.processes import environment, invoke, run
+from tests.support.processes import PATIENCE, environment, invoke, run
 from tests.support.releases import PRESENT
+
+
+def run_python(code: str, *, folder: Path, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What a fresh interpreter prints that runs this code."""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(os.environ) | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return ended.stdout
+
 
 UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
 
@@ -55,7 +74,7 @@ def test_config_prints_every_setting_and_no_secret() -> None:
     assert result.exit_code == 0
     about, *printed = (result.output.partition("DATABASE_URL=")[0], *result.output.splitlines()[2:])
     assert about.splitlines()[0] == f"# receiver {VERSION}"
-    assert about.splitlines()[1].startswith(f"# {name_of(UNREACHABLE)}, which does not answer: ")
+    assert about.splitlines()[1].startswith(f"# {name_of(UNREACHABLE)}, which cannot be reached: ")
     lines = dict(line.split("=", 1) for line in printed)
     assert tuple(lines) == VARIABLES
     assert lines["DATABASE_URL"] == "postgresql+psycopg://app:***@127.0.0.1:9/receiver"
@@ -232,7 +251,7 @@ def test_migrate_says_which_database_it_changed_and_whether_it_did(empty_databas
     assert said == [
         f"The {named} was migrated to revision 0001.\n",
         f"The {named} was migrated from revision 0001 to {newest}.\n",
-        f"The {named} is at revision {newest} already; its schema was not changed.\n",
+        f"The {named} is already at revision {newest}; its schema was not changed.\n",
         f"The {named} was migrated from revision {newest} to 0001.\n",
         f"The {named} was migrated from revision 0001 to base.\n",
     ]
@@ -276,7 +295,7 @@ def test_settings_come_from_a_file_unless_the_environment_has_them(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("command", ["", *main.commands])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("columns", [80, 100])
 def test_help_fits_and_cuts_no_word_and_no_sentence(command: str, columns: int) -> None:
     arguments = [*command.split(), "--help"]
@@ -285,7 +304,48 @@ def test_help_fits_and_cuts_no_word_and_no_sentence(command: str, columns: int) 
 
     assert max(map(len, narrow.splitlines())) <= columns
     assert narrow.split() == wide.split()
-    assert "..." not in narrow.replace("[ARGS]...", "") or command == "simulate"
+    assert "..." not in narrow.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_table_of_commands_has_the_first_sentence_of_their_own_help(command: str) -> None:
+    _, sentence = COMMANDS[command]
+
+    assert load(command).get_short_help_str(limit=10_000) == sentence
+
+
+def test_help_has_every_command_and_imports_none_of_them(tmp_path: Path) -> None:
+    code = """
+import sys
+from receiver.cli.commands import COMMANDS, load, main
+main(["--help"], standalone_mode=False)
+print(*sys.modules)
+"""
+    help_text, _, modules = run_python(code, folder=tmp_path).rstrip().rpartition("\n")
+
+    assert {line.split()[0] for line in help_text.partition("Commands:")[2].splitlines() if line} >= set(COMMANDS)
+    assert not {"sqlalchemy", "marshmallow", "prometheus_client", "receiver.cli.send"} & set(modules.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "candidates"),
+    [("receiver res", {"resolve", "restored", "results", "resume"}), ("receiver send-many --re", {"--reference"})],
+)
+def test_the_shell_completes_commands_and_their_options(tmp_path: Path, words: str, candidates: set[str]) -> None:
+    completion = {"_RECEIVER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = "from receiver.cli import main; main(prog_name='receiver')"
+
+    completed = run_python(code, folder=tmp_path, environment=completion)
+
+    assert {line.partition(",")[2] for line in completed.splitlines()} == candidates
+
+
+def test_a_misspelt_command_is_a_sentence_that_suggests_another() -> None:
+    result = invoke("resolv", environment={})
+
+    assert result.exit_code == 2
+    assert "No such command 'resolv'" in result.output
+    assert "resolve" in result.output.partition("'resolv'")[2]
 
 
 @pytest.mark.parametrize("command", ["find", "show", "overdue", "unlinked"])
@@ -303,7 +363,7 @@ def test_no_line_in_a_pipe_ends_in_blanks(sqlite_url: str, command: str) -> None
 def test_a_table_on_a_terminal_breaks_no_word_while_there_is_room(sqlite: Database, sqlite_url: str) -> None:
     words = ["summer-campaign-2026", "message-delivered"]
     console = Console(width=80, force_terminal=True, color_system=None, file=StringIO())
-    terminal.show_rows(console, ("tag", "reference", "what that means"), [("T" * 26, *words), ("x", "y", "z " * 60)])
+    print_rows(console, ("tag", "reference", "what that means"), [("T" * 26, *words), ("x", "y", "z " * 60)])
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(word in shown for word in (*words, "T" * 26))

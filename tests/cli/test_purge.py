@@ -44,7 +44,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(database: Database, 
     assert said[0].startswith("To be removed, because older than 20")
     table = {re.sub(r"( 20\d\d-\d\d-\d\d \S+){2}$", "", line) for line in said}
     assert {f"{what} 1" for what in ("messages", "unlinked events", "inbound events", "unreadable elements")} <= table
-    assert {"recipients 2", "events 4", "Of the messages 1 have no final outcome."} <= table
+    assert {"recipients 2", "events 4", "Messages among these without a final outcome: 1."} <= table
     assert "Removed" not in result.output
     assert tables(database) == before
 
@@ -57,7 +57,7 @@ def test_it_says_what_it_did(database: Database, database_url: str) -> None:
     removed = purge(database_url, "--older-than", "90d", "--yes")
 
     assert [each.exit_code for each in (redacted, again, removed)] == [0, 0, 0]
-    counts = "1 messages, 2 recipients, 4 events, 1 unlinked events, 1 inbound events, 1 unreadable elements"
+    counts = "1 message, 2 recipients, 4 events, 1 unlinked event, 1 inbound event, 1 unreadable element"
     assert lines(redacted)[-1] == f"Redacted: {counts}."
     assert lines(again)[0].startswith("Nothing is older than 20")
     assert lines(removed)[-1] == f"Removed: {counts}."
@@ -70,21 +70,21 @@ def test_it_tells_of_those_that_stay(database: Database, database_url: str) -> N
     result = purge(database_url, "--older-than", "90d")
 
     assert result.exit_code == 0
-    assert lines(result)[1] == "1 more were created as early and stay: they are still queued, or were sent later."
+    assert lines(result)[1] == "Messages of this age that are kept, because they are queued or were sent later: 1."
 
 
 @pytest.mark.parametrize(
     ("span", "why"),
     [
-        ("90", "'90' is no span: give a number and d, w or y for days, weeks or years, as in 90d."),
-        ("-90d", "is no span"),
-        ("3m", "is no span"),
-        ("\N{ARABIC-INDIC DIGIT NINE}0d", "is no span"),
-        ("13d", "13d is not between 14d and 36500d: what is younger Bandwidth still has on record"),
+        ("90", "'90' is not a span: write a number and d, w or y for days, weeks or years, such as 90d."),
+        ("-90d", "is not a span"),
+        ("3m", "is not a span"),
+        ("\N{ARABIC-INDIC DIGIT NINE}0d", "is not a span"),
+        ("13d", "13d is not between 14d and 36500d: Bandwidth still has younger messages on record"),
         ("0d", "0d is not between"),
         ("1w", "1w is not between"),
         ("99999y", "99999y is not between"),
-        ("999999d", "is no span"),
+        ("999999d", "is not a span"),
     ],
 )
 def test_a_wrong_span_is_a_usage_error_that_says_what_is_right(sqlite_url: str, span: str, why: str) -> None:
@@ -105,7 +105,7 @@ def test_without_a_terminal_it_wants_to_be_told_yes(sqlite: Database, sqlite_url
     result = purge(sqlite_url, "--older-than", "90d")
 
     assert result.exit_code == 2
-    assert lines(result)[-1] == "Nothing was done: where nobody can be asked, say --yes."
+    assert lines(result)[-1] == "Not a terminal: pass --yes to confirm. Nothing was changed."
     assert rows(tables(sqlite))["messages"] == 1
 
 
@@ -131,7 +131,7 @@ def test_on_a_terminal_it_asks(
     os.close(controller)
     os.close(terminal)
     assert (ended.returncode, rows(tables(sqlite)).get("messages", 0)) == (code, left), ended
-    assert b"It cannot be undone." in ended.stderr
+    assert b"This cannot be undone." in ended.stderr
 
 
 def test_nothing_personal_is_in_the_file_afterwards(sqlite: Database, sqlite_url: str) -> None:

@@ -220,7 +220,7 @@ def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server)
     code, said = grant(role.url, role.name)
 
     assert code == 1
-    assert said.endswith("can do more than that: use the table messages. Take a role of its own.\n")
+    assert said.endswith("can do more than that: use the table messages. Use a separate role.\n")
 
 
 @pytest.mark.parametrize(

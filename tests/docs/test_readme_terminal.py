@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.cli import base
+from receiver.cli import console
 from receiver.core.events import Unreadable
 from receiver.database.database import Database
 from tests.support import readme
@@ -62,7 +62,7 @@ def test_every_example_in_the_terminal_answers_its_question(sqlite: Database, sq
     with (tmp_path / "lunch-1.csv").open() as file:
         assert [(row["to"], row["errorCode"]) for row in csv.DictReader(file)] == [(ALICE, ""), (INVALID, "4404")]
     assert json.loads(shown.stdout)["tag"] == tag
-    assert overdue.stdout == "Something is overdue, or nobody can say.\n"
+    assert overdue.stdout == "Something is overdue, or the database cannot be reached.\n"
     assert [each["messageId"] for each in json.loads((tmp_path / "unlinked.json").read_text())["events"]] == [
         "of-nobody"
     ]
@@ -71,7 +71,7 @@ def test_every_example_in_the_terminal_answers_its_question(sqlite: Database, sq
 
 
 def test_the_exit_codes_of_the_readme_are_those_of_the_commands() -> None:
-    codes = [0, base.EXIT_WRONG, base.EXIT_USAGE, base.EXIT_UNKNOWN, base.EXIT_INTERRUPTED]
+    codes = [0, console.EXIT_WRONG, console.EXIT_USAGE, console.EXIT_UNKNOWN, console.EXIT_INTERRUPTED]
     assert readme.first_column("Exit code") == [str(each) for each in codes]
 
 

@@ -273,7 +273,7 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
     errors = select(database_url, "SELECT error_type || error_description FROM messages WHERE error_status = 401")
     assert errors
     assert "zq-" not in str(errors)
-    for child, start in ((server, "the server starts"), (worker, "the worker starts")):
+    for child, start in ((server, "server starting"), (worker, "worker starting")):
         first, second = lines_of(child)[:2]
         assert (first["event"], second["event"]) == ("settings", start)
         assert first["version"] == second["version"] == VERSION

@@ -195,4 +195,4 @@ def test_resume_ends_a_pause(sqlite_url: str, tmp_path: Path, because_of: str) -
 
     said = [run("resume", environment=environment(sqlite_url), folder=tmp_path).stdout for _ in range(2)]
 
-    assert said == ["Sending goes on.\n", "Nothing holds up sending.\n"]
+    assert said == ["Sending was resumed.\n", "Sending was not paused.\n"]

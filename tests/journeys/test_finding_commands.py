@@ -28,7 +28,8 @@ from tests.support.service import Service
 from tests.support.stored import HOUR, change, deliver, submit, unreadables
 from tests.support.terminal import on_terminal, without_colours
 
-LISTS = ("overdue", "unlinked", "unreadable")
+LISTS = {"overdue": "recipient", "unlinked": "event", "unreadable": "element"}
+"""Each list, and what its rows are."""
 FORMULA = '=HYPERLINK("http://evil.example","\x1b[2Jlunch")'
 
 
@@ -126,7 +127,7 @@ def test_a_message_is_found_by_the_last_four_digits_of_a_recipient(
 
     assert found(word, settings) == {tag: ["toEnding"]}
     shown = invoke("find", word, environment=settings).stdout
-    assert shown.startswith("Found as last digits of a recipient.\n")
+    assert shown.startswith("Found by last digits of a recipient.\n")
     assert ALICE in shown
     assert BOB not in shown
 
@@ -159,7 +160,7 @@ def test_a_word_that_is_several_things_finds_all_of_them_newest_first(
     assert list(found(ALICE, settings).items()) == [(both, ["reference", "to"]), (other, ["reference"]), (sent, ["to"])]
     assert list(found(sent, settings).items()) == [(referring, ["reference"]), (sent, ["tag"])]
     shown = invoke("find", ALICE, environment=settings).stdout
-    assert shown.startswith("Found as reference and recipient.\n")
+    assert shown.startswith("Found by reference and recipient.\n")
 
 
 def test_find_shows_the_outcome_of_the_number_asked_for_or_of_the_whole_group(
@@ -261,7 +262,7 @@ def test_a_list_exits_1_if_there_is_anything_and_0_if_there_is_nothing(
     forms: list[list[str]] = [[], ["--json"], ["--csv"]]
     shown, as_json, as_csv = empty = [invoke(command, *form, environment=settings) for form in forms]
     assert [each.exit_code for each in empty] == [0, 0, 0]
-    assert (shown.stdout, shown.stderr) == ("", f"Nothing is {command}.\n")
+    assert (shown.stdout, shown.stderr) == ("", f"No {LISTS[command]} is {command}.\n")
     assert len(json.loads(as_json.stdout)) == 2
     assert len(as_csv.stdout.splitlines()) == 1
 
@@ -299,7 +300,7 @@ def test_replay_records_what_is_readable_now_and_lists_what_is_not(
 
     assert replayed.exit_code == 1
     assert [row["payload"] for row in objects(replayed.stdout, "unreadable")] == ["42"]
-    assert replayed.stderr == "Read again: 2; recorded: 1, unlinked: 0, duplicates: 1.\n"
+    assert replayed.stderr == "Replayed: 2; recorded: 1, unlinked: 0, duplicates: 1.\n"
     assert "delivered" in invoke("show", tag, environment=settings).stdout
 
     change(database, "DELETE FROM unreadable_callbacks")
@@ -332,7 +333,7 @@ def test_refused_and_unknown_list_messages_and_exit_1_if_there_are_any(
 
     shown, as_json, as_csv = (invoke(command, *form, environment=settings) for form in ([], ["--json"], ["--csv"]))
 
-    assert (none.exit_code, none.stderr) == (0, f"Nothing is {command}.\n")
+    assert (none.exit_code, none.stderr) == (0, f"No message is {command}.\n")
     assert [each.exit_code for each in (shown, as_json, as_csv)] == [1, 1, 1]
     rows = objects(as_json.stdout, "messages")
     assert sorted(row["tag"] for row in rows) == sorted(tags)
@@ -370,7 +371,7 @@ def test_failures_are_counted_by_day_and_code(database: Database, settings: dict
 
     shown, as_json, as_csv = (invoke("failures", *form, environment=settings) for form in ([], ["--json"], ["--csv"]))
 
-    assert (none.exit_code, none.stderr) == (0, "Nothing has failed.\n")
+    assert (none.exit_code, none.stderr) == (0, "No recipient has failed.\n")
     assert [each.exit_code for each in (shown, as_json, as_csv)] == [1, 1, 1]
     [row] = objects(as_json.stdout, "failures")
     assert (row["day"], row["errorCode"], row["recipients"], row["removeNumber"]) == ("2026-11-21", 4720, 2, True)
@@ -409,7 +410,7 @@ def test_a_conversation_is_told_in_order_however_the_number_is_written(
 def test_a_conversation_with_nobody_exits_1_and_what_is_no_number_2(settings: dict[str, str]) -> None:
     nobody, no_number = (invoke("conversation", each, environment=settings) for each in (ALICE, "Alice"))
 
-    assert (nobody.exit_code, nobody.stderr) == (1, f"Nothing was said to or by {ALICE}.\n")
+    assert (nobody.exit_code, nobody.stderr) == (1, f"There are no messages to or from {ALICE}.\n")
     assert (no_number.exit_code, "is not a telephone number" in no_number.output) == (2, True)
 
 
@@ -563,7 +564,7 @@ def test_a_list_that_cannot_be_written_is_no_answer(
 
     assert (ended.returncode, ended.stderr.decode()) == (
         3,
-        "Not everything could be read or written: No space left on device.\n",
+        "Input or output failed: No space left on device.\n",
     )
 
 

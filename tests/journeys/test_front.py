@@ -399,11 +399,10 @@ def test_processes_whose_parent_was_killed_end_by_themselves(tmp_path: Path, pos
 
 
 WITHOUT_PARENT = """
-from receiver import serving
-from receiver.cli import main
+from receiver.cli import main, serve
 
-make_front = serving.make_front
-serving.make_front = lambda **options: make_front(**options | {"parent": 0})
+make_front = serve.make_front
+serve.make_front = lambda **options: make_front(**options | {"parent": 0})
 main()
 """
 
@@ -412,11 +411,14 @@ def test_a_process_whose_parent_is_gone_before_it_listens_ends_too(tmp_path: Pat
     """Then so does this server, whose processes all believe that it is gone."""
     upgrade(sqlite_url)
     command = [sys.executable, "-c", WITHOUT_PARENT, "serve", "--port", str(free_port())]
-    server = subprocess.Popen(
-        command, env=environment(sqlite_url), cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log = tmp_path / "log"
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(
+            command, env=environment(sqlite_url), cwd=tmp_path, stderr=stderr, start_new_session=True
+        )
     try:
         server.wait(PATIENCE)
+        assert "server starting" in log.read_text()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)

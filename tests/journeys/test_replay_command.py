@@ -70,6 +70,6 @@ def test_killed_half_way_it_is_finished_by_the_next(postgres_url: str, tmp_path:
 
         assert (ended.returncode, ended.stderr.splitlines()[0]) == (
             0,
-            f"Read again: {ROWS_PER_STEP}; recorded: {ROWS_PER_STEP}, unlinked: 0, duplicates: 0.",
+            f"Replayed: {ROWS_PER_STEP}; recorded: {ROWS_PER_STEP}, unlinked: 0, duplicates: 0.",
         )
         _assert_each_counted(database, 1)

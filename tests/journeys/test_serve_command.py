@@ -269,5 +269,5 @@ def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path: Path, sqlite_url
             timeout=SECONDS,
             check=False,
         )
-    said = "Not everything could be read or written: No space left on device.\n"
+    said = "Input or output failed: No space left on device.\n"
     assert (ended.returncode, ended.stderr) == (3, said)

@@ -143,7 +143,7 @@ def test_recompute_checks_and_repairs(database_url: str) -> None:
 
     found = invoke("recompute", "--check", environment=settings)
     assert (found.exit_code, found.stdout.count(tag)) == (1, 4)
-    assert "1 messages, 4 differences" in found.stdout
+    assert "1 message, 4 differences" in found.stdout
     assert "sent -> unconfirmed" in found.stdout
 
     repaired = invoke("recompute", environment=settings)
@@ -162,11 +162,11 @@ def test_recompute_tells_of_what_an_earlier_release_ordered_otherwise(database_u
     found = invoke("recompute", "--check", environment=settings)
     assert (found.exit_code, tag in found.stdout) == (1, False)
     assert "0 differences" in found.stdout
-    assert "4 recipients in the order of an earlier release: run `receiver recompute`" in found.stdout
+    assert "4 recipients in the event order of an earlier release: run `receiver recompute`" in found.stdout
 
     repaired = invoke("recompute", environment=settings)
     assert (repaired.exit_code, repaired.stderr) == (0, "")
-    assert "4 recipients in the order of an earlier release: stored anew" in repaired.stdout
+    assert "4 recipients in the event order of an earlier release: updated" in repaired.stdout
 
     assert invoke("recompute", "--check", environment=settings).exit_code == 0
 
@@ -175,7 +175,7 @@ def test_recompute_resumes_after_a_tag(database_url: str) -> None:
     settings, tag = environment(database_url), _told(database_url)
 
     assert "0 messages" in invoke("recompute", "--after", tag, environment=settings).stdout
-    assert "1 messages" in invoke("recompute", "--after", "0" * 26, environment=settings).stdout
+    assert "1 message," in invoke("recompute", "--after", "0" * 26, environment=settings).stdout
 
 
 def test_a_recompute_that_is_interrupted_says_where_to_resume(postgres_url: str, tmp_path: Path) -> None:

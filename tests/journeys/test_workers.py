@@ -115,7 +115,7 @@ class TestStop:
         settings = environment(database_url)
         for how in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with Child("worker", environment=settings, folder=tmp_path) as worker:
-                worker.wait_until(lambda worker=worker: "the worker starts" in worker.output, "its settings")
+                worker.wait_until(lambda worker=worker: "worker starting" in worker.output, "its settings")
                 assert worker.end(how, grace=5) == 0
 
 

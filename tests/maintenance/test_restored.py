@@ -172,11 +172,11 @@ def test_the_command_asks_before_it_changes_anything(database_url: str) -> None:
         asked = invoke("restored", environment=settings)
 
         assert (asked.exit_code, stored(database, tag).send_status) == (2, "queued")
-        assert "1 messages wait" in asked.stdout
+        assert "1 message would be sent" in asked.stdout
         assert "--yes" in asked.stderr
 
         done = invoke("restored", "--yes", environment=settings)
 
         assert (done.exit_code, stored(database, tag).send_status) == (0, "unknown")
-        assert "1 messages became unknown." in done.stdout
+        assert "1 message became unknown." in done.stdout
         assert done.stderr == ""

@@ -332,5 +332,5 @@ def serving(
 def working(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Child]:
     """Runs `receiver worker`; yields when it handles signals: one that gets a signal earlier dies of it."""
     with Child("worker", *options, environment=environment, folder=folder) as child:
-        child.wait_until(lambda: "the worker starts" in child.output, "the worker's start")
+        child.wait_until(lambda: "worker starting" in child.output, "the worker's start")
         yield child

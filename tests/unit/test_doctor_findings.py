@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from receiver import terminal
+from receiver.cli.doctor import print_finding
 from receiver.errors import StorageUnavailable
 from receiver.maintenance.doctor.findings import Finding, Mark, examined, ok, wrong
 
@@ -57,7 +57,7 @@ def test_a_finding_is_one_line_however_long_and_gives_no_commands_to_the_termina
 ) -> None:
     said = "redirects to \x1b[2J[bold]" + "x" * 300
 
-    terminal.show_finding(Console(width=40), wrong("challenge", said, "register the final URL."))
+    print_finding(Console(width=40), wrong("challenge", said, "register the final URL."))
 
     [line] = capsys.readouterr().out.splitlines()
     assert "\x1b" not in line

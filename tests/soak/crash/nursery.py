@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import psutil
 
-from receiver.cli import main as receiver
+from receiver.cli import commands
 from tests.soak.crash.doom import Doom, Point
 from tests.support.processes import GRACE, living, wait_for
 
@@ -96,6 +96,8 @@ class Nursery:
 
 
 def main() -> None:
+    for each in ("send", "send-many", "serve", "worker"):
+        commands.load(each)
     groups = []
     for line in sys.stdin:
         pid = os.fork()
@@ -119,7 +121,7 @@ def live(order: dict[str, Any]) -> None:
     os.environ.update(order["environment"])
     if order["point"]:
         Doom(Point(order["point"]), nth=order["nth"], how=signal.Signals(order["how"])).install()
-    receiver(order["arguments"])
+    commands.main(order["arguments"])
 
 
 if __name__ == "__main__":

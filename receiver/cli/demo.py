@@ -1,4 +1,4 @@
-"""The whole loop on this machine, in real processes: simulator, server, a group message, its events, the answers."""
+"""`receiver demo`: a message's whole path in real processes on this machine, with the simulator for Bandwidth."""
 
 import os
 import signal
@@ -14,11 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+import click
 import requests
-from rich.console import Console
 from rich.rule import Rule
 
-from receiver import terminal
+from receiver.cli.console import out
+from receiver.cli.message_tables import print_events, print_message
+from receiver.cli.signals import not_ignored
+from receiver.cli.tables import print_rows
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import ReceiverError
@@ -29,14 +32,14 @@ API_KEY, CALLBACK_USER, CALLBACK_PASSWORD = "demo-key", "bandwidth", "demo-passw
 
 RECIPIENTS = {
     "+19195550101": "an ordinary number",
-    "+12005564404": "an invalid number: Bandwidth says failed, and then delivered all the same",
-    "+12005610002": "a number whose event Bandwidth delivers three times",
+    "+12005564404": "an invalid number: Bandwidth reports failed, and then delivered all the same",
+    "+12005610002": "a number whose event Bandwidth reports three times",
 }
 DELIVERIES = 6
-"""Events that the simulator sends for them: 1 + 2 + 3."""
+"""The number of callbacks that the simulator makes about them: 1 + 2 + 3."""
 
 PATIENCE = 30.0
-"""Seconds for each step; it takes about two."""
+"""Seconds allowed for each step, which takes about two."""
 
 RULE_WIDTH = 80
 
@@ -44,8 +47,13 @@ QUERY = """SELECT recipient, status, error_code, error_name
 FROM support_recipients WHERE tag = '{tag}' ORDER BY position"""
 
 
-def run(console: Console) -> None:
-    """Raises ReceiverError if any step fails; leaves nothing running and nothing on the disk."""
+@click.command()
+def demo() -> None:
+    """Demonstrate a message's whole path on this machine, without Bandwidth.
+
+    Starts the simulator and the service, sends a group message, and shows its events and outcomes. Nothing is left
+    running or stored.
+    """
     with ExitStack() as stack:
         signals = stack.enter_context(_Signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="receiver-demo-")))
@@ -53,9 +61,9 @@ def run(console: Console) -> None:
         environment = _environment(folder, simulator_port)
         url = f"http://127.0.0.1:{server_port}"
 
-        _step(console, "Migrate an SQLite file")
+        _step("Migrate an SQLite file")
         schema.upgrade(environment["DATABASE_URL"])
-        _step(console, "Start the simulator of Bandwidth, and the service")
+        _step("Start the simulator and the service")
         callback = ["--callback-url", f"{url}/callbacks/bandwidth"]
         credentials = ["--callback-user", CALLBACK_USER, "--callback-password", CALLBACK_PASSWORD]
         for command in (
@@ -67,34 +75,34 @@ def run(console: Console) -> None:
         _wait_for(signals, lambda: requests.get(simulator, timeout=5).ok, "the simulator to listen")
         _wait_for(signals, lambda: requests.get(f"{url}/health/ready", timeout=5).ok, "the service to be ready")
 
-        _step(console, "Send a group message to")
+        _step("Send a group message to")
         for number, what in RECIPIENTS.items():
-            console.print(f"    {number}  {what}", markup=False, soft_wrap=True)
+            out.print(f"    {number}  {what}", markup=False, soft_wrap=True)
         tag = _send(url)
-        _step(console, "Wait for the events")
+        _step("Wait for the events")
         _wait_for(signals, lambda: _deliveries(url, tag) >= DELIVERIES, "the events")
-        _show(console, environment["DATABASE_URL"], tag)
+        _show(environment["DATABASE_URL"], tag)
 
 
-def _show(console: Console, database_url: str, tag: str) -> None:
+def _show(database_url: str, tag: str) -> None:
     with Database(database_url) as database:
-        terminal.show_message(console, messages.message(database, tag))
-        terminal.show_events(console, messages.events(database, tag))
+        print_message(out, messages.message(database, tag))
+        print_events(out, messages.events(database, tag))
     query = QUERY.format(tag=tag)
-    _step(console, "What a support person asks in any SQL client")
-    console.print(query, style="cyan", markup=False, soft_wrap=True)
+    _step("Query the outcomes in any SQL client")
+    out.print(query, style="cyan", markup=False, soft_wrap=True)
     connection = sqlite3.connect(database_url.removeprefix("sqlite:///"))
     try:
         cursor = connection.execute(query)
-        terminal.show_rows(console, [column[0] for column in cursor.description], cursor)
+        print_rows(out, [column[0] for column in cursor.description], cursor)
     finally:
         connection.close()
 
 
-def _step(console: Console, title: str) -> None:
-    # In a pipe a row of a table is a line, however long; a rule is not.
-    width = console.width if console.is_terminal else RULE_WIDTH
-    console.print(Rule(title, align="left", style="dim"), width=min(width, console.width))
+def _step(title: str) -> None:
+    # In a pipe the console is very wide, so that a row of a table is one line; a rule need not be.
+    width = out.width if out.is_terminal else RULE_WIDTH
+    out.print(Rule(title, align="left", style="dim"), width=min(width, out.width))
 
 
 def _environment(folder: Path, simulator_port: int) -> dict[str, str]:
@@ -118,15 +126,15 @@ def _environment(folder: Path, simulator_port: int) -> dict[str, str]:
 
 def _send(url: str) -> str:
     body = {"to": list(RECIPIENTS), "text": "Lunch is at noon.", "reference": "demo"}
-    answer = requests.post(f"{url}/messages", json=body, headers=_authorization(), timeout=PATIENCE)
-    if answer.status_code != 202:
-        raise ReceiverError(f"The service answered {answer.status_code}: {answer.text}")
-    return str(answer.json()["tag"])
+    response = requests.post(f"{url}/messages", json=body, headers=_authorization(), timeout=PATIENCE)
+    if response.status_code != 202:
+        raise ReceiverError(f"The service responded with status {response.status_code}: {response.text}")
+    return str(response.json()["tag"])
 
 
 def _deliveries(url: str, tag: str) -> int:
-    answer = requests.get(f"{url}/messages/{tag}/events", headers=_authorization(), timeout=PATIENCE)
-    return sum(event["deliveries"] for event in answer.json()["events"])
+    response = requests.get(f"{url}/messages/{tag}/events", headers=_authorization(), timeout=PATIENCE)
+    return sum(event["deliveries"] for event in response.json()["events"])
 
 
 def _authorization() -> dict[str, str]:
@@ -135,7 +143,7 @@ def _authorization() -> dict[str, str]:
 
 @contextmanager
 def _running(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
-    """A child process running that command; its output is shown only if it dies."""
+    """Runs a command in a child process until the block ends; its output is shown only if it exits by itself."""
     log = folder / f"{command[0]}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(  # noqa: S603
@@ -145,7 +153,7 @@ def _running(command: list[str], environment: dict[str, str], folder: Path) -> I
         yield
     except ReceiverError as error:
         if child.poll() is not None:
-            raise ReceiverError(f"`receiver {command[0]}` ended by itself:\n{log.read_text()}") from error
+            raise ReceiverError(f"`receiver {command[0]}` exited unexpectedly:\n{log.read_text()}") from error
         raise
     finally:
         child.terminate()
@@ -157,31 +165,28 @@ def _running(command: list[str], environment: dict[str, str], folder: Path) -> I
 
 
 class _Signals:
-    """Ctrl-C, SIGTERM and SIGHUP end the demo between two steps: a child just being started would outlive it."""
+    """Notes Ctrl-C, SIGTERM and SIGHUP, which end the demo between two steps: at any other moment, a child process that
+    is just being started would outlive it."""
 
     def __init__(self) -> None:
-        self._came = False
+        self._received = False
 
     def check(self) -> None:
-        if self._came:
+        """Raises ReceiverError if one of the signals was received."""
+        if self._received:
             raise ReceiverError("Stopped.")
 
     def __enter__(self) -> Self:
-        self._before = {each: signal.signal(each, self._note) for each in self._heeded()}
+        ends = {signal.SIGINT, signal.SIGTERM, *not_ignored(signal.SIGHUP)}
+        self._before = {each: signal.signal(each, self._note) for each in ends}
         return self
 
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
 
-    @staticmethod
-    def _heeded() -> Iterator[signal.Signals]:
-        yield from (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is after nohup
-            yield signal.SIGHUP
-
     def _note(self, _signal: int, _frame: FrameType | None) -> None:
-        self._came = True
+        self._received = True
 
 
 def _wait_for(signals: _Signals, condition: Callable[[], bool], what: str) -> None:
@@ -192,7 +197,7 @@ def _wait_for(signals: _Signals, condition: Callable[[], bool], what: str) -> No
             if condition():
                 return
         time.sleep(0.05)
-    raise ReceiverError(f"Waited {PATIENCE:.0f} seconds for {what}.")
+    raise ReceiverError(f"Timed out after {PATIENCE:.0f} seconds waiting for {what}.")
 
 
 def _free_ports(count: int) -> list[int]:

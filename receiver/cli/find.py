@@ -1,0 +1,70 @@
+"""`receiver find`."""
+
+import json
+from collections.abc import Sequence
+
+import click
+from rich.text import Text
+
+from receiver.cli.console import EXIT_WRONG, end, out
+from receiver.cli.database import database_for_query
+from receiver.cli.message_tables import outcome, unless_accepted
+from receiver.cli.options import Form, in_form, limit_option
+from receiver.cli.output import RECIPIENT_COLUMNS, note_more, recipient_rows, write_csv, write_json
+from receiver.cli.tables import add_row, new_table, print_table, second
+from receiver.reports import find as reports
+from receiver.reports.find import Found, FoundBy
+from receiver.schemas.responses import MESSAGE
+
+NAMES = {
+    FoundBy.TAG: "tag",
+    FoundBy.REFERENCE: "reference",
+    FoundBy.MESSAGE_ID: "message id",
+    FoundBy.TO: "recipient",
+    FoundBy.TO_ENDING: "last digits of a recipient",
+    FoundBy.FROM: "sender",
+}
+
+
+@click.command()
+@click.argument("word", metavar="NUMBER|REFERENCE|MESSAGE-ID|TAG")
+@limit_option
+@in_form
+def find(word: str, limit: int, form: Form) -> None:
+    """Find messages by a number, a reference, a message id or a tag, newest first.
+
+    Which of them was given is detected. Exits 1 if there is no such message.
+    """
+    with database_for_query() as database:
+        found, more = reports.find(database, word, limit=limit)
+    match form:
+        case Form.JSON:
+            write_json("messages", map(_message_json, found), more=more)
+        case Form.CSV:
+            rows = [
+                {"foundBy": each.by} | row for each in found for row in recipient_rows(each.message, each.recipients)
+            ]
+            write_csv(("foundBy", *RECIPIENT_COLUMNS), rows)
+        case Form.TABLE if found:
+            _print_found(found)
+    if not found:
+        end(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)
+    note_more(more)
+
+
+def _message_json(found: Found) -> str:
+    return json.dumps({"foundBy": found.by} | MESSAGE.dump(found.message))
+
+
+def _print_found(found: Sequence[Found]) -> None:
+    """Prints by what the messages were found, and a table with a row for each of the recipients in question."""
+    kinds = dict.fromkeys(kind for each in found for kind in each.by)
+    out.print(Text(f"Found by {' and '.join(NAMES[kind] for kind in kinds)}."), soft_wrap=True)
+    table = new_table("created", "tag", "reference", "recipient", "status")
+    for each in found:
+        message = each.message
+        for recipient in each.recipients:
+            code = f" {recipient.error_code}" if recipient.error_code else ""
+            status = outcome(recipient).append(code).append(unless_accepted(message.send_status))
+            add_row(table, second(message.created_at), message.tag, message.reference, recipient.to, status)
+    print_table(out, table)

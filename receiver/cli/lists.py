@@ -1,0 +1,260 @@
+"""The lists: `receiver overdue`, `unlinked`, `unreadable`, `refused`, `unknown`, `failures`, `replies`, `opt-outs` and
+`conversation`, each of which prints the newest rows of a support view."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import click
+
+from receiver.cli.console import EXIT_WRONG, end, out, progress, say
+from receiver.cli.database import database_for_query
+from receiver.cli.options import Form, in_form, limit_option
+from receiver.cli.output import Row, api_name, api_row, note_more, write_csv, write_json
+from receiver.cli.tables import print_rows
+from receiver.core.numbers import meant_by
+from receiver.core.text import pasted
+from receiver.database.database import Database
+from receiver.errors import StorageUnavailable
+from receiver.events import replay as replaying
+from receiver.reports import lists
+from receiver.reports.lists import View
+from receiver.schemas.responses import with_payload
+
+LONGEST_CELL = 200
+"""Characters of a table's cell; a payload may have millions. JSON and CSV have all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How the rows of a support view are printed."""
+
+    view: View
+    name: str
+    """The name of the array in JSON."""
+    headings: Mapping[str, str]
+    """The headings of the table, each with the view's column under it."""
+    none: str
+    """The sentence that is printed if there are no rows."""
+    json_text: Callable[[Row], str] = json.dumps
+    """Makes the JSON text of a row."""
+    is_wrong: bool = True
+    """Whether the command exits 1 if there are rows."""
+
+
+OVERDUE = Listing(
+    view=lists.OVERDUE,
+    name="recipients",
+    headings={
+        "tag": "tag",
+        "reference": "reference",
+        "recipient": "recipient",
+        "status": "status",
+        "overdue since": "overdue_at",
+    },
+    none="No recipient is overdue.",
+)
+UNLINKED = Listing(
+    view=lists.UNLINKED,
+    name="events",
+    headings={
+        "received": "first_received_at",
+        "event": "type",
+        "recipient": "recipient",
+        "message id": "message_id",
+        "tag it came with": "event_tag",
+    },
+    none="No event is unlinked.",
+    json_text=lambda row: with_payload({name: row[name] for name in row if name != "payload"}, row["payload"]),
+)
+UNREADABLE = Listing(
+    view=lists.UNREADABLE,
+    name="unreadable",
+    headings={"received": "first_received_at", "times": "deliveries", "why": "reason", "payload": "payload"},
+    none="No element is unreadable.",
+)
+_MESSAGE_HEADINGS = {"created": "created_at", "tag": "tag", "reference": "reference", "why": "reason"}
+REFUSED = Listing(view=lists.REFUSED, name="messages", headings=_MESSAGE_HEADINGS, none="No message is refused.")
+UNKNOWN = Listing(view=lists.UNKNOWN, name="messages", headings=_MESSAGE_HEADINGS, none="No message is unknown.")
+REPLIES = Listing(
+    view=lists.REPLIES,
+    name="replies",
+    headings={
+        "received": "first_received_at",
+        "from": "sender",
+        "to": "recipient",
+        "text": "text",
+        "media": "media",
+    },
+    none="Nobody has replied.",
+    is_wrong=False,
+)
+OPT_OUTS = Listing(
+    view=lists.OPT_OUTS,
+    name="optOuts",
+    headings={"since": "opted_out_at", "from": "sender", "to": "recipient", "word": "keyword"},
+    none="Nobody has opted out.",
+    is_wrong=False,
+)
+FAILURES = Listing(
+    view=lists.FAILURES,
+    name="failures",
+    headings={"day": "day", "code": "error_code", "recipients": "recipients", "why": "reason", "what to do": "advice"},
+    none="No recipient has failed.",
+)
+CONVERSATION_HEADINGS = {
+    "said": "said_at",
+    "our number": "our_number",
+    "direction": "direction",
+    "text": "text",
+    "media": "media",
+    "status": "status",
+    "tag": "tag",
+}
+
+
+@click.command()
+@limit_option
+@in_form
+def overdue(limit: int, form: Form) -> None:
+    """List recipients whose outcome should be known by now, newest first. Exits 1 if there are any."""
+    with database_for_query() as database:
+        _print_list(database, OVERDUE, form, limit=limit)
+
+
+@click.command()
+@limit_option
+@in_form
+def unlinked(limit: int, form: Form) -> None:
+    """List events that belong to no message of ours, newest first. Exits 1 if there are any."""
+    with database_for_query() as database:
+        _print_list(database, UNLINKED, form, limit=limit)
+
+
+@click.command()
+@click.option("--replay", is_flag=True, help="First parse the elements again, and store what this version understands.")
+@limit_option
+@in_form
+def unreadable(replay: bool, limit: int, form: Form) -> None:
+    """List elements of callbacks that are not events, newest first. Exits 1 if there are any."""
+    with database_for_query() as database:
+        if replay:
+            _replay(database)
+        _print_list(database, UNREADABLE, form, limit=limit)
+
+
+@click.command()
+@limit_option
+@in_form
+def refused(limit: int, form: Form) -> None:
+    """List messages that are known not to have been sent, and why, newest first. Exits 1 if there are any."""
+    with database_for_query() as database:
+        _print_list(database, REFUSED, form, limit=limit)
+
+
+@click.command()
+@limit_option
+@in_form
+def unknown(limit: int, form: Form) -> None:
+    """List messages that may or may not have been sent, newest first. Exits 1 if there are any."""
+    with database_for_query() as database:
+        _print_list(database, UNKNOWN, form, limit=limit)
+
+
+@click.command()
+@limit_option
+@in_form
+def failures(limit: int, form: Form) -> None:
+    """Count failed recipients by day (UTC) and error code, newest first. Exits 1 if there are any."""
+    with database_for_query() as database:
+        _print_list(database, FAILURES, form, limit=limit)
+
+
+@click.command()
+@limit_option
+@in_form
+def replies(limit: int, form: Form) -> None:
+    """List the messages that people sent to our numbers, newest first."""
+    with database_for_query() as database:
+        _print_list(database, REPLIES, form, limit=limit)
+
+
+@click.command()
+@limit_option
+@in_form
+def opt_outs(limit: int, form: Form) -> None:
+    """List who sent STOP or an equivalent keyword and has not opted in since, newest first."""
+    with database_for_query() as database:
+        _print_list(database, OPT_OUTS, form, limit=limit)
+
+
+@click.command()
+@click.argument("number")
+@click.option("--ours", metavar="NUMBER", help="Only messages to or from this number of ours.")
+@limit_option
+@in_form
+def conversation(number: str, ours: str | None, limit: int, form: Form) -> None:
+    """Print all messages to and from a number, in chronological order.
+
+    Exits 1 if there are none.
+    """
+    theirs, with_ours = meant_by(number), None if ours is None else [*meant_by(ours), pasted(ours)]
+    if not theirs:
+        raise click.BadParameter(f"{number} is not a telephone number such as +19195550101.")
+    with database_for_query() as database, database.read() as session:
+        rows = lists.conversation(session, theirs, with_ours, limit=limit + 1)
+    shown, more = rows[:limit][::-1], len(rows) > limit
+    match form:
+        case Form.JSON:
+            write_json("conversation", (json.dumps(api_row(row)) for row in shown), more=more)
+        case Form.CSV:
+            write_csv([api_name(each) for each in lists.CONVERSATIONS.columns], map(api_row, shown))
+        case Form.TABLE if shown:
+            print_rows(out, tuple(CONVERSATION_HEADINGS), _cells(shown, CONVERSATION_HEADINGS))
+    if not shown:
+        end(f"There are no messages to or from {number}.", EXIT_WRONG)
+    note_more(more)
+
+
+def _print_list(database: Database, listing: Listing, form: Form, *, limit: int) -> None:
+    """Prints the newest rows, and exits 1 if there are any and the listing is one of what is wrong."""
+    with database.read() as session:
+        rows = lists.newest(session, listing.view, limit=limit + 1)
+    shown, more = rows[:limit], len(rows) > limit
+    match form:
+        case Form.JSON:
+            write_json(listing.name, (listing.json_text(api_row(row)) for row in shown), more=more)
+        case Form.CSV:
+            write_csv([api_name(column) for column in listing.view.columns], map(api_row, shown))
+        case Form.TABLE if shown:
+            print_rows(out, tuple(listing.headings), _cells(shown, listing.headings))
+        case Form.TABLE:
+            say(listing.none)
+    note_more(more)
+    if shown and listing.is_wrong:
+        sys.exit(EXIT_WRONG)
+
+
+def _cells(rows: Sequence[Row], headings: Mapping[str, str]) -> Iterator[list[object]]:
+    return ([_shortened(row[column]) for column in headings.values()] for row in rows)
+
+
+def _shortened(value: object) -> object:
+    return f"{value[:LONGEST_CELL]}…" if isinstance(value, str) and len(value) > LONGEST_CELL else value
+
+
+def _replay(database: Database) -> None:
+    """Parses the stored elements again, and prints what became of them."""
+    stored: Counter[str] = Counter()
+    with progress() as bars:
+        task = bars.add_task("replaying", total=replaying.kept(database))
+        try:
+            for batch in replaying.replay(database):
+                stored.update(asdict(batch.stored))
+                bars.advance(task, batch.rows)
+        except StorageUnavailable as error:
+            raise StorageUnavailable(f"{error} What was replayed so far is stored; run the command again.") from error
+    counts = ", ".join(f"{name}: {stored[name]}" for name in ("recorded", "unlinked", "duplicates"))
+    say(f"Replayed: {stored['recorded'] + stored['duplicates']}; {counts}.")

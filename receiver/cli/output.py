@@ -1,0 +1,90 @@
+"""JSON and CSV for other programs, with the field names of the API."""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import click
+
+from receiver.cli.console import say
+from receiver.core import times
+from receiver.core.numbers import is_e164
+from receiver.core.text import one_line
+from receiver.reports.messages import MessageReport, RecipientReport
+from receiver.schemas.responses import MESSAGE, RecipientSchema
+
+Row = Mapping[str, Any]
+
+
+def write_json(name: str, texts: Iterable[str], *, more: bool) -> None:
+    """Writes an object with the array ``name`` of these JSON texts, one a line, and whether there are more."""
+    click.echo(f'{{"{name}": [' + ",\n".join(texts) + f'], "more": {json.dumps(more)}}}')
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Writes a header, and a line for each row."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    sys.stdout.flush()  # here, where a broken pipe is noticed
+
+
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
+"""Where a spreadsheet takes the text that follows for a formula (OWASP, "CSV Injection"). In much of Europe a semicolon
+ends a cell, even inside quotation marks that protect commas."""
+
+
+def _cell(value: Any) -> str:
+    """The value as text that no spreadsheet evaluates: an apostrophe precedes a formula, but not a telephone number."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    words = value if isinstance(value, list) else ["" if value is None else value]
+    text = one_line(" ".join(map(str, words)))
+    return text if is_e164(text) else _FORMULA.sub(r"\1'", text)
+
+
+_NAMES = {"recipient": "to", "sender": "from"}
+
+
+def api_name(column: str) -> str:
+    """The API's name of a column of the support views."""
+    first, *others = column.split("_")
+    return _NAMES.get(column) or first + "".join(map(str.title, others))
+
+
+def api_row(row: Row) -> dict[str, Any]:
+    """A row of a support view with the names and values of the API."""
+    return {api_name(column): _api_value(value) for column, value in row.items()}
+
+
+def _api_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return times.rfc3339(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return None if value == "" else value  # which views have for the recipient of an event without one
+
+
+OF_RESOLUTION = ("send_status", "reason", "resolved_by", "resolved_at")
+"""The columns of a resolution that are printed."""
+
+OF_MESSAGE = ("tag", "reference", "messageId", "from", "sendStatus", "refusedBecause", "createdAt")
+OF_RECIPIENT = tuple(field.data_key or name for name, field in RecipientSchema().dump_fields.items())
+RECIPIENT_COLUMNS = (*OF_MESSAGE, *OF_RECIPIENT)
+
+
+def recipient_rows(message: MessageReport, recipients: Sequence[RecipientReport]) -> list[dict[str, Any]]:
+    """A row of RECIPIENT_COLUMNS for each of these recipients of the message."""
+    whole = MESSAGE.dump(message)
+    of_message = {name: whole[name] for name in OF_MESSAGE}
+    return [of_message | each for each in RecipientSchema(many=True).dump(recipients)]
+
+
+def note_more(more: bool) -> None:
+    """Says on stderr that there are more results than were printed, if so."""
+    if more:
+        say("More results exist; raise --limit to see them.")
