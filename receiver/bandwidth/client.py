@@ -15,7 +15,7 @@ import requests
 from receiver.bandwidth.connection import Call, basic, exchange, make_session
 from receiver.bandwidth.oauth import Token, Tokens
 from receiver.bandwidth.responses import NoToken, read_answer
-from receiver.core.messages import Answer, OutboundMessage, Refused
+from receiver.core.messages import OutboundMessage, Refused, SendResult
 from receiver.settings import Settings
 
 
@@ -155,7 +155,7 @@ class BandwidthGateway:
         """Seconds after which every call has ended."""
         return self._client.timeout
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         """Sends ``message`` once; nothing that the network or Bandwidth can do makes this raise.
 
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.

@@ -1,4 +1,4 @@
-"""A message to send, and the three kinds of answer that a request to Bandwidth can end in.
+"""A message to send, and the three results that a request to Bandwidth can have.
 
 SMS segments: what a text takes of the pace, and what Bandwidth bills.
 
@@ -104,7 +104,8 @@ class Unknown:
     description: str | None = None
 
 
-Answer = Accepted | Refused | Unknown
+SendResult = Accepted | Refused | Unknown
+"""How one request to Bandwidth ended."""
 
 
 MAX_KEY = 255

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
@@ -60,7 +60,7 @@ class Gateway(Protocol):
     def known_refusal(self) -> Refused | None:
         """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
 
 
@@ -88,7 +88,7 @@ class Calling:
         seconds = wait + self.gateway.timeout + RECORD_SECONDS + SLACK_SECONDS
         return Attempt(at=now, deadline=now + timedelta(seconds=seconds), overdue_at=now + self.overdue_after)
 
-    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt, number: int) -> Answer:
+    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt, number: int) -> SendResult:
         """Bandwidth's answer; never raises, because whoever asked must be told the tag: the message may be out.
 
         Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
@@ -101,7 +101,7 @@ class Calling:
         _say(answer, tag=tag, recipients=len(message.to), units=message.units, attempt=number, seconds=seconds)
         return answer
 
-    def _answer(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def _answer(self, message: OutboundMessage, *, tag: str) -> SendResult:
         try:
             return self.gateway.create_message(message, tag=tag)
         except Exception as error:  # noqa: BLE001 - a bug
@@ -109,7 +109,7 @@ class Calling:
             description = "The call to Bandwidth ended in an error of this program."
             return Unknown(type="internal-error", description=description)
 
-    def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
+    def store_answer(self, tag: str, answer: SendResult, work: Callable[[Session], Result]) -> Result | None:
         """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
 
         clears = self.suspicion.is_raised and _shows_credentials(answer)
@@ -139,7 +139,7 @@ class Calling:
             time.sleep(RECORD_PAUSE)
 
 
-def _shows_credentials(answer: Answer) -> bool:
+def _shows_credentials(answer: SendResult) -> bool:
     """Whether Bandwidth must have taken the credentials to say so."""
     return isinstance(answer, Accepted) or (isinstance(answer, Refused) and answer.shows_credentials)
 
@@ -153,7 +153,7 @@ def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:
 
 
 @telling(log)
-def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:
+def _say(answer: SendResult, *, seconds: float, **fields: Any) -> None:
     """One line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
     if isinstance(answer, Accepted):
         message_id = answer.message_id and identifier(answer.message_id)

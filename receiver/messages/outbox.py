@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, bindparam, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
 from receiver.core.status import NO_STANDING, unsaid
 from receiver.database.json_rows import insert_rows, instant, octets, parameter
@@ -158,7 +158,7 @@ def begin_again(session: Session, stored: Message, *, then: Attempt | None, now:
     return bool(begun)
 
 
-def record_answer(session: Session, message_pk: int, *, attempt: int, answer: Answer, now: datetime) -> None:
+def record_answer(session: Session, message_pk: int, *, attempt: int, answer: SendResult, now: datetime) -> None:
     """Stores how the request ended. An event that proved acceptance meanwhile outweighs any other answer.
 
     May be done again when nobody can tell whether it was committed: what is queued has left this attempt behind.

@@ -17,7 +17,7 @@ from functools import partial
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
@@ -132,7 +132,7 @@ class Worker:
         claimed = self._next()
         if claimed is None:
             return
-        answer: Answer | None = None
+        answer: SendResult | None = None
         try:
             # At a pace, a turn is taken only when its request can be made: those that waited would all go together.
             with self._under_way if self._is_paced else nullcontext():
@@ -145,7 +145,7 @@ class Worker:
             if claimed.is_probe and (answer is None or not _refuses_credentials(answer)):
                 self._sending.database.write(lambda session: credentials.end_probe(session, self._credentials))
 
-    def _send(self, claimed: Claimed) -> Answer | None:
+    def _send(self, claimed: Claimed) -> SendResult | None:
         """Bandwidth's answer; None if it was not called."""
         attempt = self._begin(claimed)
         if attempt is None:
@@ -251,7 +251,7 @@ class Worker:
     def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
         return _Start(attempt=attempt if queue.submit(session, claimed, attempt) else None)
 
-    def _store(self, claimed: Claimed, answer: Answer) -> None:
+    def _store(self, claimed: Claimed, answer: SendResult) -> None:
         last: _Back | None = None  # whose commit may be durable although nobody heard of it
 
         def work(session: Session) -> None:
@@ -312,7 +312,7 @@ class Worker:
         )
         return _Back(wait) if is_back else None
 
-    def _mind_outage(self, answer: Answer) -> None:
+    def _mind_outage(self, answer: SendResult) -> None:
         """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""
         if _refuses_credentials(answer) or (isinstance(answer, Refused) and answer.is_remembered):
             return  # says nothing about the network, and has a pause of its own
@@ -338,12 +338,12 @@ class Worker:
             self._sending.database.write(lambda session: queue.give_back(session, claimed, claimable_at=now))
 
 
-def _is_outage(answer: Answer) -> bool:
+def _is_outage(answer: SendResult) -> bool:
     """Whether other messages would most likely fare no better."""
     return _counts(answer) if isinstance(answer, Refused) else isinstance(answer, Unknown)
 
 
-def _refuses_credentials(answer: Answer) -> bool:
+def _refuses_credentials(answer: SendResult) -> bool:
     """Whether Bandwidth was asked, and refused the credentials, or what may be about them."""
     if not isinstance(answer, Refused) or answer.is_remembered:
         return False

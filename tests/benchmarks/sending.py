@@ -26,7 +26,7 @@ from sqlalchemy import text
 from receiver import log
 from receiver.app import make_gateway
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage, Refused
+from receiver.core.messages import OutboundMessage, Refused, SendResult
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database import schema
@@ -85,7 +85,7 @@ class Counted:
     def known_refusal(self) -> Refused | None:
         return self._gateway.known_refusal()
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         self._change(1)
         try:
             return self._gateway.create_message(message, tag=tag)

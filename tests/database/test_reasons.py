@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect, text
 
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.maintenance.resolve import resolve
@@ -47,7 +47,7 @@ def reasons(database: Database) -> tuple[Any, Any]:
     ],
 )
 def test_a_recipient_of_whom_nothing_was_said_has_the_reason_of_its_message(
-    database: Database, said: Answer | None, of_message: str, of_recipient: str
+    database: Database, said: SendResult | None, of_message: str, of_recipient: str
 ) -> None:
     store_message(database, ALICE, answer=said)
 

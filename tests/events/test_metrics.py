@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.messages.worker import Worker
@@ -36,7 +36,7 @@ def read() -> str:
     ids=str,
 )
 def test_each_attempt_is_counted_and_timed_by_its_answer(
-    database: Database, answer: Answer, result: str, reason: str, status_class: str
+    database: Database, answer: SendResult, result: str, reason: str, status_class: str
 ) -> None:
     sending = make_sending(database, FakeGateway(answer))
     assert increase(read, lambda: sending.send(make_message(ALICE))) == {
@@ -52,7 +52,7 @@ def test_what_has_expired_is_counted_and_not_timed_because_bandwidth_is_not_call
 
 def test_an_error_of_this_program_is_counted_as_the_unknown_that_it_is(database: Database) -> None:
     class Broken(FakeGateway):
-        def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+        def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
             raise KeyError(tag)
 
     sending = make_sending(database, Broken())

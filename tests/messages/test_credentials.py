@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, text
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import CredentialPauseRow
@@ -53,20 +53,20 @@ DENIALS = pytest.mark.parametrize("denied", [FORBIDDEN, NOT_FOUND], ids=["403", 
 class JudgingGateway(FakeGateway):
     """Answers each message what a test says of its text; notes the texts in the order in which they came."""
 
-    def __init__(self, judge: Callable[[str], Answer | None], *, fingerprint: str = OURS) -> None:
+    def __init__(self, judge: Callable[[str], SendResult | None], *, fingerprint: str = OURS) -> None:
         super().__init__()
         self.judge = judge
         self.fingerprint = fingerprint
         self.texts: list[str] = []
         self._lock = threading.Lock()
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         with self._lock:
             self.texts.append(message.text or "")
         return self.judge(message.text or "") or Accepted(message_id=f"id-of-{tag}")
 
 
-def always(answer: Answer | None) -> Callable[[str], Answer | None]:
+def always(answer: SendResult | None) -> Callable[[str], SendResult | None]:
     return lambda _: answer
 
 
@@ -218,7 +218,7 @@ def test_one_probe_is_under_way_at_a_time_whoever_works(database: Database) -> N
         wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
     held, let_go, most = threading.Event(), threading.Event(), [0]
 
-    def hold(_: str) -> Answer | None:
+    def hold(_: str) -> SendResult | None:
         most[0] = max(most[0], states(database)["submitting"])
         held.set()
         assert let_go.wait(PATIENCE)
@@ -282,7 +282,7 @@ def test_a_synchronous_send_that_is_refused_makes_no_worker_wait(database: Datab
 @pytest.mark.parametrize(
     "answer", [Unknown(status=502), Refused(because=RefusedBecause.UNREACHABLE, type="no-token")], ids=["502", "none"]
 )
-def test_a_probe_that_says_nothing_about_the_credentials_ends_nothing(database: Database, answer: Answer) -> None:
+def test_a_probe_that_says_nothing_about_the_credentials_ends_nothing(database: Database, answer: SendResult) -> None:
     queue(database, *"abc")
     before = begin_pause(database, UNAUTHORIZED)
     gateway = JudgingGateway(always(answer))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.lookup import MessageFilter
@@ -65,7 +65,9 @@ def said(report: messages.MessageReport) -> tuple[Any, ...]:
         (BAD_GATEWAY, ("unknown", None, (502, "upstream", "Bad gateway.")), "pending"),
     ],
 )
-def test_an_answer_ends_the_request(database: Database, reply: Answer, expected: tuple[Any, ...], status: str) -> None:
+def test_an_answer_ends_the_request(
+    database: Database, reply: SendResult, expected: tuple[Any, ...], status: str
+) -> None:
     tag, pk = submit(database)
 
     answer(database, pk, reply)
@@ -95,7 +97,7 @@ def test_a_message_is_stored_as_the_application_asked_for_it(database: Database)
 
 @pytest.mark.parametrize("reply", [None, BAD_REQUEST, UNREACHABLE, TIMED_OUT, BAD_GATEWAY])
 @pytest.mark.parametrize("kind", ["delivered", "unheard-of"])
-def test_an_event_corrects_every_other_state(database: Database, reply: Answer | None, kind: str) -> None:
+def test_an_event_corrects_every_other_state(database: Database, reply: SendResult | None, kind: str) -> None:
     """The error stays, as evidence; why it was refused does not, because it was not."""
     tag, pk = store_message(database, ALICE, BOB, answer=reply)
     error_before = messages.message(database, tag).error
@@ -120,7 +122,7 @@ def test_an_event_by_id_corrects_a_refusal_too(database: Database) -> None:
 
 
 @pytest.mark.parametrize("reply", [ACCEPTED, BAD_REQUEST, TIMED_OUT, BAD_GATEWAY])
-def test_an_answer_after_the_event_leaves_it_accepted(database: Database, reply: Answer) -> None:
+def test_an_answer_after_the_event_leaves_it_accepted(database: Database, reply: SendResult) -> None:
     tag, pk = submit(database, ALICE, BOB)
     deliver(database, make_event(tag=tag, message_id="from the event"))
 
@@ -134,7 +136,7 @@ def test_an_answer_after_the_event_leaves_it_accepted(database: Database, reply:
 
 @pytest.mark.parametrize("first", [ACCEPTED, Accepted()])
 @pytest.mark.parametrize("then", [BAD_REQUEST, UNREACHABLE, TIMED_OUT])
-def test_accepted_is_absorbing(database: Database, first: Answer, then: Answer) -> None:
+def test_accepted_is_absorbing(database: Database, first: SendResult, then: SendResult) -> None:
     tag, pk = store_message(database, ALICE, answer=first)
 
     answer(database, pk, then)
@@ -163,7 +165,7 @@ def test_an_acceptance_that_comes_late_settles_an_unknown(database: Database) ->
 
 
 @pytest.mark.parametrize("then", [TIMED_OUT, TOO_MANY])
-def test_a_refusal_stays(database: Database, then: Answer) -> None:
+def test_a_refusal_stays(database: Database, then: SendResult) -> None:
     tag, pk = store_message(database, ALICE, answer=BAD_REQUEST)
 
     answer(database, pk, then)
@@ -174,7 +176,7 @@ def test_a_refusal_stays(database: Database, then: Answer) -> None:
 
 @pytest.mark.parametrize("reply", [BAD_REQUEST, UNREACHABLE, TIMED_OUT])
 @pytest.mark.parametrize("attempt", [0, 2])
-def test_the_answer_to_another_attempt_changes_nothing(database: Database, reply: Answer, attempt: int) -> None:
+def test_the_answer_to_another_attempt_changes_nothing(database: Database, reply: SendResult, attempt: int) -> None:
     tag, pk = submit(database, ALICE)
     before = shown(database, tag)
 
@@ -225,7 +227,7 @@ class TestPastTheDeadline:
         ("reply", "status"), [(ACCEPTED, "accepted"), (BAD_REQUEST, "refused"), (TIMED_OUT, "unknown")]
     )
     def test_its_late_answer_still_counts(
-        self, database: Database, reply: Answer, status: str, *, written: bool
+        self, database: Database, reply: SendResult, status: str, *, written: bool
     ) -> None:
         tag, pk = submit(database, ALICE, deadline_in=-MINUTE)
         if written:
@@ -236,7 +238,7 @@ class TestPastTheDeadline:
         assert shown(database, tag).send_status == status
 
     def test_overdue_is_what_accepted_and_unknown_become(self, database: Database) -> None:
-        replies: list[Answer | None] = [None, Accepted(), BAD_REQUEST, TIMED_OUT]
+        replies: list[SendResult | None] = [None, Accepted(), BAD_REQUEST, TIMED_OUT]
         for reply, overdue_in, deadline_in in product(replies, [MINUTE, -MINUTE], [MINUTE, -MINUTE]):
             tag, pk = submit(database, ALICE, BOB, CAROL, deadline_in=deadline_in, overdue_in=overdue_in)
             if reply is not None:

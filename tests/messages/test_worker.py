@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, TooFast
@@ -34,11 +34,11 @@ TIMED_OUT = Unknown(type="timed-out", description="Read timed out.")
 class ScriptedGateway(FakeGateway):
     """Gives these answers first, whatever the message; then it accepts."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: SendResult) -> None:
         super().__init__()
         self._answers = list(answers)
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         super().create_message(message, tag=tag)
         with suppress(IndexError):
             return self._answers.pop(0)
@@ -53,11 +53,11 @@ class ScriptedGateway(FakeGateway):
 class HeldGateway(ScriptedGateway):
     """Answers nothing until it is let go; counts who waits."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: SendResult) -> None:
         super().__init__(*answers)
         self.let_go = threading.Event()
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         answer = super().create_message(message, tag=tag)
         assert self.let_go.wait(PATIENCE)
         return answer
@@ -66,7 +66,7 @@ class HeldGateway(ScriptedGateway):
 class RaisingGateway(ScriptedGateway):
     """Has a bug."""
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         super().create_message(message, tag=tag)
         raise ZeroDivisionError
 
@@ -209,7 +209,7 @@ def test_at_a_pace_no_turn_is_taken_before_its_request_can_be_made(database: Dat
 
 
 @pytest.mark.parametrize("answer", [Unknown(status=502), TIMED_OUT], ids=["502", "time-out"])
-def test_an_outage_does_not_make_the_whole_queue_unknown(database: Database, answer: Answer) -> None:
+def test_an_outage_does_not_make_the_whole_queue_unknown(database: Database, answer: SendResult) -> None:
     enqueue(database, 40)
     gateway = ScriptedGateway(*[answer] * 999)
     with working(database, gateway, threads=2):
@@ -229,7 +229,7 @@ def _failed(database: Database, tag: str, failures: int) -> object:
 @pytest.mark.parametrize(
     ("answer", "status"), [(TIMED_OUT, "unknown"), (Unknown(status=502), "unknown"), (INVALID, "refused")]
 )
-def test_nothing_else_is_ever_sent_again(database: Database, answer: Answer, status: str) -> None:
+def test_nothing_else_is_ever_sent_again(database: Database, answer: SendResult, status: str) -> None:
     [tag] = enqueue(database)
     gateway = ScriptedGateway(answer)
     with working(database, gateway):

@@ -6,7 +6,7 @@ from typing import Any
 
 from receiver.core import times
 from receiver.core.events import Event
-from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage, Refused
+from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database.database import Database
@@ -95,7 +95,9 @@ def make_message(*to: str, **changes: Any) -> OutboundMessage:
     return OutboundMessage(to=to or (ALICE, BOB, CAROL), **values | changes)
 
 
-def store_message(database: Database, *to: str, answer: Answer | None = ACCEPTED, **changes: Any) -> tuple[str, int]:
+def store_message(
+    database: Database, *to: str, answer: SendResult | None = ACCEPTED, **changes: Any
+) -> tuple[str, int]:
     """A message in the database, answered unless ``answer`` is None; returns its tag and key."""
     now = times.whole_millisecond(times.now())
     tag = new_tag(now)
@@ -127,13 +129,13 @@ class FakeGateway:
     timeout = 3.0
     fingerprint = "0" * 64
 
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.answer: Answer = answer or ACCEPTED
+    def __init__(self, answer: SendResult | None = None) -> None:
+        self.answer: SendResult = answer or ACCEPTED
         self.sent: list[tuple[OutboundMessage, str]] = []
 
     def known_refusal(self) -> Refused | None:
         return None
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         self.sent.append((message, tag))
         return self.answer

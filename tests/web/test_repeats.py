@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from receiver.core import times
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
@@ -102,7 +102,9 @@ def test_a_first_request_that_never_ended_is_unknown_once_its_time_is_over(datab
 
 
 @pytest.mark.parametrize("answer", [BUSY, NOT_VALID, Unknown(), NO_CONNECTION])
-def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(service: Service, answer: Answer) -> None:
+def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(
+    service: Service, answer: SendResult
+) -> None:
     service.gateway.answer = answer
     tag = problem(service.send(headers=ONCE))["tag"]
     service.callback(make_element("sending", ALICE, tag=tag))
@@ -117,7 +119,7 @@ def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(servi
 @pytest.mark.parametrize("refusal", NOT_SENT_AND_MAY_PASS, ids=lambda refusal: str(refusal.status))
 @pytest.mark.parametrize("follows", [ACCEPTED, NOT_VALID, Unknown(), BUSY], ids=["202", "400", "unknown", "429"])
 def test_what_is_known_not_to_have_been_sent_is_sent_again_with_its_tag(
-    service: Service, refusal: Refused, follows: Answer
+    service: Service, refusal: Refused, follows: SendResult
 ) -> None:
     service.gateway.answer = refusal
     tag = problem(service.send(headers=ONCE, to=[BOB, ALICE]))["tag"]
@@ -290,7 +292,7 @@ def test_if_it_is_not_heard_that_it_was_queued_the_repeat_finds_it(service: Serv
     ids=lambda value: str(value)[:9],
 )
 def test_if_it_is_not_heard_that_the_answer_was_stored_it_is_stored_again(
-    service: Service, answer: Answer, status: int
+    service: Service, answer: SendResult, status: int
 ) -> None:
     service.gateway.answer = answer
 
