@@ -16,10 +16,10 @@ from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.core.text import one_line
-from receiver.database.models import Resolution
 from receiver.maintenance.doctor import Finding, Mark
+from receiver.messages.report import MessageReport, RecipientReport
 from receiver.reports.find import Found, FoundBy
-from receiver.reports.messages import EventReport, MessageReport, RecipientReport
+from receiver.reports.messages import EventReport, ResolutionReport
 from receiver.reports.progress import Summary
 
 COLOURS: dict[str, str] = {
@@ -80,7 +80,7 @@ def show_message(console: Console, message: MessageReport) -> None:
     _print(console, _recipients(message.recipients))
 
 
-def show_resolutions(console: Console, resolutions: Sequence[Resolution]) -> None:
+def show_resolutions(console: Console, resolutions: Sequence[ResolutionReport]) -> None:
     """What people decided about the message; nothing if nobody had to."""
     table = _table("decided", "send status", "by", "reason", title="Resolutions")
     for each in resolutions:

@@ -16,7 +16,7 @@ from receiver.core import times
 from receiver.core.numbers import is_e164
 from receiver.core.tags import is_tag
 from receiver.core.text import one_line, pasted
-from receiver.reports.messages import MessageReport, RecipientReport
+from receiver.messages.report import MessageReport, RecipientReport
 from receiver.schemas.responses import MESSAGE, RecipientSchema
 
 Row = Mapping[str, Any]

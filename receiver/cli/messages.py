@@ -34,7 +34,8 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
 from receiver.messages import sender as sending
-from receiver.reports import messages, support
+from receiver.messages.report import report_message
+from receiver.reports import support
 from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE, event_text
 from receiver.settings import read_settings
@@ -61,7 +62,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
         sent = make_sending(settings, database).send(message)
     if sent.stored is None:
         end(f"{sent.tag}: nobody can say whether this was sent; do not send it again.", EXIT_UNKNOWN)
-    report = messages.report(sent.stored, now=times.now())
+    report = report_message(sent.stored, now=times.now())
     terminal.show_message(out, report)
     if report.send_status is not SendStatus.ACCEPTED:
         sys.exit(EXIT_WRONG if report.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)
@@ -99,4 +100,4 @@ def cancel(tag: str) -> None:
     """Withdraw a message that is still queued. Exits 1 if it is not, and 3 if nobody can say."""
     with database_to_ask() as database:
         cancelled = sending.cancel(database, tag)
-    terminal.show_message(out, messages.report(cancelled, now=times.now()))
+    terminal.show_message(out, report_message(cancelled, now=times.now()))

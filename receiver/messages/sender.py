@@ -19,7 +19,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable,
 from receiver.core.tags import new_tag
 from receiver.database import commits
 from receiver.database.database import Database, Session
-from receiver.database.lookup import message_tagged, whole_message
+from receiver.database.lookup import message_tagged, message_with_key
 from receiver.database.models import Message
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.log import get_logger
@@ -131,7 +131,7 @@ class Sending(Calling):
             found = idempotency.repeat(session, key, now=times.now())
             if found is not None and found.sha256 != key.sha256:
                 raise KeyReused
-            return whole_message(session, found.message_pk) if found else None
+            return message_with_key(session, found.message_pk) if found else None
 
         stored = self.database.write(work)
         if stored is None:

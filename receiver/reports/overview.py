@@ -30,7 +30,7 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import MOST, count, shows_status
+from receiver.database.lookup import MOST, count
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent, UnreadableCallback
 from receiver.errors import StorageUnavailable
 from receiver.events.store import CALLBACK
@@ -39,6 +39,7 @@ from receiver.messages.pace import paused_until
 from receiver.messages.queue import backlog
 from receiver.metrics import Values
 from receiver.reports.figures import figures
+from receiver.reports.lookup import shows_status
 from receiver.settings import Settings
 
 SAMPLE = 1_000

@@ -17,8 +17,9 @@ from receiver.core.events import is_storable
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import OPEN, begins_with, lapsed
+from receiver.database.lookup import OPEN, lapsed
 from receiver.database.models import Message, Recipient
+from receiver.reports.lookup import begins_with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

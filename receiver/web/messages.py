@@ -4,9 +4,9 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
 from receiver.core.tags import is_tag
-from receiver.database.lookup import MessageFilter
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.reports import messages
+from receiver.reports.lookup import MessageFilter
 from receiver.schemas.requests import FILTERS, load
 from receiver.schemas.responses import MESSAGE, PAGE, event_text
 from receiver.web.authentication import Access, requires

@@ -13,9 +13,8 @@ from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus, is_repeatable
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
 from receiver.messages import sender
+from receiver.messages.report import MessageReport, report_message
 from receiver.messages.sender import QUEUE_SECONDS, Submission
-from receiver.reports import messages
-from receiver.reports.messages import MessageReport
 from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE
 from receiver.web.authentication import Access, caller, requires
@@ -60,7 +59,7 @@ def create() -> Response:
 def cancel(tag: str) -> Response:
     g.tag = known_shape(tag)
     cancelled = sender.cancel(services().database, tag)
-    return jsonify(MESSAGE.dump(messages.report(cancelled, now=times.now())))
+    return jsonify(MESSAGE.dump(report_message(cancelled, now=times.now())))
 
 
 def _prefers_async(prefer: str) -> bool:
@@ -98,7 +97,7 @@ def _answer(submission: Submission) -> Response:
     """The answer by what became of the request; whatever it is, the tag and the present state are in it."""
     if submission.stored is None:
         return _unknown(submission.tag, "Bandwidth's answer could not be stored.")
-    message = messages.report(submission.stored, now=times.now())
+    message = report_message(submission.stored, now=times.now())
     match message.send_status:
         case SendStatus.ACCEPTED | SendStatus.QUEUED:
             answer = jsonify(MESSAGE.dump(message))

@@ -16,9 +16,9 @@ from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter
 from receiver.reports import messages
 from receiver.reports.figures import figures
+from receiver.reports.lookup import MessageFilter
 from receiver.schemas.requests import MessagesQuery, load
 from tests.benchmarks.history import (
     DAYS,

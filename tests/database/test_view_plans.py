@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from receiver.database.database import Database
-from receiver.database.lookup import messages_to_number_ending
 from receiver.reports import lists
+from receiver.reports.lookup import messages_to_number_ending
 from tests.support import readme
 from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sending
 from tests.support.plans import plans

@@ -10,11 +10,12 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter
 from receiver.errors import StorageUnavailable
 from receiver.messages import sender
 from receiver.messages.outbox import Attempt, add_submitting, write_lapsed
+from receiver.messages.report import MessageReport
 from receiver.reports import messages
+from receiver.reports.lookup import MessageFilter
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.support.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view
@@ -33,7 +34,7 @@ BAD_GATEWAY = Unknown(status=502, type="upstream", description="Bad gateway.")
 ACCEPTED = Accepted(message_id=MESSAGE_ID, segment_count=1)
 
 
-def shown(database: Database, tag: str) -> messages.MessageReport:
+def shown(database: Database, tag: str) -> MessageReport:
     """As the API shows it, which is as support sees it and as a search finds it."""
     report = messages.message(database, tag)
     assert_views_agree(database, tag)
@@ -48,7 +49,7 @@ def shown(database: Database, tag: str) -> messages.MessageReport:
     return report
 
 
-def said(report: messages.MessageReport) -> tuple[Any, ...]:
+def said(report: MessageReport) -> tuple[Any, ...]:
     error = report.error
     return (report.send_status, report.refused_because, error and (error.status, error.type, error.description))
 

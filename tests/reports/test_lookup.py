@@ -13,10 +13,10 @@ from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database, Session
-from receiver.database.lookup import MessageFilter, messages_page
 from receiver.events.store import record
 from receiver.messages.outbox import record_answer
 from receiver.reports import find, messages
+from receiver.reports.lookup import MessageFilter, messages_page
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.support.plans import plans
 from tests.support.stored import MINUTE, answer, deliver, submit, submitting
@@ -180,7 +180,7 @@ class TestPages:
         assert count == pages
 
     def test_none_of_nothing(self, database: Database) -> None:
-        assert messages.messages(database, MessageFilter(), limit=50) == messages.Page([], None)
+        assert messages.messages(database, MessageFilter(), limit=50) == messages.MessagePage([], None)
 
     def test_a_filter_holds_across_them(self, database: Database) -> None:
         database.write(lambda session: [submitting(session, to) for to in (ALICE, BOB) * 5])

@@ -14,9 +14,10 @@ from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.events.store import record
+from receiver.messages.report import report_message
 from receiver.reports import messages
+from receiver.reports.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.reports.progress import summary, watch
 from tests.support.builders import ALICE, BOB, make_event, make_message, make_sending, store_message
 from tests.support.plans import plans
@@ -68,9 +69,7 @@ def test_the_counts_are_those_of_the_messages_themselves(database: Database, lat
     now = LATER if later else times.now()
     with database.read() as session:
         counted = summary(session, "lunch-", now=now)
-        stored = [
-            messages.report(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)
-        ]
+        stored = [report_message(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)]
 
     reports = [each for each in stored if each.reference != "dinner-1"]
     recipients = [recipient for each in reports for recipient in each.recipients]
@@ -115,7 +114,7 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
 def test_results_are_all_and_each_once_whatever_shares_a_reference(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "RESULTS", 3)
+    monkeypatch.setattr(messages, "PAGE_SIZE", 3)
     sending = make_sending(database)
     tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]
     sending.queue(make_message(ALICE, reference="B"))
