@@ -16,7 +16,7 @@ import click
 from rich.live import Live
 
 from receiver import terminal
-from receiver.app import make_sending
+from receiver.app import make_sender
 from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
@@ -36,7 +36,7 @@ from receiver.errors import StorageUnavailable, WrongFile
 from receiver.messages import files
 from receiver.messages.files import Batch, Outcome
 from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
-from receiver.messages.sender import Sending
+from receiver.messages.sender import Sender
 from receiver.reports import progress as watching
 from receiver.reports import support
 from receiver.reports.progress import Summary
@@ -108,12 +108,12 @@ def send_many(
     with Database(settings.database_url) as database, tempfile.TemporaryFile() as copy:
         demand_schema(database)
         _copy(file, copy)  # so that what is queued is what was checked
-        sending = make_sending(settings, database)
+        sender = make_sender(settings, database)
         read = partial(read_lines, form=form, columns=columns, country=country)
-        checked = _walk(sending, copy, read, wanted, queue=False)
+        checked = _walk(sender, copy, read, wanted, queue=False)
         if checked.wrong:
             _end_with_problems(checked, "Nothing was queued.")
-        queued = _walk(sending, copy, read, wanted, queue=True)
+        queued = _walk(sender, copy, read, wanted, queue=True)
     before = queued.lines - queued.queued - queued.wrong
     say(f"{name}: {queued.queued} queued now, {before} queued before.", on=out)
     _tell_to_watch(queued)
@@ -130,7 +130,7 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
 
 
 def _walk(
-    sending: Sending, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: Batch, *, queue: bool
+    sender: Sender, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: Batch, *, queue: bool
 ) -> Outcome:
     """Through the whole file, with a bar of how far."""
     size = copy.seek(0, 2)
@@ -138,7 +138,7 @@ def _walk(
     with progress() as bars:
         file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
-            return files.walk(sending, read(file), batch, queue=queue)
+            return files.walk(sender, read(file), batch, queue=queue)
         except StorageUnavailable as error:
             raise StorageUnavailable(
                 f"{error} What was queued by now will not be queued twice: run this again."

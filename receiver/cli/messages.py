@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from receiver import terminal
-from receiver.app import make_sending
+from receiver.app import make_sender
 from receiver.cli.base import (
     EXIT_UNKNOWN,
     EXIT_WRONG,
@@ -30,11 +30,9 @@ from receiver.cli.forms import (
     recipient_rows,
     write_csv,
 )
-from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
-from receiver.messages import sender as sending
-from receiver.messages.report import report_message
+from receiver.messages.sender import cancel as cancel_message
 from receiver.reports import support
 from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE, event_text
@@ -59,13 +57,12 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
     # A call to Bandwidth that is cut off leaves a message of which nobody can say whether it was sent.
     with finishing(*HELD), Database(settings.database_url) as database:
         demand_schema(database)
-        sent = make_sending(settings, database).send(message)
-    if sent.stored is None:
+        sent = make_sender(settings, database).send(message)
+    if sent.message is None:
         end(f"{sent.tag}: nobody can say whether this was sent; do not send it again.", EXIT_UNKNOWN)
-    report = report_message(sent.stored, now=times.now())
-    terminal.show_message(out, report)
-    if report.send_status is not SendStatus.ACCEPTED:
-        sys.exit(EXIT_WRONG if report.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)
+    terminal.show_message(out, sent.message)
+    if sent.message.send_status is not SendStatus.ACCEPTED:
+        sys.exit(EXIT_WRONG if sent.message.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)
 
 
 @main.command()
@@ -99,5 +96,5 @@ def show(tag: str, form: Form) -> None:
 def cancel(tag: str) -> None:
     """Withdraw a message that is still queued. Exits 1 if it is not, and 3 if nobody can say."""
     with database_to_ask() as database:
-        cancelled = sending.cancel(database, tag)
-    terminal.show_message(out, report_message(cancelled, now=times.now()))
+        cancelled = cancel_message(database, tag)
+    terminal.show_message(out, cancelled)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from receiver import VERSION, metrics
-from receiver.app import make_front, make_sending
+from receiver.app import make_caller, make_front
 from receiver.cli.base import (
     EXIT_USAGE,
     EXIT_WRONG,
@@ -130,7 +130,7 @@ def worker(threads: int, attempts: int, metrics_at: tuple[str, int] | None) -> N
             metrics.listen(*metrics_at)
         _log_settings(settings)
         log.info("the worker starts", version=VERSION, threads=threads, attempts=attempts, pid=os.getpid())
-        running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
+        running = Worker(make_caller(settings, database), rates=settings.rates, threads=threads, attempts=attempts)
         threading.Thread(target=_stop_when_told, args=(running, stops), name="stop", daemon=True).start()
         running.run()
         log.info("the worker has ended")

@@ -4,28 +4,34 @@ So a statement is the same text for one row and for a thousand, which is prepare
 quickest way in: PostgreSQL reads it with one function, while lists of values go through the driver one by one.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
+from functools import cache
+from importlib.resources import files
 from typing import Any, cast
 
 import msgspec
 from sqlalchemy import (
     ColumnElement,
+    CursorResult,
     FromClause,
     LargeBinary,
     Select,
     Table,
     Text,
+    TextClause,
+    TextualSelect,
     bindparam,
     column,
     func,
     or_,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from receiver.database.models import Base, Instant
 
@@ -33,6 +39,8 @@ AnyColumn = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 ROWS = "rows"
 """The parameter's name."""
+
+DIALECTS = ("postgresql", "sqlite")
 
 
 def rows_of(dialect: str, *columns: AnyColumn) -> FromClause:
@@ -88,3 +96,45 @@ def _from_json(element: Any, wanted: AnyColumn) -> Any:
     if isinstance(wanted.type, Instant):
         return func.substr(value, 1, len("2026-11-21 21:53:14.123456"))
     return func.unhex(func.substr(value, 3)) if isinstance(wanted.type, LargeBinary) else value
+
+
+class Statements:
+    """The named statements of an SQL file, each of which takes its rows from the parameter ``:rows``.
+
+    A statement begins with a line ``-- name: what it does, dialect``, or without the dialect if one text serves both
+    databases, and ends with a semicolon. Comments are cut off: they would be sent with every execution.
+    """
+
+    def __init__(self, package: str, file: str) -> None:
+        self._texts: dict[tuple[str, str], TextClause | TextualSelect] = {}
+        for part in files(package).joinpath(file).read_text("utf-8").split("-- name: ")[1:]:
+            heading, *lines = part.splitlines()
+            name, _, dialect = heading.partition(", ")
+            sql = "\n".join(line for line in lines if not line.startswith("--")).strip().removesuffix(";")
+            for each in [dialect] if dialect else DIALECTS:
+                # Where SQLite has the text of an instant, Python needs the instant.
+                self._texts[name, each] = text(sql).columns(**_instants()) if each == "sqlite" else text(sql)
+
+    def run(
+        self, session: Session, name: str, rows: Iterable[Mapping[str, Any]], **parameters: Any
+    ) -> CursorResult[Any]:
+        """Executes the statement once, with all these rows."""
+        connection = session.connection()
+        return connection.execute(self._texts[name, connection.dialect.name], parameter(rows) | parameters)
+
+    def run_for_each(self, session: Session, name: str, parameters: Sequence[Mapping[str, Any]]) -> None:
+        """Executes a statement that takes no rows once for each of these parameters, in their order."""
+        connection = session.connection()
+        connection.execute(self._texts[name, connection.dialect.name], parameters)
+
+
+@cache
+def statements(package: str, file: str) -> Statements:
+    """The statements of a file, which is read once."""
+    return Statements(package, file)
+
+
+def _instants() -> dict[str, Any]:
+    """The type of every column, of whatever table, that holds an instant."""
+    columns = (column for table in Base.metadata.tables.values() for column in table.columns)
+    return {column.name: column.type for column in columns if isinstance(column.type, Instant)}

@@ -21,7 +21,7 @@ from receiver.core.send_status import DENIED
 from receiver.database.json_rows import insert_rows, instant, parameter
 from receiver.database.models import CredentialPauseRow
 from receiver.messages.pace import database_now
-from receiver.messages.queue import Claimed, Place
+from receiver.messages.queue import Claimed, QueuePlace
 
 IN_USE = timedelta(minutes=3)
 """How lately a worker has tried the credentials that it holds, if there is anything to send."""
@@ -42,7 +42,7 @@ class Denial(Enum):
 class Probe:
     """The right to try one message while workers pause."""
 
-    after: Place | None
+    after: QueuePlace | None
     """The place in the queue of the message that was tried last; None: none was."""
     may_be_theirs: bool
     """Whether the messages that were tried may be to blame, and not the credentials: the last met a 403 or 404."""

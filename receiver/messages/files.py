@@ -16,7 +16,7 @@ from receiver.core.messages import MAX_KEY, IdempotencyKey, OutboundMessage, fin
 from receiver.core.numbers import lost_its_digits, lost_its_plus
 from receiver.errors import InvalidFields, WrongFile
 from receiver.messages.lines import Line
-from receiver.messages.sender import Sending
+from receiver.messages.sender import Sender
 from receiver.schemas.requests import read_message
 from receiver.settings import Settings
 
@@ -64,7 +64,7 @@ class Outcome:
     """The one text that the references of all messages begin with; none if there is no message."""
 
 
-def walk(sending: Sending, lines: Iterable[Line], batch: Batch, *, queue: bool) -> Outcome:
+def walk(sender: Sender, lines: Iterable[Line], batch: Batch, *, queue: bool) -> Outcome:
     """Checks every line and, if ``queue``, queues what is right and was not queued before.
 
     Raises WrongFile when there is no line, and StorageUnavailable; what was queued by then is not queued again.
@@ -72,9 +72,9 @@ def walk(sending: Sending, lines: Iterable[Line], batch: Batch, *, queue: bool) 
     outcome, checked = Outcome(), check(lines, batch)
     while chunk := list(islice(checked, CHUNK)):
         right = [(each.message, each.key) for each in chunk if each.message and each.key]
-        wrong = _never_queued(sending, [each for each in chunk if not each.message])
+        wrong = _never_queued(sender, [each for each in chunk if not each.message])
         outcome.lines += len(chunk)
-        outcome.queued += sending.queue_all(right) if queue else 0
+        outcome.queued += sender.queue_all(right) if queue else 0
         outcome.wrong += len(wrong)
         outcome.first_wrong += wrong[: MOST_PROBLEMS - len(outcome.first_wrong)]
         references = outcome.references + [message.reference or "" for message, _ in right]
@@ -139,7 +139,7 @@ def _with_reference(line: Line, batch: Batch) -> object:
     return asked | {"reference": f"{batch.reference}-{line.number}"}
 
 
-def _never_queued(sending: Sending, wrong: list[Checked]) -> list[Checked]:
+def _never_queued(sender: Sender, wrong: list[Checked]) -> list[Checked]:
     """Those of the wrong lines that were not right, and queued, at another time: an expiration may have passed."""
-    known = sending.known([each.key for each in wrong if each.key])
+    known = sender.known([each.key for each in wrong if each.key])
     return [each for each in wrong if each.key is None or each.key.place not in known]

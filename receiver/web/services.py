@@ -7,7 +7,7 @@ from flask import current_app
 
 from receiver.database.database import Database
 from receiver.events.committer import Committer
-from receiver.messages.sender import Sending
+from receiver.messages.sender import Sender
 from receiver.settings import Settings
 
 EXTENSION = "receiver"
@@ -16,7 +16,7 @@ EXTENSION = "receiver"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     settings: Settings
-    sending: Sending
+    sender: Sender
     database: Database
     committing: Database
     """The committer's; the same one or another."""

@@ -13,7 +13,7 @@ from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus, is_repeatable
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
 from receiver.messages import sender
-from receiver.messages.report import MessageReport, report_message
+from receiver.messages.report import MessageReport
 from receiver.messages.sender import QUEUE_SECONDS, Submission
 from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE
@@ -39,7 +39,7 @@ AGAIN_SECONDS = 1
 @requires(Access.WRITE)
 def create() -> Response:
     asked = read_json()
-    sends, at_once = services().sending, not _prefers_async(request.headers.get("Prefer", ""))
+    sends, at_once = services().sender, not _prefers_async(request.headers.get("Prefer", ""))
     key = _idempotency_key(asked)
     submission = sends.repeat(key, at_once=at_once) if key else None
     if submission is None:  # only now is it checked: by its repeat an expiration may have passed
@@ -59,7 +59,7 @@ def create() -> Response:
 def cancel(tag: str) -> Response:
     g.tag = known_shape(tag)
     cancelled = sender.cancel(services().database, tag)
-    return jsonify(MESSAGE.dump(report_message(cancelled, now=times.now())))
+    return jsonify(MESSAGE.dump(cancelled))
 
 
 def _prefers_async(prefer: str) -> bool:
@@ -95,9 +95,9 @@ def _read_key(given: str) -> str:
 
 def _answer(submission: Submission) -> Response:
     """The answer by what became of the request; whatever it is, the tag and the present state are in it."""
-    if submission.stored is None:
+    message = submission.message
+    if message is None:
         return _unknown(submission.tag, "Bandwidth's answer could not be stored.")
-    message = report_message(submission.stored, now=times.now())
     match message.send_status:
         case SendStatus.ACCEPTED | SendStatus.QUEUED:
             answer = jsonify(MESSAGE.dump(message))

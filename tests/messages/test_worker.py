@@ -19,7 +19,7 @@ from receiver.messages.call import Gateway
 from receiver.messages.sender import cancel
 from receiver.messages.worker import Worker
 from receiver.reports import messages as reporting
-from tests.support.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
+from tests.support.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sender
 from tests.support.processes import PATIENCE, wait_for
 from tests.support.queued import claim
 from tests.support.stored import deliver, messages
@@ -76,8 +76,10 @@ def working(
     database: Database, gateway: Gateway, *, threads: int = 2, attempts: int = 20, lease: float = 30, **rates: float
 ) -> Iterator[Worker]:
     """A worker that runs, and is stopped at the end."""
-    sending = make_sending(database, gateway, **rates)
-    worker = Worker(sending, threads=threads, attempts=attempts, lease=timedelta(seconds=lease))
+    sending = make_sender(database, gateway, **rates)
+    worker = Worker(
+        sending.caller, rates=sending.rates, threads=threads, attempts=attempts, lease=timedelta(seconds=lease)
+    )
     running = threading.Thread(target=worker.run)
     running.start()
     try:
@@ -89,7 +91,7 @@ def working(
 
 
 def enqueue(database: Database, count: int = 1, **changes: object) -> list[str]:
-    sending = make_sending(database)
+    sending = make_sender(database)
     return [sending.queue(make_message(ALICE, **changes)).tag for _ in range(count)]
 
 
@@ -266,7 +268,7 @@ class Test429:
         with working(database, gateway, threads=1):
             wait_for(lambda: _paused(database), "the pause")
             with pytest.raises(TooFast) as raised:
-                make_sending(database).send(make_message(BOB))
+                make_sender(database).send(make_message(BOB))
             wait_for(lambda: free(database) == states(database)["queued"], "all to be given back")
 
         assert 290 <= raised.value.retry_after <= 300
@@ -275,7 +277,7 @@ class Test429:
 
     def test_one_that_was_sent_at_once_makes_workers_wait(self, database: Database) -> None:
         refused = Refused(because=RefusedBecause.RATE_LIMITED, status=429, retry_after=300)
-        make_sending(database, ScriptedGateway(refused)).send(make_message(BOB))
+        make_sender(database, ScriptedGateway(refused)).send(make_message(BOB))
         enqueue(database, 2)
         gateway = ScriptedGateway()
         with working(database, gateway):
@@ -495,7 +497,7 @@ class TestPace:
         began = times.now()
         with working(database, gateway, account=10.0), working(database, gateway, account=10.0):
             for _ in range(4):
-                make_sending(database, gateway, account=10.0).send(make_message(BOB))
+                make_sender(database, gateway, account=10.0).send(make_message(BOB))
             wait_for_states(database, accepted=10)
         took = (times.now() - began).total_seconds()
 

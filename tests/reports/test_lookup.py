@@ -14,7 +14,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database, Session
 from receiver.events.store import record
-from receiver.messages.outbox import record_answer
+from receiver.messages.outbox import record_result
 from receiver.reports import find, messages
 from receiver.reports.lookup import MessageFilter, messages_page
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_event
@@ -38,7 +38,7 @@ def store_one_of_each(session: Session) -> dict[str, str]:
         return pk
 
     def settle(pk: int, said: Any) -> None:
-        record_answer(session, pk, attempt=1, answer=said, now=now)
+        record_result(session, pk, number=1, result=said, now=now)
 
     settle(add("pending", ALICE, BOB, reference="r1"), Accepted(message_id="id-pending"))
     mixed = add("mixed", ALICE, BOB, CAROL, reference="r2", sender="LUNCH")

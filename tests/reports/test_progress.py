@@ -19,7 +19,7 @@ from receiver.messages.report import report_message
 from receiver.reports import messages
 from receiver.reports.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.reports.progress import summary, watch
-from tests.support.builders import ALICE, BOB, make_event, make_message, make_sending, store_message
+from tests.support.builders import ALICE, BOB, make_event, make_message, make_sender, store_message
 from tests.support.plans import plans
 
 CHARACTERS = "ab-%_\\zZ\x7fé\ud7ff\ue000\uffff\U00010000\U0010ffff"
@@ -40,9 +40,9 @@ def test_exactly_those_are_found_whose_reference_begins_so(
 ) -> None:
     database.write(lambda session: session.execute(text("DELETE FROM recipients")))
     database.write(lambda session: session.execute(text("DELETE FROM messages")))
-    make_sending(database).queue(make_message(reference=None))
+    make_sender(database).queue(make_message(reference=None))
     for reference in references:
-        make_sending(database).queue(make_message(reference=reference))
+        make_sender(database).queue(make_message(reference=reference))
 
     expected = sorted(each for each in references if each.startswith(prefix))
     assert found(database, prefix) == len(expected)
@@ -59,7 +59,7 @@ def _fill(database: Database) -> None:
     store_message(database, ALICE, reference="lunch-2", answer=Unknown(), text="x")
     store_message(database, ALICE, BOB, reference="lunch-3", answer=Refused(because=RefusedBecause.BANDWIDTH))
     store_message(database, ALICE, reference="lunch-4", answer=None)
-    make_sending(database).queue(make_message(ALICE, reference="lunch-5"))
+    make_sender(database).queue(make_message(ALICE, reference="lunch-5"))
     store_message(database, ALICE, reference="dinner-1", answer=None)
 
 
@@ -115,7 +115,7 @@ def test_results_are_all_and_each_once_whatever_shares_a_reference(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(messages, "PAGE_SIZE", 3)
-    sending = make_sending(database)
+    sending = make_sender(database)
     tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]
     sending.queue(make_message(ALICE, reference="B"))
 
@@ -127,7 +127,7 @@ def test_results_are_all_and_each_once_whatever_shares_a_reference(
 
 
 def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: Database) -> None:
-    sending = make_sending(database)
+    sending = make_sender(database)
     for number in range(300):
         sending.queue(make_message(ALICE, reference=f"order-{number}"))
     wanted, now = MessageFilter(reference_prefix="order-29"), times.now()
@@ -144,7 +144,7 @@ def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: 
 
 def test_the_references_are_found_by_their_index(database: Database) -> None:
     """On a table that is worth an index."""
-    sending = make_sending(database)
+    sending = make_sender(database)
     for number in range(300):
         sending.queue(make_message(ALICE, reference=f"order-{number}"))
 

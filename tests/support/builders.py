@@ -10,9 +10,9 @@ from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Re
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database.database import Database
-from receiver.messages.call import Gateway
-from receiver.messages.outbox import Attempt, add_submitting, record_answer
-from receiver.messages.sender import Sending
+from receiver.messages.call import Caller, Gateway
+from receiver.messages.outbox import Attempt, add_submitting, record_result
+from receiver.messages.sender import Sender
 from receiver.settings import ApiKey, Credential, Settings
 
 ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"
@@ -105,18 +105,14 @@ def store_message(
     message = make_message(*to, **changes)
     pk = database.write(lambda session: add_submitting(session, message, tag=tag, attempt=attempt))
     if answer is not None:
-        database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
+        database.write(lambda session: record_result(session, pk, number=1, result=answer, now=times.now()))
     return tag, pk
 
 
-def make_sending(database: Database, gateway: Gateway | None = None, **rates: float) -> Sending:
+def make_sender(database: Database, gateway: Gateway | None = None, **rates: float) -> Sender:
     """What sends, at these rates."""
-    return Sending(
-        database=database,
-        gateway=gateway or FakeGateway(),
-        rates=Rates(**rates),
-        overdue_after=timedelta(hours=27),
-    )
+    caller = Caller(database=database, gateway=gateway or FakeGateway(), overdue_after=timedelta(hours=27))
+    return Sender(database=database, caller=caller, rates=Rates(**rates))
 
 
 def make_key(key: str = "once", *, sha256: str = "0" * 64, expires_at: datetime | None = None) -> IdempotencyKey:

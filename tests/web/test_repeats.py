@@ -226,7 +226,7 @@ def test_another_attempt_is_not_begun_on_what_was_queued_and_cancelled_meanwhile
     service.send(headers=ONCE | LATER)
     assert service.call("DELETE", f"/messages/{tag}").status_code == 200
 
-    begun = service.database.write(lambda session: outbox.begin_again(session, read, then=None, now=times.now()))
+    begun = service.database.write(lambda session: outbox.retry_refused(session, read, None, now=times.now()))
 
     assert not begun
     assert service.message(tag)["refusedBecause"] == "cancelled"
@@ -308,7 +308,7 @@ def test_an_answer_that_is_stored_twice_does_not_refuse_what_was_queued_between(
     pk = row(service, tag).pk
     service.send(headers=ONCE | LATER)
 
-    service.database.write(lambda session: outbox.record_answer(session, pk, attempt=1, answer=BUSY, now=times.now()))
+    service.database.write(lambda session: outbox.record_result(session, pk, number=1, result=BUSY, now=times.now()))
 
     shown = service.message(tag)
     assert (shown["sendStatus"], shown["error"]) == ("queued", None)
@@ -316,14 +316,17 @@ def test_an_answer_that_is_stored_twice_does_not_refuse_what_was_queued_between(
 
 def test_a_worker_that_does_not_hear_that_it_put_a_message_back_does_not_refuse_it(service: Service) -> None:
     tag = service.send(headers=LATER).get_json()["tag"]
-    sending, now = service.app.extensions["receiver"].sending, times.now()
+    now = times.now()
+    attempt = service.app.extensions["receiver"].sender.caller.attempt(now, number=1)
     lease = timedelta(seconds=30)
     (claimed,) = service.database.write(lambda session: queue.claim(session, now=now, lease=lease, limit=9))
-    assert service.database.write(lambda session: queue.submit(session, claimed, sending.attempt(now)))
+    assert service.database.write(lambda session: queue.submit(session, claimed, attempt))
 
     def put_back(session: Any) -> None:
-        if not queue.put_back(session, claimed, BUSY, failures=0, claimable_at=now, denied_at=None, now=now):
-            outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=BUSY, now=now)
+        if not queue.requeue_after_failure(
+            session, claimed, BUSY, failures=0, claimable_at=now, denied_at=None, now=now
+        ):
+            outbox.record_result(session, claimed.pk, number=claimed.attempts + 1, result=BUSY, now=now)
 
     for _ in range(2):
         service.database.write(put_back)
