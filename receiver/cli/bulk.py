@@ -34,7 +34,7 @@ from receiver.cli.forms import RECIPIENT_COLUMNS, Form, in_form, recipient_rows,
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.messages import files
-from receiver.messages.files import Batch, Outcome
+from receiver.messages.files import FileReport, MessageFile
 from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
 from receiver.messages.sender import Sender
 from receiver.reports import progress as watching
@@ -104,7 +104,7 @@ def send_many(
     if batch is None and not path.is_file():
         end("What is no file has no name to know it again by: give it one with --batch.", EXIT_USAGE)
     name = batch or path.name
-    wanted = Batch(name=name, reference=reference or name, settings=settings)
+    wanted = MessageFile(name=name, reference=reference or name, settings=settings)
     with Database(settings.database_url) as database, tempfile.TemporaryFile() as copy:
         demand_schema(database)
         _copy(file, copy)  # so that what is queued is what was checked
@@ -130,8 +130,8 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
 
 
 def _walk(
-    sender: Sender, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: Batch, *, queue: bool
-) -> Outcome:
+    sender: Sender, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: MessageFile, *, queue: bool
+) -> FileReport:
     """Through the whole file, with a bar of how far."""
     size = copy.seek(0, 2)
     copy.seek(0)
@@ -145,12 +145,12 @@ def _walk(
             ) from error
 
 
-def _tell_to_watch(outcome: Outcome) -> None:
+def _tell_to_watch(outcome: FileReport) -> None:
     for shared in filter(None, outcome.references):
         say(f"To watch them: {spelt(f'watch {shlex.quote(shared)}')}", on=out)
 
 
-def _end_with_problems(outcome: Outcome, so: str) -> None:
+def _end_with_problems(outcome: FileReport, so: str) -> None:
     for line in outcome.first_wrong:
         for problem in line.problem.splitlines():
             say(f"line {line.number}: {problem}")

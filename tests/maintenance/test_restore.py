@@ -99,8 +99,8 @@ def test_what_was_refused_and_may_have_been_asked_for_again_is_not_sent_again(da
 
     again = sending.repeat(make_key("lunch"), at_once=True)
     assert again is not None
-    assert again.stored is not None
-    assert (again.tag, again.stored.send_status) == (tag, "unknown")
+    assert again.message is not None
+    assert (again.tag, again.message.send_status) == (tag, "unknown")
     assert len(sending.caller.gateway.sent) == 1  # type: ignore[attr-defined]
     assert {each.status for each in stored(database, tag).recipients} == {"pending"}
 

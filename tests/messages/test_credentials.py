@@ -262,13 +262,14 @@ def test_a_synchronous_send_never_waits_for_a_pause_and_ends_it_if_it_is_accepte
         wait_for(lambda: is_paused(database), "the pause")
     again = make_sender(database, JudgingGateway(always(refused))).send(make_message())
     assert again.message is not None
-    assert (again.message.send_status, again.message.error_type) == ("refused", refused.type)
+    assert again.message.error is not None
+    assert (again.message.send_status, again.message.error.type) == ("refused", refused.type)
     assert is_paused(database)
 
     accepted = make_sender(database, JudgingGateway(always(None))).send(make_message())
 
-    assert accepted.stored is not None
-    assert accepted.stored.send_status == "accepted"
+    assert accepted.message is not None
+    assert accepted.message.send_status == "accepted"
     assert pause(database) is None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from receiver.database.database import Database
 from receiver.errors import WrongFile
-from receiver.messages.files import CHUNK, MOST_PROBLEMS, Batch, Outcome, check, walk
+from receiver.messages.files import CHUNK, MOST_PROBLEMS, FileReport, MessageFile, check, walk
 from receiver.messages.lines import Line
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_sender, make_settings
 from tests.support.loop import select
@@ -24,15 +24,15 @@ def lunch(**fields: Any) -> dict[str, Any]:
     return {"to": [ALICE], "text": "Lunch"} | fields
 
 
-def make_batch(name: str = "lunch.csv") -> Batch:
-    return Batch(name=name, reference="lunch", settings=SETTINGS)
+def make_batch(name: str = "lunch.csv") -> MessageFile:
+    return MessageFile(name=name, reference="lunch", settings=SETTINGS)
 
 
 def lines(*asked: Any) -> Iterator[Line]:
-    return (Line(number=number, asked=each) for number, each in enumerate(asked, start=1))
+    return (Line(number=number, body=each) for number, each in enumerate(asked, start=1))
 
 
-def queue(database: Database, *asked: Any, batch: str = "lunch.csv") -> Outcome:
+def queue(database: Database, *asked: Any, batch: str = "lunch.csv") -> FileReport:
     return walk(make_sender(database), lines(*asked), make_batch(batch), queue=True)
 
 
@@ -142,7 +142,7 @@ def test_a_line_that_was_queued_is_not_wrong_afterwards(database: Database) -> N
     """As when its expiration has passed, or a setting that it relied on is gone."""
     queue(database, lunch())
     without_sender = make_settings("sqlite:///not-used", bandwidth_from=None)
-    batch = Batch(name="lunch.csv", reference="lunch", settings=without_sender)
+    batch = MessageFile(name="lunch.csv", reference="lunch", settings=without_sender)
 
     outcome = walk(make_sender(database), lines(lunch(), lunch(text="Dinner")), batch, queue=True)
 
@@ -152,12 +152,12 @@ def test_a_line_that_was_queued_is_not_wrong_afterwards(database: Database) -> N
 
 def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> None:
     asked: Iterable[Line] = [
-        Line(number=2, asked=lunch()),
-        Line(number=3, asked=lunch(to=[ALICE, "12"], color="red")),
+        Line(number=2, body=lunch()),
+        Line(number=3, body=lunch(to=[ALICE, "12"], color="red")),
         Line(number=5, problem="Is not UTF-8."),
-        Line(number=6, asked=[]),
-        Line(number=7, asked=lunch(expiration=PAST)),
-        Line(number=8, asked=lunch(to=[ALICE, ALICE])),
+        Line(number=6, body=[]),
+        Line(number=7, body=lunch(expiration=PAST)),
+        Line(number=8, body=lunch(to=[ALICE, ALICE])),
     ]
     outcome = walk(make_sender(database), asked, make_batch(), queue=False)
 
@@ -200,7 +200,9 @@ def test_what_the_references_share_is_what_to_watch(database: Database, asked: l
 
 def test_the_reference_that_a_line_gets_does_not_tell_it_from_another() -> None:
     (first,) = check(lines(lunch()), make_batch())
-    (second,) = check([Line(number=9, asked=lunch())], Batch(name="lunch.csv", reference="other", settings=SETTINGS))
+    (second,) = check(
+        [Line(number=9, body=lunch())], MessageFile(name="lunch.csv", reference="other", settings=SETTINGS)
+    )
 
     assert first.message is not None
     assert second.message is not None
