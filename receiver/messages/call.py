@@ -25,7 +25,7 @@ from receiver.messages.outbox import Attempt
 
 log = get_logger(__name__)
 
-Value = TypeVar("Value")
+Written = TypeVar("Written")
 
 RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
 """How long, and how often, storing a result is tried, in seconds: a database that restarts is back by then."""
@@ -116,7 +116,7 @@ class Caller:
         _log(result, message, tag=tag, number=attempt.number, seconds=seconds)
         return result
 
-    def store(self, tag: str, result: SendResult, write: Callable[[Session], Value]) -> Value | None:
+    def store(self, tag: str, result: SendResult, write: Callable[[Session], Written]) -> Written | None:
         """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
         Never raises, because the message may be sent. A 429 also pauses everybody, and a result that proves the
@@ -143,8 +143,8 @@ class Caller:
             time.sleep(RECORD_PAUSE)
 
     def _write(
-        self, session: Session, result: SendResult, write: Callable[[Session], Value], *, clears: bool
-    ) -> tuple[Value, bool]:
+        self, session: Session, result: SendResult, write: Callable[[Session], Written], *, clears: bool
+    ) -> tuple[Written, bool]:
         """Returns what ``write`` returns, and whether a pause of the credentials ended."""
         if isinstance(result, Refused) and result.because is RefusedBecause.RATE_LIMITED:
             pace.pause(session, retry_after=result.retry_after, jitter=random.random())  # noqa: S311

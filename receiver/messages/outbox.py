@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
 from receiver.core.status import unsaid
 from receiver.database.json_rows import instant, statements
-from receiver.database.lookup import lapsed
+from receiver.database.lookup import JOINED, lapsed
 from receiver.database.models import Message, Recipient
 from receiver.events.links import bind
 from receiver.events.outcomes import Linked, merge, settle
@@ -103,6 +103,14 @@ def _insert(session: Session, new: Sequence[Tagged], state: dict[str, Any]) -> l
     return pks
 
 
+def message_with_key(session: Session, message_pk: int) -> Message | None:
+    """Returns the message with that key, its recipients in the request's order and its message ids loaded. Reads."""
+    return session.scalars(_WITH_KEY, {"this_pk": message_pk}).unique().one_or_none()
+
+
+_WITH_KEY = select(Message).where(Message.pk == bindparam("this_pk")).options(*JOINED)
+
+
 def outbound(row: Message) -> OutboundMessage:
     """Returns the message as it was requested; its recipients must be loaded."""
     return OutboundMessage(
@@ -153,19 +161,9 @@ def record_result(session: Session, message_pk: int, *, number: int, result: Sen
 
     It may be stored again when the commit was not confirmed: a message that was queued again has left the attempt.
     """
-    if isinstance(result, Accepted):
-        _record_accepted(session, message_pk, result, number=number, now=now)
+    if not isinstance(result, Accepted):
+        _record_failure(session, message_pk, result, number=number, now=now)
         return
-    this_attempt = (Message.pk == message_pk) & (Message.attempt == number)
-    this_attempt &= Message.send_status != SendStatus.QUEUED
-    change(session, this_attempt, **error_columns(result), updated_at=now)
-    if isinstance(result, Refused):
-        refuse(session, message_pk, this_attempt, because=result.because, now=now)
-    else:
-        change(session, this_attempt & _may_become(SendStatus.UNKNOWN), send_status=SendStatus.UNKNOWN)
-
-
-def _record_accepted(session: Session, message_pk: int, result: Accepted, *, number: int, now: datetime) -> None:
     waiting: Sequence[Linked] = ()
     if result.message_id is not None:
         waiting = bind(session, [(result.message_id, message_pk)], answered=True, now=now)
@@ -181,6 +179,18 @@ def _record_accepted(session: Session, message_pk: int, result: Accepted, *, num
         change(session, Message.pk == message_pk, segment_count=result.segment_count, updated_at=now)
     if waiting:
         merge(session, waiting, now=now)
+
+
+def _record_failure(
+    session: Session, message_pk: int, result: Refused | Unknown, *, number: int, now: datetime
+) -> None:
+    this_attempt = (Message.pk == message_pk) & (Message.attempt == number)
+    this_attempt &= Message.send_status != SendStatus.QUEUED
+    change(session, this_attempt, **error_columns(result), updated_at=now)
+    if isinstance(result, Refused):
+        refuse(session, message_pk, this_attempt, because=result.because, now=now)
+    else:
+        change(session, this_attempt & _may_become(SendStatus.UNKNOWN), send_status=SendStatus.UNKNOWN)
 
 
 def error_columns(result: Refused | Unknown) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable
 from receiver.core.tags import new_tag
 from receiver.database import commits
 from receiver.database.database import Database, Session
-from receiver.database.lookup import message_tagged, message_with_key
+from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.log import get_logger
@@ -87,7 +87,7 @@ class _Start:
         if self.pk is None:
             raise ValueError(self.tag)
         outbox.record_result(session, self.pk, number=self.attempt.number, result=result, now=times.now())
-        return message_tagged(session, self.tag)
+        return outbox.message_with_key(session, self.pk)
 
     def undo_submit(self, session: Session) -> None:
         """Refuses the message, which Bandwidth was not called for, if it was stored.
@@ -170,7 +170,13 @@ class Sender:
         """
         give_up, turn = time.monotonic() + TURN_SECONDS, None
         while True:
-            start = self._start(message, key=key, refused=refused)
+            if refused is None:
+                now = times.whole_millisecond(times.now())
+                attempt = self.caller.attempt(now, number=1)
+                start = _Start(message=message, tag=new_tag(now), attempt=attempt, key=key)
+            else:
+                attempt = self.caller.attempt(times.now(), number=refused.attempt + 1)
+                start = _Start(message=message, tag=refused.tag, attempt=attempt, refused=refused)
             try:
                 turn = self.database.write(partial(self._submit_in_turn, start=start, turn=turn))
             except StorageUnavailable:
@@ -183,14 +189,6 @@ class Sender:
             if not turn.is_taken and time.monotonic() + wait > give_up:
                 raise TooFast(retry_after=math.ceil(turn.wait.total_seconds()))
             time.sleep(wait)
-
-    def _start(self, message: OutboundMessage, *, key: IdempotencyKey | None, refused: Message | None) -> _Start:
-        now = times.now()
-        if refused is not None:
-            attempt = self.caller.attempt(now, number=refused.attempt + 1)
-            return _Start(message=message, tag=refused.tag, attempt=attempt, refused=refused)
-        now = times.whole_millisecond(now)
-        return _Start(message=message, tag=new_tag(now), attempt=self.caller.attempt(now, number=1), key=key)
 
     def _submit_in_turn(self, session: Session, start: _Start, turn: Turn | None) -> Turn:
         """Takes a turn unless ``turn`` was taken before, and submits the message if it may go now."""
@@ -315,7 +313,7 @@ def _count_repeat(session: Session, key: IdempotencyKey) -> Message | None:
     found = idempotency.count_repeat(session, key, now=times.now())
     if found is not None and found.sha256 != key.sha256:
         raise KeyReused
-    return message_with_key(session, found.message_pk) if found else None
+    return outbox.message_with_key(session, found.message_pk) if found else None
 
 
 def _read(session: Session, tag: str) -> MessageReport | None:

@@ -6,14 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, exists, or_, select, union_all
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
-from receiver.database.lookup import OPEN, WHOLE, is_open, lapsed, shows, spelled_out
+from receiver.database.lookup import OPEN, is_open, lapsed, shows, spelled_out
 from receiver.database.models import Message, MessageId, Recipient, Resolution, StoredEvent
 
 LAST_CHARACTER, SURROGATES = chr(0x10FFFF), range(0xD800, 0xE000)
+
+WHOLE = (selectinload(Message.recipients), selectinload(Message.message_ids))
+"""Loads all that the outcome of each message of a page depends on. Joined, it would read more."""
 
 NEWEST = 200_000
 """Recipients that are searched for the end of a number, the newest first."""

@@ -1,4 +1,4 @@
-"""The API of the application: ask what became of messages."""
+"""The API of the application: shows messages, their outcomes and their events."""
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
@@ -49,7 +49,7 @@ def _query() -> dict[str, str]:
 
 
 def known_shape(tag: str) -> str:
-    """That tag. Raises MessageNotFound for what cannot be one."""
+    """Returns the tag. Raises MessageNotFound if it does not have the shape of one."""
     if not is_tag(tag):
         raise MessageNotFound(tag)
     return tag

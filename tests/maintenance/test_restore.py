@@ -10,7 +10,7 @@ from receiver.database.models import Message
 from receiver.maintenance import recompute
 from receiver.maintenance.restore import BATCH, make_unknown, unsent
 from receiver.messages import outbox
-from receiver.messages.sender import Sending, cancel
+from receiver.messages.sender import Sender, cancel
 from tests.maintenance.test_reconcile import FakeBandwidth, only, reconcile, rows
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import (
@@ -48,7 +48,7 @@ def stored(database: Database, tag: str) -> Message:
     return found
 
 
-def refused(sending: Sending, answer: Refused, *, key: str) -> str:
+def refused(sending: Sender, answer: Refused, *, key: str) -> str:
     """A message that was asked for with that key, and refused."""
     assert isinstance(sending.caller.gateway, FakeGateway)
     sending.caller.gateway.answer = answer
