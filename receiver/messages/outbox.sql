@@ -14,9 +14,11 @@
 -- wait for each other and never deadlock:
 --     1. lanes by sender, the account's ("") first    "lock lanes"
 --     2. credential_pauses by credentials             credentials.py
---     3. message_ids by message_id                    ../events/store.sql, "lock message ids"
---     4. messages by pk                               "submit claimed message", "accept message"
---     5. recipients by message_pk, recipient          "insert recipients"
+--     3. idempotency_keys by api_key, key             "insert keys"
+--     4. message_ids by message_id                    ../events/store.sql, "lock message ids"
+--     5. messages by pk                               "submit claimed message", "accept message"
+--     6. recipients by message_pk, recipient          ../events/store.sql, "raise standings"
+-- Nobody waits for a row that is inserted under a new tag, so new messages and their recipients come before their keys.
 -- A claim passes over locked messages, and so never waits. SQLite has one writer at a time and needs no locks.
 
 

@@ -76,9 +76,9 @@ def working(
     database: Database, gateway: Gateway, *, threads: int = 2, attempts: int = 20, lease: float = 30, **rates: float
 ) -> Iterator[Worker]:
     """A worker that runs, and is stopped at the end."""
-    sending = make_sender(database, gateway, **rates)
+    sender = make_sender(database, gateway, **rates)
     worker = Worker(
-        sending.caller, rates=sending.rates, threads=threads, attempts=attempts, lease=timedelta(seconds=lease)
+        sender.caller, rates=sender.rates, threads=threads, attempts=attempts, lease=timedelta(seconds=lease)
     )
     running = threading.Thread(target=worker.run)
     running.start()
@@ -91,8 +91,8 @@ def working(
 
 
 def enqueue(database: Database, count: int = 1, **changes: object) -> list[str]:
-    sending = make_sender(database)
-    return [sending.queue(make_message(ALICE, **changes)).tag for _ in range(count)]
+    sender = make_sender(database)
+    return [sender.queue(make_message(ALICE, **changes)).tag for _ in range(count)]
 
 
 def states(database: Database) -> Counter[str]:

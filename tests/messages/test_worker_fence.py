@@ -49,7 +49,7 @@ def test_what_another_worker_is_sending_is_not_put_back(database: Database, othe
     """The other claims it after the end of the lease, as happens to a worker that was frozen; both make an attempt of
     the same number."""
     gateway = FakeGateway()
-    sending, others = make_sender(database, gateway), make_sender(other)
+    sender, others = make_sender(database, gateway), make_sender(other)
     tag = others.queue(make_message()).tag
 
     def claim_and_submit() -> None:
@@ -59,7 +59,7 @@ def test_what_another_worker_is_sending_is_not_put_back(database: Database, othe
         assert other.write(lambda session: queue.submit(session, claimed, attempt))
 
     writes = break_commit_of_submitting(database, claim_and_submit, is_committed=False)
-    run_until_it_has_gone_on(Worker(sending.caller, rates=sending.rates, threads=1, attempts=3), writes)
+    run_until_it_has_gone_on(Worker(sender.caller, rates=sender.rates, threads=1, attempts=3), writes)
 
     with other.read() as session:
         stored = message_tagged(session, tag)
