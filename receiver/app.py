@@ -12,8 +12,8 @@ from receiver.database.database import Database
 from receiver.database.engine import is_sqlite
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.events.committer import Committer
-from receiver.messages.call import Gateway
-from receiver.messages.sender import Sending
+from receiver.messages.call import Caller, Gateway
+from receiver.messages.sender import Sender
 from receiver.settings import Settings, read_settings
 from receiver.settings_file import load_settings_file
 from receiver.web import authentication, callbacks, headers, health, messages, problems, queue, request_log, submissions
@@ -34,7 +34,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     committing = database if is_sqlite(settings.database_url) else Database(settings.database_url, connections=1)
     app.extensions[EXTENSION] = Services(
         settings=settings,
-        sending=make_sending(settings, database, gateway),
+        sender=make_sender(settings, database, gateway),
         database=database,
         committing=committing,
         committer=Committer(committing),
@@ -49,14 +49,14 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     return app
 
 
-def make_sending(settings: Settings, database: Database, gateway: Gateway | None = None) -> Sending:
-    """The use case of sending. ``settings`` must have been read for sending."""
-    return Sending(
-        database=database,
-        gateway=gateway or make_gateway(settings),
-        rates=settings.rates,
-        overdue_after=settings.overdue_after,
-    )
+def make_sender(settings: Settings, database: Database, gateway: Gateway | None = None) -> Sender:
+    """What sends messages. ``settings`` must have been read for sending."""
+    return Sender(database=database, caller=make_caller(settings, database, gateway), rates=settings.rates)
+
+
+def make_caller(settings: Settings, database: Database, gateway: Gateway | None = None) -> Caller:
+    """What calls Bandwidth for senders and workers. ``settings`` must have been read for sending."""
+    return Caller(database=database, gateway=gateway or make_gateway(settings), overdue_after=settings.overdue_after)
 
 
 def make_gateway(settings: Settings) -> BandwidthGateway:

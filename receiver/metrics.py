@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from receiver import VERSION
 from receiver.core.events import INBOUND_TYPES
-from receiver.core.messages import Accepted, Answer, Refused
+from receiver.core.messages import Accepted, Refused, SendResult
 from receiver.core.send_status import RefusedBecause
 from receiver.core.status import STATED_TYPES, Disposition, RecipientStatus, is_failure, statement
 from receiver.errors import CannotCount, CannotListen
@@ -253,7 +253,7 @@ def elements_stored(
 
 
 @contain_errors(log)
-def sent(answer: Answer, *, seconds: float | None = None) -> None:
+def sent(answer: SendResult, *, seconds: float | None = None) -> None:
     """Counts how an attempt to send ended, after ``seconds`` if Bandwidth was called."""
     reason = answer.because if isinstance(answer, Refused) else ""
     meters.sends.labels(type(answer).__name__.lower(), reason).inc()

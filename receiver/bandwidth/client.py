@@ -16,7 +16,7 @@ from receiver.bandwidth.connection import Call, basic, exchange, make_session
 from receiver.bandwidth.oauth import Token, TokenCache
 from receiver.bandwidth.responses import NoToken, read_answer
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage, Refused
+from receiver.core.messages import OutboundMessage, Refused, SendResult
 from receiver.settings import Settings
 
 
@@ -156,7 +156,7 @@ class BandwidthGateway:
         """Seconds within which every call ends."""
         return self._client.timeout
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         """Sends ``message`` once; nothing that Bandwidth or the network does makes this raise.
 
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.

@@ -12,7 +12,7 @@ from typing import Any
 from receiver.bandwidth.connection import MAX_BODY, Call, TooLate
 from receiver.core.events import MAX_MESSAGE_ID, clean_text, is_storable
 from receiver.core.json_text import number
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 
 MAX_ERROR_TYPE, MAX_DESCRIPTION = 128, 1024
@@ -29,7 +29,7 @@ class NoToken(Exception):
         self.refused = refused
 
 
-def read_answer(call: Call) -> Answer:
+def read_answer(call: Call) -> SendResult:
     """What a finished call means for its message."""
     status = call.status
     if not call.written:

@@ -6,9 +6,7 @@ from receiver.cli.console import out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import print_message
 from receiver.cli.options import tag_argument
-from receiver.core import times
 from receiver.messages import sender
-from receiver.reports import messages
 
 
 @click.command()
@@ -20,4 +18,4 @@ def cancel(tag: str) -> None:
     """
     with database_for_query() as database:
         cancelled = sender.cancel(database, tag)
-    print_message(out, messages.report(cancelled, now=times.now()))
+    print_message(out, cancelled)

@@ -8,8 +8,8 @@ from rich.text import Text
 from receiver.bandwidth.error_codes import explain
 from receiver.cli.tables import MEANING, add_row, as_text, coloured, new_table, print_table, second
 from receiver.core.send_status import SendStatus
-from receiver.database.models import Resolution
-from receiver.reports.messages import EventReport, MessageReport, RecipientReport
+from receiver.messages.report import MessageReport, RecipientReport
+from receiver.reports.messages import EventReport, ResolutionReport
 
 
 def print_message(console: Console, message: MessageReport) -> None:
@@ -45,7 +45,7 @@ def _error(message: MessageReport) -> str:
     return " ".join(str(part) for part in parts if part is not None)
 
 
-def print_resolutions(console: Console, resolutions: Sequence[Resolution]) -> None:
+def print_resolutions(console: Console, resolutions: Sequence[ResolutionReport]) -> None:
     """Prints a table of people's decisions about a message, if there are any."""
     if not resolutions:
         return

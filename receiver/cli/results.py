@@ -11,8 +11,8 @@ from receiver.cli.message_tables import meaning, outcome, unless_accepted
 from receiver.cli.options import Form, in_form
 from receiver.cli.output import RECIPIENT_COLUMNS, recipient_rows, write_csv, write_json
 from receiver.cli.tables import MEANING, add_row, new_table, print_table
+from receiver.messages.report import MessageReport
 from receiver.reports import support
-from receiver.reports.messages import MessageReport
 from receiver.schemas.responses import MESSAGE
 
 

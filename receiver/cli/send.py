@@ -5,15 +5,13 @@ from typing import Any
 
 import click
 
-from receiver.app import make_sending
+from receiver.app import make_sender
 from receiver.cli.console import EXIT_UNKNOWN, EXIT_WRONG, end, out
 from receiver.cli.database import demand_schema
 from receiver.cli.message_tables import print_message
 from receiver.cli.signals import TERMINATION, deferred
-from receiver.core import times
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database
-from receiver.reports import messages
 from receiver.schemas.requests import read_message
 from receiver.settings import read_settings
 
@@ -35,10 +33,9 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
     # If the call to Bandwidth were cut off, it would be unknown whether the message was sent.
     with deferred(*TERMINATION), Database(settings.database_url) as database:
         demand_schema(database)
-        sent = make_sending(settings, database).send(message)
-    if sent.stored is None:
+        sent = make_sender(settings, database).send(message)
+    if sent.message is None:
         end(f"{sent.tag}: it is unknown whether this was sent; do not send it again.", EXIT_UNKNOWN)
-    report = messages.report(sent.stored, now=times.now())
-    print_message(out, report)
-    if report.send_status is not SendStatus.ACCEPTED:
-        sys.exit(EXIT_WRONG if report.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)
+    print_message(out, sent.message)
+    if sent.message.send_status is not SendStatus.ACCEPTED:
+        sys.exit(EXIT_WRONG if sent.message.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)

@@ -11,16 +11,16 @@ from typing import BinaryIO
 
 import click
 
-from receiver.app import make_sending
+from receiver.app import make_sender
 from receiver.cli.console import EXIT_USAGE, end, out, progress, say
 from receiver.cli.database import demand_schema
 from receiver.cli.options import command_line
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.messages import files
-from receiver.messages.files import Batch, Outcome
+from receiver.messages.files import FileReport, MessageFile
 from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
-from receiver.messages.sender import Sending
+from receiver.messages.sender import Sender
 from receiver.settings import read_settings
 
 
@@ -87,16 +87,16 @@ def send_many(
     if batch is None and not path.is_file():
         end("Standard input has no file name; pass --batch NAME.", EXIT_USAGE)
     name = batch or path.name
-    wanted = Batch(name=name, reference=reference or name, settings=settings)
+    wanted = MessageFile(name=name, reference=reference or name, settings=settings)
     with Database(settings.database_url) as database, tempfile.TemporaryFile() as copy:
         demand_schema(database)
         _copy(file, copy)  # so that the lines that are queued are those that were checked
-        sending = make_sending(settings, database)
+        sender = make_sender(settings, database)
         read = partial(read_lines, form=form, columns=columns, country=country)
-        checked = _walk(sending, copy, read, wanted, queue=False)
+        checked = _walk(sender, copy, read, wanted, queue=False)
         if checked.wrong:
             _end_with_problems(checked, "Nothing was queued.")
-        queued = _walk(sending, copy, read, wanted, queue=True)
+        queued = _walk(sender, copy, read, wanted, queue=True)
     before = queued.lines - queued.queued - queued.wrong
     say(f"{name}: {queued.queued} queued now, {before} queued before.", on=out)
     for shared in filter(None, queued.references):
@@ -114,22 +114,22 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
 
 
 def _walk(
-    sending: Sending, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: Batch, *, queue: bool
-) -> Outcome:
+    sender: Sender, copy: BinaryIO, read: Callable[[BinaryIO], Iterable[Line]], batch: MessageFile, *, queue: bool
+) -> FileReport:
     """Checks or queues the whole file, with a progress bar."""
     size = copy.seek(0, 2)
     copy.seek(0)
     with progress() as bars:
         file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
-            return files.walk(sending, read(file), batch, queue=queue)
+            return files.walk(sender, read(file), batch, queue=queue)
         except StorageUnavailable as error:
             raise StorageUnavailable(
                 f"{error} Run the command again; lines that were queued by now will not be queued twice."
             ) from error
 
 
-def _end_with_problems(outcome: Outcome, consequence: str) -> None:
+def _end_with_problems(outcome: FileReport, consequence: str) -> None:
     for line in outcome.first_wrong:
         for problem in line.problem.splitlines():
             say(f"line {line.number}: {problem}")

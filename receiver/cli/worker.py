@@ -7,7 +7,7 @@ import threading
 import click
 
 from receiver import VERSION, metrics
-from receiver.app import make_sending
+from receiver.app import make_caller
 from receiver.cli.config import log_settings
 from receiver.cli.database import demand_schema
 from receiver.cli.signals import not_ignored
@@ -58,7 +58,7 @@ def worker(threads: int, attempts: int, metrics_address: tuple[str, int] | None)
             metrics.listen(*metrics_address)
         log_settings(settings)
         log.info("worker starting", version=VERSION, threads=threads, attempts=attempts, pid=os.getpid())
-        running = Worker(make_sending(settings, database), threads=threads, attempts=attempts)
+        running = Worker(make_caller(settings, database), rates=settings.rates, threads=threads, attempts=attempts)
         threading.Thread(target=_stop_on_signal, args=(running, stops), name="stop", daemon=True).start()
         running.run()
         log.info("worker stopped")

@@ -102,7 +102,8 @@ class Unknown:
     description: str | None = None
 
 
-Answer = Accepted | Refused | Unknown
+SendResult = Accepted | Refused | Unknown
+"""How one request to Bandwidth ended."""
 
 
 MAX_KEY = 255

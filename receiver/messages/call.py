@@ -1,6 +1,7 @@
-"""One call to Bandwidth for a message that is submitting, and what is stored of its answer.
+"""One call to Bandwidth for a message that is submitting, and the storing of its result.
 
-No database connection is held during the call.
+No database connection is held during the call. The loop that stores the result is our own instead of tenacity's: it is
+a fixed pause until a deadline, it must never raise, and it restores the suspicion that it cleared when it gives up.
 """
 
 import random
@@ -8,11 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
@@ -23,13 +25,13 @@ from receiver.messages.outbox import Attempt
 
 log = get_logger(__name__)
 
-Result = TypeVar("Result")
+Written = TypeVar("Written")
 
 RECORD_SECONDS, RECORD_PAUSE = 8, 0.5
-"""How long, and how often, storing Bandwidth's answer is tried: a database that restarts is back by then."""
+"""How long, and how often, storing a result is tried, in seconds: a database that restarts is back by then."""
 
 SLACK_SECONDS = 30
-"""How long after every call and its storing have ended a message without an answer counts as unknown."""
+"""How long after every call and its storing have ended a message without a result counts as unknown."""
 
 EXPIRED = Refused(because=RefusedBecause.EXPIRED)
 
@@ -47,7 +49,7 @@ NOT_CALLED = Refused(
 
 
 class Gateway(Protocol):
-    """What calls Bandwidth."""
+    """The client that calls Bandwidth."""
 
     @property
     def timeout(self) -> float:
@@ -55,113 +57,125 @@ class Gateway(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Stands for the credentials with which it calls."""
+        """Identifies the credentials with which it calls."""
 
     def known_refusal(self) -> Refused | None:
-        """What every call would be answered now from memory, without Bandwidth being asked; None if it would be."""
+        """Returns the refusal that every call would meet now without Bandwidth being asked; None if it would be."""
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
 
 
 @dataclass(slots=True)
 class Suspicion:
-    """Whether anything may stand against the credentials, so that a message that passes must clear it.
+    """Whether this process knows of anything against the credentials, which a message that passes must clear.
 
-    What this process knows of it; so nothing is asked and nothing is written as long as all goes well.
+    So nothing is read and nothing is written about credentials as long as all goes well.
     """
 
     is_raised: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calling:
-    """Calls Bandwidth and stores its answers; shared by any number of threads."""
+class Caller:
+    """Calls Bandwidth and stores the results; shared by any number of threads."""
 
     database: Database
     gateway: Gateway
     overdue_after: timedelta
+    """How long after its submission the outcome of a message should be known."""
     suspicion: Suspicion = field(default_factory=Suspicion)
 
-    def attempt(self, now: datetime, *, wait: float = 0) -> Attempt:
-        """A request to Bandwidth that begins now, or after at most ``wait`` seconds."""
+    def attempt(self, now: datetime, *, number: int, wait: float = 0) -> Attempt:
+        """Returns the attempt with that number that begins now, or after at most ``wait`` seconds."""
         seconds = wait + self.gateway.timeout + RECORD_SECONDS + SLACK_SECONDS
-        return Attempt(at=now, deadline=now + timedelta(seconds=seconds), overdue_at=now + self.overdue_after)
+        deadline, overdue_at = now + timedelta(seconds=seconds), now + self.overdue_after
+        return Attempt(at=now, deadline=deadline, overdue_at=overdue_at, number=number)
 
-    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt, number: int) -> Answer:
-        """Bandwidth's answer; never raises, because whoever asked must be told the tag: the message may be out.
+    def call(self, message: OutboundMessage, *, tag: str, attempt: Attempt) -> SendResult:
+        """Calls Bandwidth and returns the result. Never raises: the caller must learn the tag, as it may be sent.
 
         Nothing is sent after its expiration, nor after the attempt's deadline, when others may have decided about it.
-        ``number`` is the attempt's, from 1.
         """
-        begun, not_called = time.monotonic(), _not_called(message, attempt)
-        answer = not_called or self._answer(message, tag=tag)
-        seconds = time.monotonic() - begun
-        metrics.sent(answer, seconds=None if not_called else seconds)
-        _say(answer, tag=tag, recipients=len(message.to), units=message.units, attempt=number, seconds=seconds)
-        return answer
+        started, now = time.monotonic(), times.now()
+        result: SendResult
+        if message.has_expired(now):
+            result = EXPIRED
+        elif attempt.deadline <= now:
+            result = TOO_LATE
+        else:
+            try:
+                result = self.gateway.create_message(message, tag=tag)
+            except Exception as error:  # noqa: BLE001 - a bug
+                log.error("internal error", tag=tag, error=type(error).__name__, place=place(error))  # noqa: TRY400
+                description = "The call to Bandwidth ended in an internal error."
+                result = Unknown(type="internal-error", description=description)
+        seconds = time.monotonic() - started
+        is_called = result is not EXPIRED and result is not TOO_LATE
+        metrics.sent(result, seconds=seconds if is_called else None)
+        _log(result, message, tag=tag, number=attempt.number, seconds=seconds)
+        return result
 
-    def _answer(self, message: OutboundMessage, *, tag: str) -> Answer:
-        try:
-            return self.gateway.create_message(message, tag=tag)
-        except Exception as error:  # noqa: BLE001 - a bug
-            log.error("internal error", tag=tag, error=type(error).__name__, place=place(error))  # noqa: TRY400
-            description = "The call to Bandwidth ended in an internal error."
-            return Unknown(type="internal-error", description=description)
+    def store(self, tag: str, result: SendResult, write: Callable[[Session], Written]) -> Written | None:
+        """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
-    def store_answer(self, tag: str, answer: Answer, work: Callable[[Session], Result]) -> Result | None:
-        """What ``work`` returns, which stores the answer; None if it could not be stored. Never raises."""
-
-        clears = self.suspicion.is_raised and _shows_credentials(answer)
+        Never raises, because the message may be sent. A 429 also pauses everybody, and a result that proves the
+        credentials clears what stood against them, in the same transaction.
+        """
+        clears = self.suspicion.is_raised and _shows_credentials(result)
         if clears:
-            self.suspicion.is_raised = False  # before, so that what is found out meanwhile is not forgotten
-
-        def stored(session: Session) -> tuple[Result, bool]:
-            if isinstance(answer, Refused) and answer.because is RefusedBecause.RATE_LIMITED:
-                pace.pause(session, retry_after=answer.retry_after, jitter=random.random())  # noqa: S311
-            has_ended = clears and credentials.clear(session, self.gateway.fingerprint)
-            return work(session), has_ended
-
+            self.suspicion.is_raised = False  # before the write, so that what others find meanwhile is kept
         give_up = time.monotonic() + RECORD_SECONDS
         while True:
             try:
-                result, has_ended = self.database.write(stored)
-                if has_ended:
-                    log.warning("credentials accepted again")
-                return result
+                value, ends_pause = self.database.write(partial(self._write, result=result, write=write, clears=clears))
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
                     log.error(  # noqa: TRY400
-                        "an answer is not stored", tag=tag, error=type(error).__name__, place=place(error)
+                        "result not stored", tag=tag, error=type(error).__name__, place=place(error)
                     )
                     self.suspicion.is_raised |= clears
                     return None
+            else:
+                if ends_pause:
+                    log.warning("credentials accepted again")
+                return value
             time.sleep(RECORD_PAUSE)
 
+    def _write(
+        self, session: Session, result: SendResult, write: Callable[[Session], Written], *, clears: bool
+    ) -> tuple[Written, bool]:
+        """Returns what ``write`` returns, and whether a pause of the credentials ended."""
+        if isinstance(result, Refused) and result.because is RefusedBecause.RATE_LIMITED:
+            pace.pause(session, retry_after=result.retry_after, jitter=random.random())  # noqa: S311
+        ends_pause = clears and credentials.clear(session, self.gateway.fingerprint)
+        return write(session), ends_pause
 
-def _shows_credentials(answer: Answer) -> bool:
-    """Whether Bandwidth must have taken the credentials to say so."""
-    return isinstance(answer, Accepted) or (isinstance(answer, Refused) and answer.shows_credentials)
 
-
-def _not_called(message: OutboundMessage, attempt: Attempt) -> Refused | None:
-    """Why Bandwidth must not be called any more, if it must not."""
-    now = times.now()
-    if message.has_expired(now):
-        return EXPIRED
-    return TOO_LATE if attempt.deadline <= now else None
+def _shows_credentials(result: SendResult) -> bool:
+    """Whether Bandwidth must have taken the credentials to respond so."""
+    return isinstance(result, Accepted) or (isinstance(result, Refused) and result.shows_credentials)
 
 
 @contain_errors(log)
-def _say(answer: Answer, *, seconds: float, **fields: Any) -> None:
-    """One line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
-    if isinstance(answer, Accepted):
-        message_id = answer.message_id and identifier(answer.message_id)
-        result = {"result": SendStatus.ACCEPTED, "bandwidth_status": 202, "message_id": message_id}
+def _log(result: SendResult, message: OutboundMessage, *, tag: str, number: int, seconds: float) -> None:
+    """Writes one line for each request to Bandwidth. Its description stays out, because it quotes numbers."""
+    facts: dict[str, object]
+    if isinstance(result, Accepted):
+        message_id = result.message_id and identifier(result.message_id)
+        facts = {"result": SendStatus.ACCEPTED, "bandwidth_status": 202, "message_id": message_id}
     else:
-        refused = isinstance(answer, Refused)
-        result = {"result": SendStatus.REFUSED if refused else SendStatus.UNKNOWN, "bandwidth_status": answer.status}
-        result["refused_because"] = answer.because if isinstance(answer, Refused) else None
-        result["error_type"] = answer.type and without_numbers(answer.type)
-    write = log.info if isinstance(answer, Accepted) else log.warning
-    write("send", **fields, **result, duration_ms=round(seconds * 1000, 1))
+        refused = isinstance(result, Refused)
+        facts = {"result": SendStatus.REFUSED if refused else SendStatus.UNKNOWN, "bandwidth_status": result.status}
+        facts["refused_because"] = result.because if isinstance(result, Refused) else None
+        facts["error_type"] = result.type and without_numbers(result.type)
+    write = log.info if isinstance(result, Accepted) else log.warning
+    write(
+        "send",
+        tag=tag,
+        recipients=len(message.to),
+        units=message.units,
+        attempt=number,
+        **facts,
+        duration_ms=round(seconds * 1000, 1),
+    )

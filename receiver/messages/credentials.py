@@ -1,8 +1,8 @@
-"""What stands against the credentials: when Bandwidth refuses them, workers pause and try one message after another.
+"""The state of the credentials: when Bandwidth refuses them, workers pause and try one message after another.
 
-The row of a set of credentials is named by their fingerprint, so it binds only who holds the same, and means nothing to
-those who were restarted with others. Every function runs inside a transaction of the caller; those that write lock the
-row after lanes and before messages. The clock is the database's.
+The row of a set of credentials has their fingerprint as its key, so it binds only processes that hold the same ones. A
+process that was restarted with others ignores it. Every function runs inside a transaction of the caller; those that
+write lock the row after lanes and before messages. The clock is the database's.
 """
 
 import json
@@ -21,40 +21,42 @@ from receiver.core.send_status import DENIED
 from receiver.database.json_rows import insert_rows, instant, parameter
 from receiver.database.models import CredentialPauseRow
 from receiver.messages.pace import database_now
-from receiver.messages.queue import Claimed, Place
+from receiver.messages.queue import Claimed, QueuePlace
 
 IN_USE = timedelta(minutes=3)
-"""How lately a worker has tried the credentials that it holds, if there is anything to send."""
+"""Within this time a worker tries the credentials that it holds, if there is anything to send."""
 
 KEPT = timedelta(days=1)
-"""How long a row that nobody touches is kept: its credentials are used no more, or nothing is to be sent."""
+"""How long an unchanged row is kept: its credentials are out of use, or nothing is to be sent."""
 
 
 class Denial(Enum):
-    """What a refusal makes of the credentials' standing."""
+    """What a refusal changes about the state of the credentials."""
 
-    ALONE = auto()  # it may be about that message alone
+    ALONE = auto()  # nothing: it may be about that message alone
     BEGINS = auto()  # workers pause from now on
-    GOES_ON = auto()  # workers paused before
+    GOES_ON = auto()  # nothing: workers are pausing already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """The right to try one message while workers pause."""
 
-    after: Place | None
-    """The place in the queue of the message that was tried last; None: none was."""
+    after: QueuePlace | None
+    """The place in the queue of the message that was tried last; None if none was."""
     may_be_theirs: bool
-    """Whether the messages that were tried may be to blame, and not the credentials: the last met a 403 or 404."""
+    """Whether the tried messages may be to blame, not the credentials, because the last one met a 403 or 404."""
 
 
 def claim_probe(session: Session, credentials: str, *, lease: timedelta) -> Probe | None:
-    """Gives the caller the next probe, for as long as ``lease``; None if it is not due, or if there is no pause any
-    more. Whoever finds nothing to try with it gives it back at once."""
+    """Reserves the next probe for the caller, for ``lease``; returns None if it is not due, or the pause has ended.
+
+    A caller that finds no message for it calls note_probe() with None, which makes the next probe due.
+    """
     row, now = _lock(session, credentials), database_now(session)
     if row is None or row.paused_at is None:
         return None
-    # Later than any probe ever is: it was written by a clock that was ahead, or that was set back since.
+    # No probe is later than this, unless it was written by a clock that was ahead, or was set back since.
     latest = now + max(pace.LONGEST_PROBE, lease)
     if row.probe_at is not None and now < row.probe_at <= latest:
         return None
@@ -67,7 +69,7 @@ def claim_probe(session: Session, credentials: str, *, lease: timedelta) -> Prob
 
 
 def note_probe(session: Session, credentials: str, claimed: Claimed | None) -> None:
-    """Notes which message is tried, so that the next is another one; None: there was none, so the next probe is due."""
+    """Stores which message is tried, so that the next probe takes another; None means none, and the next is due."""
     if (row := _lock(session, credentials)) is not None:
         if claimed is None:
             row.probe_at = database_now(session)
@@ -77,17 +79,18 @@ def note_probe(session: Session, credentials: str, claimed: Claimed | None) -> N
 
 
 def end_probe(session: Session, credentials: str) -> None:
-    """Ends a probe that said nothing about the credentials: the next follows after the same time."""
+    """Ends a probe whose result says nothing about the credentials; the next is due after the same time."""
     if (row := _lock(session, credentials)) is not None and row.paused_at is not None:
         row.probe_at = database_now(session) + timedelta(seconds=row.probe_seconds or 0)
         session.flush()
 
 
 def deny(session: Session, credentials: str, claimed: Claimed, refused: Refused) -> Denial:
-    """Notes that a worker's message met a refusal of the credentials, or one that may be about the message alone.
+    """Stores that a message met a refusal of the credentials, or one that may be about the message alone.
 
-    Workers pause after the first of the former, and after the latter of three different messages in a row; one that was
-    denied alone before says nothing about the others. Only a probe makes the time until the next one longer.
+    Workers pause after the first refusal of the former kind, or after one of the latter kind for each of three
+    different messages in a row. A message that was denied alone before does not count. Only a probe makes the time
+    until the next one longer.
     """
     row = _lock(session, credentials) or _add(session, credentials)
     now = database_now(session)
@@ -109,14 +112,15 @@ def deny(session: Session, credentials: str, claimed: Claimed, refused: Refused)
 
 
 def clear(session: Session, credentials: str) -> bool:
-    """Ends the pause, and forgets the refusals in a row: a message passed. False if there was no pause."""
+    """Ends the pause and forgets the refusals in a row, because a message passed; returns whether there was a pause."""
     ended = delete(CredentialPauseRow).where(CredentialPauseRow.credentials == credentials)
     return any(each.paused_at is not None for each in session.execute(ended.returning(CredentialPauseRow.paused_at)))
 
 
 def refused_since(session: Session, credentials: str) -> datetime | None:
-    """Since when workers pause because Bandwidth refuses these credentials, or others that a worker has just tried. Of
-    several that are refused those count that were tried last. None if none are. Reads."""
+    """Returns since when workers pause because Bandwidth refuses these credentials, or others in use; None if it does
+    not. Of several refused ones those count that were tried last. Reads.
+    """
     row = CredentialPauseRow
     concerns = (row.credentials == credentials) | (row.updated_at > database_now(session) - IN_USE)
     paused = select(row.paused_at).where(row.paused_at.is_not(None), concerns)
@@ -125,12 +129,12 @@ def refused_since(session: Session, credentials: str) -> datetime | None:
 
 
 def forget(session: Session) -> None:
-    """Removes the rows of credentials that are used no more."""
+    """Deletes the rows of credentials that are out of use."""
     session.execute(delete(CredentialPauseRow).where(CredentialPauseRow.updated_at < database_now(session) - KEPT))
 
 
 def resume(session: Session) -> bool:
-    """Ends every pause at once; False if there was none."""
+    """Ends every pause of credentials at once; returns whether there was one."""
     found = session.execute(delete(CredentialPauseRow).returning(CredentialPauseRow.paused_at))
     return any(each.paused_at is not None for each in found)
 
@@ -146,7 +150,7 @@ def _add(session: Session, credentials: str) -> CredentialPauseRow:
     given = {"credentials": credentials, "denied": "[]", "updated_at": instant(database_now(session))}
     connection.execute(_insert(connection.dialect.name), parameter([dict.fromkeys(_COLUMNS) | given]))
     row = _lock(session, credentials)
-    if row is None:  # somebody has cleared it in between: what was refused now is newer
+    if row is None:  # another transaction has cleared it in between; this refusal is newer
         return _add(session, credentials)
     return row
 

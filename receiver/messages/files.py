@@ -1,7 +1,7 @@
-"""Queues the messages of a file: all of it is checked first, and each of its lines is queued once.
+"""Files of messages: every line is checked, and each is queued once. ``lines`` reads the file.
 
-A line is known again by the name of its batch, by what it says, and by how many lines before it say the same: not by
-its place. So a file may be given again after a run that was killed, by two at the same time, or with lines added.
+A line is identified by the name of its file, its content, and the number of equal lines before it, not by its place. So
+a file may be queued again after a run that was killed, by two processes at once, or with lines added.
 """
 
 from collections import Counter
@@ -16,31 +16,32 @@ from receiver.core.messages import MAX_KEY, IdempotencyKey, OutboundMessage, fin
 from receiver.core.numbers import lost_its_digits, lost_its_plus
 from receiver.errors import InvalidFields, WrongFile
 from receiver.messages.lines import Line
-from receiver.messages.sender import Sending
+from receiver.messages.sender import Sender
 from receiver.schemas.requests import read_message
 from receiver.settings import Settings
 
 CHUNK = 200
-"""Lines of one transaction."""
+"""Lines that one transaction queues."""
 
 MOST_PROBLEMS = 100
-"""Shown of a file; whoever has more has one cause for them."""
+"""Wrong lines that are reported; more than that have one cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class MessageFile:
     """What the lines of a file have in common."""
 
     name: str
+    """Identifies its lines, together with their content."""
     reference: str
-    """Begins the reference of a line that has none; its number is the end."""
+    """The beginning of the reference of a line that has none; the end is the line's number."""
     settings: Settings
-    """Whose defaults apply."""
+    """The source of defaults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """A line, and the message that it asks for; if there is none, a problem is."""
+class CheckedLine:
+    """A line with the message that it requests or, if it is wrong, with the problem."""
 
     number: int
     key: IdempotencyKey | None = None
@@ -50,68 +51,68 @@ class Checked:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of the lines of a file."""
+class FileReport:
+    """How many lines a file has, and how many of them were queued or are wrong."""
 
     lines: int = 0
     queued: int = 0
-    """Those that were queued just now."""
+    """Lines that this run queued."""
     wrong: int = 0
-    """Those that never were queued and cannot be. All others had been queued before."""
-    first_wrong: list[Checked] = field(default_factory=list)
-    """The first MOST_PROBLEMS of those."""
+    """Lines that were never queued and cannot be. All others were queued before."""
+    first_wrong: list[CheckedLine] = field(default_factory=list)
+    """The first MOST_PROBLEMS wrong lines."""
     references: list[str] = field(default_factory=list)
-    """The one text that the references of all messages begin with; none if there is no message."""
+    """The text that the references of all messages begin with, as the only element; empty if there is no message."""
 
 
-def walk(sending: Sending, lines: Iterable[Line], batch: Batch, *, queue: bool) -> Outcome:
-    """Checks every line and, if ``queue``, queues what is right and was not queued before.
+def walk(sender: Sender, lines: Iterable[Line], file: MessageFile, *, queue: bool) -> FileReport:
+    """Checks every line and, with ``queue``, queues the right ones that were not queued before.
 
-    Raises WrongFile when there is no line, and StorageUnavailable; what was queued by then is not queued again.
+    Raises WrongFile when there is no line, and StorageUnavailable; lines queued by then are not queued again.
     """
-    outcome, checked = Outcome(), check(lines, batch)
+    report, checked = FileReport(), check(lines, file)
     while chunk := list(islice(checked, CHUNK)):
         right = [(each.message, each.key) for each in chunk if each.message and each.key]
-        wrong = _never_queued(sending, [each for each in chunk if not each.message])
-        outcome.lines += len(chunk)
-        outcome.queued += sending.queue_all(right) if queue else 0
-        outcome.wrong += len(wrong)
-        outcome.first_wrong += wrong[: MOST_PROBLEMS - len(outcome.first_wrong)]
-        references = outcome.references + [message.reference or "" for message, _ in right]
-        outcome.references = [commonprefix(references)] if references else []  # noqa: RUF071 - no paths
-    if not outcome.lines:
+        wrong = _never_queued(sender, [each for each in chunk if not each.message])
+        report.lines += len(chunk)
+        report.queued += sender.queue_all(right) if queue else 0
+        report.wrong += len(wrong)
+        report.first_wrong += wrong[: MOST_PROBLEMS - len(report.first_wrong)]
+        references = report.references + [message.reference or "" for message, _ in right]
+        report.references = [commonprefix(references)] if references else []  # noqa: RUF071 - not paths
+    if not report.lines:
         raise WrongFile("The file holds no message.")
-    return outcome
+    return report
 
 
-def check(lines: Iterable[Line], batch: Batch) -> Iterator[Checked]:
-    """Every line with its message, or with its problem."""
+def check(lines: Iterable[Line], file: MessageFile) -> Iterator[CheckedLine]:
+    """Yields every line with its message, or with its problem."""
     occurrences: Counter[str] = Counter()
     for line in lines:
         if line.problem:
-            yield Checked(number=line.number, problem=line.problem)
+            yield CheckedLine(number=line.number, problem=line.problem)
             continue
-        sha256 = fingerprint(line.asked)
+        sha256 = fingerprint(line.body)
         occurrences[sha256] += 1
-        key = _key(batch.name, sha256, occurrences[sha256])
+        key = _key(file.name, sha256, occurrences[sha256])
         try:
-            message = read_message(_with_reference(line, batch), batch.settings)
+            message = read_message(_with_reference(line, file), file.settings)
         except InvalidFields as error:
-            yield Checked(number=line.number, key=key, problem=str(_with_remedies(error, line.asked)))
+            yield CheckedLine(number=line.number, key=key, problem=str(_with_remedies(error, line.body)))
         else:
-            yield Checked(number=line.number, key=key, message=message)
+            yield CheckedLine(number=line.number, key=key, message=message)
 
 
-def _with_remedies(error: InvalidFields, asked: Any) -> InvalidFields:
-    """The same, and what to do about a number that a spreadsheet spoilt."""
-    given = dict(asked) if isinstance(asked, dict) else {}
+def _with_remedies(error: InvalidFields, body: Any) -> InvalidFields:
+    """Returns the same errors with a remedy for each number that a spreadsheet has altered."""
+    given = dict(body) if isinstance(body, dict) else {}
     to = given.pop("to", None)
     given |= {f"to[{place}]": number for place, number in enumerate(to)} if isinstance(to, list) else {}
-    told = {
+    errors = {
         name: [*found, remedy] if (remedy := _remedy(name, given.get(name))) else found
         for name, found in error.errors.items()
     }
-    return InvalidFields(told)
+    return InvalidFields(errors)
 
 
 def _remedy(name: str, number: Any) -> str | None:
@@ -124,22 +125,22 @@ def _remedy(name: str, number: Any) -> str | None:
     return None
 
 
-def _key(batch: str, sha256: str, occurrence: int) -> IdempotencyKey:
-    key = f"{batch}:{sha256}:{occurrence}"
+def _key(file: str, sha256: str, occurrence: int) -> IdempotencyKey:
+    key = f"{file}:{sha256}:{occurrence}"
     if len(key) > MAX_KEY or not is_storable(key):
         key = fingerprint(key)
     return IdempotencyKey(api_key="", key=key, sha256=sha256, expires_at=None)
 
 
-def _with_reference(line: Line, batch: Batch) -> object:
-    """What the line asks for; a tag is a reference too."""
-    asked = line.asked
-    if not isinstance(asked, dict) or asked.get("reference") is not None or asked.get("tag") is not None:
-        return asked
-    return asked | {"reference": f"{batch.reference}-{line.number}"}
+def _with_reference(line: Line, file: MessageFile) -> object:
+    """Returns the body of the line, with a reference if it has none. A tag in the body is a reference, too."""
+    body = line.body
+    if not isinstance(body, dict) or body.get("reference") is not None or body.get("tag") is not None:
+        return body
+    return body | {"reference": f"{file.reference}-{line.number}"}
 
 
-def _never_queued(sending: Sending, wrong: list[Checked]) -> list[Checked]:
-    """Those of the wrong lines that were not right, and queued, at another time: an expiration may have passed."""
-    known = sending.known([each.key for each in wrong if each.key])
+def _never_queued(sender: Sender, wrong: list[CheckedLine]) -> list[CheckedLine]:
+    """Returns the wrong lines that were not queued when they were right, before their expiration passed for example."""
+    known = sender.known([each.key for each in wrong if each.key])
     return [each for each in wrong if each.key is None or each.key.place not in known]

@@ -1,4 +1,7 @@
-"""Files of messages to send: CSV or TSV with a header, or JSON Lines with a body of ``POST /messages`` in each."""
+"""The lines of a file of messages: CSV or TSV with a header, or JSON Lines, each with a body of ``POST /messages``.
+
+``files`` checks and queues them; what is here knows neither messages nor the database.
+"""
 
 import codecs
 import csv
@@ -16,26 +19,26 @@ from receiver.errors import WrongFile
 
 
 class Format(StrEnum):
-    """How a file is written."""
+    """The format of a file."""
 
     CSV = "csv"
     TSV = "tsv"
-    """The same with tabs."""
+    """CSV with tabs."""
     JSONL = "jsonl"
 
 
 SUFFIXES = {".csv": Format.CSV, ".tsv": Format.TSV, ".tab": Format.TSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
 
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
-"""Suffixes of spreadsheets' own files."""
+"""Suffixes of the native files of spreadsheets."""
 
 NO_WORKBOOK = "This is a spreadsheet's own file: save it there as CSV, in UTF-8, and pass that file."
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How they begin, whatever they are called."""
+"""How these files begin, whatever their names."""
 
 SEPARATORS = {"to": re.compile(r"[\s;]+"), "media": re.compile(r"\s+")}
-"""Fields of several values, and what separates them in their cell; columns of the same name may hold them, too. A
-semicolon may be a part of a URL."""
+"""Fields of several values, and what separates these in a cell; several columns of that name may hold them, too. A
+semicolon may be part of a URL."""
 
 JOINED_URLS = re.compile(r"(?:^|\s);|;(?=https?://|\s|$)", re.IGNORECASE)
 """Semicolons that were meant to separate URLs."""
@@ -47,45 +50,47 @@ DELIMITERS = ",;\t"
 
 NOT_UTF_8 = "Is not UTF-8; save the file with that encoding."
 
-Record = TypeVar("Record", str, list[str])
+RawLine = TypeVar("RawLine", str, list[str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One message of the file, or what cannot be read as one."""
+    """One line of the file, which may continue over several physical lines: a body, or a problem."""
 
     number: int
-    """Of the physical line where it begins, from 1."""
-    asked: Any = None
+    """The number of the physical line where it begins, from 1."""
+    body: Any = None
     """The body of ``POST /messages`` that it stands for; not checked."""
     problem: str | None = None
-    """Why it stands for none."""
+    """Why it cannot be read."""
 
 
-class _Unreadable(Exception):
-    """The sentence says what is wrong with the line."""
+class _BadLine(Exception):
+    """The line cannot be read; the message says why."""
 
 
 def read_lines(
     file: BinaryIO, form: Format, columns: Mapping[str, str], *, country: str | None = None
 ) -> Iterator[Line]:
-    """Every line that is not blank. ``columns`` says which field a column of a CSV file is, where its name does not; an
-    empty field leaves the column out. ``country`` is the country code of numbers that are written without a plus sign.
-    Raises WrongFile when the header makes no sense of the lines, or the file is a spreadsheet's own.
+    """Yields every line that is not blank.
+
+    ``columns`` maps names of CSV columns to fields; an empty field leaves the column out. ``country`` is the country
+    code of numbers that are written without a plus sign. Raises WrongFile when the header cannot be understood, or the
+    file is the native file of a spreadsheet.
     """
-    text = _Text(file)
+    text = _PhysicalLines(file)
     if form is Format.JSONL:
         return _lines(text, text, lambda line: _json_body(line, country))
     return _csv_lines(text, columns, "\t" if form is Format.TSV else DELIMITERS, country)
 
 
-class _Text(Iterator[str]):
+class _PhysicalLines(Iterator[str]):
     """The physical lines of a file in UTF-8, with or without a byte order mark."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = iter(file)
         self.number = 0
-        """Of the line that was read last."""
+        """The number of the line that was read last, from 1."""
 
     def __next__(self) -> str:
         line = next(self._file)
@@ -95,21 +100,21 @@ class _Text(Iterator[str]):
         return (line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line).decode()
 
 
-def _lines(text: _Text, records: Iterator[Record], body: Callable[[Record], Any]) -> Iterator[Line]:
-    """A Line for every record; ``records`` takes them from ``text``, each from one physical line or several."""
+def _lines(text: _PhysicalLines, raw: Iterator[RawLine], read: Callable[[RawLine], Any]) -> Iterator[Line]:
+    """Yields a Line for every raw line, which ``raw`` takes from one or more physical lines of ``text``."""
     while True:
         number = text.number + 1
         try:
-            record = next(records)
-            if "".join(record).strip():
-                yield Line(number=number, asked=body(record))
+            line = next(raw)
+            if "".join(line).strip():
+                yield Line(number=number, body=read(line))
         except StopIteration:
             return
         except UnicodeDecodeError:
             yield Line(number=number, problem=NOT_UTF_8)
         except csv.Error as error:
             yield Line(number=number, problem=f"Is not CSV: {error}.")
-        except _Unreadable as error:
+        except _BadLine as error:
             yield Line(number=number, problem=str(error))
 
 
@@ -118,9 +123,9 @@ def _json_body(line: str, country: str | None) -> Any:
         body = DECODER.decode(line.rstrip())
     except JSONDecodeError as error:
         fault, position = find_fault(line.rstrip(), error)
-        raise _Unreadable(f"Is not JSON at character {position + 1}: {fault}.") from error
+        raise _BadLine(f"Is not JSON at character {position + 1}: {fault}.") from error
     except RecursionError as error:
-        raise _Unreadable("Is nested too deeply.") from error
+        raise _BadLine("Is nested too deeply.") from error
     if country and isinstance(body, dict):
         if isinstance(to := body.get("to"), list):
             body["to"] = [_number(each, country) if isinstance(each, str) else each for each in to]
@@ -130,17 +135,17 @@ def _json_body(line: str, country: str | None) -> Any:
 
 
 def _number(text: str, country: str | None) -> str:
-    """As E.164 if it is certain which number it is; else as it stands."""
+    """Returns the number in E.164 if it is certain which one is meant, else the text as it is."""
     return numbers.written_for(text, country) or text
 
 
 def _sender(text: str, country: str | None) -> str:
-    """The same, but a short code is no number that lost its plus sign."""
+    """Returns the sender in E.164 if that is certain. A short code is not a number that lost its plus sign."""
     return text if numbers.is_sender(text) else _number(text, country)
 
 
 def _numbers(cell: str, country: str | None) -> Iterator[str]:
-    """Those of a cell; what is one number, however it is written, is not cut at its blanks."""
+    """Yields the numbers of a cell. A number that is written with blanks is not cut at them."""
     for part in re.split(r"[;\r\n]+|(?<!\s)\s+(?=\S?\+)", cell):
         if number := numbers.written_for(part, country):
             yield number
@@ -149,10 +154,12 @@ def _numbers(cell: str, country: str | None) -> Iterator[str]:
 
 
 _DECLARED = re.compile(r'"?sep=([,;\t])"?\s*', re.IGNORECASE)
-"""The first line of a file that tells Excel its separator."""
+"""The first line of a file that declares its separator to Excel."""
 
 
-def _csv_lines(text: _Text, columns: Mapping[str, str], delimiters: str, country: str | None) -> Iterator[Line]:
+def _csv_lines(
+    text: _PhysicalLines, columns: Mapping[str, str], delimiters: str, country: str | None
+) -> Iterator[Line]:
     try:
         filled = (line for line in text if line.strip())
         first = next(filled, None)
@@ -172,7 +179,7 @@ def _csv_lines(text: _Text, columns: Mapping[str, str], delimiters: str, country
 
 
 def _fields(header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
-    """The field of each column."""
+    """Returns the field of each column. Raises WrongFile."""
     known = {_plain(name): field for name, field in ({each: each for each in FIELDS} | dict(columns)).items()}
     unknown = [name for name in header if _plain(name) not in known]
     if unknown:
@@ -195,16 +202,14 @@ def _plain(name: str) -> str:
 
 def _csv_body(fields: Sequence[str], cells: Sequence[str], country: str | None) -> dict[str, Any]:
     if len(cells) != len(fields):
-        raise _Unreadable(
+        raise _BadLine(
             f"Has {len(cells)} cells where the header has {len(fields)};"
             " a cell that holds the separator or a line break must be quoted."
         )
     body: dict[str, Any] = {}
     for field, cell in zip(fields, cells, strict=True):
         if field == "media" and JOINED_URLS.search(cell.strip()):
-            raise _Unreadable(
-                "media: Separate the URLs by spaces, not by semicolons; in a URL, write %3B for such a one."
-            )
+            raise _BadLine("media: Separate the URLs by spaces, not by semicolons; in a URL, write %3B for such a one.")
         if field == "to":
             body[field] = [*body.get(field, []), *_numbers(cell, country)]
         elif field == "from" and cell.strip():

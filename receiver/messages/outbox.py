@@ -1,38 +1,46 @@
-"""Messages on their way to Bandwidth: stored before the call, completed with its answer.
+"""The outbox: messages are stored before the call to Bandwidth, and completed with its result.
 
-Every function runs inside one write transaction of the caller. Lanes are locked before messages (see pacing.py).
+Every function runs inside one write transaction of the caller. The SQL of what every message passes is in outbox.sql,
+and with it the order of locks.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
-from receiver.core.status import NO_STANDING, unsaid
-from receiver.database.json_rows import insert_rows, instant, octets, parameter
-from receiver.database.lookup import lapsed
+from receiver.core.status import unsaid
+from receiver.database.json_rows import instant, statements
+from receiver.database.lookup import JOINED, lapsed
 from receiver.database.models import Message, Recipient
 from receiver.events.links import bind
 from receiver.events.outcomes import Linked, merge, settle
 
+SQL = statements("receiver.messages", "outbox.sql")
+
+NO_ERROR = dict.fromkeys(("refused_because", "error_status", "error_type", "error_description", "error_fields"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One request to Bandwidth, about to be made."""
+    """One request to Bandwidth that is about to be made."""
 
     at: datetime
     deadline: datetime
-    """When the message counts as unknown if no answer was stored by then."""
+    """When the message counts as unknown if no result was stored by then."""
     overdue_at: datetime
+    """When the outcome of every recipient should be known."""
+    number: int = 1
+    """How many requests were begun for the message, this one included."""
 
     def columns(self) -> dict[str, Any]:
+        """Returns the columns, but the number, of a message that is submitting by this attempt."""
         return {
             "send_status": SendStatus.SUBMITTING,
             "submitted_at": self.at,
@@ -43,84 +51,68 @@ class Attempt:
         }
 
 
-NO_ERROR = dict.fromkeys(("refused_because", "error_status", "error_type", "error_description", "error_fields"))
+Tagged = tuple[str, OutboundMessage]
+"""A message that is not stored yet, after its tag."""
 
 
 def add_submitting(session: Session, message: OutboundMessage, *, tag: str, attempt: Attempt) -> int:
     """Stores a message that is about to be sent, and its recipients; returns its key."""
-    row = _row(message, tag=tag, now=attempt.at) | attempt.columns() | {"attempt": 1}
-    return _add(session, [(row, message)])[0]
-
-
-def add_queued(session: Session, messages: Sequence[tuple[str, OutboundMessage]], *, now: datetime) -> list[int]:
-    """Stores messages, each with its tag, that wait for a worker; returns their keys."""
-    return _add(session, [(_row(message, tag=tag, now=now), message) for tag, message in messages])
-
-
-def _row(message: OutboundMessage, *, tag: str, now: datetime) -> dict[str, Any]:
-    """A queued message's columns; those that are not here are null."""
-    return {
-        "tag": tag,
-        "reference": message.reference,
-        "application_id": message.application_id,
-        "sender": message.sender,
-        "text": message.text,
-        "media": json.dumps(message.media),
-        "priority": message.priority,
-        "urgency": 0 if message.priority == "high" else 1,
-        "expiration": message.expiration,
-        "units": message.units,
-        "receipts": False,
-        "send_status": SendStatus.QUEUED,
-        "attempt": 0,
-        "failures": 0,
-        "claimable_at": now,
-        "created_at": now,
-        "updated_at": now,
-        "asked_by": message.asked_by,
+    row = {
+        "send_status": SendStatus.SUBMITTING,
+        "attempt": attempt.number,
+        "created_at": instant(attempt.at),
+        "submitted_at": instant(attempt.at),
+        "deadline": instant(attempt.deadline),
+        "overdue_at": instant(attempt.overdue_at),
     }
+    return _insert(session, [(tag, message)], row)[0]
 
 
-def _recipient_row(message_pk: int, number: str, position: int, *, created_at: datetime) -> dict[str, Any]:
-    return {
-        "message_pk": message_pk,
-        "recipient": number,
-        "position": position,
-        "status": unsaid(SendStatus.QUEUED),
-        "standing": octets(NO_STANDING),
-        "invalid_recipient": False,
-        "created_at": instant(created_at),
-        "updated_at": instant(created_at),
-    }
+def add_queued(session: Session, new: Sequence[Tagged], *, now: datetime) -> list[int]:
+    """Stores messages that wait for a worker, and their recipients; returns their keys in that order."""
+    created_at = instant(now)
+    row = {"send_status": SendStatus.QUEUED, "attempt": 0, "created_at": created_at, "claimable_at": created_at}
+    return _insert(session, new, row)
 
 
-def _add(session: Session, rows: Sequence[tuple[dict[str, Any], OutboundMessage]]) -> list[int]:
-    """Stores these messages and their recipients; returns the keys in that order."""
-    connection = session.connection()
-    insert_messages, insert_recipients = _inserts(connection.dialect.name)
-    written = ({name: _written(value) for name, value in row.items()} for row, _ in rows)
-    keys = {each.tag: each.pk for each in connection.execute(insert_messages, parameter(written))}
-    pks = [keys[row["tag"]] for row, _ in rows]
-    recipients = (
-        _recipient_row(pk, number, position, created_at=row["created_at"])
-        for pk, (row, message) in zip(pks, rows, strict=True)
+def _insert(session: Session, new: Sequence[Tagged], state: dict[str, Any]) -> list[int]:
+    rows = [
+        {
+            "tag": tag,
+            "reference": message.reference,
+            "application_id": message.application_id,
+            "sender": message.sender,
+            "text": message.text,
+            "media": json.dumps(message.media),
+            "priority": message.priority,
+            "expiration": instant(message.expiration),
+            "units": message.units,
+            "asked_by": message.asked_by,
+            **state,
+        }
+        for tag, message in new
+    ]
+    keys = {each.tag: each.pk for each in SQL.run(session, "insert messages", rows)}
+    pks = [keys[tag] for tag, _ in new]
+    recipients = [
+        {"message_pk": pk, "recipient": number, "position": position, "created_at": state["created_at"]}
+        for pk, (_, message) in zip(pks, new, strict=True)
         for position, number in enumerate(message.to)
-    )
-    connection.execute(insert_recipients, parameter(recipients))
+    ]
+    SQL.run(session, "insert recipients", recipients)
     return pks
 
 
-@cache
-def _inserts(dialect: str) -> tuple[Any, Any]:
-    return insert_rows(dialect, Message).returning(Message.pk, Message.tag), insert_rows(dialect, Recipient)
+def message_with_key(session: Session, message_pk: int) -> Message | None:
+    """Returns the message with that key, its recipients in the request's order and its message ids loaded. Reads."""
+    return session.scalars(_WITH_KEY, {"this_pk": message_pk}).unique().one_or_none()
 
 
-def _written(value: Any) -> Any:
-    return instant(value) if isinstance(value, datetime) else value
+_WITH_KEY = select(Message).where(Message.pk == bindparam("this_pk")).options(*JOINED)
 
 
 def outbound(row: Message) -> OutboundMessage:
-    """The message as it was asked for; its recipients must be loaded."""
+    """Returns the message as it was requested; its recipients must be loaded."""
     return OutboundMessage(
         to=tuple(each.recipient for each in row.recipients),
         sender=row.sender,
@@ -135,82 +127,85 @@ def outbound(row: Message) -> OutboundMessage:
 
 
 def not_taken(session: Session, message_pks: Iterable[int]) -> Sequence[Message]:
-    """Those of the messages that were refused and never sent, without anybody having withdrawn them. Reads."""
+    """Returns those of the messages that were refused, by Bandwidth or on the way to it, and so never sent. Reads."""
     refused = (Message.send_status == SendStatus.REFUSED, Message.refused_because.in_(NOT_TAKEN))
     return session.scalars(select(Message).where(Message.pk.in_(message_pks), *refused).order_by(Message.pk)).all()
 
 
-def begin_again(session: Session, stored: Message, *, then: Attempt | None, now: datetime) -> bool:
-    """Makes a refused message submitting, or queued if there is no attempt yet; ``stored`` is what was read of it.
+def retry_refused(session: Session, refused: Message, attempt: Attempt | None, *, now: datetime) -> bool:
+    """Makes a refused message submitting by ``attempt``, or queued without one. For known-unsent messages only.
 
-    False if somebody else was quicker: has begun another attempt, or queued and then cancelled it, which leaves the
-    attempt as it was but not the reason. Or if it was redacted: then there is nothing left to send. Only for what is
-    known not to have been sent.
+    ``refused`` is what was read of it. Returns False if it has changed since: another request began an attempt, or
+    queued it and somebody cancelled it, which changes the reason but not the attempt. Also if it was redacted, because
+    then there is nothing to send.
     """
-    this = (Message.pk == stored.pk) & (Message.attempt == stored.attempt)
-    this &= (Message.send_status == SendStatus.REFUSED) & (Message.refused_because == stored.refused_because)
-    this &= Message.redacted_at.is_(None)
-    queued = {"send_status": SendStatus.QUEUED, "failures": 0, "claimable_at": now, "updated_at": now}
-    columns = queued if then is None else then.columns() | {"attempt": stored.attempt + 1}
-    begun = change(session, this, **NO_ERROR | columns, denied_at=None)
-    if begun:
-        show_unsaid(session, stored.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
-    return bool(begun)
+    unchanged = (Message.pk == refused.pk) & (Message.attempt == refused.attempt)
+    unchanged &= (Message.send_status == SendStatus.REFUSED) & (Message.refused_because == refused.refused_because)
+    unchanged &= Message.redacted_at.is_(None)
+    columns: dict[str, Any] = {
+        "send_status": SendStatus.QUEUED,
+        "failures": 0,
+        "claimable_at": now,
+        "updated_at": now,
+    }
+    if attempt is not None:
+        columns = attempt.columns() | {"attempt": attempt.number}
+    if not change(session, unchanged, **NO_ERROR | columns, denied_at=None):
+        return False
+    show_unsaid(session, refused.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
+    return True
 
 
-def record_answer(session: Session, message_pk: int, *, attempt: int, answer: Answer, now: datetime) -> None:
-    """Stores how the request ended. An event that proved acceptance meanwhile outweighs any other answer.
+def record_result(session: Session, message_pk: int, *, number: int, result: SendResult, now: datetime) -> None:
+    """Stores the result of the attempt with that number. An event that proved acceptance outweighs any other result.
 
-    May be done again when nobody can tell whether it was committed: what is queued has left this attempt behind.
+    It may be stored again when the commit was not confirmed: a message that was queued again has left the attempt.
     """
-    if isinstance(answer, Accepted):
-        waiting: list[Linked] = []
-        if answer.message_id is not None:
-            waiting = bind(session, [(answer.message_id, message_pk)], answered=True, now=now)
-        columns = {"segment_count": answer.segment_count, "updated_at": now}
-        which = {"this_pk": message_pk, "this_attempt": attempt}
-        if not session.connection().execute(_accept(), columns | which).rowcount:
-            settle(session, {message_pk}, now=now)
-            change(session, Message.pk == message_pk, **columns)
-        merge(session, waiting, now=now)
+    if not isinstance(result, Accepted):
+        _record_failure(session, message_pk, result, number=number, now=now)
         return
-    this_attempt = (Message.pk == message_pk) & (Message.attempt == attempt)
+    waiting: Sequence[Linked] = ()
+    if result.message_id is not None:
+        waiting = bind(session, [(result.message_id, message_pk)], answered=True, now=now)
+    row = {
+        "pk": message_pk,
+        "attempt": number,
+        "segment_count": result.segment_count,
+        "updated_at": instant(now),
+    }
+    if not SQL.run(session, "accept message", [row]).all():
+        # Bandwidth has the message, whatever another attempt, a deadline or a person made of it meanwhile.
+        settle(session, {message_pk}, now=now)
+        change(session, Message.pk == message_pk, segment_count=result.segment_count, updated_at=now)
+    if waiting:
+        merge(session, waiting, now=now)
+
+
+def _record_failure(
+    session: Session, message_pk: int, result: Refused | Unknown, *, number: int, now: datetime
+) -> None:
+    this_attempt = (Message.pk == message_pk) & (Message.attempt == number)
     this_attempt &= Message.send_status != SendStatus.QUEUED
-    change(session, this_attempt, **error_columns(answer), updated_at=now)
-    if isinstance(answer, Refused):
-        refuse(session, message_pk, this_attempt, because=answer.because, now=now)
+    change(session, this_attempt, **error_columns(result), updated_at=now)
+    if isinstance(result, Refused):
+        refuse(session, message_pk, this_attempt, because=result.because, now=now)
     else:
         change(session, this_attempt & _may_become(SendStatus.UNKNOWN), send_status=SendStatus.UNKNOWN)
 
 
-@cache
-def _accept() -> Update:
-    """Of what is still submitting, as nearly always. Made once, because making it takes longer than its execution."""
-    this = (Message.pk == bindparam("this_pk")) & (Message.attempt == bindparam("this_attempt"))
-    return (
-        update(Message)
-        .where(this, Message.send_status == literal_column("'submitting'"))
-        .values(
-            send_status=SendStatus.ACCEPTED,
-            segment_count=bindparam("segment_count"),
-            updated_at=bindparam("updated_at"),
-        )
-    )
-
-
-def error_columns(answer: Refused | Unknown) -> dict[str, Any]:
-    """What Bandwidth, or the way to it, said against the message."""
-    fields = answer.field_errors if isinstance(answer, Refused) else ()
+def error_columns(result: Refused | Unknown) -> dict[str, Any]:
+    """Returns the columns that say why the last request failed."""
+    fields = result.field_errors if isinstance(result, Refused) else ()
     return {
-        "error_status": answer.status,
-        "error_type": answer.type,
-        "error_description": answer.description,
+        "error_status": result.status,
+        "error_type": result.type,
+        "error_description": result.description,
         "error_fields": json.dumps(fields) if fields else None,
     }
 
 
 def write_lapsed(session: Session, *, now: datetime) -> int:
-    """Writes what is shown already: a message still submitting after its deadline is unknown. Returns how many."""
+    """Makes unknown what is still submitting after its deadline, and shows so already; returns how many messages."""
     in_order = select(Message.pk).where(lapsed(now)).order_by(Message.pk)
     session.execute(in_order.with_for_update(key_share=True))
     return change(
@@ -224,7 +219,7 @@ def write_lapsed(session: Session, *, now: datetime) -> int:
 def refuse(
     session: Session, message_pk: int, which: ColumnElement[bool], *, because: RefusedBecause, now: datetime
 ) -> bool:
-    """Refuses that message if ``which`` is true of it and its state allows it; False if not."""
+    """Refuses that message if ``which`` holds for it and its state allows it; returns whether it did."""
     refused = change(
         session,
         which & _may_become(SendStatus.REFUSED),
@@ -239,7 +234,7 @@ def refuse(
 
 
 def show_unsaid(session: Session, message_pk: int, *, before: SendStatus, after: SendStatus, now: datetime) -> None:
-    """Makes the recipients nothing was said about show what that means now."""
+    """Updates the recipients without any statement when their message changes from ``before`` to ``after``."""
     session.execute(
         update(Recipient)
         .where(Recipient.message_pk == message_pk, Recipient.status == unsaid(before))
@@ -252,5 +247,5 @@ def _may_become(target: SendStatus) -> ColumnElement[bool]:
 
 
 def change(session: Session, which: ColumnElement[bool], **values: Any) -> int:
-    """Changes the messages of which that is true; returns how many."""
+    """Changes the messages for which ``which`` holds; returns how many."""
     return session.connection().execute(update(Message).where(which).values(**values)).rowcount

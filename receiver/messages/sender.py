@@ -1,110 +1,137 @@
-"""Sends messages: stored with their tag first, then Bandwidth is called, then the answer is stored.
+"""The sender: stores a message with its tag, then calls Bandwidth, then stores the result. Or leaves it to the workers.
 
 Past the commit of ``submitting`` nothing is sent again unless it is known not to have been sent: Bandwidth has no
 idempotency key.
+
+The loop that waits for a turn is our own instead of tenacity's: it retries no failure, and how long it sleeps is what
+the last transaction returned.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 from receiver.core import times
-from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused
+from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused, SendResult
 from receiver.core.pace import Rates
-from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable, shown
+from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable
 from receiver.core.tags import new_tag
 from receiver.database import commits
 from receiver.database.database import Database, Session
-from receiver.database.lookup import message_tagged, whole_message
+from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
 from receiver.errors import KeyReused, MessageNotFound, NotQueued, StorageUnavailable, TooFast
 from receiver.log import get_logger
 from receiver.messages import credentials, idempotency, outbox, pace, queue
-from receiver.messages.call import NOT_CALLED, Calling
+from receiver.messages.call import NOT_CALLED, Caller
 from receiver.messages.idempotency import KeysTaken
 from receiver.messages.outbox import Attempt
+from receiver.messages.pace import Turn
+from receiver.messages.report import MessageReport, report_message
 
 log = get_logger(__name__)
 
-Result = TypeVar("Result")
-
 TURN_SECONDS = 2
-"""How long a message that is sent at once asks for a turn; its caller, and a thread, wait with it."""
+"""How long a message that is sent at once waits for a turn; its caller, and a thread, wait with it."""
 
 QUEUE_SECONDS = 10
-"""After a 429 that names no time; by then a full queue has made room for a group of ten at the default rate of one
-message a second (Bandwidth, "Rate limits")."""
+"""When to retry after a 429 that names no time: by then a full queue has room for a group of ten at the default rate of
+one message a second (Bandwidth, "Rate limits")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What became of a request to send."""
+    """The outcome of a request to send."""
 
     tag: str
-    stored: Message | None
-    """The message as it is now; None if the answer could not be stored, and it shows as unknown meanwhile."""
+    message: MessageReport | None
+    """The message as it is now; None if the result could not be stored, and it shows as unknown meanwhile."""
     retry_after: int | None = None
-    """Seconds after which a refusal may pass."""
+    """Seconds after which a refused message may be accepted."""
     is_replayed: bool = False
-    """Whether this is what an earlier request with the same Idempotency-Key led to, and this one did nothing."""
+    """Whether an earlier request with the same Idempotency-Key led to this, and the present one did nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A message that is submitting."""
+@dataclass(slots=True, kw_only=True)
+class _Start:
+    """The start of an attempt, and how far it has come in its transaction, which may not be committed yet."""
 
-    pk: int
+    message: OutboundMessage
     tag: str
-    number: int
-    """Of the attempt, from 1."""
     attempt: Attempt
+    key: IdempotencyKey | None = None
+    refused: Message | None = None
+    """What was read of the message if it was refused and is to be sent again; None for a new message."""
+    pk: int | None = None
+    """The key of the message, once it is submitting."""
+    overtaken: Submission | None = None
+    """The outcome, if another request was quicker to send the message again."""
+
+    def submit(self, session: Session) -> None:
+        """Stores the message as submitting. Raises KeysTaken if another request stored its Idempotency-Key first."""
+        if self.refused is None:
+            self.pk = outbox.add_submitting(session, self.message, tag=self.tag, attempt=self.attempt)
+            if self.key is not None:
+                idempotency.add_keys(session, [(self.key, self.pk)], now=self.attempt.at)
+        elif outbox.retry_refused(session, self.refused, self.attempt, now=self.attempt.at):
+            self.pk = self.refused.pk
+        else:
+            commits.write_anyway(session)
+            self.overtaken = Submission(tag=self.tag, message=_read(session, self.tag), is_replayed=True)
+
+    def record(self, session: Session, result: SendResult) -> Message | None:
+        """Stores the result; returns the message as it is then."""
+        if self.pk is None:
+            raise ValueError(self.tag)
+        outbox.record_result(session, self.pk, number=self.attempt.number, result=result, now=times.now())
+        return outbox.message_with_key(session, self.pk)
+
+    def undo_submit(self, session: Session) -> None:
+        """Refuses the message, which Bandwidth was not called for, if it was stored.
+
+        It is found by its tag and time: the key and the number of the attempt may belong to others by now, if the
+        transaction was undone.
+        """
+        stored = message_tagged(session, self.tag)
+        if stored is not None and stored.submitted_at == self.attempt.at:
+            number = self.attempt.number
+            outbox.record_result(session, stored.pk, number=number, result=NOT_CALLED, now=times.now())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending(Calling):
-    """Sends at once or queues; shared by any number of threads."""
+class Sender:
+    """Sends messages at once or queues them for the workers; shared by any number of threads."""
 
+    database: Database
+    caller: Caller
     rates: Rates
 
     def send(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
-        """Sends one message, once, and waits for Bandwidth's answer.
+        """Sends one message, once, and waits for Bandwidth's response.
 
         Raises StorageUnavailable and TooFast before anything was stored or sent, never after.
         """
-
-        def begin(session: Session) -> _Begun:
-            now = times.whole_millisecond(times.now())
-            tag, attempt = new_tag(now), self.attempt(now)
-            pk = outbox.add_submitting(session, message, tag=tag, attempt=attempt)
-            if key is not None:
-                idempotency.add_keys(session, [(key, pk)], now=now)
-            return _Begun(pk, tag, 1, attempt)
-
         try:
-            begun = self._begun(message, begin)
+            start = self._submit(message, key=key)
         except KeysTaken:
-            return self._of_the_other(key, at_once=True)
-        return self._carry_out(message, begun)
+            return self._repeat_of_rival(key, at_once=True)
+        return self._call(start)
 
     def queue(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
         """Leaves a message to the workers. Raises StorageUnavailable."""
-
-        def work(session: Session) -> Submission:
-            (tag,) = _add_queued(session, [(message, key)])
-            return _submission(session, tag)
-
         try:
-            return self.database.write(work)
+            return self.database.write(partial(_queue_one, message=message, key=key))
         except KeysTaken:
-            return self._of_the_other(key, at_once=False)
+            return self._repeat_of_rival(key, at_once=False)
 
     def queue_all(self, wanted: Sequence[tuple[OutboundMessage, IdempotencyKey]]) -> int:
-        """Leaves to the workers whatever of this has not been left to them before, or was refused without being sent;
-        returns how many that is. Also when that is none, what was there before is durable then."""
+        """Queues those of these messages that are new, or were refused without being sent; returns how many.
+
+        When it returns, all of them are durable, whoever queued them. Raises StorageUnavailable.
+        """
         while True:
             with self.database.read() as session:
                 known = idempotency.rows_of_keys(session, [key for _, key in wanted], now=times.now())
@@ -112,175 +139,151 @@ class Sending(Calling):
             new = [(message, key) for message, key in wanted if key.place not in known]
             try:
                 return self.database.write(partial(_queue_all, new=new, refused=refused))
-            except KeysTaken:  # somebody is doing the same at the same time
+            except KeysTaken:  # another process queues the same file at this moment
                 continue
 
     def known(self, keys: Sequence[IdempotencyKey]) -> set[tuple[str, str]]:
-        """The places of those keys that stand for a message."""
+        """Returns the places of those keys that stand for a message."""
         with self.database.read() as session:
             return set(idempotency.rows_of_keys(session, keys, now=times.now()))
 
     def repeat(self, key: IdempotencyKey, *, at_once: bool) -> Submission | None:
-        """What became of the request that came with this key; None if there was none.
+        """Returns the outcome of the request that came with this key; None if there was none.
 
-        What is known not to have been sent is sent again, with its tag: ``at_once``, or by the workers. Raises
-        KeyReused when that was a request for something else.
+        A message that is known not to have been sent is sent again, with its tag: ``at_once``, or by the workers.
+        Raises KeyReused when the key came with another body.
         """
-
-        def work(session: Session) -> Message | None:
-            found = idempotency.repeat(session, key, now=times.now())
-            if found is not None and found.sha256 != key.sha256:
-                raise KeyReused
-            return whole_message(session, found.message_pk) if found else None
-
-        stored = self.database.write(work)
+        stored = self.database.write(partial(_count_repeat, key=key))
         if stored is None:
             return None
-        if not _is_to_be_sent_again(stored):
-            return Submission(tag=stored.tag, stored=stored, is_replayed=True)
-        return self._again(stored) if at_once else self._queue_again(stored)
+        if stored.send_status == SendStatus.REFUSED and _is_repeatable(stored):
+            return self._send_again(stored) if at_once else self.database.write(partial(_queue_again, refused=stored))
+        return Submission(tag=stored.tag, message=report_message(stored, now=times.now()), is_replayed=True)
 
-    def _begun(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
-        """What ``begin`` returns, once it is the message's turn. Raises TooFast, and StorageUnavailable, after which
-        the message is refused if it was stored all the same: nobody has called Bandwidth."""
-        last: Result | None = None
+    def _submit(
+        self, message: OutboundMessage, *, key: IdempotencyKey | None = None, refused: Message | None = None
+    ) -> _Start:
+        """Commits the message as submitting when its turn has come.
 
-        def noted(session: Session) -> Result:
-            nonlocal last
-            last = begin(session)
-            return last
-
-        try:
-            return self._in_turn(message, noted)
-        except StorageUnavailable:
-            if isinstance(last, _Begun):  # only the commit can have failed, or nobody heard of it
-                self.store_answer(last.tag, NOT_CALLED, partial(_take_back, begun=last))
-            raise
-
-    def _in_turn(self, message: OutboundMessage, begin: Callable[[Session], Result]) -> Result:
-        """Does ``begin`` when it is the message's turn. Raises TooFast when that is too far ahead."""
-
-        def take(session: Session) -> tuple[pace.Turn, Result | None]:
-            turn = pace.take_turn(
-                session,
-                self.rates,
-                sender=message.sender,
-                units=message.units,
-                credentials=self.gateway.fingerprint,
-                heeds_refusal=False,  # its caller hears Bandwidth's own answer
-            )
-            goes_now = turn.is_taken and turn.wait <= timedelta(0)
-            return turn, begin(session) if goes_now else None
-
-        give_up = time.monotonic() + TURN_SECONDS
+        Raises TooFast when the turn is too far ahead, and StorageUnavailable, after which the message is refused if it
+        was stored all the same: Bandwidth was not called.
+        """
+        give_up, turn = time.monotonic() + TURN_SECONDS, None
         while True:
-            turn, begun = self.database.write(take)
-            self.suspicion.is_raised |= turn.is_suspect
-            if begun is not None:
-                return begun
+            if refused is None:
+                now = times.whole_millisecond(times.now())
+                attempt = self.caller.attempt(now, number=1)
+                start = _Start(message=message, tag=new_tag(now), attempt=attempt, key=key)
+            else:
+                attempt = self.caller.attempt(times.now(), number=refused.attempt + 1)
+                start = _Start(message=message, tag=refused.tag, attempt=attempt, refused=refused)
+            try:
+                turn = self.database.write(partial(self._submit_in_turn, start=start, turn=turn))
+            except StorageUnavailable:
+                if start.pk is not None:  # the commit failed, or was not confirmed
+                    self.caller.store(start.tag, NOT_CALLED, start.undo_submit)
+                raise
+            if start.pk is not None or start.overtaken is not None:
+                return start
             wait = turn.wait.total_seconds() if turn.is_taken else turn.ask_again_in
             if not turn.is_taken and time.monotonic() + wait > give_up:
                 raise TooFast(retry_after=math.ceil(turn.wait.total_seconds()))
             time.sleep(wait)
-            if turn.is_taken:
-                return self.database.write(begin)
 
-    def _carry_out(self, message: OutboundMessage, begun: _Begun) -> Submission:
-        """Calls Bandwidth for a message that is submitting, and stores the answer."""
-        answer = self.call(message, tag=begun.tag, attempt=begun.attempt, number=begun.number)
+    def _submit_in_turn(self, session: Session, start: _Start, turn: Turn | None) -> Turn:
+        """Takes a turn unless ``turn`` was taken before, and submits the message if it may go now."""
+        start.pk = start.overtaken = None  # this may be run again, after a conflict
+        if turn is None or not turn.is_taken:
+            turn = pace.take_turn(
+                session,
+                self.rates,
+                sender=start.message.sender,
+                units=start.message.units,
+                credentials=self.caller.gateway.fingerprint,
+                heeds_refusal=False,  # the caller gets Bandwidth's own response
+            )
+            self.caller.suspicion.is_raised |= turn.is_suspect
+            if not turn.is_taken or turn.wait > timedelta(0):
+                return turn
+        start.submit(session)
+        return turn
 
-        def work(session: Session) -> Message | None:
-            outbox.record_answer(session, begun.pk, attempt=begun.number, answer=answer, now=times.now())
-            return message_tagged(session, begun.tag)
+    def _call(self, start: _Start) -> Submission:
+        """Calls Bandwidth for a message that is submitting, and stores the result."""
+        result = self.caller.call(start.message, tag=start.tag, attempt=start.attempt)
+        stored = self.caller.store(start.tag, result, partial(start.record, result=result))
+        return Submission(
+            tag=start.tag,
+            message=report_message(stored, now=times.now()) if stored is not None else None,
+            retry_after=result.retry_after if isinstance(result, Refused) else None,
+        )
 
-        retry_after = answer.retry_after if isinstance(answer, Refused) else None
-        return Submission(tag=begun.tag, stored=self.store_answer(begun.tag, answer, work), retry_after=retry_after)
-
-    def _again(self, stored: Message) -> Submission:
-        """Another attempt of a refused message, unless another request is quicker, or it has no turn."""
-        message = outbox.outbound(stored)
-
-        def begin(session: Session) -> _Begun | Submission:
-            now = times.now()
-            attempt = self.attempt(now)
-            if outbox.begin_again(session, stored, then=attempt, now=now):
-                return _Begun(stored.pk, stored.tag, stored.attempt + 1, attempt)
-            commits.write_anyway(session)
-            return _submission(session, stored.tag, is_replayed=True)
-
+    def _send_again(self, refused: Message) -> Submission:
+        """Makes another attempt for a refused message, unless another request is quicker, or it has no turn."""
         try:
-            begun = self._begun(message, begin)
-        except TooFast as error:  # it is what it was, and that is known
-            return Submission(tag=stored.tag, stored=stored, retry_after=error.retry_after, is_replayed=True)
-        return begun if isinstance(begun, Submission) else self._carry_out(message, begun)
+            start = self._submit(outbox.outbound(refused), refused=refused)
+        except TooFast as error:  # it is refused still, which is known
+            report = report_message(refused, now=times.now())
+            return Submission(tag=refused.tag, message=report, retry_after=error.retry_after, is_replayed=True)
+        return start.overtaken or self._call(start)
 
-    def _queue_again(self, stored: Message) -> Submission:
-        def work(session: Session) -> Submission:
-            is_queued = outbox.begin_again(session, stored, then=None, now=times.now())
-            if not is_queued:
-                commits.write_anyway(session)
-            return _submission(session, stored.tag, is_replayed=not is_queued)
-
-        return self.database.write(work)
-
-    def _of_the_other(self, key: IdempotencyKey | None, *, at_once: bool) -> Submission:
+    def _repeat_of_rival(self, key: IdempotencyKey | None, *, at_once: bool) -> Submission:
         """The same key came twice at the same time, and the other request was stored first."""
-        other = self.repeat(key, at_once=at_once) if key else None
-        if other is None:  # it is gone again: that takes a key of seven days ago
+        rival = self.repeat(key, at_once=at_once) if key else None
+        if rival is None:  # it has expired meanwhile: it was stored seven days ago
             raise StorageUnavailable
-        return other
+        return rival
 
 
-def cancel(database: Database, tag: str) -> Message:
+def cancel(database: Database, tag: str) -> MessageReport:
     """Withdraws a message that is still queued, or was withdrawn before. Raises MessageNotFound, NotQueued."""
     now = times.now()
-
-    def work(session: Session) -> tuple[Message | None, bool]:
-        found = message_tagged(session, tag)
-        cancelled = found is not None and queue.cancel(session, found.pk, now=now)
-        session.expire_all()
-        stored = message_tagged(session, tag)
-        if stored is not None and not cancelled and stored.refused_because == RefusedBecause.CANCELLED:
-            commits.write_anyway(session)
-        return stored, cancelled
-
-    stored, cancelled = database.write(work)
-    if stored is None:
+    report, is_cancelled = database.write(partial(_cancel, tag=tag, now=now))
+    if report is None:
         raise MessageNotFound(tag)
-    if not cancelled and stored.refused_because != RefusedBecause.CANCELLED:
-        raise NotQueued(tag, shown(SendStatus(stored.send_status), deadline=stored.deadline, now=now))
-    return stored
+    if not is_cancelled:
+        raise NotQueued(tag, report.send_status)
+    return report
+
+
+def _cancel(session: Session, tag: str, now: datetime) -> tuple[MessageReport | None, bool]:
+    """Returns the message, and whether it is withdrawn, be it by this or before."""
+    found = message_tagged(session, tag)
+    is_cancelled = found is not None and queue.cancel(session, found.pk, now=now)
+    report = _read(session, tag)
+    if report is not None and not is_cancelled and report.refused_because is RefusedBecause.CANCELLED:
+        commits.write_anyway(session)
+        is_cancelled = True
+    return report, is_cancelled
 
 
 def tidy(database: Database) -> int:
-    """Writes as unknown what was submitting when its process died; returns how many messages that were.
+    """Makes unknown what was submitting when its process died; returns how many messages.
 
-    Lets what is queued go on after the clock was set back, too, and forgets credentials that are used no more.
+    Also releases messages that were queued or claimed by a clock that was ahead, and forgets unused credentials.
     """
     now = times.now()
-    lapsed = database.write(lambda session: outbox.write_lapsed(session, now=now))
+    lapsed = database.write(partial(outbox.write_lapsed, now=now))
     database.write(credentials.forget)
-    if ahead := database.write(lambda session: queue.bring_forward(session, now=now)):
-        log.warning("messages were queued by a clock that was ahead", messages=ahead)
+    if ahead := database.write(partial(queue.fix_future_claims, now=now)):
+        log.warning("claims in the future released", messages=ahead)
     if lapsed:
-        log.warning("requests without an answer are unknown now", messages=lapsed)
+        log.warning("requests without a result are unknown", messages=lapsed)
     return lapsed
 
 
-def _take_back(session: Session, begun: _Begun) -> None:
-    """Undoes what became submitting just now. It is found by its tag and time: of a transaction that was undone the
-    key, and the number of the attempt, may be another's by now."""
-    stored = message_tagged(session, begun.tag)
-    if stored is not None and stored.submitted_at == begun.attempt.at:
-        outbox.record_answer(session, stored.pk, attempt=begun.number, answer=NOT_CALLED, now=times.now())
+def _queue_one(session: Session, message: OutboundMessage, key: IdempotencyKey | None) -> Submission:
+    (tag,) = _add_queued(session, [(message, key)])
+    return Submission(tag=tag, message=_read(session, tag))
 
 
 def _queue_all(
     session: Session, new: Sequence[tuple[OutboundMessage, IdempotencyKey]], refused: Sequence[Message]
 ) -> int:
-    _add_queued(session, new)
+    if new:
+        _add_queued(session, new)
     now = times.now()
-    queued = len(new) + sum(outbox.begin_again(session, each, then=None, now=now) for each in refused)
+    queued = len(new) + sum(outbox.retry_refused(session, each, None, now=now) for each in refused)
     if not queued:
         commits.write_anyway(session)
     return queued
@@ -297,13 +300,29 @@ def _add_queued(session: Session, wanted: Sequence[tuple[OutboundMessage, Idempo
     return tags
 
 
-def _submission(session: Session, tag: str, *, is_replayed: bool = False) -> Submission:
-    """What became of it, read in the transaction that did it: once that is committed nothing may fail any more."""
+def _queue_again(session: Session, refused: Message) -> Submission:
+    """Queues a refused message, unless another request is quicker to send it again."""
+    is_queued = outbox.retry_refused(session, refused, None, now=times.now())
+    if not is_queued:
+        commits.write_anyway(session)
+    return Submission(tag=refused.tag, message=_read(session, refused.tag), is_replayed=not is_queued)
+
+
+def _count_repeat(session: Session, key: IdempotencyKey) -> Message | None:
+    """Returns the message that the key stands for, if any, and counts the repeat. Raises KeyReused."""
+    found = idempotency.count_repeat(session, key, now=times.now())
+    if found is not None and found.sha256 != key.sha256:
+        raise KeyReused
+    return outbox.message_with_key(session, found.message_pk) if found else None
+
+
+def _read(session: Session, tag: str) -> MessageReport | None:
+    """Returns the message as this transaction leaves it. Once that is committed, nothing may fail any more."""
     session.expire_all()
-    return Submission(tag=tag, stored=message_tagged(session, tag), is_replayed=is_replayed)
+    stored = message_tagged(session, tag)
+    return report_message(stored, now=times.now()) if stored is not None else None
 
 
-def _is_to_be_sent_again(stored: Message) -> bool:
-    if stored.send_status != SendStatus.REFUSED or stored.refused_because is None:
-        return False
-    return is_repeatable(RefusedBecause(stored.refused_because), status=stored.error_status)
+def _is_repeatable(stored: Message) -> bool:
+    because = stored.refused_because
+    return because is not None and is_repeatable(RefusedBecause(because), status=stored.error_status)

@@ -1,15 +1,15 @@
-"""The worker: sends what is queued, at the pace of the account, and tries again what is known not to have been sent.
+"""The worker: sends what is queued, at the pace of the account, and retries what is known not to have been sent.
 
 Any number of workers, on any number of hosts, share the queue. Three commits make one message: the claim of a batch,
-``submitting``, and the answer. A worker that is killed before the second leaves the message to others once its lease is
-over; after it, nobody knows whether the message is out, so it becomes unknown.
+``submitting``, and the result. A worker that is killed before the second leaves the message to others once its lease
+has ended. After it, nobody can say whether the message was sent, so it becomes unknown.
 """
 
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ from functools import partial
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
@@ -25,19 +25,19 @@ from receiver.errors import StorageUnavailable, place
 from receiver.events.replies import Reader
 from receiver.log import get_logger
 from receiver.messages import credentials, outbox, pace, queue
-from receiver.messages.call import EXPIRED, NOT_CALLED, RECORD_SECONDS
+from receiver.messages.call import EXPIRED, NOT_CALLED, RECORD_SECONDS, Caller
 from receiver.messages.credentials import Denial, Probe
 from receiver.messages.outbox import Attempt
 from receiver.messages.queue import Claimed
-from receiver.messages.sender import Sending, tidy
+from receiver.messages.sender import tidy
 
 log = get_logger(__name__)
 
 LEASE = timedelta(seconds=30)
-"""How long a claimed message is left to the worker that claimed it."""
+"""How long a claimed message is reserved for the worker that claimed it."""
 
 POLL_SECONDS, TIDY_SECONDS = 0.5, 10
-"""How often an empty queue is looked at; how often what was left behind by others is put in order."""
+"""How often an empty queue is read, and how often tidy() runs."""
 
 AFTER_ERROR_SECONDS = 1
 
@@ -46,23 +46,23 @@ FIRST_OUTAGE, LONGEST_OUTAGE = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
-    """What became of the attempt to begin with a message."""
+class _Begun:
+    """The outcome of a transaction that was to submit a claimed message."""
 
     attempt: Attempt | None = None
-    """It is submitting by this one. If not, and nothing else is said, it is somebody else's, or has ended."""
+    """The attempt by which it is submitting; None if it is not, because it lost its claim or for what follows."""
     turn_in: float | None = None
-    """It has its turn, in so many seconds."""
+    """It has a turn, in so many seconds."""
     has_expired: bool = False
-    """It is refused now."""
+    """It was refused, because its expiration has passed."""
     hold: float | None = None
-    """It has no turn, and no other message has one, for so many seconds."""
+    """Neither it nor any other message has a turn for so many seconds."""
     is_suspect: bool = False
     """Whether anything stands against the credentials."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Back:
+class _Requeued:
     """A message was queued again."""
 
     wait: timedelta
@@ -71,48 +71,69 @@ class _Back:
     """Whether all workers with these credentials pause from now on."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Ending:
+    """The end of an attempt: its result is stored, or the message is queued again."""
+
+    claimed: Claimed
+    result: SendResult
+    requeue: Callable[[Session, Claimed, Refused], _Requeued | None]
+    requeued: _Requeued | None = None
+    """Kept when the transaction is run again: its commit may be durable although it was not confirmed."""
+
+    def write(self, session: Session) -> None:
+        requeued = None
+        if isinstance(self.result, Refused):
+            requeued = self.requeue(session, self.claimed, self.result)
+        self.requeued = requeued or self.requeued
+        if requeued is None:
+            number, now = self.claimed.attempts + 1, times.now()
+            outbox.record_result(session, self.claimed.pk, number=number, result=self.result, now=now)
+
+
 class Worker:
     """Keeps ``threads`` requests to Bandwidth under way while there is something to send.
 
-    A message whose ``attempts`` failed is refused; 429 does not count. Some more threads prepare the next requests and
-    store the answers of the last, so that none of those under way waits for the database.
+    A message is refused after ``attempts`` failures; a 429 does not count. More threads than that prepare the next
+    requests and store the last results, so that no request waits for the database.
     """
 
-    def __init__(self, sending: Sending, *, threads: int, attempts: int, lease: timedelta = LEASE) -> None:
-        self._sending = sending
-        self._suspicion, self._credentials = sending.suspicion, sending.gateway.fingerprint
+    def __init__(self, caller: Caller, *, rates: Rates, threads: int, attempts: int, lease: timedelta = LEASE) -> None:
+        self._caller, self._database = caller, caller.database
+        self._suspicion, self._credentials = caller.suspicion, caller.gateway.fingerprint
+        self._rates = rates
+        self._is_paced = rates != Rates()
         self._attempts = attempts
         self._lease = lease
         self._batch = threads
         self._under_way = threading.Semaphore(threads)
-        self._is_paced = sending.rates != Rates()
         self._stopping = threading.Event()
         self._claiming = threading.Lock()
         self._claimed: deque[Claimed] = deque()
         self._held_until = 0.0
-        self._minding = threading.Lock()
-        self._failing, self._outage = 0, 0.0
+        self._counting_failures = threading.Lock()
+        self._failures, self._outage = 0, 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
             for number in range(threads + 1 + threads // 2)
         ]
 
     def run(self) -> None:
-        """Works until stop() is called, and returns when every request under way is answered and stored."""
+        """Works until stop() is called, and returns when the result of every request under way is stored."""
         for thread in self._threads:
             thread.start()
-        with Reader(self._sending.database):
+        with Reader(self._database):
             while not self._stopping.is_set():
-                self._safely(lambda: tidy(self._sending.database))
+                self._safely(partial(tidy, self._database))
                 self._stopping.wait(TIDY_SECONDS)
-        with self._claiming:  # what is claimed is free for others at once, not when the lease or a slow request ends
-            self._safely(self._give_back_all)
-        self._under_way.release(len(self._threads))  # who is ready does not wait for a slow request
+        with self._claiming:  # other workers get the claimed messages at once, not when the lease or a request ends
+            self._safely(self._release_all)
+        self._under_way.release(len(self._threads))  # a thread with a prepared request does not wait for a slow one
         for thread in self._threads:
             thread.join()
 
     def stop(self) -> None:
-        """Lets run() return; not for a signal handler, which could interrupt the very wait that this ends."""
+        """Lets run() return. Must not be called by a signal handler, which could interrupt the wait that this ends."""
         self._stopping.set()
 
     def _work(self) -> None:
@@ -120,70 +141,60 @@ class Worker:
             self._safely(self._send_next)
 
     def _safely(self, work: Callable[[], object]) -> None:
-        """What one message, or a database that does not answer, does to a worker: nothing but a pause."""
+        """Runs ``work``. An error, of one message or of the database, ends nothing: the thread pauses and goes on."""
         try:
             work()
         except Exception as error:  # noqa: BLE001
-            if not isinstance(error, StorageUnavailable):  # that is said once, however many find out
-                log.error("the worker goes on after an error", error=type(error).__name__, place=place(error))  # noqa: TRY400
+            if not isinstance(error, StorageUnavailable):  # the database logs that once, however many threads meet it
+                log.error("internal error", error=type(error).__name__, place=place(error))  # noqa: TRY400
             self._stopping.wait(AFTER_ERROR_SECONDS)
 
     def _send_next(self) -> None:
-        claimed = self._next()
+        claimed = self._next_claimed()
         if claimed is None:
             return
-        answer: Answer | None = None
+        result: SendResult | None = None
         try:
-            # At a pace, a turn is taken only when its request can be made: those that waited would all go together.
+            # At a pace, a turn is taken only when its request can be made. Else all that waited would be sent at once.
             with self._under_way if self._is_paced else nullcontext():
-                answer = self._send(claimed)
-            if answer is not None:
-                self._store(claimed, answer)
-                with self._minding:
-                    self._mind_outage(answer)
+                result = self._send(claimed)
+            if result is not None:
+                self._store(claimed, result)
+                with self._counting_failures:
+                    self._back_off(result)
         finally:
-            if claimed.is_probe and (answer is None or not _refuses_credentials(answer)):
-                self._sending.database.write(lambda session: credentials.end_probe(session, self._credentials))
+            if claimed.is_probe and (result is None or not _refuses_credentials(result)):
+                self._database.write(partial(credentials.end_probe, credentials=self._credentials))
 
-    def _send(self, claimed: Claimed) -> Answer | None:
-        """Bandwidth's answer; None if it was not called."""
-        attempt = self._begin(claimed)
-        if attempt is None:
-            return None
-        with nullcontext() if self._is_paced else self._under_way:
-            if self._stopping.is_set():
-                self._take_back(claimed, attempt)
-                return None
-            return self._sending.call(claimed.message, tag=claimed.tag, attempt=attempt, number=claimed.attempt + 1)
+    # From the queue to a claimed message.
 
-    def _next(self) -> Claimed | None:
-        """A claimed message; None after a while if there is none, or nothing may be sent."""
+    def _next_claimed(self) -> Claimed | None:
+        """Returns a claimed message; None after a while if there is none, or nothing may be sent."""
         with self._claiming:
-            if (known := self._sending.gateway.known_refusal()) is not None:  # every call would be answered so
+            if (known := self._caller.gateway.known_refusal()) is not None:  # every call would meet it
                 self._hold(known.retry_after or POLL_SECONDS)
             held = self._held_until - time.monotonic()
             if self._stopping.is_set():
                 return None
             if held > 0:
-                self._give_back_all()
+                self._release_all()
                 self._stopping.wait(held)
             elif not self._claimed:
-                self._claimed.extend(self._sending.database.write(self._claim))
+                self._claimed.extend(self._database.write(self._claim))
                 if not self._claimed:
                     self._stopping.wait(POLL_SECONDS)
             return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
 
     def _claim(self, session: Session) -> list[Claimed]:
-        """The first messages of the queue; while Bandwidth refuses the credentials none but the next to be tried."""
-        rate = self._sending.rates.sender
-        closed = pace.closed(session, rate) if rate else None
+        """Claims the first messages of the queue or, while Bandwidth refuses the credentials, the next to be tried."""
+        closed = pace.closed(session, self._rates.sender) if self._rates.sender else None
         claim = partial(queue.claim, session, now=times.now(), lease=self._lease, closed=closed)
         if not self._suspicion.is_raised or not pace.is_refused(session, self._credentials):
             return claim(limit=self._batch)
         if not queue.has_claimable(session, now=times.now()):
             return []
-        # It may wait for a call that is under way before its own.
-        lease = timedelta(seconds=2 * self._sending.gateway.timeout + RECORD_SECONDS)
+        # The probe may wait for a call that is under way before its own.
+        lease = timedelta(seconds=2 * self._caller.gateway.timeout + RECORD_SECONDS)
         probe = credentials.claim_probe(session, self._credentials, lease=lease)
         if probe is None:
             return []
@@ -192,166 +203,189 @@ class Worker:
         return [replace(each, is_probe=True) for each in found]
 
     def _claim_probe(self, claim: Callable[..., list[Claimed]], probe: Probe) -> list[Claimed]:
-        """The next message of the queue, and after the last the first; one that was denied alone only if there is no
-        other. Where the messages at its head may be to blame it is, about every second time, the last."""
+        """Claims the message after the last one that was tried, beginning again after the end of the queue.
+
+        A message that was denied alone is tried only if there is no other. If the messages at the head of the queue may
+        be to blame, about every second probe takes the last message.
+        """
         fresh = partial(claim, limit=1, is_fresh=True)
         from_end = probe.may_be_theirs and random.random() < 0.5  # noqa: S311
         return (from_end and fresh(from_end=True)) or fresh(after=probe.after) or fresh() or claim(limit=1)
 
-    def _begin(self, claimed: Claimed) -> Attempt | None:
-        """The attempt by which the message is submitting now; None if it is not to be sent."""
-        start = self._write(claimed, self._start)
-        if start.turn_in is not None:
-            if self._stopping.wait(start.turn_in):
-                write = self._sending.database.write
-                write(lambda session: queue.give_back(session, [claimed], claimable_at=times.now()))
-                return None
-            start = self._write(claimed, self._submit)
-        if start.has_expired:
-            metrics.sent(EXPIRED)
-            log.warning("a message has expired while it waited", tag=claimed.tag)
-        if start.hold is not None:
-            self._hold(start.hold)
-        self._suspicion.is_raised |= start.is_suspect
-        return start.attempt
+    def _hold(self, seconds: float) -> None:
+        """Lets this worker claim nothing for so many seconds."""
+        self._held_until = max(self._held_until, time.monotonic() + min(seconds, LONGEST_OUTAGE))
 
-    def _write(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Start]) -> _Start:
-        """What ``work`` returns; undone if nobody can tell whether it was committed, because nothing was sent yet."""
-        attempt = self._sending.attempt(times.now(), wait=self._sending.gateway.timeout)
+    def _release_all(self) -> None:
+        claimed, self._claimed = self._claimed, deque()
+        if claimed:
+            self._release(claimed)
+
+    def _release(self, claimed: Iterable[Claimed]) -> None:
+        self._database.write(partial(queue.release_claims, claimed=claimed, claimable_at=times.now()))
+
+    # From a claimed message to its result.
+
+    def _send(self, claimed: Claimed) -> SendResult | None:
+        """Submits the message in its turn and calls Bandwidth; returns None if Bandwidth was not called."""
+        attempt = self._submit(claimed)
+        if attempt is None:
+            return None
+        with nullcontext() if self._is_paced else self._under_way:
+            if self._stopping.is_set():
+                self._undo_submit(claimed, attempt)
+                return None
+            return self._caller.call(claimed.message, tag=claimed.tag, attempt=attempt)
+
+    def _submit(self, claimed: Claimed) -> Attempt | None:
+        """Returns the attempt by which the message is submitting; None if it must not be sent."""
+        begun = self._commit(claimed, self._take_turn_and_submit)
+        if begun.turn_in is not None:
+            if self._stopping.wait(begun.turn_in):
+                self._release([claimed])
+                return None
+            begun = self._commit(claimed, self._submit_now)
+        if begun.has_expired:
+            metrics.sent(EXPIRED)
+            log.warning("message expired", tag=claimed.tag)
+        if begun.hold is not None:
+            self._hold(begun.hold)
+        self._suspicion.is_raised |= begun.is_suspect
+        return begun.attempt
+
+    def _commit(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Begun]) -> _Begun:
+        """Commits what ``work`` does. If that is not confirmed it is undone, because nothing was sent yet."""
+        number, wait = claimed.attempts + 1, self._caller.gateway.timeout
+        attempt = self._caller.attempt(times.now(), number=number, wait=wait)
         try:
-            return self._sending.database.write(lambda session: work(session, claimed, attempt))
+            return self._database.write(lambda session: work(session, claimed, attempt))
         except StorageUnavailable:
-            self._take_back(claimed, attempt)
+            self._undo_submit(claimed, attempt)
             raise
 
-    def _take_back(self, claimed: Claimed, attempt: Attempt) -> None:
-        """Leaves to others what was not sent."""
-        self._sending.store_answer(claimed.tag, NOT_CALLED, partial(queue.take_back, claimed=claimed, attempt=attempt))
+    def _undo_submit(self, claimed: Claimed, attempt: Attempt) -> None:
+        undo = partial(queue.undo_submit, claimed=claimed, attempt=attempt)
+        self._caller.store(claimed.tag, NOT_CALLED, undo)
 
-    def _start(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
-        message, rates, now = claimed.message, self._sending.rates, times.now()
+    def _take_turn_and_submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Begun:
+        message, now = claimed.message, times.now()
         if message.has_expired(now):
-            return _Start(has_expired=queue.expire(session, claimed, now=now))
+            return _Begun(has_expired=queue.expire(session, claimed, now=now))
         turn = pace.take_turn(
             session,
-            rates,
+            self._rates,
             sender=message.sender,
             units=message.units,
             credentials=self._credentials,
             heeds_refusal=not claimed.is_probe,
         )
         if turn.is_taken and turn.wait <= timedelta(0):
-            return replace(self._submit(session, claimed, attempt), is_suspect=turn.is_suspect)
+            return replace(self._submit_now(session, claimed, attempt), is_suspect=turn.is_suspect)
         if turn.is_taken:
-            return _Start(turn_in=turn.wait.total_seconds(), is_suspect=turn.is_suspect)
-        queue.give_back(session, [claimed], claimable_at=times.now())
+            return _Begun(turn_in=turn.wait.total_seconds(), is_suspect=turn.is_suspect)
+        queue.release_claims(session, [claimed], claimable_at=times.now())
         hold = POLL_SECONDS if turn.is_refused else turn.ask_again_in
-        return _Start(hold=None if turn.is_senders else hold, is_suspect=turn.is_suspect)
+        return _Begun(hold=None if turn.is_senders else hold, is_suspect=turn.is_suspect)
 
-    def _submit(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Start:
-        return _Start(attempt=attempt if queue.submit(session, claimed, attempt) else None)
+    def _submit_now(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Begun:
+        return _Begun(attempt=attempt if queue.submit(session, claimed, attempt) else None)
 
-    def _store(self, claimed: Claimed, answer: Answer) -> None:
-        last: _Back | None = None  # whose commit may be durable although nobody heard of it
+    # From a result to its storing, or to the next attempt.
 
-        def work(session: Session) -> None:
-            nonlocal last
-            back = self._put_back(session, claimed, answer) if isinstance(answer, Refused) else None
-            last = back or last
-            if back is None:
-                now = times.now()
-                outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=answer, now=now)
+    def _store(self, claimed: Claimed, result: SendResult) -> None:
+        ending = _Ending(claimed=claimed, result=result, requeue=self._requeue)
+        self._caller.store(claimed.tag, result, ending.write)
+        if ending.requeued is not None:
+            log.info("message requeued", tag=claimed.tag, seconds=round(ending.requeued.wait.total_seconds(), 1))
+            if ending.requeued.begins_pause:
+                log.error("credentials refused", tag=claimed.tag)
+        if isinstance(result, Refused) and result.is_remembered:
+            self._hold(result.retry_after or POLL_SECONDS)
 
-        self._sending.store_answer(claimed.tag, answer, work)
-        if last is not None:
-            log.info("a message is queued again", tag=claimed.tag, seconds=round(last.wait.total_seconds(), 1))
-        if last is not None and last.begins_pause:
-            log.error("credentials refused", tag=claimed.tag)
-        if isinstance(answer, Refused) and answer.is_remembered:
-            self._hold(answer.retry_after or POLL_SECONDS)
-
-    def _put_back(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
-        """Queues the message again; None if there is to be no other attempt."""
-        if answer.is_remembered:
-            return self._queue_again(session, claimed, answer, wait=timedelta(0))
-        if _refuses_credentials(answer):
-            return self._deny(session, claimed, answer)
-        failures = claimed.failures + (1 if _counts(answer) else 0)
-        if not answer.is_repeatable or failures >= self._attempts:
+    def _requeue(self, session: Session, claimed: Claimed, refused: Refused) -> _Requeued | None:
+        """Queues the message again; returns None if there is to be no other attempt."""
+        if refused.is_remembered:
+            return self._requeue_after(session, claimed, refused, wait=timedelta(0))
+        if _refuses_credentials(refused):
+            return self._deny(session, claimed, refused)
+        failures = claimed.failures + (1 if _counts(refused) else 0)
+        if not refused.is_repeatable or failures >= self._attempts:
             return None
-        wait = backoff(failures, jitter=random.random()) if _counts(answer) else timedelta(0)  # noqa: S311
-        return self._queue_again(session, replace(claimed, failures=failures), answer, wait=wait)
+        wait = backoff(failures, jitter=random.random()) if _counts(refused) else timedelta(0)  # noqa: S311
+        return self._requeue_after(session, replace(claimed, failures=failures), refused, wait=wait)
 
-    def _deny(self, session: Session, claimed: Claimed, answer: Refused) -> _Back | None:
-        """Queues again a message that met a refusal of the credentials, or one that may be about itself alone; None if
-        there is to be no other attempt."""
+    def _deny(self, session: Session, claimed: Claimed, refused: Refused) -> _Requeued | None:
+        """Queues again a message that met a refusal of the credentials, or one that may be about itself alone.
+
+        Returns None if there is to be no other attempt.
+        """
         self._suspicion.is_raised = True
-        denial = credentials.deny(session, self._credentials, claimed, answer)
+        denial = credentials.deny(session, self._credentials, claimed, refused)
         if denial is not Denial.ALONE:
-            # What may be to blame itself leaves the others its place for a while; it is not refused in a pause.
-            wait = FIRST_DENIED if answer.is_denial else timedelta(0)
-            back = self._queue_again(session, claimed, answer, wait=wait)
-            return back and replace(back, begins_pause=denial is Denial.BEGINS)
+            # A message that may itself be to blame lets others go first for a while; in a pause it is not refused.
+            wait = FIRST_DENIED if refused.is_denial else timedelta(0)
+            requeued = self._requeue_after(session, claimed, refused, wait=wait)
+            return requeued and replace(requeued, begins_pause=denial is Denial.BEGINS)
         now = times.now()
         denied_at = claimed.denied_at or now
         if (alone := denied_wait(now - denied_at)) is None:
             return None
-        return self._queue_again(session, replace(claimed, denied_at=denied_at), answer, wait=alone)
+        return self._requeue_after(session, replace(claimed, denied_at=denied_at), refused, wait=alone)
 
-    def _queue_again(self, session: Session, claimed: Claimed, answer: Refused, *, wait: timedelta) -> _Back | None:
-        """Leaves a message in its place, to be tried after ``wait``, with the failures and the denial it is given."""
+    def _requeue_after(
+        self, session: Session, claimed: Claimed, refused: Refused, *, wait: timedelta
+    ) -> _Requeued | None:
+        """Keeps the message's place, to be tried after ``wait``, with the failures and the denial of ``claimed``."""
         now = times.now()
-        is_back = queue.put_back(
+        is_queued = queue.requeue_after_failure(
             session,
             claimed,
-            answer,
+            refused,
             failures=claimed.failures,
             claimable_at=now + wait,
             denied_at=claimed.denied_at,
             now=now,
         )
-        return _Back(wait) if is_back else None
+        return _Requeued(wait) if is_queued else None
 
-    def _mind_outage(self, answer: Answer) -> None:
-        """One message after another would use up its attempts, or end, while Bandwidth takes none at all."""
-        if _refuses_credentials(answer) or (isinstance(answer, Refused) and answer.is_remembered):
-            return  # says nothing about the network, and has a pause of its own
-        if not _is_outage(answer):
+    def _back_off(self, result: SendResult) -> None:
+        """Holds the worker after failures in a row.
+
+        Else one message after another would use up its attempts, or end unknown, while Bandwidth accepts none at all.
+        """
+        if _refuses_credentials(result) or (isinstance(result, Refused) and result.is_remembered):
+            return  # it says nothing about the network, and has a pause of its own
+        if not _is_outage(result):
             if self._outage:
-                log.warning("the worker sends again", failures=self._failing)
-            self._failing, self._outage = 0, 0.0
+                log.warning("worker resumed", failures=self._failures)
+            self._failures, self._outage = 0, 0.0
             return
-        self._failing += 1
-        if self._failing >= self._batch and time.monotonic() >= self._held_until:
+        self._failures += 1
+        if self._failures >= self._batch and time.monotonic() >= self._held_until:
             self._outage = min(2 * self._outage or FIRST_OUTAGE, LONGEST_OUTAGE)
             seconds = self._outage * random.uniform(0.75, 1.25)  # noqa: S311
-            log.warning("the worker holds back", failures=self._failing, seconds=round(seconds, 1))
+            log.warning("worker backing off", failures=self._failures, seconds=round(seconds, 1))
             self._hold(seconds)
 
-    def _hold(self, seconds: float) -> None:
-        self._held_until = max(self._held_until, time.monotonic() + min(seconds, LONGEST_OUTAGE))
 
-    def _give_back_all(self) -> None:
-        claimed, self._claimed = self._claimed, deque()
-        if claimed:
-            now = times.now()
-            self._sending.database.write(lambda session: queue.give_back(session, claimed, claimable_at=now))
+def _is_outage(result: SendResult) -> bool:
+    """Whether other messages would most likely have the same result."""
+    return _counts(result) if isinstance(result, Refused) else isinstance(result, Unknown)
 
 
-def _is_outage(answer: Answer) -> bool:
-    """Whether other messages would most likely fare no better."""
-    return _counts(answer) if isinstance(answer, Refused) else isinstance(answer, Unknown)
-
-
-def _refuses_credentials(answer: Answer) -> bool:
-    """Whether Bandwidth was asked, and refused the credentials, or what may be about them."""
-    if not isinstance(answer, Refused) or answer.is_remembered:
+def _refuses_credentials(result: SendResult) -> bool:
+    """Whether Bandwidth was called, and refused the credentials, or responded with what may be about them."""
+    if not isinstance(result, Refused) or result.is_remembered:
         return False
-    return answer.is_about_credentials or answer.is_denial
+    return result.is_about_credentials or result.is_denial
 
 
-def _counts(answer: Refused) -> bool:
-    """Whether it uses up an attempt. 429 does not, nor refused credentials, since all wait then; nor what nobody was
-    asked for."""
-    is_excused = answer.because is RefusedBecause.RATE_LIMITED or answer.is_remembered or _refuses_credentials(answer)
-    return answer.is_repeatable and not is_excused
+def _counts(refused: Refused) -> bool:
+    """Whether the refusal uses up an attempt.
+
+    A 429 does not, nor refused credentials, because all messages wait then; nor a call that was never made.
+    """
+    is_excused = (
+        refused.because is RefusedBecause.RATE_LIMITED or refused.is_remembered or _refuses_credentials(refused)
+    )
+    return refused.is_repeatable and not is_excused

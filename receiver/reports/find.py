@@ -9,10 +9,10 @@ from receiver.core.events import is_storable
 from receiver.core.numbers import last_digits, meant_by
 from receiver.core.text import pasted
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter
 from receiver.errors import MessageNotFound
+from receiver.messages.report import MessageReport, RecipientReport
 from receiver.reports import support
-from receiver.reports.messages import MessageReport, RecipientReport
+from receiver.reports.lookup import MessageFilter
 
 
 class FoundBy(StrEnum):

@@ -14,8 +14,9 @@ from receiver.core.events import is_storable
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import OPEN, begins_with, is_overdue, lapsed
+from receiver.database.lookup import OPEN, is_overdue, lapsed
 from receiver.database.models import Message, Recipient
+from receiver.reports.lookup import begins_with
 
 EVERY_SECONDS = 1
 

@@ -1,15 +1,14 @@
-"""Messages as the support views show them: for a role that may read nothing else.
+"""Reports of messages for the commands: from the tables or, for a role that may not read those, from the support views.
 
-The answers of `reporting`, also for a role that may read the support views only.
+The functions have the names and results of those in ``receiver.reports.messages``, whose head says why there are two
+readers. Which of them serves is decided by ``Database.reads_views_only``.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     BindParameter,
     Boolean,
     Integer,
@@ -29,17 +28,19 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.core.tags import is_tag
 from receiver.database.database import Database
-from receiver.database.lookup import NEWEST, MessageFilter, begins_with
-from receiver.database.models import Instant, Resolution
+from receiver.database.models import Instant
 from receiver.errors import MessageNotFound
-from receiver.reports import messages as reporting
-from receiver.reports.messages import RESULTS, ErrorReport, EventReport, FieldError, MessageReport, RecipientReport
+from receiver.messages.report import ErrorReport, MessageReport, RecipientReport, RefusedField, summary_of
+from receiver.reports import messages as tables
+from receiver.reports.lookup import NEWEST, MessageFilter, begins_with
+from receiver.reports.messages import PAGE_SIZE, EventReport, ResolutionReport
 
-Row = Mapping[str, Any]
+ViewRow = Mapping[str, Any]
+"""A row of a support view, by column name."""
 
 
 def may_read_tables(session: Session) -> bool:
-    """Whether the role may read more than the views; every role of SQLite may."""
+    """Whether the role may read the tables; on SQLite everybody may."""
     if session.connection().dialect.name == "sqlite":
         return True
     return bool(session.scalar(_MAY))
@@ -49,7 +50,10 @@ _MAY = text("SELECT has_table_privilege('messages', 'SELECT')")
 
 
 def tags(session: Session, wanted: MessageFilter, *, limit: int) -> Sequence[str]:
-    """Of the newest messages with that reference, message id, recipient or sender, whichever is asked for."""
+    """Returns the tags of at most ``limit`` messages, newest first.
+
+    ``wanted`` holds one of reference, message id, recipient and sender. Raises NotImplementedError without any.
+    """
     for query, value in (
         (_BY_REFERENCE, wanted.reference),
         (_BY_MESSAGE_ID, wanted.message_id),
@@ -62,12 +66,18 @@ def tags(session: Session, wanted: MessageFilter, *, limit: int) -> Sequence[str
 
 
 def tags_to_ending(session: Session, digits: str, *, limit: int) -> Sequence[str]:
-    """Of the newest messages to a number that ends so, of the newest NEWEST recipients: no index knows how it ends."""
+    """Returns the tags of at most ``limit`` messages to a number that ends in ``digits``, newest first.
+
+    Only the newest NEWEST recipients are searched, because no index serves the end of a number.
+    """
     return session.scalars(_BY_ENDING, {"ending": f"%{digits}", "newest": NEWEST, "limit": limit}).all()
 
 
 def tags_beginning(session: Session, prefix: str, *, after: tuple[str, str] | None, limit: int) -> Sequence[str]:
-    """Of those whose reference begins so, sorted by it and then by tag. ``after`` has both of the last one before."""
+    """Returns the tags of at most ``limit`` messages whose reference begins with ``prefix``, by reference, then tag.
+
+    ``after`` is the reference and tag of the last message of the previous page.
+    """
     shown = table("support_messages", column("tag", String), column("reference", String))
     wanted = select(shown.c.tag).where(begins_with(shown.c.reference, prefix))
     if after is not None:
@@ -106,27 +116,27 @@ _BY_SENDER = text("""
 """)
 
 
-def message_rows(session: Session, of: Sequence[str]) -> list[Row]:
-    """The messages with these tags, newest first."""
+def message_rows(session: Session, of: Sequence[str]) -> list[ViewRow]:
+    """Returns the messages with these tags, newest first."""
     return _rows(session, _MESSAGES, of)
 
 
-def recipient_rows(session: Session, of: Sequence[str]) -> list[Row]:
-    """The recipients of the messages with these tags, each message's in the request's order."""
+def recipient_rows(session: Session, of: Sequence[str]) -> list[ViewRow]:
+    """Returns the recipients of the messages with these tags, those of each message in the request's order."""
     return _rows(session, _RECIPIENTS, of)
 
 
-def event_rows(session: Session, tag: str) -> list[Row]:
-    """The events of the message, first received first."""
+def event_rows(session: Session, tag: str) -> list[ViewRow]:
+    """Returns the message's events, first received first."""
     return _rows(session, _EVENTS, [tag])
 
 
-def resolution_rows(session: Session, tag: str) -> list[Row]:
-    """What people decided about the message, oldest first."""
+def resolution_rows(session: Session, tag: str) -> list[ViewRow]:
+    """Returns what people decided about the message, oldest first."""
     return _rows(session, _RESOLUTIONS, [tag])
 
 
-def _rows(session: Session, query: TextClause, of: Sequence[str]) -> list[Row]:
+def _rows(session: Session, query: TextClause, of: Sequence[str]) -> list[ViewRow]:
     return [dict(row) for row in session.execute(query, {"tags": list(of)}).mappings()] if of else []
 
 
@@ -135,11 +145,11 @@ _TAGS: BindParameter[str] = bindparam("tags", expanding=True, type_=String)
 _MESSAGES = text("""
     SELECT tag, reference, message_id, message_ids, sent_twice, application_id, sender, text, media, priority,
         expiration, segment_count, send_status, refused_because, error_status, error_type, error_description,
-        error_fields, created_at, submitted_at, updated_at, redacted_at, asked_by, key, overdue, complete
+        error_fields, created_at, submitted_at, updated_at, redacted_at, asked_by, key, complete
     FROM support_messages WHERE tag IN :tags ORDER BY created_at DESC, key DESC
 """).bindparams(_TAGS)
 _MESSAGES = _MESSAGES.columns(  # type: ignore[assignment]  # which is executed as the text is
-    sent_twice=Boolean, complete=Boolean, overdue=BigInteger, expiration=Instant, created_at=Instant,
+    sent_twice=Boolean, complete=Boolean, expiration=Instant, created_at=Instant,
     submitted_at=Instant, updated_at=Instant, redacted_at=Instant,
 )  # fmt: skip
 
@@ -169,61 +179,65 @@ _RESOLUTIONS = _RESOLUTIONS.columns(resolved_at=Instant)  # type: ignore[assignm
 
 
 def message(database: Database, tag: str) -> MessageReport:
-    """The message with that tag. Raises MessageNotFound."""
+    """Returns the message with that tag. Raises MessageNotFound."""
     if not database.reads_views_only:
-        return reporting.message(database, tag)
+        return tables.message(database, tag)
     with database.read() as session:
         return _tagged(session, tag)
 
 
 def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Sequence[MessageReport]:
-    """The newest messages that fit, at most ``limit``."""
+    """Returns at most ``limit`` messages that fit, newest first."""
     if not database.reads_views_only:
-        return reporting.messages(database, wanted, limit=limit).messages
+        return tables.messages(database, wanted, limit=limit).messages
     with database.read() as session:
         return _reports(session, tags(session, wanted, limit=limit))
 
 
 def messages_to_ending(database: Database, digits: str, *, limit: int) -> Sequence[MessageReport]:
-    """The newest messages to a number that ends in these digits, at most ``limit``, of those that are looked at."""
+    """Returns at most ``limit`` messages to a number that ends in ``digits``, newest first.
+
+    Only the newest recipients are searched (``receiver.reports.lookup.NEWEST``).
+    """
     if not database.reads_views_only:
-        return reporting.messages_to_ending(database, digits, limit=limit)
+        return tables.messages_to_ending(database, digits, limit=limit)
     with database.read() as session:
         return _reports(session, tags_to_ending(session, digits, limit=limit))
 
 
 def results(database: Database, prefix: str) -> Iterator[MessageReport]:
-    """Every message whose reference begins with ``prefix``, sorted by reference, however many there are."""
+    """Yields every message whose reference begins with ``prefix``, by reference, then tag."""
     if not database.reads_views_only:
-        yield from reporting.results(database, prefix)
+        yield from tables.results(database, prefix)
         return
     after = None
     while is_storable(prefix):
         with database.read() as session:
-            found = _reports(session, tags_beginning(session, prefix, after=after, limit=RESULTS))
+            found = _reports(session, tags_beginning(session, prefix, after=after, limit=PAGE_SIZE))
         found.sort(key=lambda each: (each.reference or "", each.tag))
         yield from found
-        if len(found) < RESULTS:
+        if len(found) < PAGE_SIZE:
             return
         after = (found[-1].reference or "", found[-1].tag)
 
 
 def events(database: Database, tag: str) -> list[EventReport]:
-    """The message's events, first received first. Raises MessageNotFound."""
+    """Returns the message's events, first received first. Raises MessageNotFound."""
     if not database.reads_views_only:
-        return reporting.events(database, tag)
+        return tables.events(database, tag)
     with database.read() as session:
         _tagged(session, tag)
         return [_event(row) for row in event_rows(session, tag)]
 
 
-def resolutions(database: Database, tag: str) -> Sequence[Resolution]:
-    """What people decided about the message, oldest first. Raises MessageNotFound."""
+def resolutions(database: Database, tag: str) -> list[ResolutionReport]:
+    """Returns what people decided about the message, oldest first. Raises MessageNotFound."""
     if not database.reads_views_only:
-        return reporting.resolutions(database, tag)
+        return tables.resolutions(database, tag)
     with database.read() as session:
         _tagged(session, tag)
-        return [Resolution(**row) for row in resolution_rows(session, tag)]
+        rows = resolution_rows(session, tag)
+    return [ResolutionReport(**{**row, "send_status": SendStatus(row["send_status"])}) for row in rows]
 
 
 def _tagged(session: Session, tag: str) -> MessageReport:
@@ -241,24 +255,24 @@ def _reports(session: Session, tags: Sequence[str]) -> list[MessageReport]:
 
 
 def _message(row: dict[str, Any], recipients: list[RecipientReport]) -> MessageReport:
-    error, count = _error(row), Counter(each.status for each in recipients)
-    summary = {"total": len(recipients), **{status.value: count[status] for status in RecipientStatus}}
-    summary["overdue"] = row.pop("overdue")
+    error = _error(row)
     row |= {
         "message_ids": (row["message_ids"] or "").split(),
         "media": json.loads(row["media"]),
         "send_status": SendStatus(row["send_status"]),
         "refused_because": RefusedBecause(row["refused_because"]) if row["refused_because"] else None,
     }
-    return MessageReport(**row, error=error, summary=summary, recipients=recipients)
+    return MessageReport(**row, error=error, summary=summary_of(recipients), recipients=recipients)
 
 
 def _error(row: dict[str, Any]) -> ErrorReport | None:
-    status, kind, said, fields = (row.pop(f"error_{name}") for name in ("status", "type", "description", "fields"))
-    if status is None and kind is None and said is None:
+    status, kind, description, fields = (
+        row.pop(f"error_{name}") for name in ("status", "type", "description", "fields")
+    )
+    if status is None and kind is None and description is None:
         return None
-    found = [FieldError(*each) for each in json.loads(fields or "[]")]
-    return ErrorReport(status=status, type=kind, description=said, field_errors=found)
+    found = [RefusedField(*each) for each in json.loads(fields or "[]")]
+    return ErrorReport(status=status, type=kind, description=description, field_errors=found)
 
 
 def _recipient(row: dict[str, Any]) -> RecipientReport:
@@ -270,6 +284,6 @@ def _recipient(row: dict[str, Any]) -> RecipientReport:
     return RecipientReport(to=row.pop("recipient"), **row)
 
 
-def _event(row: Row) -> EventReport:
+def _event(row: ViewRow) -> EventReport:
     facts = dict(row) | {"disposition": Disposition(row["disposition"])}
     return EventReport(to=facts.pop("recipient") or None, **facts)

@@ -1,12 +1,12 @@
-"""The API of the application: ask what became of messages."""
+"""The API of the application: shows messages, their outcomes and their events."""
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
 from receiver.core.tags import is_tag
-from receiver.database.lookup import MessageFilter
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.reports import messages
+from receiver.reports.lookup import MessageFilter
 from receiver.schemas.requests import FILTERS, load_fields
 from receiver.schemas.responses import MESSAGE, PAGE, event_text
 from receiver.web.authentication import Access, requires
@@ -49,7 +49,7 @@ def _query() -> dict[str, str]:
 
 
 def known_shape(tag: str) -> str:
-    """That tag. Raises MessageNotFound for what cannot be one."""
+    """Returns the tag. Raises MessageNotFound if it does not have the shape of one."""
     if not is_tag(tag):
         raise MessageNotFound(tag)
     return tag

@@ -1,4 +1,4 @@
-"""How sending is going, for people and programs that ask; how everything is, for Prometheus."""
+"""The state of the queue for the application, and all metrics for Prometheus."""
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST

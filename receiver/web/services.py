@@ -7,7 +7,7 @@ from flask import current_app
 
 from receiver.database.database import Database
 from receiver.events.committer import Committer
-from receiver.messages.sender import Sending
+from receiver.messages.sender import Sender
 from receiver.settings import Settings
 
 EXTENSION = "receiver"
@@ -18,7 +18,7 @@ class Services:
     """Everything that the views of one application share."""
 
     settings: Settings
-    sending: Sending
+    sender: Sender
     database: Database
     committing: Database
     """The committer's database: on PostgreSQL one with a connection of its own, on SQLite the same."""

@@ -1,4 +1,4 @@
-"""The API of the application: send a message, at once or later, and withdraw one."""
+"""The API of the application: sends a message, at once or through the queue, and withdraws one."""
 
 import re
 from dataclasses import replace
@@ -12,10 +12,9 @@ from receiver.core import times
 from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus, is_repeatable
 from receiver.errors import FieldErrors, InvalidFields, NotJSON
-from receiver.messages import sender
+from receiver.messages.report import MessageReport
 from receiver.messages.sender import QUEUE_SECONDS, Submission
-from receiver.reports import messages
-from receiver.reports.messages import MessageReport
+from receiver.messages.sender import cancel as cancel_message
 from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE
 from receiver.web.authentication import Access, caller, requires
@@ -33,52 +32,52 @@ AGAIN_LATER = "Send it again later."
 WITH_A_NEW_KEY = "Correct it and send it again with a new key."
 
 AGAIN_SECONDS = 1
-"""When to ask again for what is being sent at this moment."""
+"""Seconds after which to repeat a request whose first one is still being carried out."""
 
 
 @blueprint.post("/messages")
 @requires(Access.WRITE)
 def create() -> Response:
-    asked = read_json()
-    sends, at_once = services().sending, not _prefers_async(request.headers.get("Prefer", ""))
-    key = _idempotency_key(asked)
-    submission = sends.repeat(key, at_once=at_once) if key else None
-    if submission is None:  # only now is it checked: by its repeat an expiration may have passed
-        message = replace(read_message(asked, services().settings), asked_by=caller())
-        submission = sends.send(message, key=key) if at_once else sends.queue(message, key=key)
+    body = read_json()
+    sender, headers = services().sender, request.headers
+    at_once = "Prefer" not in headers or not _prefers_async(headers["Prefer"])
+    key = _idempotency_key(headers[KEY], body) if KEY in headers else None
+    submission = sender.repeat(key, at_once=at_once) if key else None
+    if submission is None:  # a repeat is not validated: its expiration may have passed since
+        message = replace(read_message(body, services().settings), asked_by=caller())
+        submission = sender.send(message, key=key) if at_once else sender.queue(message, key=key)
     g.tag = submission.tag
-    answer = _answer(submission)
+    response = _respond(submission)
     if submission.is_replayed:
-        answer.headers[REPLAYED] = "true"
-    if not at_once and answer.status_code == 202:
-        answer.headers["Preference-Applied"] = "respond-async"
-    return answer
+        response.headers[REPLAYED] = "true"
+    if not at_once and response.status_code == 202:
+        response.headers["Preference-Applied"] = "respond-async"
+    return response
 
 
 @blueprint.delete("/messages/<tag>")
 @requires(Access.WRITE)
 def cancel(tag: str) -> Response:
     g.tag = known_shape(tag)
-    cancelled = sender.cancel(services().database, tag)
-    return jsonify(MESSAGE.dump(messages.report(cancelled, now=times.now())))
+    return jsonify(MESSAGE.dump(cancel_message(services().database, tag)))
 
 
 def _prefers_async(prefer: str) -> bool:
-    """RFC 7240, section 4.1: tokens separated by commas, each perhaps with parameters; an empty value is none."""
+    """Whether the header holds the preference respond-async (RFC 7240, section 4.1).
+
+    Preferences are separated by commas and may have parameters; an empty value is the same as none.
+    """
     preferences = (each.partition(";")[0].partition("=") for each in parse_list_header(prefer))
     return any(
         name.strip().lower() == "respond-async" and value.strip() in ("", '""') for name, _, value in preferences
     )
 
 
-def _idempotency_key(asked: Any) -> IdempotencyKey | None:
-    given = request.headers.get(KEY)
-    if given is None:
-        return None
+def _idempotency_key(given: str, body: Any) -> IdempotencyKey:
     key, expires_at = _read_key(given), times.now() + KEY_KEPT
     try:
-        return IdempotencyKey(api_key=caller(), key=key, sha256=fingerprint(asked), expires_at=expires_at)
-    except RecursionError as error:  # writing JSON reaches a little less deep than reading it
+        return IdempotencyKey(api_key=caller(), key=key, sha256=fingerprint(body), expires_at=expires_at)
+    except RecursionError as error:  # json writes fewer levels than it reads
         raise NotJSON("The body is nested too deeply; send fewer levels.") from error
 
 
@@ -86,7 +85,10 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 
 
 def _read_key(given: str) -> str:
-    """The draft has it in quotes (a string of RFC 8941, section 3.3.3); most of those who use one leave them out."""
+    """Returns the key, with or without quotes. Raises InvalidFields.
+
+    The draft demands quotes (a string of RFC 8941, section 3.3.3), but most clients leave them out.
+    """
     quoted = _QUOTED.fullmatch(given)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else given
     if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()) or (given[0] == '"' and not quoted):
@@ -94,32 +96,32 @@ def _read_key(given: str) -> str:
     return key
 
 
-def _answer(submission: Submission) -> Response:
-    """The answer by what became of the request; whatever it is, the tag and the present state are in it."""
-    if submission.stored is None:
+def _respond(submission: Submission) -> Response:
+    """Returns the response by the outcome of the request. Each holds the tag and the present state."""
+    message = submission.message
+    if message is None:
         return _unknown(submission.tag, "Bandwidth's answer could not be stored.")
-    message = messages.report(submission.stored, now=times.now())
     match message.send_status:
         case SendStatus.ACCEPTED | SendStatus.QUEUED:
-            answer = jsonify(MESSAGE.dump(message))
-            answer.status_code = 202
-            answer.headers["Location"] = url_for("messages.show", tag=message.tag)
-            return answer
+            response = jsonify(MESSAGE.dump(message))
+            response.status_code = 202
+            response.headers["Location"] = url_for("messages.show", tag=message.tag)
+            return response
         case SendStatus.SUBMITTING:
             detail = "The first request with this key is still being answered; repeat it, or ask for its tag."
             return problem(409, detail, headers=_after(AGAIN_SECONDS), **_state(message))
         case SendStatus.UNKNOWN:
-            return _unknown(message.tag, _said(message))
+            return _unknown(message.tag, _reason(message))
     return _refused(message, submission.retry_after)
 
 
-def _unknown(tag: str, said: str) -> Response:
-    detail = f"Nobody can say whether this was sent: do not send it again, ask for its tag. {said}"
+def _unknown(tag: str, reason: str) -> Response:
+    detail = f"Nobody can say whether this was sent: do not send it again, ask for its tag. {reason}"
     return problem(504, detail.strip(), tag=tag, sendStatus=SendStatus.UNKNOWN)
 
 
 def _refused(message: MessageReport, retry_after: int | None) -> Response:
-    state, headers, detail = _state(message), _after(retry_after), f"This was not sent. {_said(message)}".strip()
+    state, headers, detail = _state(message), _after(retry_after), f"This was not sent. {_reason(message)}".strip()
     match message.refused_because:
         case RefusedBecause.RATE_LIMITED:
             seconds = QUEUE_SECONDS if retry_after is None else retry_after
@@ -127,8 +129,8 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
         case RefusedBecause.UNREACHABLE:
             return problem(503, f"{detail} {AGAIN_LATER}", headers=headers, **state)
         case RefusedBecause.EXPIRED:
-            said = "This was not sent: its expiration has passed. Send it again with a later one, and with a new key."
-            return problem(422, said, errors={"expiration": ["Has passed."]}, **state)
+            detail = "This was not sent: its expiration has passed. Send it again with a later one, and with a new key."
+            return problem(422, detail, errors={"expiration": ["Has passed."]}, **state)
         case RefusedBecause.CANCELLED:
             return problem(409, "This was not sent: it was cancelled. Send it again with a new key.", **state)
         case RefusedBecause.OPERATOR:
@@ -142,7 +144,7 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
         return problem(503, f"{detail} {AGAIN_LATER}", headers=headers, **state)
     repeatable = is_repeatable(RefusedBecause.BANDWIDTH, status=status)
     remedy = "Correct the settings, then send it again." if repeatable else WITH_A_NEW_KEY
-    return problem(502, f"{detail} {remedy}", **state)  # only a person can mend it
+    return problem(502, f"{detail} {remedy}", **state)  # only a person can correct it
 
 
 def _state(message: MessageReport) -> dict[str, Any]:
@@ -154,15 +156,15 @@ def _after(seconds: int | None) -> dict[str, str]:
 
 
 def _field_errors(message: MessageReport) -> FieldErrors:
-    """Bandwidth's field errors; its fields and ours have the same names."""
+    """Returns Bandwidth's field errors by field; its fields and ours have the same names."""
     errors: FieldErrors = {}
     for each in message.error.field_errors if message.error else ():
         errors.setdefault(each.field_name, []).append(each.description)
     return errors
 
 
-def _said(message: MessageReport) -> str:
-    """What was said against the message, as a sentence."""
+def _reason(message: MessageReport) -> str:
+    """Returns why the request failed, as a sentence; empty if nothing is known."""
     error = message.error
     if error is None:
         return ""

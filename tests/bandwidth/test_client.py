@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.samples import load
 from tests.support.wire import CERTIFICATE, Peer, Script, Serve, Wire, answer, answering
@@ -86,7 +86,7 @@ def hang_up(_: Peer) -> None:
     """The connection ends with the script."""
 
 
-def at_once(gateways: list[BandwidthGateway]) -> list[Answer]:
+def at_once(gateways: list[BandwidthGateway]) -> list[SendResult]:
     """One call through each, all at the same time, and none longer than its time-outs allow."""
     started = time.monotonic()
     with ThreadPoolExecutor(len(gateways)) as threads:
@@ -300,7 +300,7 @@ STATUS_DECIDES = [
 @pytest.mark.parametrize(("status", "body", "expected"), STATUS_DECIDES, ids=[row[0] for row in STATUS_DECIDES])
 @pytest.mark.parametrize("accident", CUT_OFF)
 def test_the_status_alone_decides_when_the_rest_of_an_answer_is_unreadable(
-    serve: Serve, connect: Connect, accident: str, status: str, body: bytes, expected: Answer
+    serve: Serve, connect: Connect, accident: str, status: str, body: bytes, expected: SendResult
 ) -> None:
     gateway = connect(serve(CUT_OFF[accident](status, body)))
     assert gateway.create_message(MESSAGE, tag=TAG) == expected
@@ -382,7 +382,7 @@ INTERNAL = "Internal server error. No further information available"
     ],
 )
 def test_every_documented_shape_of_an_error_is_understood(
-    serve: Serve, connect: Connect, sample: str, expected: Answer
+    serve: Serve, connect: Connect, sample: str, expected: SendResult
 ) -> None:
     reply = answer(f"{sample[:3]} Whatever", load(f"answers/{sample}.json"), "Content-Type: application/json")
     assert connect(serve(answering(reply))).create_message(MESSAGE, tag=TAG) == expected
@@ -582,7 +582,7 @@ def test_a_request_that_cannot_be_written_to_its_end_is_unknown(serve: Serve, co
 # ---- Unreachable: refused before the line ----
 
 
-def unreachable(said: Answer, type_: str) -> bool:
+def unreachable(said: SendResult, type_: str) -> bool:
     assert isinstance(said, Refused)
     assert (said.because, said.status, said.type) == (RefusedBecause.UNREACHABLE, None, type_)
     assert said.description is not None
@@ -787,7 +787,7 @@ def test_many_threads_share_a_gateway_and_each_gets_its_own_answer(serve: Serve,
                 peer.trickle(b"x")
             peer.send(answer("202 Accepted", json.dumps({"id": tag}).encode()))
 
-    def expected(turn: int) -> Answer:
+    def expected(turn: int) -> SendResult:
         if turn % 50 == 7:
             return TIMED_OUT
         return NO_ANSWER if turn % 10 == 3 else Accepted(message_id=f"tag-{turn}")

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.bandwidth.client import BandwidthGateway
 from receiver.bandwidth.oauth import TokenCache
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.support.bandwidth_endpoints import (
     ACCEPTED,
@@ -43,7 +43,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def send(gateway: BandwidthGateway) -> Answer:
+def send(gateway: BandwidthGateway) -> SendResult:
     return gateway.create_message(MESSAGE, tag="a-tag")
 
 

@@ -14,7 +14,7 @@ from receiver.core.events import Event
 from receiver.core.messages import Accepted
 from receiver.database.database import Database, Session
 from receiver.database.models import Message, MessageId, Recipient
-from receiver.messages.outbox import record_answer
+from receiver.messages.outbox import record_result
 from tests.benchmarks.history import History, make_event, message_id, number_at
 from tests.support.stored import deliver, submitting
 
@@ -43,7 +43,7 @@ def _send(session: Session, different_numbers: int) -> tuple[str, str, list[str]
     to = [number_at(place) for place in _chance.sample(range(different_numbers), 3)]
     tag, pk = submitting(session, *to)
     one_id = message_id(times.now(), _chance)
-    record_answer(session, pk, attempt=1, answer=Accepted(message_id=one_id), now=times.now())
+    record_result(session, pk, number=1, result=Accepted(message_id=one_id), now=times.now())
     return tag, one_id, to
 
 

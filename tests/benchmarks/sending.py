@@ -26,14 +26,14 @@ from sqlalchemy import text
 from receiver import log
 from receiver.app import make_gateway
 from receiver.core import times
-from receiver.core.messages import Answer, OutboundMessage, Refused
+from receiver.core.messages import OutboundMessage, Refused, SendResult
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.messages import outbox
-from receiver.messages.call import Gateway
-from receiver.messages.sender import Sending
+from receiver.messages.call import Caller, Gateway
+from receiver.messages.sender import Sender
 from receiver.messages.worker import Worker
 from tests.benchmarks import sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
@@ -85,7 +85,7 @@ class Counted:
     def known_refusal(self) -> Refused | None:
         return self._gateway.known_refusal()
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         self._change(1)
         try:
             return self._gateway.create_message(message, tag=tag)
@@ -119,9 +119,10 @@ class Stage:
         changes |= {"bandwidth_api_url": self.simulator.api_url, "bandwidth_read_timeout": 10.0}
         return make_gateway(make_settings("", **changes))
 
-    def sending(self, database: Database) -> Sending:
+    def sending(self, database: Database) -> Sender:
         hours = timedelta(hours=27)
-        return Sending(database=database, gateway=self.gateway(), rates=Rates(), overdue_after=hours)
+        caller = Caller(database=database, gateway=self.gateway(), overdue_after=hours)
+        return Sender(database=database, caller=caller, rates=Rates())
 
 
 @contextmanager
@@ -191,9 +192,9 @@ def _milliseconds(call: Callable[[], object]) -> float:
 def in_flight(stage: Stage, name: str, threads: int, *, seconds: float) -> InFlight:
     """How many requests a worker keeps under way while the queue is never empty."""
     database, sending = stage.databases[name], stage.sending(stage.databases[name])
-    counted = Counted(sending.gateway)
+    counted = Counted(sending.caller.gateway)
     _queue(database, round(threads * (seconds + 3) / LATENCY))
-    worker = Worker(replace(sending, gateway=counted), threads=threads, attempts=1)
+    worker = Worker(replace(sending.caller, gateway=counted), rates=sending.rates, threads=threads, attempts=1)
     running = threading.Thread(target=worker.run)
     running.start()
     try:

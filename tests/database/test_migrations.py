@@ -29,7 +29,7 @@ from tests.support.builders import (
     make_event,
     make_key,
     make_message,
-    make_sending,
+    make_sender,
     store_message,
 )
 from tests.support.locks import locked
@@ -69,7 +69,7 @@ def fill(url: str) -> None:
             *(make_event("failed", CAROL, error_code=5600), make_event(recipient=CAROL)),
             Unreadable(payload="[]", reason="No object."),
         )
-        make_sending(database, account=1.0).queue(make_message(), key=make_key())
+        make_sender(database, account=1.0).queue(make_message(), key=make_key())
         database.write(lambda session: pace.pause(session, retry_after=None, jitter=0.5))
         unknown, _ = store_message(database, ALICE, answer=Unknown())
         resolve.resolve(database, unknown, SendStatus.REFUSED, reason="Nobody got it.", by="jane")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect, text
 
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.maintenance.resolve import resolve
-from tests.support.builders import ALICE, make_event, make_message, make_sending, store_message
+from tests.support.builders import ALICE, make_event, make_message, make_sender, store_message
 from tests.support.stored import HOUR, MINUTE, change, deliver, submit, view
 
 HAS_IT = "Bandwidth has it: a 202, or an event that proves it."
@@ -47,7 +47,7 @@ def reasons(database: Database) -> tuple[Any, Any]:
     ],
 )
 def test_a_recipient_of_whom_nothing_was_said_has_the_reason_of_its_message(
-    database: Database, said: Answer | None, of_message: str, of_recipient: str
+    database: Database, said: SendResult | None, of_message: str, of_recipient: str
 ) -> None:
     store_message(database, ALICE, answer=said)
 
@@ -81,7 +81,7 @@ def test_an_empty_sentence_of_bandwidth_is_not_passed_on(database: Database) -> 
 
 
 def test_a_queued_message_waits_and_one_past_its_deadline_is_unknown(database: Database) -> None:
-    make_sending(database).queue(make_message(ALICE))
+    make_sender(database).queue(make_message(ALICE))
     waits = "Waits for its turn; nothing has been sent."
     assert reasons(database) == (waits, waits)
 

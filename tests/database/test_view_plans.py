@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import text
 
 from receiver.database.database import Database
-from receiver.database.lookup import messages_to_number_ending
 from receiver.reports import lists
+from receiver.reports.lookup import messages_to_number_ending
 from tests.support import readme
-from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sending
+from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sender
 from tests.support.plans import plans
 from tests.support.stored import change, deliver, messages
 
@@ -41,7 +41,7 @@ WHOLE = r"Seq Scan on (messages|recipients|events|message_ids)|SCAN (m|r|e|shown
 @pytest.fixture
 def filled(database: Database) -> Database:
     """A database with tables large enough for an index."""
-    sending = make_sending(database)
+    sending = make_sender(database)
     for number in range(300):
         sending.queue(make_message(f"+1919556{number:04}", BOB, reference=f"order-{number}"))
     tags = messages(database)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from receiver.bandwidth.callbacks import parse
 from receiver.core.events import Unreadable
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.maintenance import purge, resolve
@@ -43,7 +43,9 @@ class Story:
         self.tags: dict[str, str] = {}
         """The tag of each message, by reference."""
 
-    def send(self, reference: str, when: datetime, *to: str, said: Answer, overdue_in: timedelta = 27 * HOUR) -> None:
+    def send(
+        self, reference: str, when: datetime, *to: str, said: SendResult, overdue_in: timedelta = 27 * HOUR
+    ) -> None:
         tag, pk = submit(self.database, *to, created_at=when, reference=reference, overdue_in=overdue_in)
         answer(self.database, pk, said, now=when)
         self.tags[reference] = tag

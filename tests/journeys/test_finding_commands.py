@@ -18,7 +18,7 @@ import pytest
 from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.events import Unreadable
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, SENDER, make_element, make_event, store_message
@@ -325,7 +325,7 @@ def receive(database: Database, sender: str, words: str, message_id: str) -> Non
     ],
 )
 def test_refused_and_unknown_list_messages_and_exit_1_if_there_are_any(
-    database: Database, settings: dict[str, str], command: str, answer: Answer, why: str
+    database: Database, settings: dict[str, str], command: str, answer: SendResult, why: str
 ) -> None:
     store_message(database, ALICE)
     none = invoke(command, environment=settings)

@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from receiver.core.messages import Answer, Unknown
+from receiver.core.messages import SendResult, Unknown
 from receiver.database.database import Database
 from tests.support.builders import ACCEPTED, ALICE, BOB, store_message
 from tests.support.processes import environment, invoke
 
 
-def _stored(database_url: str, answer: Answer) -> str:
+def _stored(database_url: str, answer: SendResult) -> str:
     with Database(database_url) as database:
         return store_message(database, ALICE, BOB, answer=answer)[0]
 

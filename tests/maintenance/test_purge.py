@@ -340,7 +340,7 @@ def test_a_refused_message_that_was_redacted_is_not_queued_again(database: Datab
     purge(database, redact=True)
 
     assert rows(tables(database), "recipients", "messages", "resolutions") == {}
-    assert not database.write(lambda session: outbox.begin_again(session, stored, then=None, now=times.now()))
+    assert not database.write(lambda session: outbox.retry_refused(session, stored, None, now=times.now()))
 
 
 def test_the_key_that_keeps_a_file_from_being_sent_twice_outlasts_the_redaction(database: Database) -> None:

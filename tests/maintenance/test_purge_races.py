@@ -87,7 +87,7 @@ def test_a_refused_message_that_is_being_sent_after_all(postgres: Database, *, r
     answer(postgres, pk, Refused(because=RefusedBecause.UNREACHABLE))
     with postgres.read() as session:
         [stored] = outbox.not_taken(session, [pk])
-    again = Counted(lambda session: outbox.begin_again(session, stored, then=None, now=times.now()))
+    again = Counted(lambda session: outbox.retry_refused(session, stored, None, now=times.now()))
 
     in_turn(postgres, purging_messages(pk, redact=redact), again, reverse=reverse)
 

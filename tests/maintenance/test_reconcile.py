@@ -8,7 +8,7 @@ import pytest
 
 from receiver.bandwidth.history import HistoryRow, read_record
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.errors import QueryRefused, RecordsUnavailable
@@ -247,7 +247,7 @@ def test_what_stands_for_another_message_is_no_candidate(database: Database) -> 
 
 
 @pytest.mark.parametrize("rival", [TIMED_OUT, UNREADABLE_202, None])
-def test_two_of_ours_that_fit_are_ambiguous(database: Database, rival: Answer | None) -> None:
+def test_two_of_ours_that_fit_are_ambiguous(database: Database, rival: SendResult | None) -> None:
     store_message(database, BOB, ALICE, answer=rival)
     tag, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 
@@ -291,7 +291,7 @@ def test_messages_of_another_sender_or_to_others_are_no_rivals(
 
 
 @pytest.mark.parametrize("answer", [Refused(because=RefusedBecause.UNREACHABLE), Accepted(message_id="another")])
-def test_messages_that_were_not_sent_or_have_an_id_are_no_rivals(database: Database, answer: Answer) -> None:
+def test_messages_that_were_not_sent_or_have_an_id_are_no_rivals(database: Database, answer: SendResult) -> None:
     store_message(database, ALICE, BOB, answer=answer)
     tag, _ = store_message(database, ALICE, BOB, answer=TIMED_OUT)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from receiver.core import times
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.tags import new_tag
 from receiver.database.database import Database
@@ -101,7 +101,9 @@ def test_an_event_that_comes_later_has_the_last_word(database: Database, send_st
 @pytest.mark.parametrize(
     ("said", "words"), [(ACCEPTED, "Bandwidth has it"), (UNREACHABLE, "refused (unreachable)"), (None, "deadline")]
 )
-def test_what_is_known_is_not_decided(database: Database, said: Answer | None, words: str, send_status: str) -> None:
+def test_what_is_known_is_not_decided(
+    database: Database, said: SendResult | None, words: str, send_status: str
+) -> None:
     tag, _ = store_message(database, ALICE, answer=said)
     before = check(database, tag)
 

@@ -10,7 +10,7 @@ from receiver.database.models import Message
 from receiver.maintenance import recompute
 from receiver.maintenance.restored import BATCH, make_unknown, unsent
 from receiver.messages import outbox
-from receiver.messages.sender import Sending, cancel
+from receiver.messages.sender import Sender, cancel
 from tests.maintenance.test_reconcile import FakeBandwidth, only, reconcile, rows
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import (
@@ -21,7 +21,7 @@ from tests.support.builders import (
     make_event,
     make_key,
     make_message,
-    make_sending,
+    make_sender,
     store_message,
 )
 from tests.support.processes import environment, invoke
@@ -48,12 +48,12 @@ def stored(database: Database, tag: str) -> Message:
     return found
 
 
-def refused(sending: Sending, answer: Refused, *, key: str) -> str:
+def refused(sending: Sender, answer: Refused, *, key: str) -> str:
     """A refused message that was requested with that key."""
-    assert isinstance(sending.gateway, FakeGateway)
-    sending.gateway.answer = answer
+    assert isinstance(sending.caller.gateway, FakeGateway)
+    sending.caller.gateway.answer = answer
     submission = sending.send(make_message(), key=make_key(key, expires_at=now() + HOUR))
-    sending.gateway.answer = ACCEPTED
+    sending.caller.gateway.answer = ACCEPTED
     return submission.tag
 
 
@@ -92,21 +92,21 @@ def test_what_was_submitting_is_unknown_at_once_and_was_perhaps_sent_later(datab
 
 
 def test_what_was_refused_and_may_have_been_asked_for_again_is_not_sent_again(database: Database) -> None:
-    sending = make_sending(database)
+    sending = make_sender(database)
     tag = refused(sending, FULL, key="lunch")
 
     assert restore(database) == 1
 
     again = sending.repeat(make_key("lunch"), at_once=True)
     assert again is not None
-    assert again.stored is not None
-    assert (again.tag, again.stored.send_status) == (tag, "unknown")
-    assert len(sending.gateway.sent) == 1  # type: ignore[attr-defined]
+    assert again.message is not None
+    assert (again.tag, again.message.send_status) == (tag, "unknown")
+    assert len(sending.caller.gateway.sent) == 1  # type: ignore[attr-defined]
     assert {each.status for each in stored(database, tag).recipients} == {"pending"}
 
 
 def test_a_file_that_is_given_again_queues_nothing_that_may_have_been_sent(database: Database) -> None:
-    sending = make_sending(database)
+    sending = make_sender(database)
     line = (make_message(), make_key("a line"))
     sending.queue_all([line])
     [claimed] = claim(database)
@@ -119,7 +119,7 @@ def test_a_file_that_is_given_again_queues_nothing_that_may_have_been_sent(datab
 
 
 def test_what_is_known_stays_as_it_is(database: Database) -> None:
-    sending = make_sending(database)
+    sending = make_sender(database)
     tags = {
         "accepted": store_message(database)[0],
         "refused, without a key": store_message(database, answer=FULL)[0],

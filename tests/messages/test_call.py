@@ -10,7 +10,7 @@ from receiver.core.messages import Refused
 from receiver.database.database import Database
 from receiver.messages import call
 from receiver.messages.outbox import Attempt
-from tests.support.builders import ACCEPTED, FakeGateway, make_message, make_sending
+from tests.support.builders import ACCEPTED, FakeGateway, make_message, make_sender
 from tests.support.log_lines import Lines
 
 HOUR = timedelta(hours=1)
@@ -25,7 +25,7 @@ def test_a_call_in_time_is_made(sqlite: Database) -> None:
     gateway = FakeGateway()
     message = make_message(expiration=times.now() + HOUR)
 
-    assert make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=HOUR), number=1) == ACCEPTED
+    assert make_sender(sqlite, gateway).caller.call(message, tag="t", attempt=attempt(deadline_in=HOUR)) == ACCEPTED
 
     assert gateway.sent == [(message, "t")]
 
@@ -40,7 +40,7 @@ def test_after_its_deadline_or_its_expiration_nothing_is_sent(
     gateway = FakeGateway()
     message = make_message(expiration=times.now() + expires_in)
 
-    answer = make_sending(sqlite, gateway).call(message, tag="t", attempt=attempt(deadline_in=deadline_in), number=1)
+    answer = make_sender(sqlite, gateway).caller.call(message, tag="t", attempt=attempt(deadline_in=deadline_in))
 
     assert isinstance(answer, Refused)
     assert answer.because == because
@@ -53,9 +53,7 @@ def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
 ) -> None:
     monkeypatch.setattr(*broken, None)
 
-    answer = make_sending(sqlite, FakeGateway()).call(
-        make_message(), tag="t", attempt=attempt(deadline_in=HOUR), number=1
-    )
+    answer = make_sender(sqlite, FakeGateway()).caller.call(make_message(), tag="t", attempt=attempt(deadline_in=HOUR))
 
     assert answer == ACCEPTED
     assert [line["error"] for line in logged if "error" in line] in (["AttributeError"], ["TypeError"])

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, text
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database, Session
 from receiver.database.models import CredentialPauseRow
@@ -26,7 +26,7 @@ from receiver.messages import pace
 from receiver.messages.credentials import Denial
 from receiver.messages.sender import tidy
 from tests.messages.test_worker import enqueue, states, wait_for_states, working
-from tests.support.builders import ALICE, FakeGateway, make_message, make_sending
+from tests.support.builders import ALICE, FakeGateway, make_message, make_sender
 from tests.support.log_lines import Lines
 from tests.support.processes import PATIENCE, wait_for
 from tests.support.queued import claim
@@ -53,20 +53,20 @@ DENIALS = pytest.mark.parametrize("denied", [FORBIDDEN, NOT_FOUND], ids=["403", 
 class JudgingGateway(FakeGateway):
     """Answers each message what a test says of its text; notes the texts in the order in which they came."""
 
-    def __init__(self, judge: Callable[[str], Answer | None], *, fingerprint: str = OURS) -> None:
+    def __init__(self, judge: Callable[[str], SendResult | None], *, fingerprint: str = OURS) -> None:
         super().__init__()
         self.judge = judge
         self.fingerprint = fingerprint
         self.texts: list[str] = []
         self._lock = threading.Lock()
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         with self._lock:
             self.texts.append(message.text or "")
         return self.judge(message.text or "") or Accepted(message_id=f"id-of-{tag}")
 
 
-def always(answer: Answer | None) -> Callable[[str], Answer | None]:
+def always(answer: SendResult | None) -> Callable[[str], SendResult | None]:
     return lambda _: answer
 
 
@@ -218,7 +218,7 @@ def test_one_probe_is_under_way_at_a_time_whoever_works(database: Database) -> N
         wait_for(lambda: is_paused(database) and not states(database)["submitting"], "the pause")
     held, let_go, most = threading.Event(), threading.Event(), [0]
 
-    def hold(_: str) -> Answer | None:
+    def hold(_: str) -> SendResult | None:
         most[0] = max(most[0], states(database)["submitting"])
         held.set()
         assert let_go.wait(PATIENCE)
@@ -260,21 +260,22 @@ def test_a_synchronous_send_never_waits_for_a_pause_and_ends_it_if_it_is_accepte
     queue(database, *"abc")
     with working(database, JudgingGateway(always(refused))):
         wait_for(lambda: is_paused(database), "the pause")
-    again = make_sending(database, JudgingGateway(always(refused))).send(make_message())
-    assert again.stored is not None
-    assert (again.stored.send_status, again.stored.error_type) == ("refused", refused.type)
+    again = make_sender(database, JudgingGateway(always(refused))).send(make_message())
+    assert again.message is not None
+    assert again.message.error is not None
+    assert (again.message.send_status, again.message.error.type) == ("refused", refused.type)
     assert is_paused(database)
 
-    accepted = make_sending(database, JudgingGateway(always(None))).send(make_message())
+    accepted = make_sender(database, JudgingGateway(always(None))).send(make_message())
 
-    assert accepted.stored is not None
-    assert accepted.stored.send_status == "accepted"
+    assert accepted.message is not None
+    assert accepted.message.send_status == "accepted"
     assert pause(database) is None
 
 
 @REFUSALS
 def test_a_synchronous_send_that_is_refused_makes_no_worker_wait(database: Database, refused: Refused) -> None:
-    make_sending(database, JudgingGateway(always(refused))).send(make_message())
+    make_sender(database, JudgingGateway(always(refused))).send(make_message())
 
     assert pause(database) is None
 
@@ -282,7 +283,7 @@ def test_a_synchronous_send_that_is_refused_makes_no_worker_wait(database: Datab
 @pytest.mark.parametrize(
     "answer", [Unknown(status=502), Refused(because=RefusedBecause.UNREACHABLE, type="no-token")], ids=["502", "none"]
 )
-def test_a_probe_that_says_nothing_about_the_credentials_ends_nothing(database: Database, answer: Answer) -> None:
+def test_a_probe_that_says_nothing_about_the_credentials_ends_nothing(database: Database, answer: SendResult) -> None:
     queue(database, *"abc")
     before = begin_pause(database, UNAUTHORIZED)
     gateway = JudgingGateway(always(answer))
@@ -386,9 +387,9 @@ def test_a_message_that_alone_is_denied_waits_alone_and_stops_nobody(database: D
         assert (row.failures, row.error_status, row.refused_because) == (0, denied.status, None)
         assert timedelta(seconds=50) < row.claimable_at - times.now() <= timedelta(minutes=1)
         assert not is_paused(database)
-        sent = make_sending(database, JudgingGateway(always(None))).send(make_message(ALICE))
-        assert sent.stored is not None
-        assert sent.stored.send_status == "accepted"
+        sent = make_sender(database, JudgingGateway(always(None))).send(make_message(ALICE))
+        assert sent.message is not None
+        assert sent.message.send_status == "accepted"
         assert pause(database) is None  # what passes forgets it
 
         gateway.judge = always(None)
@@ -611,11 +612,11 @@ def test_refused_credentials_do_not_make_a_worker_believe_that_an_outage_is_over
     enqueue(database, 30, text="a")
     answers = itertools.cycle([Unknown(status=502), Unknown(status=502), FROM_MEMORY, UNAUTHORIZED])
     with working(database, JudgingGateway(lambda _: next(answers)), threads=1):
-        wait_for(lambda: any(line["event"] == "the worker holds back" for line in logged), "it to hold back")
+        wait_for(lambda: any(line["event"] == "worker backing off" for line in logged), "it to hold back")
         began = time.monotonic()
         wait_for(lambda: (hasten_probe(database), time.monotonic() - began > 4)[1], "some more answers")
 
-    assert "the worker sends again" not in [line["event"] for line in logged]
+    assert "worker resumed" not in [line["event"] for line in logged]
 
 
 def test_a_pause_of_whoever_has_tried_lately_is_told_to_all(database: Database) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from receiver.database.database import Database
 from receiver.errors import WrongFile
-from receiver.messages.files import CHUNK, MOST_PROBLEMS, Batch, Outcome, check, walk
+from receiver.messages.files import CHUNK, MOST_PROBLEMS, FileReport, MessageFile, check, walk
 from receiver.messages.lines import Line
-from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_sending, make_settings
+from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_sender, make_settings
 from tests.support.loop import select
 from tests.support.stored import change, messages
 
@@ -24,16 +24,16 @@ def lunch(**fields: Any) -> dict[str, Any]:
     return {"to": [ALICE], "text": "Lunch"} | fields
 
 
-def make_batch(name: str = "lunch.csv") -> Batch:
-    return Batch(name=name, reference="lunch", settings=SETTINGS)
+def make_batch(name: str = "lunch.csv") -> MessageFile:
+    return MessageFile(name=name, reference="lunch", settings=SETTINGS)
 
 
 def lines(*asked: Any) -> Iterator[Line]:
-    return (Line(number=number, asked=each) for number, each in enumerate(asked, start=1))
+    return (Line(number=number, body=each) for number, each in enumerate(asked, start=1))
 
 
-def queue(database: Database, *asked: Any, batch: str = "lunch.csv") -> Outcome:
-    return walk(make_sending(database), lines(*asked), make_batch(batch), queue=True)
+def queue(database: Database, *asked: Any, batch: str = "lunch.csv") -> FileReport:
+    return walk(make_sender(database), lines(*asked), make_batch(batch), queue=True)
 
 
 def stored(database: Database) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ def test_what_was_refused_without_being_sent_is_queued_again_and_nothing_else(da
 
 
 def test_what_is_checked_is_not_queued(database: Database) -> None:
-    outcome = walk(make_sending(database), lines(lunch()), make_batch(), queue=False)
+    outcome = walk(make_sender(database), lines(lunch()), make_batch(), queue=False)
 
     assert (outcome.lines, outcome.queued) == (1, 0)
     assert stored(database) == []
@@ -122,7 +122,7 @@ def test_a_run_that_breaks_off_is_completed_by_the_next(database: Database) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        walk(make_sending(database), breaking_off(), make_batch(), queue=True)
+        walk(make_sender(database), breaking_off(), make_batch(), queue=True)
 
     assert queue(database, *asked).queued == CHUNK + 10
     assert len({reference for reference, _ in stored(database)}) == len(stored(database)) == len(asked)
@@ -142,9 +142,9 @@ def test_a_line_that_was_queued_is_not_wrong_afterwards(database: Database) -> N
     """As when its expiration has passed, or a setting that it relied on is gone."""
     queue(database, lunch())
     without_sender = make_settings("sqlite:///not-used", bandwidth_from=None)
-    batch = Batch(name="lunch.csv", reference="lunch", settings=without_sender)
+    batch = MessageFile(name="lunch.csv", reference="lunch", settings=without_sender)
 
-    outcome = walk(make_sending(database), lines(lunch(), lunch(text="Dinner")), batch, queue=True)
+    outcome = walk(make_sender(database), lines(lunch(), lunch(text="Dinner")), batch, queue=True)
 
     assert (outcome.lines, outcome.queued) == (2, 0)
     assert [line.number for line in outcome.first_wrong] == [2]
@@ -152,14 +152,14 @@ def test_a_line_that_was_queued_is_not_wrong_afterwards(database: Database) -> N
 
 def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> None:
     asked: Iterable[Line] = [
-        Line(number=2, asked=lunch()),
-        Line(number=3, asked=lunch(to=[ALICE, "12"], color="red")),
+        Line(number=2, body=lunch()),
+        Line(number=3, body=lunch(to=[ALICE, "12"], color="red")),
         Line(number=5, problem="Is not UTF-8."),
-        Line(number=6, asked=[]),
-        Line(number=7, asked=lunch(expiration=PAST)),
-        Line(number=8, asked=lunch(to=[ALICE, ALICE])),
+        Line(number=6, body=[]),
+        Line(number=7, body=lunch(expiration=PAST)),
+        Line(number=8, body=lunch(to=[ALICE, ALICE])),
     ]
-    outcome = walk(make_sending(database), asked, make_batch(), queue=False)
+    outcome = walk(make_sender(database), asked, make_batch(), queue=False)
 
     assert outcome.wrong == 5
     assert {line.number: line.problem for line in outcome.first_wrong} == {
@@ -173,7 +173,7 @@ def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> Non
 
 def test_of_many_wrong_lines_the_first_are_kept(database: Database) -> None:
     wrong = [lunch(to=[])] * (2 * MOST_PROBLEMS + CHUNK)
-    outcome = walk(make_sending(database), lines(*wrong), make_batch(), queue=False)
+    outcome = walk(make_sender(database), lines(*wrong), make_batch(), queue=False)
 
     assert outcome.wrong == len(wrong)
     assert [line.number for line in outcome.first_wrong] == list(range(1, MOST_PROBLEMS + 1))
@@ -195,12 +195,14 @@ def test_a_file_without_a_line_is_refused(database: Database) -> None:
     ],
 )
 def test_what_the_references_share_is_what_to_watch(database: Database, asked: list[Any], shared: list[str]) -> None:
-    assert walk(make_sending(database), lines(*asked), make_batch(), queue=False).references == shared
+    assert walk(make_sender(database), lines(*asked), make_batch(), queue=False).references == shared
 
 
 def test_the_reference_that_a_line_gets_does_not_tell_it_from_another() -> None:
     (first,) = check(lines(lunch()), make_batch())
-    (second,) = check([Line(number=9, asked=lunch())], Batch(name="lunch.csv", reference="other", settings=SETTINGS))
+    (second,) = check(
+        [Line(number=9, body=lunch())], MessageFile(name="lunch.csv", reference="other", settings=SETTINGS)
+    )
 
     assert first.message is not None
     assert second.message is not None

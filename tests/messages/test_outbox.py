@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter
 from receiver.errors import StorageUnavailable
 from receiver.messages import sender
 from receiver.messages.outbox import Attempt, add_submitting, write_lapsed
+from receiver.messages.report import MessageReport
 from receiver.reports import messages
+from receiver.reports.lookup import MessageFilter
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.support.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view
@@ -33,7 +34,7 @@ BAD_GATEWAY = Unknown(status=502, type="upstream", description="Bad gateway.")
 ACCEPTED = Accepted(message_id=MESSAGE_ID, segment_count=1)
 
 
-def shown(database: Database, tag: str) -> messages.MessageReport:
+def shown(database: Database, tag: str) -> MessageReport:
     """As the API shows it, which is as support sees it and as a search finds it."""
     report = messages.message(database, tag)
     assert_views_agree(database, tag)
@@ -48,7 +49,7 @@ def shown(database: Database, tag: str) -> messages.MessageReport:
     return report
 
 
-def said(report: messages.MessageReport) -> tuple[Any, ...]:
+def said(report: MessageReport) -> tuple[Any, ...]:
     error = report.error
     return (report.send_status, report.refused_because, error and (error.status, error.type, error.description))
 
@@ -65,7 +66,9 @@ def said(report: messages.MessageReport) -> tuple[Any, ...]:
         (BAD_GATEWAY, ("unknown", None, (502, "upstream", "Bad gateway.")), "pending"),
     ],
 )
-def test_an_answer_ends_the_request(database: Database, reply: Answer, expected: tuple[Any, ...], status: str) -> None:
+def test_an_answer_ends_the_request(
+    database: Database, reply: SendResult, expected: tuple[Any, ...], status: str
+) -> None:
     tag, pk = submit(database)
 
     answer(database, pk, reply)
@@ -95,7 +98,7 @@ def test_a_message_is_stored_as_the_application_asked_for_it(database: Database)
 
 @pytest.mark.parametrize("reply", [None, BAD_REQUEST, UNREACHABLE, TIMED_OUT, BAD_GATEWAY])
 @pytest.mark.parametrize("kind", ["delivered", "unheard-of"])
-def test_an_event_corrects_every_other_state(database: Database, reply: Answer | None, kind: str) -> None:
+def test_an_event_corrects_every_other_state(database: Database, reply: SendResult | None, kind: str) -> None:
     """The error stays, as evidence; why it was refused does not, because it was not."""
     tag, pk = store_message(database, ALICE, BOB, answer=reply)
     error_before = messages.message(database, tag).error
@@ -120,7 +123,7 @@ def test_an_event_by_id_corrects_a_refusal_too(database: Database) -> None:
 
 
 @pytest.mark.parametrize("reply", [ACCEPTED, BAD_REQUEST, TIMED_OUT, BAD_GATEWAY])
-def test_an_answer_after_the_event_leaves_it_accepted(database: Database, reply: Answer) -> None:
+def test_an_answer_after_the_event_leaves_it_accepted(database: Database, reply: SendResult) -> None:
     tag, pk = submit(database, ALICE, BOB)
     deliver(database, make_event(tag=tag, message_id="from the event"))
 
@@ -134,7 +137,7 @@ def test_an_answer_after_the_event_leaves_it_accepted(database: Database, reply:
 
 @pytest.mark.parametrize("first", [ACCEPTED, Accepted()])
 @pytest.mark.parametrize("then", [BAD_REQUEST, UNREACHABLE, TIMED_OUT])
-def test_accepted_is_absorbing(database: Database, first: Answer, then: Answer) -> None:
+def test_accepted_is_absorbing(database: Database, first: SendResult, then: SendResult) -> None:
     tag, pk = store_message(database, ALICE, answer=first)
 
     answer(database, pk, then)
@@ -163,7 +166,7 @@ def test_an_acceptance_that_comes_late_settles_an_unknown(database: Database) ->
 
 
 @pytest.mark.parametrize("then", [TIMED_OUT, TOO_MANY])
-def test_a_refusal_stays(database: Database, then: Answer) -> None:
+def test_a_refusal_stays(database: Database, then: SendResult) -> None:
     tag, pk = store_message(database, ALICE, answer=BAD_REQUEST)
 
     answer(database, pk, then)
@@ -174,7 +177,7 @@ def test_a_refusal_stays(database: Database, then: Answer) -> None:
 
 @pytest.mark.parametrize("reply", [BAD_REQUEST, UNREACHABLE, TIMED_OUT])
 @pytest.mark.parametrize("attempt", [0, 2])
-def test_the_answer_to_another_attempt_changes_nothing(database: Database, reply: Answer, attempt: int) -> None:
+def test_the_answer_to_another_attempt_changes_nothing(database: Database, reply: SendResult, attempt: int) -> None:
     tag, pk = submit(database, ALICE)
     before = shown(database, tag)
 
@@ -225,7 +228,7 @@ class TestPastTheDeadline:
         ("reply", "status"), [(ACCEPTED, "accepted"), (BAD_REQUEST, "refused"), (TIMED_OUT, "unknown")]
     )
     def test_its_late_answer_still_counts(
-        self, database: Database, reply: Answer, status: str, *, written: bool
+        self, database: Database, reply: SendResult, status: str, *, written: bool
     ) -> None:
         tag, pk = submit(database, ALICE, deadline_in=-MINUTE)
         if written:
@@ -236,7 +239,7 @@ class TestPastTheDeadline:
         assert shown(database, tag).send_status == status
 
     def test_overdue_is_what_accepted_and_unknown_become(self, database: Database) -> None:
-        replies: list[Answer | None] = [None, Accepted(), BAD_REQUEST, TIMED_OUT]
+        replies: list[SendResult | None] = [None, Accepted(), BAD_REQUEST, TIMED_OUT]
         for reply, overdue_in, deadline_in in product(replies, [MINUTE, -MINUTE], [MINUTE, -MINUTE]):
             tag, pk = submit(database, ALICE, BOB, CAROL, deadline_in=deadline_in, overdue_in=overdue_in)
             if reply is not None:

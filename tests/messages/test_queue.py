@@ -65,7 +65,7 @@ class TestOrder:
         first, claimed_before, waiting = (enqueue(database, ALICE, now=each)[1] for each in (before, times.now(), None))
         [_, claimed, another] = claim(database, now=before)
         put_back_at = times.now() + queue.LONGEST_WAIT
-        database.write(lambda session: queue.give_back(session, [another], claimable_at=put_back_at))
+        database.write(lambda session: queue.release_claims(session, [another], claimable_at=put_back_at))
         assert claim(database) == []
 
         tidy(database)
@@ -91,7 +91,7 @@ def test_a_claimed_message_is_what_was_asked_for(database: Database) -> None:
 
     [claimed] = claim(database)
 
-    assert (claimed.pk, claimed.tag, claimed.attempt, claimed.failures) == (pk, tag, 0, 0)
+    assert (claimed.pk, claimed.tag, claimed.attempts, claimed.failures) == (pk, tag, 0, 0)
     assert claimed.message == make_message(BOB, ALICE, text="Mahlzeit 🍲", reference="order 7", **asked)
 
 
@@ -110,7 +110,7 @@ class TestLease:
         [second] = claim(database, now=first.until)
 
         assert submit(database, first) is False
-        database.write(lambda session: queue.give_back(session, [first], claimable_at=times.now()))
+        database.write(lambda session: queue.release_claims(session, [first], claimable_at=times.now()))
         database.write(lambda session: queue.expire(session, first, now=times.now()))
         assert messages(database)[tag].send_status == "queued"
         assert messages(database)[tag].claimable_at == second.until
@@ -131,7 +131,7 @@ class TestLease:
         _, pk = enqueue(database, ALICE)
         [claimed] = claim(database)
 
-        database.write(lambda session: queue.give_back(session, [claimed], claimable_at=times.now()))
+        database.write(lambda session: queue.release_claims(session, [claimed], claimable_at=times.now()))
 
         assert submit(database, claimed) is False
         assert pks(claim(database)) == [pk]
@@ -211,7 +211,7 @@ class TestPutBack:
         put_back(database, claimed)
 
         [again] = claim(database)
-        assert (again.attempt, again.failures) == (1, 1)
+        assert (again.attempts, again.failures) == (1, 1)
         submit(database, again)
 
         row = messages(database)[tag]
@@ -250,7 +250,7 @@ def test_an_event_that_proves_acceptance_ends_it_at_every_stage(database: Databa
 
     for each in claimed:
         assert (submit(database, each), put_back(database, each)) == (False, False)
-        database.write(lambda session, each=each: queue.give_back(session, [each], claimable_at=times.now()))
+        database.write(lambda session, each=each: queue.release_claims(session, [each], claimable_at=times.now()))
         database.write(lambda session, each=each: queue.expire(session, each, now=times.now()))
     assert cancel(database, pk) is False
     assert claim(database, now=times.now() + timedelta(days=9)) == []

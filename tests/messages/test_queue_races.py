@@ -98,9 +98,10 @@ def test_of_two_changes_the_second_sees_the_first(postgres: Database, one: str, 
             case "cancel":
                 begun[name] = queue.cancel(session, pk, now=now)
             case "second gives back":
-                queue.give_back(session, [second], claimable_at=now)
+                queue.release_claims(session, [second], claimable_at=now)
             case _:
-                begun[name] = queue.submit(session, first if name.startswith("first") else second, attempt())
+                claimed = first if name.startswith("first") else second
+                begun[name] = queue.submit(session, claimed, attempt(claimed))
 
     names = [other, one] if reverse else [one, other]
     counted = [Counted(lambda session, name=name: works(session, name)) for name in names]
@@ -134,7 +135,9 @@ def test_put_back_and_the_event_that_proves_acceptance(postgres: Database, *, re
     now = times.now()
 
     def back(session: Session) -> None:
-        if not queue.put_back(session, claimed, UNREACHABLE, failures=1, claimable_at=now, denied_at=None, now=now):
+        if not queue.requeue_after_failure(
+            session, claimed, UNREACHABLE, failures=1, claimable_at=now, denied_at=None, now=now
+        ):
             answering(pk, UNREACHABLE)(session)
 
     works = [Counted(back), Counted(recording(make_event(tag=tag)))]
@@ -152,7 +155,7 @@ def test_many_given_back_and_many_proved_accepted_do_not_deadlock(postgres: Data
     claimed = claim(postgres)
     assert pks(claimed)[-1] == oldest
     proving = Counted(recording(*(make_event(tag=tag, message_id=tag) for tag, _ in queued)))
-    giving = Counted(lambda session: queue.give_back(session, claimed, claimable_at=times.now()))
+    giving = Counted(lambda session: queue.release_claims(session, claimed, claimable_at=times.now()))
     url = postgres.engine.url.render_as_string(hide_password=False)
 
     with threads() as pool, onlooker(url) as watching:

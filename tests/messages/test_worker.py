@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from receiver.core import times
-from receiver.core.messages import Accepted, Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, TooFast
@@ -19,7 +19,7 @@ from receiver.messages.call import Gateway
 from receiver.messages.sender import cancel
 from receiver.messages.worker import Worker
 from receiver.reports import messages as reporting
-from tests.support.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sending
+from tests.support.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sender
 from tests.support.processes import PATIENCE, wait_for
 from tests.support.queued import claim
 from tests.support.stored import deliver, messages
@@ -34,11 +34,11 @@ TIMED_OUT = Unknown(type="timed-out", description="Read timed out.")
 class ScriptedGateway(FakeGateway):
     """Gives these answers first, whatever the message; then it accepts."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: SendResult) -> None:
         super().__init__()
         self._answers = list(answers)
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         super().create_message(message, tag=tag)
         with suppress(IndexError):
             return self._answers.pop(0)
@@ -53,11 +53,11 @@ class ScriptedGateway(FakeGateway):
 class HeldGateway(ScriptedGateway):
     """Answers nothing until it is let go; counts who waits."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: SendResult) -> None:
         super().__init__(*answers)
         self.let_go = threading.Event()
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         answer = super().create_message(message, tag=tag)
         assert self.let_go.wait(PATIENCE)
         return answer
@@ -66,7 +66,7 @@ class HeldGateway(ScriptedGateway):
 class RaisingGateway(ScriptedGateway):
     """Has a bug."""
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         super().create_message(message, tag=tag)
         raise ZeroDivisionError
 
@@ -76,8 +76,10 @@ def working(
     database: Database, gateway: Gateway, *, threads: int = 2, attempts: int = 20, lease: float = 30, **rates: float
 ) -> Iterator[Worker]:
     """A worker that runs, and is stopped at the end."""
-    sending = make_sending(database, gateway, **rates)
-    worker = Worker(sending, threads=threads, attempts=attempts, lease=timedelta(seconds=lease))
+    sender = make_sender(database, gateway, **rates)
+    worker = Worker(
+        sender.caller, rates=sender.rates, threads=threads, attempts=attempts, lease=timedelta(seconds=lease)
+    )
     running = threading.Thread(target=worker.run)
     running.start()
     try:
@@ -89,8 +91,8 @@ def working(
 
 
 def enqueue(database: Database, count: int = 1, **changes: object) -> list[str]:
-    sending = make_sending(database)
-    return [sending.queue(make_message(ALICE, **changes)).tag for _ in range(count)]
+    sender = make_sender(database)
+    return [sender.queue(make_message(ALICE, **changes)).tag for _ in range(count)]
 
 
 def states(database: Database) -> Counter[str]:
@@ -209,7 +211,7 @@ def test_at_a_pace_no_turn_is_taken_before_its_request_can_be_made(database: Dat
 
 
 @pytest.mark.parametrize("answer", [Unknown(status=502), TIMED_OUT], ids=["502", "time-out"])
-def test_an_outage_does_not_make_the_whole_queue_unknown(database: Database, answer: Answer) -> None:
+def test_an_outage_does_not_make_the_whole_queue_unknown(database: Database, answer: SendResult) -> None:
     enqueue(database, 40)
     gateway = ScriptedGateway(*[answer] * 999)
     with working(database, gateway, threads=2):
@@ -229,7 +231,7 @@ def _failed(database: Database, tag: str, failures: int) -> object:
 @pytest.mark.parametrize(
     ("answer", "status"), [(TIMED_OUT, "unknown"), (Unknown(status=502), "unknown"), (INVALID, "refused")]
 )
-def test_nothing_else_is_ever_sent_again(database: Database, answer: Answer, status: str) -> None:
+def test_nothing_else_is_ever_sent_again(database: Database, answer: SendResult, status: str) -> None:
     [tag] = enqueue(database)
     gateway = ScriptedGateway(answer)
     with working(database, gateway):
@@ -266,7 +268,7 @@ class Test429:
         with working(database, gateway, threads=1):
             wait_for(lambda: _paused(database), "the pause")
             with pytest.raises(TooFast) as raised:
-                make_sending(database).send(make_message(BOB))
+                make_sender(database).send(make_message(BOB))
             wait_for(lambda: free(database) == states(database)["queued"], "all to be given back")
 
         assert 290 <= raised.value.retry_after <= 300
@@ -275,7 +277,7 @@ class Test429:
 
     def test_one_that_was_sent_at_once_makes_workers_wait(self, database: Database) -> None:
         refused = Refused(because=RefusedBecause.RATE_LIMITED, status=429, retry_after=300)
-        make_sending(database, ScriptedGateway(refused)).send(make_message(BOB))
+        make_sender(database, ScriptedGateway(refused)).send(make_message(BOB))
         enqueue(database, 2)
         gateway = ScriptedGateway()
         with working(database, gateway):
@@ -495,7 +497,7 @@ class TestPace:
         began = times.now()
         with working(database, gateway, account=10.0), working(database, gateway, account=10.0):
             for _ in range(4):
-                make_sending(database, gateway, account=10.0).send(make_message(BOB))
+                make_sender(database, gateway, account=10.0).send(make_message(BOB))
             wait_for_states(database, accepted=10)
         took = (times.now() - began).total_seconds()
 

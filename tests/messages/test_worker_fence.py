@@ -9,11 +9,12 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from receiver.core import times
+from receiver.core.pace import Rates
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.messages import queue
 from receiver.messages.worker import LEASE, Worker
-from tests.support.builders import FakeGateway, make_message, make_sending
+from tests.support.builders import FakeGateway, make_message, make_sender
 from tests.support.processes import wait_for
 
 
@@ -48,16 +49,17 @@ def test_what_another_worker_is_sending_is_not_put_back(database: Database, othe
     """The other claims it after the end of the lease, as happens to a worker that was frozen; both make an attempt of
     the same number."""
     gateway = FakeGateway()
-    sending, others = make_sending(database, gateway), make_sending(other)
+    sender, others = make_sender(database, gateway), make_sender(other)
     tag = others.queue(make_message()).tag
 
     def claim_and_submit() -> None:
         later = times.now() + 2 * LEASE
         [claimed] = other.write(lambda session: queue.claim(session, now=later, lease=LEASE, limit=1))
-        assert other.write(lambda session: queue.submit(session, claimed, others.attempt(times.now())))
+        attempt = others.caller.attempt(times.now(), number=1)
+        assert other.write(lambda session: queue.submit(session, claimed, attempt))
 
     writes = break_commit_of_submitting(database, claim_and_submit, is_committed=False)
-    run_until_it_has_gone_on(Worker(sending, threads=1, attempts=3), writes)
+    run_until_it_has_gone_on(Worker(sender.caller, rates=sender.rates, threads=1, attempts=3), writes)
 
     with other.read() as session:
         stored = message_tagged(session, tag)
@@ -67,10 +69,10 @@ def test_what_another_worker_is_sending_is_not_put_back(database: Database, othe
 
 def test_what_it_has_made_submitting_itself_and_not_sent_is_sent_again(database: Database) -> None:
     gateway = FakeGateway()
-    tag = make_sending(database).queue(make_message()).tag
+    tag = make_sender(database).queue(make_message()).tag
 
     writes = break_commit_of_submitting(database, lambda: None, is_committed=True)
-    worker = Worker(make_sending(database, gateway), threads=1, attempts=3)
+    worker = Worker(make_sender(database, gateway).caller, rates=Rates(), threads=1, attempts=3)
     run_until_it_has_gone_on(worker, writes, gateway)
 
     assert [sent for _, sent in gateway.sent] == [tag]

@@ -13,10 +13,10 @@ from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database, Session
-from receiver.database.lookup import MessageFilter, messages_page
 from receiver.events.store import record
-from receiver.messages.outbox import record_answer
+from receiver.messages.outbox import record_result
 from receiver.reports import find, messages
+from receiver.reports.lookup import MessageFilter, messages_page
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.support.plans import plans
 from tests.support.stored import MINUTE, answer, deliver, submit, submitting
@@ -38,7 +38,7 @@ def store_one_of_each(session: Session) -> dict[str, str]:
         return pk
 
     def settle(pk: int, said: Any) -> None:
-        record_answer(session, pk, attempt=1, answer=said, now=now)
+        record_result(session, pk, number=1, result=said, now=now)
 
     settle(add("pending", ALICE, BOB, reference="r1"), Accepted(message_id="id-pending"))
     mixed = add("mixed", ALICE, BOB, CAROL, reference="r2", sender="LUNCH")
@@ -180,7 +180,7 @@ class TestPages:
         assert count == pages
 
     def test_none_of_nothing(self, database: Database) -> None:
-        assert messages.messages(database, MessageFilter(), limit=50) == messages.Page([], None)
+        assert messages.messages(database, MessageFilter(), limit=50) == messages.MessagePage([], None)
 
     def test_a_filter_holds_across_them(self, database: Database) -> None:
         database.write(lambda session: [submitting(session, to) for to in (ALICE, BOB) * 5])

@@ -14,7 +14,7 @@ from receiver.database.database import Database
 from receiver.events.store import record
 from receiver.reports import overview
 from receiver.reports.overview import Figures, figures
-from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sending
+from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sender
 from tests.support.plans import plans
 from tests.support.stored import HOUR, answer, deliver, submitting
 
@@ -59,7 +59,7 @@ def test_overdue_are_the_open_recipients_of_what_may_have_been_sent(database: Da
     answer(database, late(database, ALICE, hours=9), Refused(because=RefusedBecause.BANDWIDTH))
     late(database, ALICE, deadline_in=HOUR)
     late(database, ALICE, overdue_in=HOUR)
-    make_sending(database).queue(make_message(ALICE))
+    make_sender(database).queue(make_message(ALICE))
     deliver(database, make_event("delivered", BOB))
 
     found = read(database)

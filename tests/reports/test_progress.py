@@ -14,11 +14,12 @@ from receiver.core import times
 from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.events.store import record
+from receiver.messages.report import report_message
 from receiver.reports import messages
+from receiver.reports.lookup import MessageFilter, messages_by_reference, messages_page
 from receiver.reports.progress import summary, watch
-from tests.support.builders import ALICE, BOB, make_event, make_message, make_sending, store_message
+from tests.support.builders import ALICE, BOB, make_event, make_message, make_sender, store_message
 from tests.support.plans import plans
 
 CHARACTERS = "ab-%_\\zZ\x7fé\ud7ff\ue000\uffff\U00010000\U0010ffff"
@@ -39,9 +40,9 @@ def test_exactly_those_are_found_whose_reference_begins_so(
 ) -> None:
     database.write(lambda session: session.execute(text("DELETE FROM recipients")))
     database.write(lambda session: session.execute(text("DELETE FROM messages")))
-    make_sending(database).queue(make_message(reference=None))
+    make_sender(database).queue(make_message(reference=None))
     for reference in references:
-        make_sending(database).queue(make_message(reference=reference))
+        make_sender(database).queue(make_message(reference=reference))
 
     expected = sorted(each for each in references if each.startswith(prefix))
     assert found(database, prefix) == len(expected)
@@ -58,7 +59,7 @@ def _fill(database: Database) -> None:
     store_message(database, ALICE, reference="lunch-2", answer=Unknown(), text="x")
     store_message(database, ALICE, BOB, reference="lunch-3", answer=Refused(because=RefusedBecause.BANDWIDTH))
     store_message(database, ALICE, reference="lunch-4", answer=None)
-    make_sending(database).queue(make_message(ALICE, reference="lunch-5"))
+    make_sender(database).queue(make_message(ALICE, reference="lunch-5"))
     store_message(database, ALICE, reference="dinner-1", answer=None)
 
 
@@ -68,9 +69,7 @@ def test_the_counts_are_those_of_the_messages_themselves(database: Database, lat
     now = LATER if later else times.now()
     with database.read() as session:
         counted = summary(session, "lunch-", now=now)
-        stored = [
-            messages.report(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)
-        ]
+        stored = [report_message(each, now=now) for each in messages_page(session, MessageFilter(), limit=100, now=now)]
 
     reports = [each for each in stored if each.reference != "dinner-1"]
     recipients = [recipient for each in reports for recipient in each.recipients]
@@ -115,8 +114,8 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
 def test_results_are_all_and_each_once_whatever_shares_a_reference(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "RESULTS", 3)
-    sending = make_sending(database)
+    monkeypatch.setattr(messages, "PAGE_SIZE", 3)
+    sending = make_sender(database)
     tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]
     sending.queue(make_message(ALICE, reference="B"))
 
@@ -128,7 +127,7 @@ def test_results_are_all_and_each_once_whatever_shares_a_reference(
 
 
 def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: Database) -> None:
-    sending = make_sending(database)
+    sending = make_sender(database)
     for number in range(300):
         sending.queue(make_message(ALICE, reference=f"order-{number}"))
     wanted, now = MessageFilter(reference_prefix="order-29"), times.now()
@@ -145,7 +144,7 @@ def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: 
 
 def test_the_references_are_found_by_their_index(database: Database) -> None:
     """On a table large enough for an index."""
-    sending = make_sending(database)
+    sending = make_sender(database)
     for number in range(300):
         sending.queue(make_message(ALICE, reference=f"order-{number}"))
 

@@ -9,11 +9,11 @@ from receiver.core import times
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
-from receiver.database.lookup import MessageFilter
 from receiver.maintenance import recompute
 from receiver.messages import sender
 from receiver.messages.outbox import write_lapsed
 from receiver.reports import messages as reporting
+from receiver.reports.lookup import MessageFilter
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, make_event
 from tests.support.stored import HOUR, answer, change, deliver, messages, submit

@@ -7,6 +7,7 @@ from typing import Any
 
 from receiver.core.times import rfc3339
 from receiver.database.database import Database
+from receiver.messages.report import MessageReport
 from receiver.reports import messages
 from tests.support.stored import columns, view
 
@@ -58,7 +59,7 @@ def assert_times_have_texts(row: Mapping[str, Any]) -> None:
     assert texts == {column: rfc3339(instant) for column, instant in instants.items()}
 
 
-def _recipients_agree(database: Database, report: messages.MessageReport) -> None:
+def _recipients_agree(database: Database, report: MessageReport) -> None:
     shared = (
         *("status", "error_code", "error_name", "description", "confirmed_by", "invalid_recipient", "overdue"),
         *("occurred_at", "updated_at"),

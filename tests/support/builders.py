@@ -6,13 +6,13 @@ from typing import Any
 
 from receiver.core import times
 from receiver.core.events import Event
-from receiver.core.messages import Accepted, Answer, IdempotencyKey, OutboundMessage, Refused
+from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult
 from receiver.core.pace import Rates
 from receiver.core.tags import new_tag
 from receiver.database.database import Database
-from receiver.messages.call import Gateway
-from receiver.messages.outbox import Attempt, add_submitting, record_answer
-from receiver.messages.sender import Sending
+from receiver.messages.call import Caller, Gateway
+from receiver.messages.outbox import Attempt, add_submitting, record_result
+from receiver.messages.sender import Sender
 from receiver.settings import ApiKey, Credential, Settings
 
 ALICE, BOB, CAROL = "+19195550101", "+19195550102", "+19195550103"
@@ -95,7 +95,9 @@ def make_message(*to: str, **changes: Any) -> OutboundMessage:
     return OutboundMessage(to=to or (ALICE, BOB, CAROL), **values | changes)
 
 
-def store_message(database: Database, *to: str, answer: Answer | None = ACCEPTED, **changes: Any) -> tuple[str, int]:
+def store_message(
+    database: Database, *to: str, answer: SendResult | None = ACCEPTED, **changes: Any
+) -> tuple[str, int]:
     """A message in the database, answered unless ``answer`` is None; returns its tag and key."""
     now = times.whole_millisecond(times.now())
     tag = new_tag(now)
@@ -103,18 +105,14 @@ def store_message(database: Database, *to: str, answer: Answer | None = ACCEPTED
     message = make_message(*to, **changes)
     pk = database.write(lambda session: add_submitting(session, message, tag=tag, attempt=attempt))
     if answer is not None:
-        database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
+        database.write(lambda session: record_result(session, pk, number=1, result=answer, now=times.now()))
     return tag, pk
 
 
-def make_sending(database: Database, gateway: Gateway | None = None, **rates: float) -> Sending:
+def make_sender(database: Database, gateway: Gateway | None = None, **rates: float) -> Sender:
     """What sends, at these rates."""
-    return Sending(
-        database=database,
-        gateway=gateway or FakeGateway(),
-        rates=Rates(**rates),
-        overdue_after=timedelta(hours=27),
-    )
+    caller = Caller(database=database, gateway=gateway or FakeGateway(), overdue_after=timedelta(hours=27))
+    return Sender(database=database, caller=caller, rates=Rates(**rates))
 
 
 def make_key(key: str = "once", *, sha256: str = "0" * 64, expires_at: datetime | None = None) -> IdempotencyKey:
@@ -127,13 +125,13 @@ class FakeGateway:
     timeout = 3.0
     fingerprint = "0" * 64
 
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.answer: Answer = answer or ACCEPTED
+    def __init__(self, answer: SendResult | None = None) -> None:
+        self.answer: SendResult = answer or ACCEPTED
         self.sent: list[tuple[OutboundMessage, str]] = []
 
     def known_refusal(self) -> Refused | None:
         return None
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         self.sent.append((message, tag))
         return self.answer

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from receiver.core.events import Event, Identity
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import Disposition, Outcome, RecipientStatus, disposition, fold
 from tests.support.builders import NOON
@@ -38,7 +38,7 @@ class Heard:
 
     events: tuple[Event, ...] = ()
     answered: int = 0
-    answer: Answer | None = None
+    answer: SendResult | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def histories(draw: st.DrawFn) -> History:
 KEY = ("message_id", "recipient", "type", "error_code")
 
 
-def answers(number: int) -> st.SearchStrategy[Answer | None]:
-    said: list[Answer | None] = [
+def answers(number: int) -> st.SearchStrategy[SendResult | None]:
+    said: list[SendResult | None] = [
         None,
         Accepted(),
         Refused(because=RefusedBecause.BANDWIDTH, status=400, type="request-validation", description="No."),
@@ -134,7 +134,7 @@ class Expected:
 
     tag: str
     to: tuple[str, ...]
-    answer: Answer | None = None
+    answer: SendResult | None = None
     stored: dict[Identity, Event] = field(default_factory=dict)
     """Every event of the history, linked to the message or not."""
     linked: set[Identity] = field(default_factory=set)
@@ -190,7 +190,7 @@ def expect(history: History, tags: tuple[str, str]) -> tuple[list[Expected], Cou
     return found, Counter(event.identity for event in history.events)
 
 
-def _answered(answer: Answer | None) -> set[str]:
+def _answered(answer: SendResult | None) -> set[str]:
     return {answer.message_id} if isinstance(answer, Accepted) and answer.message_id is not None else set()
 
 

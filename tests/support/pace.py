@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from receiver.database.database import Database
-from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sending
+from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sender
 from tests.support.loop import SILENT, Loop, looping
 from tests.support.processes import Api, wait_for
 
@@ -44,7 +44,7 @@ def fill(running: Loop, units: int, *, sender: str = SENDER) -> None:
     with Database(running.environment["DATABASE_URL"]) as database:
         keyed = [(message, make_key(f"{sender} {place}")) for place, message in enumerate(wanted)]
         for place in range(0, len(keyed), 100):
-            make_sending(database).queue_all(keyed[place : place + 100])
+            make_sender(database).queue_all(keyed[place : place + 100])
 
 
 @contextmanager

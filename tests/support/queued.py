@@ -35,19 +35,20 @@ def claim(database: Database, *, now: datetime | None = None, limit: int = 9) ->
     return database.write(claiming(now=now, limit=limit))
 
 
-def attempt() -> Attempt:
-    now = times.now()
-    return Attempt(at=now, deadline=now + timedelta(minutes=1), overdue_at=now + timedelta(hours=27))
+def attempt(claimed: Claimed) -> Attempt:
+    """The one that follows the claim."""
+    now, number = times.now(), claimed.attempts + 1
+    return Attempt(at=now, deadline=now + timedelta(minutes=1), overdue_at=now + timedelta(hours=27), number=number)
 
 
 def submit(database: Database, claimed: Claimed) -> bool:
-    return database.write(lambda session: queue.submit(session, claimed, attempt()))
+    return database.write(lambda session: queue.submit(session, claimed, attempt(claimed)))
 
 
 def put_back(database: Database, claimed: Claimed, *, after: timedelta = timedelta(0)) -> bool:
     now = times.now()
     return database.write(
-        lambda session: queue.put_back(
+        lambda session: queue.requeue_after_failure(
             session, claimed, UNREACHABLE, failures=1, denied_at=None, claimable_at=now + after, now=now
         )
     )

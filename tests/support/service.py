@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, make_url
 from werkzeug.test import TestResponse
 
 from receiver.app import create_app
-from receiver.core.messages import Answer, OutboundMessage
+from receiver.core.messages import OutboundMessage, SendResult
 from receiver.database.engine import make_engine
 from receiver.messages.call import Gateway
 from tests.support.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, CAROL, FakeGateway, make_body, make_settings
@@ -83,13 +83,13 @@ class Service:
 class BusyGateway(FakeGateway):
     """Lets something happen during the call, before it answers."""
 
-    def __init__(self, answer: Answer | None = None, *, late_in: str | None = None) -> None:
+    def __init__(self, answer: SendResult | None = None, *, late_in: str | None = None) -> None:
         """``late_in`` is a database in which every deadline passes during the call."""
         super().__init__(answer)
         self.meanwhile: Callable[[str], object] = lambda tag: None
         self._late_in = late_in
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         answer = super().create_message(message, tag=tag)
         if self._late_in is not None:
             execute(self._late_in, "UPDATE messages SET deadline = '2020-01-01 00:00:00.000000'")

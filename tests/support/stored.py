@@ -8,12 +8,12 @@ from sqlalchemy import select, text
 
 from receiver.core import times
 from receiver.core.events import Event, Identity, Unreadable
-from receiver.core.messages import Accepted, Answer
+from receiver.core.messages import Accepted, SendResult
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.database.models import Message, MessageId, Recipient, StoredEvent, UnreadableCallback
 from receiver.events.store import Tally, record
-from receiver.messages.outbox import Attempt, add_submitting, record_answer
+from receiver.messages.outbox import Attempt, add_submitting, record_result
 from tests.support.builders import make_message
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -25,17 +25,19 @@ def recording(*elements: Event | Unreadable, now: datetime | None = None) -> Cal
 
 
 def answering(
-    message_pk: int, answer: Answer, *, attempt: int = 1, now: datetime | None = None
+    message_pk: int, answer: SendResult, *, attempt: int = 1, now: datetime | None = None
 ) -> Callable[[Session], None]:
     """The work of a write transaction that stores Bandwidth's answer."""
-    return lambda session: record_answer(session, message_pk, attempt=attempt, answer=answer, now=now or times.now())
+    return lambda session: record_result(session, message_pk, number=attempt, result=answer, now=now or times.now())
 
 
 def deliver(database: Database, *elements: Event | Unreadable, now: datetime | None = None) -> Tally:
     return database.write(recording(*elements, now=now))
 
 
-def answer(database: Database, message_pk: int, said: Answer, *, attempt: int = 1, now: datetime | None = None) -> None:
+def answer(
+    database: Database, message_pk: int, said: SendResult, *, attempt: int = 1, now: datetime | None = None
+) -> None:
     database.write(answering(message_pk, said, attempt=attempt, now=now))
 
 

@@ -23,7 +23,7 @@ def read(text: str | bytes, form: Format = Format.CSV, columns: Mapping[str, str
 def bodies(text: str | bytes, form: Format = Format.CSV, columns: Mapping[str, str] | None = None) -> list[Any]:
     lines = read(text, form, columns)
     assert [line.problem for line in lines] == [None] * len(lines)
-    return [line.asked for line in lines]
+    return [line.body for line in lines]
 
 
 def problems(text: str | bytes, form: Format = Format.CSV) -> dict[int, str]:
@@ -84,13 +84,13 @@ def test_a_number_that_a_spreadsheet_wrote_is_read_if_there_is_no_doubt_which_it
     tab = "," if form is Format.CSV else "\t"
     text = f'to{tab}from\n"{cell}"{tab}123456\n'.encode()
     (line,) = read_lines(io.BytesIO(text), form, {}, country=country)
-    assert line.asked == {"to": ["+19195550101", "+19195550102"], "from": "123456"}
+    assert line.body == {"to": ["+19195550101", "+19195550102"], "from": "123456"}
 
 
 def test_the_country_counts_in_json_lines_and_for_the_sender_too() -> None:
     text = b'{"to": ["9195550101", "x", 7], "from": "19195550102"}\n{"to": "9195550101"}\n[1]'
     lines = read_lines(io.BytesIO(text), Format.JSONL, {}, country="1")
-    assert [line.asked for line in lines] == [
+    assert [line.body for line in lines] == [
         {"to": [ALICE, "x", 7], "from": "+19195550102"},
         {"to": "9195550101"},
         [1],

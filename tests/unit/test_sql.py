@@ -28,11 +28,8 @@ RUNS_SQL = {"execute", "executemany", "executescript"}
 REVIEWED = {
     "receiver/database/engine.py: begin": "one of two constants of that module",
     "receiver/database/engine.py: f'PRAGMA {pragma}'": "one of the constants in the line above",
-    "receiver/messages/idempotency.py: str(FORGOTTEN)": "a number, and a constant",
     "receiver/database/schema.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/database/schema.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",
-    "receiver/messages/pace.py: f\"'{SUSPECT}'\"": "a constant of that module",
-    "receiver/messages/pace.py: f\"'{REFUSED}'\"": "a constant of that module",
     "receiver/messages/queue.py: str(limit)": "a number, that of a worker's threads",
     "receiver/database/json_rows.py: sql": "statements of files of ours, which the tests below read",
     "receiver/database/views.py: statement": "files of migrations/views, names of views, roles quoted by PostgreSQL",

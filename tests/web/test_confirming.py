@@ -11,7 +11,7 @@ import pytest
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
-from receiver.messages.files import Outcome
+from receiver.messages.files import FileReport
 from tests.messages.test_files import lunch, queue
 from tests.support.builders import ALICE, make_element
 from tests.support.service import LATER, ONCE, BusyGateway, Headers, Service, is_problem, wrong_fields
@@ -154,7 +154,7 @@ def test_a_second_withdrawal_is_answered_only_after_a_commit_of_its_own(server: 
 
 
 def test_a_file_that_is_all_known_is_a_success_only_after_a_commit_of_its_own(server: Primary, url: str) -> None:
-    def again() -> Outcome:
+    def again() -> FileReport:
         with Database(url) as another_process:
             return queue(another_process, lunch(), lunch(text="Dinner"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.maintenance.resolve import resolve
 from receiver.settings import ApiKey
@@ -205,7 +205,7 @@ def test_a_body_that_is_too_long_is_told_which_setting_limits_it(shared_service:
     ids=str,
 )
 def test_what_bandwidth_said_is_told_and_whether_to_send_it_again(
-    sqlite_service: Service, answer: Answer, words: list[str]
+    sqlite_service: Service, answer: SendResult, words: list[str]
 ) -> None:
     sqlite_service.gateway.answer = answer
 

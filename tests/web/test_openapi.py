@@ -19,7 +19,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from receiver import VERSION
 from receiver.core.send_status import SendStatus
 from receiver.events.store import Tally
-from receiver.reports.messages import ErrorReport, EventReport, MessageReport, Page, RecipientReport
+from receiver.messages.report import ErrorReport, MessageReport, RecipientReport
+from receiver.reports.messages import EventReport, MessagePage
 from receiver.reports.overview import PaceReport, QueueReport
 from receiver.schemas import responses
 from receiver.web.authentication import Access, requires
@@ -168,7 +169,7 @@ def test_every_status_of_the_readme_is_described(document: Any) -> None:
         (responses.RecipientSchema, RecipientReport),
         (responses.ErrorSchema, ErrorReport),
         (responses.EventSchema, EventReport),
-        (responses.PageSchema, Page),
+        (responses.PageSchema, MessagePage),
         (responses.QueueSchema, QueueReport),
         (responses.PaceSchema, PaceReport),
         (responses.TallySchema, Tally),

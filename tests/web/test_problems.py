@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from receiver.core.messages import Answer, OutboundMessage, Refused, Unknown
+from receiver.core.messages import OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.support.builders import (
     ALICE,
@@ -30,7 +30,7 @@ NUMBER = re.compile(r"\+?1?919555\d{4}")
 class BrokenGateway(FakeGateway):
     """A gateway with a bug; by its contract it never raises."""
 
-    def create_message(self, message: OutboundMessage, *, tag: str) -> Answer:
+    def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         raise RuntimeError(f"secret {message.to[0]} {message.text}")
 
 
@@ -165,7 +165,7 @@ def test_a_row_that_the_database_refuses_is_not_quoted(postgres_url: str, logged
     assert_discreet(str(logged))
 
 
-ANSWERS: list[Answer | None] = [
+ANSWERS: list[SendResult | None] = [
     None,
     Refused(because=RefusedBecause.BANDWIDTH, status=400, description=f"'{ALICE}' must be replaced"),
     Refused(because=RefusedBecause.UNREACHABLE, description="no route"),
@@ -175,7 +175,7 @@ ANSWERS: list[Answer | None] = [
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
 def test_a_whole_round_leaves_no_number_text_or_secret_in_the_log(
-    database_url: str, logged: Lines, answer: Answer | None
+    database_url: str, logged: Lines, answer: SendResult | None
 ) -> None:
     gateway = BusyGateway(answer)
     with Service(database_url, gateway) as service:

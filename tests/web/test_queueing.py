@@ -41,7 +41,7 @@ def claim(service: Service) -> Claimed:
 
 def submit(service: Service, claimed: Claimed) -> bool:
     """What that worker does next: whether the message is its own to send."""
-    attempt = service.app.extensions["receiver"].sending.attempt(times.now())
+    attempt = service.app.extensions["receiver"].sender.caller.attempt(times.now(), number=claimed.attempts + 1)
     return service.database.write(lambda session: queue.submit(session, claimed, attempt))
 
 

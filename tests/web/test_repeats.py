@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from receiver.core import times
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
@@ -102,7 +102,9 @@ def test_a_first_request_that_never_ended_is_unknown_once_its_time_is_over(datab
 
 
 @pytest.mark.parametrize("answer", [BUSY, NOT_VALID, Unknown(), NO_CONNECTION])
-def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(service: Service, answer: Answer) -> None:
+def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(
+    service: Service, answer: SendResult
+) -> None:
     service.gateway.answer = answer
     tag = problem(service.send(headers=ONCE))["tag"]
     service.callback(make_element("sending", ALICE, tag=tag))
@@ -117,7 +119,7 @@ def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(servi
 @pytest.mark.parametrize("refusal", NOT_SENT_AND_MAY_PASS, ids=lambda refusal: str(refusal.status))
 @pytest.mark.parametrize("follows", [ACCEPTED, NOT_VALID, Unknown(), BUSY], ids=["202", "400", "unknown", "429"])
 def test_what_is_known_not_to_have_been_sent_is_sent_again_with_its_tag(
-    service: Service, refusal: Refused, follows: Answer
+    service: Service, refusal: Refused, follows: SendResult
 ) -> None:
     service.gateway.answer = refusal
     tag = problem(service.send(headers=ONCE, to=[BOB, ALICE]))["tag"]
@@ -224,7 +226,7 @@ def test_another_attempt_is_not_begun_on_what_was_queued_and_cancelled_meanwhile
     service.send(headers=ONCE | LATER)
     assert service.call("DELETE", f"/messages/{tag}").status_code == 200
 
-    begun = service.database.write(lambda session: outbox.begin_again(session, read, then=None, now=times.now()))
+    begun = service.database.write(lambda session: outbox.retry_refused(session, read, None, now=times.now()))
 
     assert not begun
     assert service.message(tag)["refusedBecause"] == "cancelled"
@@ -290,7 +292,7 @@ def test_if_it_is_not_heard_that_it_was_queued_the_repeat_finds_it(service: Serv
     ids=lambda value: str(value)[:9],
 )
 def test_if_it_is_not_heard_that_the_answer_was_stored_it_is_stored_again(
-    service: Service, answer: Answer, status: int
+    service: Service, answer: SendResult, status: int
 ) -> None:
     service.gateway.answer = answer
 
@@ -306,7 +308,7 @@ def test_an_answer_that_is_stored_twice_does_not_refuse_what_was_queued_between(
     pk = row(service, tag).pk
     service.send(headers=ONCE | LATER)
 
-    service.database.write(lambda session: outbox.record_answer(session, pk, attempt=1, answer=BUSY, now=times.now()))
+    service.database.write(lambda session: outbox.record_result(session, pk, number=1, result=BUSY, now=times.now()))
 
     shown = service.message(tag)
     assert (shown["sendStatus"], shown["error"]) == ("queued", None)
@@ -314,14 +316,17 @@ def test_an_answer_that_is_stored_twice_does_not_refuse_what_was_queued_between(
 
 def test_a_worker_that_does_not_hear_that_it_put_a_message_back_does_not_refuse_it(service: Service) -> None:
     tag = service.send(headers=LATER).get_json()["tag"]
-    sending, now = service.app.extensions["receiver"].sending, times.now()
+    now = times.now()
+    attempt = service.app.extensions["receiver"].sender.caller.attempt(now, number=1)
     lease = timedelta(seconds=30)
     (claimed,) = service.database.write(lambda session: queue.claim(session, now=now, lease=lease, limit=9))
-    assert service.database.write(lambda session: queue.submit(session, claimed, sending.attempt(now)))
+    assert service.database.write(lambda session: queue.submit(session, claimed, attempt))
 
     def put_back(session: Any) -> None:
-        if not queue.put_back(session, claimed, BUSY, failures=0, claimable_at=now, denied_at=None, now=now):
-            outbox.record_answer(session, claimed.pk, attempt=claimed.attempt + 1, answer=BUSY, now=now)
+        if not queue.requeue_after_failure(
+            session, claimed, BUSY, failures=0, claimable_at=now, denied_at=None, now=now
+        ):
+            outbox.record_result(session, claimed.pk, number=claimed.attempts + 1, result=BUSY, now=now)
 
     for _ in range(2):
         service.database.write(put_back)

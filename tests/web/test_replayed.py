@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from receiver.core.messages import Answer, Unknown
+from receiver.core.messages import SendResult, Unknown
 from receiver.core.send_status import SendStatus
 from receiver.maintenance.resolve import resolve
 from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_element
@@ -26,7 +26,7 @@ def is_replayed(answer: TestResponse) -> bool:
 @pytest.mark.parametrize("answer", [ACCEPTED, *FINAL, Unknown()], ids=str)
 @PREFERENCES
 def test_a_repeat_that_sends_nothing_says_so_whatever_its_answer_is(
-    service: Service, answer: Answer, prefer: Headers
+    service: Service, answer: SendResult, prefer: Headers
 ) -> None:
     service.gateway.answer = answer
     first = service.send(headers=ONCE)
@@ -81,7 +81,9 @@ def test_a_repeat_that_comes_while_the_first_is_answered_is_replayed(database_ur
 
 @pytest.mark.parametrize("refusal", NOT_SENT_AND_MAY_PASS, ids=lambda refusal: str(refusal.status))
 @pytest.mark.parametrize("follows", [ACCEPTED, NOT_VALID, Unknown(), BUSY], ids=["202", "400", "unknown", "429"])
-def test_a_repeat_that_is_sent_again_is_answered_afresh(service: Service, refusal: Answer, follows: Answer) -> None:
+def test_a_repeat_that_is_sent_again_is_answered_afresh(
+    service: Service, refusal: SendResult, follows: SendResult
+) -> None:
     service.gateway.answer = refusal
     service.send(headers=ONCE)
     service.gateway.answer = follows

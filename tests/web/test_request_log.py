@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from receiver.core.messages import Answer, Refused, Unknown
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.support.builders import ALICE, BOB, MESSAGE_ID, READ_ONLY_KEY, FakeGateway, make_element
 from tests.support.log_lines import Lines
@@ -96,7 +96,7 @@ def test_a_message_that_is_sent_is_two_lines_one_of_the_call_and_one_of_the_requ
     ],
 )
 def test_what_became_of_a_call_is_told(
-    sqlite_url: str, logged: Lines, answer: Answer, result: str, because: str | None, level: str
+    sqlite_url: str, logged: Lines, answer: SendResult, result: str, because: str | None, level: str
 ) -> None:
     with Service(sqlite_url, FakeGateway(answer)) as service:
         service.send()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from receiver.core.messages import Accepted, Answer, Refused, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
@@ -175,7 +175,9 @@ def test_the_message_is_committed_and_no_connection_held_while_bandwidth_is_call
 
 @pytest.mark.parametrize("answer", [BUSY, NOT_VALID, NO_CONNECTION, Unknown(status=502, type="t", description="d")])
 @pytest.mark.parametrize("by_tag", [True, False])
-def test_an_event_that_comes_before_the_answer_outweighs_it(database_url: str, answer: Answer, by_tag: bool) -> None:
+def test_an_event_that_comes_before_the_answer_outweighs_it(
+    database_url: str, answer: SendResult, by_tag: bool
+) -> None:
     gateway = BusyGateway(answer)
     with Service(database_url, gateway) as service:
         gateway.meanwhile = lambda tag: service.callback(
@@ -197,7 +199,7 @@ def test_an_event_that_comes_before_the_answer_outweighs_it(database_url: str, a
 
 
 @pytest.mark.parametrize("answer", [BUSY, Unknown()])
-def test_an_event_that_comes_after_the_answer_corrects_it(service: Service, answer: Answer) -> None:
+def test_an_event_that_comes_after_the_answer_corrects_it(service: Service, answer: SendResult) -> None:
     service.gateway.answer = answer
     tag = json.loads(service.send(to=[ALICE, BOB]).text)["tag"]
 

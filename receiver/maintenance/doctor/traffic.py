@@ -25,13 +25,14 @@ from receiver.core.events import Source
 from receiver.core.send_status import SendStatus
 from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, RecipientStatus
 from receiver.database.database import Database
-from receiver.database.lookup import MOST, count, shows_status
+from receiver.database.lookup import MOST, count
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent
 from receiver.events.replies import count_unread
 from receiver.maintenance.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.messages import credentials
 from receiver.messages.pace import paused_until
 from receiver.messages.queue import backlog
+from receiver.reports.lookup import shows_status
 from receiver.reports.overview import Figures, figures
 from receiver.settings import Settings
 

@@ -19,7 +19,7 @@ from receiver.database.database import Database, Session
 from receiver.database.models import Message
 from tests.soak.crash.doom import HELD_AT, Point
 from tests.soak.crash.nursery import Nursery, Sender
-from tests.support.builders import BEARER, make_message, make_sending
+from tests.support.builders import BEARER, make_message, make_sender
 from tests.support.postgres import free_port
 from tests.support.processes import PATIENCE, Api, SimulatorProcess, environment, invoke, simulating, wait_for
 
@@ -153,7 +153,7 @@ class Scene:
 
     def queue(self, *to: str, reference: str, **fields: Any) -> str:
         """Queues a message for the workers; returns its tag."""
-        return make_sending(self.database).queue(make_message(*to, reference=reference, **fields)).tag
+        return make_sender(self.database).queue(make_message(*to, reference=reference, **fields)).tag
 
     def let_time_pass(self) -> None:
         """Lets an hour pass in the database, so that leases, pauses and deadlines are over without waiting."""

@@ -11,7 +11,7 @@ from receiver.core import times
 from receiver.core.messages import Accepted
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
-from receiver.messages.outbox import Attempt, add_submitting, record_answer
+from receiver.messages.outbox import Attempt, add_submitting, record_result
 from tests.soak.torture.stream import Sent
 from tests.support.builders import make_message
 from tests.support.processes import wait_for
@@ -38,7 +38,7 @@ def _store(session: Session, sent: Sent) -> int:
     attempt = Attempt(at=now, deadline=now + timedelta(seconds=60), overdue_at=now + timedelta(hours=27))
     pk = add_submitting(session, make_message(*sent.to), tag=sent.tag, attempt=attempt)
     if not sent.answered_at:
-        record_answer(session, pk, attempt=1, answer=Accepted(message_id=sent.message_id), now=now)
+        record_result(session, pk, number=1, result=Accepted(message_id=sent.message_id), now=now)
     return pk
 
 
@@ -55,7 +55,7 @@ def record_late_answers(database: Database, messages: Sequence[Sent], keys: Sequ
 def is_recorded(database: Database, sent: Sent, pk: int) -> bool:
     answer = Accepted(message_id=sent.message_id)
     try:
-        database.write(lambda session: record_answer(session, pk, attempt=1, answer=answer, now=times.now()))
+        database.write(lambda session: record_result(session, pk, number=1, result=answer, now=times.now()))
     except StorageUnavailable:
         return False
     return True

@@ -1,0 +1,204 @@
+-- The SQL that every message passes on its way to Bandwidth, as it runs: its turn, its insertion, its submission by a
+-- worker, and the acceptance. What is rare is in the modules: a claim, which has five forms, is in queue.py; refusals
+-- and unknowns are in outbox.py; pauses are in pace.py and credentials.py.
+--
+-- A statement begins with "-- name:". The database that it is for follows the name; without one it is for both. What
+-- is the same for both databases is explained above the first of the two. Comments are cut off when the file is read.
+--
+-- Rows travel in one parameter, :rows, a JSON array of objects that the database takes apart as the table "given", so
+-- a statement is one text for one row and for a thousand, and is prepared once. Instants are texts in UTC
+-- ("2026-11-21 21:53:14.123456+00:00"). SQLite keeps them without their zone, so there the first 26 characters are
+-- taken.
+--
+-- Locks are taken in this order, and inside each statement in the order of its key, so that transactions that meet
+-- wait for each other and never deadlock:
+--     1. lanes by sender, the account's ("") first    "lock lanes"
+--     2. credential_pauses by credentials             credentials.py
+--     3. idempotency_keys by api_key, key             "insert keys"
+--     4. message_ids by message_id                    ../events/store.sql, "lock message ids"
+--     5. messages by pk                               "submit claimed message", "accept message"
+--     6. recipients by message_pk, recipient          ../events/store.sql, "raise standings"
+-- Nobody waits for a row that is inserted under a new tag, so new messages and their recipients come before their keys.
+-- A claim passes over locked messages, and so never waits. SQLite has one writer at a time and needs no locks.
+
+
+-- name: read holds
+-- What may hold a message up: the pause after a 429, and a refusal of these credentials. Locks nothing.
+SELECT
+    (SELECT paused_until FROM lanes WHERE sender = '') AS paused_until,
+    (SELECT CASE WHEN paused_at IS NULL THEN 'suspect' ELSE 'refused' END
+        FROM credential_pauses WHERE credentials = :credentials) AS suspicion;
+
+
+-- name: lock lanes, postgresql
+-- The account's lane and, unless :sender is empty, that of the sender. Locks: the lanes, the account's first.
+SELECT sender, next_at, paused_until FROM lanes WHERE sender IN ('', :sender) ORDER BY sender FOR UPDATE;
+
+-- name: lock lanes, sqlite
+SELECT sender, next_at, paused_until FROM lanes WHERE sender IN ('', :sender) ORDER BY sender;
+
+
+-- name: move lanes, postgresql
+-- When each lane is free for the next message. The caller holds the locks.
+UPDATE lanes SET next_at = given.next_at
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (sender varchar(64) COLLATE "C", next_at timestamptz)
+WHERE lanes.sender = given.sender;
+
+-- name: move lanes, sqlite
+UPDATE lanes SET next_at = given.next_at
+FROM (
+    SELECT json_extract(value, '$.sender') AS sender, substr(json_extract(value, '$.next_at'), 1, 26) AS next_at
+    FROM json_each(:rows)
+    ) AS given
+WHERE lanes.sender = given.sender;
+
+
+-- name: insert messages, postgresql
+-- New messages, submitting or queued, in the order of :rows. A tag that exists violates its unique constraint.
+INSERT INTO messages (
+    tag, reference, application_id, sender, text, media, priority, urgency, expiration, units, receipts, send_status,
+    attempt, failures, claimable_at, deadline, created_at, submitted_at, overdue_at, updated_at, asked_by)
+SELECT
+    tag, reference, application_id, sender, text, media, priority, CASE WHEN priority = 'high' THEN 0 ELSE 1 END,
+    expiration, units, false, send_status, attempt, 0, claimable_at, deadline, created_at, submitted_at, overdue_at,
+    created_at, asked_by
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    tag varchar(40), reference varchar(255), application_id varchar(255), sender varchar(64), text text, media text,
+    priority varchar(16), expiration timestamptz, units integer, send_status varchar(16), attempt integer,
+    claimable_at timestamptz, deadline timestamptz, created_at timestamptz, submitted_at timestamptz,
+    overdue_at timestamptz, asked_by varchar(255))
+RETURNING pk, tag;
+
+-- name: insert messages, sqlite
+INSERT INTO messages (
+    tag, reference, application_id, sender, text, media, priority, urgency, expiration, units, receipts, send_status,
+    attempt, failures, claimable_at, deadline, created_at, submitted_at, overdue_at, updated_at, asked_by)
+SELECT
+    json_extract(value, '$.tag'), json_extract(value, '$.reference'), json_extract(value, '$.application_id'),
+    json_extract(value, '$.sender'), json_extract(value, '$.text'), json_extract(value, '$.media'),
+    json_extract(value, '$.priority'), CASE WHEN json_extract(value, '$.priority') = 'high' THEN 0 ELSE 1 END,
+    substr(json_extract(value, '$.expiration'), 1, 26), json_extract(value, '$.units'), false,
+    json_extract(value, '$.send_status'), json_extract(value, '$.attempt'), 0,
+    substr(json_extract(value, '$.claimable_at'), 1, 26), substr(json_extract(value, '$.deadline'), 1, 26),
+    substr(json_extract(value, '$.created_at'), 1, 26), substr(json_extract(value, '$.submitted_at'), 1, 26),
+    substr(json_extract(value, '$.overdue_at'), 1, 26), substr(json_extract(value, '$.created_at'), 1, 26),
+    json_extract(value, '$.asked_by')
+FROM json_each(:rows)
+RETURNING pk, tag;
+
+
+-- name: insert recipients, postgresql
+-- The recipients of new messages. Nothing was said about them yet, so they are pending and their standing is empty.
+INSERT INTO recipients (
+    message_pk, recipient, position, status, standing, invalid_recipient, created_at, updated_at)
+SELECT
+    given.message_pk, given.recipient, given.position, 'pending', CAST('' AS bytea), false, given.created_at,
+    given.created_at
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    message_pk bigint, recipient varchar(64), position smallint, created_at timestamptz);
+
+-- name: insert recipients, sqlite
+INSERT INTO recipients (
+    message_pk, recipient, position, status, standing, invalid_recipient, created_at, updated_at)
+SELECT
+    json_extract(value, '$.message_pk'), json_extract(value, '$.recipient'), json_extract(value, '$.position'),
+    'pending', x'', false, substr(json_extract(value, '$.created_at'), 1, 26),
+    substr(json_extract(value, '$.created_at'), 1, 26)
+FROM json_each(:rows);
+
+
+-- name: insert keys, postgresql
+-- Idempotency keys of messages that were inserted just now. A key that exists is replaced only once it has expired; of
+-- any other no row is returned, and the caller undoes its transaction. Locks: the keys in the order of :rows.
+INSERT INTO idempotency_keys (api_key, key, sha256, message_pk, expires_at, repeats)
+SELECT api_key, key, sha256, message_pk, expires_at, 0
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    api_key varchar(255) COLLATE "C", key varchar(255) COLLATE "C", sha256 varchar(64), message_pk bigint,
+    expires_at timestamptz)
+ON CONFLICT (api_key, key) DO UPDATE SET
+    sha256 = excluded.sha256, message_pk = excluded.message_pk, expires_at = excluded.expires_at,
+    repeats = excluded.repeats
+WHERE idempotency_keys.expires_at < CAST(:now AS timestamptz)
+RETURNING key;
+
+-- name: insert keys, sqlite
+-- Without WHERE, SQLite would take the ON of ON CONFLICT for that of a join.
+INSERT INTO idempotency_keys (api_key, key, sha256, message_pk, expires_at, repeats)
+SELECT
+    json_extract(value, '$.api_key'), json_extract(value, '$.key'), json_extract(value, '$.sha256'),
+    json_extract(value, '$.message_pk'), substr(json_extract(value, '$.expires_at'), 1, 26), 0
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (api_key, key) DO UPDATE SET
+    sha256 = excluded.sha256, message_pk = excluded.message_pk, expires_at = excluded.expires_at,
+    repeats = excluded.repeats
+WHERE idempotency_keys.expires_at < substr(:now, 1, 26)
+RETURNING key;
+
+
+-- name: delete expired keys, postgresql
+-- Two expired keys, which is more than one insertion adds, so they become fewer. It passes over locked keys, and so
+-- never waits. LIMIT is written out, because the plan is made once for all values.
+DELETE FROM idempotency_keys WHERE (api_key, key) IN (
+    SELECT api_key, key FROM idempotency_keys
+    WHERE expires_at < CAST(:now AS timestamptz)
+    ORDER BY expires_at LIMIT 2 FOR UPDATE SKIP LOCKED);
+
+-- name: delete expired keys, sqlite
+DELETE FROM idempotency_keys WHERE (api_key, key) IN (
+    SELECT api_key, key FROM idempotency_keys
+    WHERE expires_at < substr(:now, 1, 26)
+    ORDER BY expires_at LIMIT 2);
+
+
+-- name: submit claimed message, postgresql
+-- A claimed message becomes submitting, if its claim still stands: the end of the lease is the fence. Past this commit
+-- it is sent once or, if nobody stores the result, unknown. Locks: the message.
+UPDATE messages SET
+    send_status = 'submitting', attempt = given.attempt, submitted_at = given.at, deadline = given.deadline,
+    overdue_at = given.overdue_at, updated_at = given.at, claimable_at = NULL, refused_because = NULL,
+    error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    pk bigint, until timestamptz, attempt integer, at timestamptz, deadline timestamptz, overdue_at timestamptz)
+WHERE messages.pk = given.pk AND messages.send_status = 'queued' AND messages.claimable_at = given.until
+RETURNING messages.pk;
+
+-- name: submit claimed message, sqlite
+UPDATE messages SET
+    send_status = 'submitting', attempt = given.attempt, submitted_at = given.at, deadline = given.deadline,
+    overdue_at = given.overdue_at, updated_at = given.at, claimable_at = NULL, refused_because = NULL,
+    error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
+FROM (
+    SELECT
+        json_extract(value, '$.pk') AS pk, substr(json_extract(value, '$.until'), 1, 26) AS until,
+        json_extract(value, '$.attempt') AS attempt, substr(json_extract(value, '$.at'), 1, 26) AS at,
+        substr(json_extract(value, '$.deadline'), 1, 26) AS deadline,
+        substr(json_extract(value, '$.overdue_at'), 1, 26) AS overdue_at
+    FROM json_each(:rows)
+    ) AS given
+WHERE messages.pk = given.pk AND messages.send_status = 'queued' AND messages.claimable_at = given.until
+RETURNING pk;
+
+
+-- name: accept message, postgresql
+-- A message that is still submitting by that attempt becomes accepted. The caller has locked its message id. Locks: the
+-- message.
+UPDATE messages SET
+    send_status = 'accepted', segment_count = given.segment_count, updated_at = given.updated_at
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    pk bigint, attempt integer, segment_count integer, updated_at timestamptz)
+WHERE messages.pk = given.pk AND messages.attempt = given.attempt AND messages.send_status = 'submitting'
+RETURNING messages.pk;
+
+-- name: accept message, sqlite
+UPDATE messages SET
+    send_status = 'accepted', segment_count = given.segment_count, updated_at = given.updated_at
+FROM (
+    SELECT
+        json_extract(value, '$.pk') AS pk, json_extract(value, '$.attempt') AS attempt,
+        json_extract(value, '$.segment_count') AS segment_count,
+        substr(json_extract(value, '$.updated_at'), 1, 26) AS updated_at
+    FROM json_each(:rows)
+    ) AS given
+WHERE messages.pk = given.pk AND messages.attempt = given.attempt AND messages.send_status = 'submitting'
+RETURNING pk;
