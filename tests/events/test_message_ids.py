@@ -4,11 +4,13 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from receiver.core.messages import Accepted
 from receiver.database.database import Database
+from receiver.database.models import MessageId
 from receiver.reports import messages
-from tests.support.builders import ALICE, BOB, make_event, store_message
+from tests.support.builders import ALICE, BOB, NOON, make_event, store_message
 from tests.support.log_lines import Lines
 from tests.support.stored import accepted, deliver, events, links, message_ids, statuses, submit, view
 
@@ -49,6 +51,17 @@ def test_the_answer_s_id_is_the_answer_s_even_if_an_event_brought_it_first(datab
     accepted(database, pk, "b")
 
     assert shown(database, tag) == ("b", ["a", "b"], True)
+
+
+def test_an_id_keeps_the_time_at_which_its_message_became_known(database: Database) -> None:
+    tag, pk = submit(database)
+    deliver(database, make_event(message_id="b", tag=tag), now=NOON)
+
+    accepted(database, pk, "b")
+
+    with database.read() as session:
+        [row] = session.scalars(select(MessageId))
+    assert (row.linked_at, row.answered) == (NOON, True)
 
 
 @pytest.mark.parametrize("order", ["Baéø", "øéaB", "aøBé"])

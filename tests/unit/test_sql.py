@@ -165,3 +165,13 @@ def test_a_statement_that_stores_events_stores_every_column() -> None:
         assert (
             set(re.findall(r"\w+", inserted)) == {column.name for column in StoredEvent.__table__.columns} - generated
         )
+
+
+@pytest.mark.parametrize("heading", [each for each in STATEMENTS if each.endswith("postgresql")])
+def test_rows_are_locked_in_an_order_that_the_statement_says(heading: str) -> None:
+    """The array is sorted already, so a plan that changes the order would come as a surprise, and as a deadlock."""
+    sql = " ".join(STATEMENTS[heading].split())
+
+    assert len(re.findall("FOR NO KEY UPDATE OF", sql)) == len(re.findall(r"ORDER BY [^()]* FOR NO KEY UPDATE OF", sql))
+    if "INSERT INTO events" in sql:
+        assert "ORDER BY message_id, recipient, type, error_code ON CONFLICT" in sql
