@@ -27,7 +27,7 @@ from tests.support.releases import PRESENT
 
 
 def run_python(code: str, *, folder: Path, environment: Mapping[str, str] = MappingProxyType({})) -> str:
-    """What a fresh interpreter prints that runs this code."""
+    """Runs this code in a fresh interpreter, and returns what it prints."""
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env=dict(os.environ) | environment,
@@ -44,14 +44,14 @@ UNREACHABLE = "postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver"
 
 
 def one_sentence(result: Result) -> str:
-    """All that the command said, which is one sentence."""
+    """The output of the command, which has to be one sentence."""
     (sentence,) = (line for line in result.output.splitlines() if line)
     return sentence
 
 
 @pytest.fixture(params=["empty", "unreachable", "no such folder"])
 def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Settings whose database cannot serve."""
+    """Settings with a database that cannot be used."""
     urls = {
         "empty": f"sqlite:///{tmp_path / 'empty.sqlite3'}",
         "unreachable": UNREACHABLE,
@@ -119,7 +119,7 @@ def test_config_needs_no_setting_at_all() -> None:
     assert invoke("config", environment={}).exit_code == 0
 
 
-# serve: what keeps it from starting ------------------------------------------------------------------------------
+# serve that cannot start ------------------------------------------------------------------------------------------
 
 
 WRONG = {
@@ -181,7 +181,7 @@ def test_serve_runs_one_process_on_sqlite(sqlite_url: str) -> None:
 def test_a_database_that_cannot_be_used_is_said_in_one_sentence(
     unusable: dict[str, str], command: str, exit_code: int
 ) -> None:
-    """Who asks a question gets neither yes nor no."""
+    """The exit code of a query is then neither that of yes nor that of no."""
     result = invoke(*command.split(), environment=unusable)
 
     assert (result.exit_code, result.stdout) == (exit_code, "")

@@ -1,4 +1,4 @@
-"""`receiver purge`: what it says before and afterwards, whom it asks, and how it exits."""
+"""`receiver purge`: its output, its confirmation and its exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def purge(database_url: str, *options: str) -> Result:
 
 
 def lines(result: Result) -> list[str]:
-    """What it said, however wide the columns are."""
+    """The lines of the output without the padding of columns."""
     return [" ".join(line.split()) for line in result.output.splitlines() if line.strip()]
 
 
@@ -135,7 +135,7 @@ def test_on_a_terminal_it_asks(
 
 
 def test_nothing_personal_is_in_the_file_afterwards(sqlite: Database, sqlite_url: str) -> None:
-    """Neither in the rows nor in the pages that they left."""
+    """Personal data is gone from the rows, and from the free pages of the SQLite file."""
     tag, _ = aged(sqlite, ALICE, BOB, days=91, message_id="known", text="The weather is fine " * 100)
     said(sqlite, *(make_event("failed", to, message_id="known", tag=tag) for to in (ALICE, BOB)), RUBBISH, days=91)
     path = Path(sqlite_url.removeprefix("sqlite:///"))

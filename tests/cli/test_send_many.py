@@ -1,4 +1,4 @@
-"""`receiver send-many`, `receiver watch` and `receiver results`: what they say, and how they exit."""
+"""`receiver send-many`, `receiver watch` and `receiver results`: their output and their exit codes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_tsv_file_is_known_by_its_suffix(tmp_path: Path, sqlite_url: str) -> N
 
 
 def test_what_a_file_says_is_printed_as_it_is_and_commands_nothing(tmp_path: Path, sqlite_url: str) -> None:
-    """Neither rich's markup, nor its emoji, nor the terminal."""
+    """Text of the file is neither markup nor emoji to rich, and no escape sequence to the terminal."""
     line = json.dumps({"to": [ALICE], "text": "Lunch", "[b]:bomb:\x1b[2J\u202e": 1})
 
     wrong = send_many(tmp_path, sqlite_url, line, name="lunch.jsonl")
@@ -194,7 +194,7 @@ def test_a_file_that_is_not_there_is_a_sentence(sqlite_url: str) -> None:
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path, sqlite_url: str) -> None:
-    """Stood in for by a limit: no file may be longer than 2,000 blocks, one or two megabytes."""
+    """A limit on the size of files, 2,000 blocks or one to two megabytes, stands for the full disk."""
     path = tmp_path / "long.csv"
     path.write_bytes(b"to,text\n" + b"\n" * 3_000_000)
     command = f"ulimit -f 2000; exec {sys.executable} -m receiver.cli send-many {path}"

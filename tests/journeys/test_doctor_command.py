@@ -26,7 +26,7 @@ COUNT = """SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM unreadabl
 
 
 def doctor(folder: Path, settings: dict[str, str], *arguments: str, exit_code: int) -> dict[str, list[dict[str, Any]]]:
-    """The findings by what was looked at."""
+    """The findings of `receiver doctor --json` by check."""
     ended = run("doctor", "--json", *arguments, environment=settings, folder=folder)
     assert ended.returncode == exit_code, ended.stdout + ended.stderr
     assert not any(secret in ended.stdout + ended.stderr for secret in SECRETS)

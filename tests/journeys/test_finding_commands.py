@@ -1,4 +1,4 @@
-"""`receiver find`, `overdue`, `unlinked`, `unreadable` and `show`: the same answers for people and for programs."""
+"""`receiver find`, `show`, `conversation` and the lists: the same content as table, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.stored import HOUR, change, deliver, submit, unreadables
 from tests.support.terminal import on_terminal, without_colours
 
 LISTS = {"overdue": "recipient", "unlinked": "event", "unreadable": "element"}
-"""Each list, and what its rows are."""
+"""The lists, and what a row of each stands for."""
 FORMULA = '=HYPERLINK("http://evil.example","\x1b[2Jlunch")'
 
 
@@ -39,7 +39,7 @@ def settings(database_url: str) -> dict[str, str]:
 
 
 def objects(stdout: str, name: str) -> list[dict[str, Any]]:
-    """What the JSON of a command lists."""
+    """The objects in a command's JSON."""
     answer = json.loads(stdout)
     assert list(answer) == [name, "more"]
     listed: list[dict[str, Any]] = answer[name]
@@ -52,7 +52,7 @@ def lines(stdout: str) -> list[dict[str, str]]:
 
 
 def found(word: str, settings: dict[str, str]) -> dict[str, list[str]]:
-    """The messages that are found, newest first, and by what."""
+    """The tags of the messages that `receiver find` finds, newest first, each with what it was found by."""
     return {
         each["tag"]: each["foundBy"]
         for each in objects(invoke("find", word, "--json", environment=settings).stdout, "messages")
@@ -93,7 +93,7 @@ def test_a_message_is_found_by_everything_that_somebody_may_have_of_it(
 def test_whatever_was_pasted_is_found_as_the_eye_reads_it(
     database: Database, settings: dict[str, str], pasted: str
 ) -> None:
-    """A mail, a web page and a spreadsheet put characters around a word that nobody sees, or looks at."""
+    """Mail, web pages and spreadsheets surround a pasted word with invisible characters."""
     tag, _ = store_message(database, ALICE, reference="lunch-1")
     words = {tag: "tag", "lunch-1": "reference", MESSAGE_ID: "messageId", ALICE: "to", SENDER: "from"}
 
@@ -207,7 +207,7 @@ def test_what_nobody_has_is_not_found_in_one_sentence(settings: dict[str, str], 
 
 @pytest.fixture
 def listed(database: Database) -> str:
-    """Something for every list, with what is not to be listed beside it; the tag of the overdue message."""
+    """Stores a row for every list and others that must not be listed; the tag of the overdue message."""
     store_message(database, ALICE)
     tag, _ = submit(database, ALICE, BOB, CAROL, reference="lunch-1", overdue_in=-HOUR)
     deliver(database, make_event("delivered", BOB, message_id="of-the-overdue", tag=tag))
@@ -307,7 +307,7 @@ def test_replay_records_what_is_readable_now_and_lists_what_is_not(
     assert invoke("unreadable", "--replay", environment=settings).exit_code == 0
 
 
-# what was sent, what people wrote, what failed -------------------------------------------------------------------
+# refused, unknown, replies, opt-outs, failures, conversation ------------------------------------------------------
 
 
 def receive(database: Database, sender: str, words: str, message_id: str) -> None:
@@ -535,7 +535,7 @@ def test_two_forms_at_once_are_a_wrong_command_line(command: str) -> None:
 
 @pytest.mark.parametrize("form", ["", "--json", "--csv"])
 def test_nobody_who_reads_is_no_error(sqlite: Database, sqlite_url: str, tmp_path: Path, form: str) -> None:
-    """``receiver unreadable | head -1``: far more than a pipe holds, of which a few bytes are read."""
+    """`receiver unreadable | head -1`: the output exceeds the buffer of the pipe, and only a few bytes are read."""
     deliver(sqlite, *(Unreadable(payload=json.dumps(f"{number}" + "x" * 200), reason="?") for number in range(2000)))
     arguments = ["unreadable", "--limit", "2000", *filter(None, [form])]
 
@@ -595,7 +595,7 @@ def test_what_the_character_set_lacks_is_printed_as_its_escape(
 
 
 def shell(line: str, url: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """`receiver` with the rest of the line, as a shell runs it."""
+    """Runs `receiver` with these arguments and redirections in a shell."""
     return subprocess.run(
         ["/bin/sh", "-c", f"exec {shlex.quote(sys.executable)} -m receiver.cli {line}"],
         env=environment(url) | variables,

@@ -1,4 +1,4 @@
-"""`receiver reconcile` against the simulator's own record of what it accepted."""
+"""`receiver reconcile` against the simulator's record of the messages that it accepted."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.support.loop import select
 from tests.support.processes import environment, invoke, run, wait_for
 
 INVALID = "+12005554404"
-"""The simulator lets it fail."""
+"""A number whose messages fail in the simulator."""
 
 
 @pytest.fixture
 def bandwidth() -> Iterator[Simulator]:
-    """It calls nobody back: what became of a message is known to its record alone."""
+    """A simulator without callbacks: only its record has the outcome of a message."""
     with Simulator(SimulatorOptions(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)) as simulator:
         yield simulator
 
 
 def _send(settings: dict[str, str], *numbers: str) -> str:
-    """Sends a message; its tag."""
+    """Sends a message and returns its tag."""
     to = [word for number in numbers for word in ("--to", number)]
     shown = invoke("send", *to, "--text", "x", "--media", "https://example.com/a.jpg", environment=settings).stdout
     return re.search(r"tag +(\w+)", shown)[1]  # type: ignore[index]
@@ -47,7 +47,7 @@ def test_an_unknown_message_is_found_in_bandwidths_record(
     tag = _send(settings, ALICE, INVALID)
 
     def found() -> str:
-        """How soon the simulator's recipients have their fate depends on it; asking again is harmless."""
+        """Asks once. The simulator may not have decided the recipients' fate yet; asking again is harmless."""
         result = invoke("reconcile", environment=settings)
         assert result.exit_code == 0
         return result.stdout if "0 messages" in result.stdout else ""

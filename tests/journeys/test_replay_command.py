@@ -22,7 +22,7 @@ ELEMENTS = [
 
 
 def _plant(database: Database) -> None:
-    """A message about which an older parser understood nothing."""
+    """Stores a message whose callbacks an older parser could not read."""
     store_message(database, ALICE, BOB, CAROL)
     deliver(database, *(Unreadable(payload=json.dumps(each), reason="An older parser.") for each in ELEMENTS))
 

@@ -1,4 +1,4 @@
-"""`receiver resolve`: a person's decision, as the commands take and show it."""
+"""`receiver resolve`: a person's decision, and how the commands show it."""
 
 from __future__ import annotations
 

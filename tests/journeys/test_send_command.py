@@ -44,8 +44,8 @@ def test_send_exits_with_what_became_of_the_message(
     for shown in (ALICE, BOB, status):
         assert shown in result.output
     if code == 0:
-        assert bandwidth.messages[-1].received["to"] == [ALICE, BOB]
-        assert str(bandwidth.messages[-1].received["tag"]) in result.output
+        assert bandwidth.messages[-1].body["to"] == [ALICE, BOB]
+        assert str(bandwidth.messages[-1].body["tag"]) in result.output
 
 
 @pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""`receiver serve` as an operator meets it: starting, ending, and what happens to the requests meanwhile."""
+"""`receiver serve` as an operator sees it: starting, stopping, and the requests in progress meanwhile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.processes import Api, Child, environment, invoke, run, servin
 PROJECT = Path(__file__).parents[2]
 
 SECONDS = 15.0
-"""What "within seconds" is on a machine that is busy with other tests."""
+"""The limit for "within seconds", on a machine that is busy with other tests."""
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def test_what_was_answered_before_a_signal_took_effect_is_stored(
 
 
 def _post_until_refused(url: str, client: int) -> list[str]:
-    """The message ids of the events that were answered with 200 until nobody listened any more."""
+    """Posts events until the connection is refused; the message ids of those with response 200."""
     answered = []
     with Api(url) as api:
         for number in itertools.count():
@@ -118,7 +118,7 @@ def _post_until_refused(url: str, client: int) -> list[str]:
 def test_a_signal_of_the_terminal_which_reaches_every_process_ends_the_service_too(
     tmp_path: Path, database_url: str, how: signal.Signals
 ) -> None:
-    """A request that is under way is answered all the same."""
+    """A request in progress still gets its response."""
     with ThreadPoolExecutor(1) as threads, looping(tmp_path, database_url) as loop:
         loop.simulator.switch(request="slow", slowSeconds=1)
         sending = threads.submit(loop.api.send, ALICE)

@@ -1,4 +1,4 @@
-"""`receiver show` and `receiver recompute`: what was stored, told to people, and compared with its events."""
+"""`receiver show` and `receiver recompute`: what is stored, and whether it agrees with its events."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.support.stored import store_in_old_order
 from tests.support.terminal import on_terminal, without_colours
 
 LONGEST = "+123456789012345"
-"""A number has 15 digits at most."""
+"""A number of 15 digits, the longest that E.164 allows."""
 
 
 def _told(database_url: str) -> str:
-    """A message about which much was said; its tag."""
+    """Stores a message with many events, and returns its tag."""
     with Database(database_url) as database:
         tag, _ = store_message(database, ALICE, BOB, CAROL, LONGEST, reference="lunch-1")
         thrice = [make_element("delivered", BOB)] * 3
@@ -89,7 +89,7 @@ def test_find_shows_a_code_whole_beside_the_longest_number(sqlite_url: str, tmp_
 
 
 def test_what_others_wrote_is_shown_as_it_is_and_commands_nothing(sqlite_url: str) -> None:
-    """Neither rich, which has a markup in brackets, nor the terminal."""
+    """Text in brackets is no markup to rich, and escape sequences do not reach the terminal."""
     with Database(sqlite_url) as database:
         tag, _ = store_message(database, ALICE, reference="[b]lunch[/b]\x1b[2J")
         odd = make_element("[/red]", "[/x]\x1b[31m", description="?")
