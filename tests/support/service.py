@@ -166,9 +166,12 @@ def outage(database_url: str, kind: str, request: pytest.FixtureRequest) -> Iter
 
 @contextlib.contextmanager
 def broken(database_url: str) -> Iterator[None]:
-    execute(database_url, "ALTER TABLE messages RENAME TO taken", "ALTER TABLE events RENAME TO taken_too")
+    """Renames two tables, each in its own transaction: one that holds both locks could deadlock with the program."""
+    for table in ("messages", "events"):
+        execute(database_url, f"ALTER TABLE {table} RENAME TO taken_{table}")
     yield
-    execute(database_url, "ALTER TABLE taken RENAME TO messages", "ALTER TABLE taken_too RENAME TO events")
+    for table in ("messages", "events"):
+        execute(database_url, f"ALTER TABLE taken_{table} RENAME TO {table}")
 
 
 @contextlib.contextmanager

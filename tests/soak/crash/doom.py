@@ -50,8 +50,11 @@ OF_SERVERS = tuple(point for point in Point if point not in (Point.CLAIMING, Poi
 COMMITS: dict[str, tuple[Point | None, Point]] = {
     r"UPDATE messages SET claimable_at=[^,]* WHERE messages\.pk IN": (Point.CLAIMING, Point.CLAIMED),
     r"UPDATE lanes SET next_at": (None, Point.TURN_TAKEN),
-    r"INSERT INTO messages |UPDATE messages SET .*submitted_at=": (Point.SUBMITTING, Point.SUBMITTED),
-    r"UPDATE messages SET .*segment_count=": (Point.READ, Point.STORED),
+    r"INSERT INTO messages |UPDATE messages SET(\s+send_status = 'submitting'| .*submitted_at=)": (
+        Point.SUBMITTING,
+        Point.SUBMITTED,
+    ),
+    r"UPDATE messages SET\s.*segment_count ?=": (Point.READ, Point.STORED),
 }
 """The points before and after a commit, by the last statement of its transaction."""
 
