@@ -90,7 +90,7 @@ def silence() -> None:
 
 @contextmanager
 def contain_errors(log: FilteringBoundLogger) -> Iterator[None]:
-    """Decorates a function that only counts or logs what has happened: its own errors are logged, not raised."""
+    """Decorates a function that only counts or logs: its own errors are logged, not raised."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - a bug here must not undo what has happened

@@ -189,5 +189,5 @@ def _request_fields(message: OutboundMessage, tag: str) -> dict[str, Any]:
 
 
 def _rfc3339(instant: datetime) -> str:
-    """As Bandwidth writes it: ``2021-07-21T21:00:45.179Z``, without the fraction when there is none."""
+    """Formats an instant as Bandwidth does: ``2021-07-21T21:00:45.179Z``, without the fraction if it is zero."""
     return times.rfc3339(instant, timespec="milliseconds" if instant.microsecond else "seconds")

@@ -1,4 +1,4 @@
-"""What Bandwidth's response, or the lack of one, means for a message (dev.bandwidth.com/docs/messaging/errors)."""
+"""Reads what Bandwidth's response, or its absence, means for a message (dev.bandwidth.com/docs/messaging/errors)."""
 
 import json
 import math
@@ -30,7 +30,7 @@ class NoToken(Exception):
 
 
 def read_answer(call: Call) -> SendResult:
-    """What a finished call means for its message."""
+    """Returns what a finished call means for its message."""
     status = call.status
     if not call.written:
         return call.error.refused if isinstance(call.error, NoToken) else unreachable(call.error)

@@ -42,7 +42,7 @@ def config() -> None:
 
 
 def _connection(settings: Settings) -> str:
-    """The database, and how this process is connected to it. That it cannot be reached is no error here."""
+    """Describes the database and the connection to it. An unreachable database is not an error here."""
     named = where(settings.database_url)
     if is_sqlite(settings.database_url):
         return named

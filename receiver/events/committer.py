@@ -1,7 +1,7 @@
-"""The committer: stores all callbacks that wait in one transaction; they are answered after its commit.
+"""The committer: stores all waiting callbacks in one transaction; they are answered after its commit.
 
-A commit costs the same for one event as for a hundred, so one thread of the process, the committer's, stores whatever
-came in while it stored the callbacks before. A callback is done after the commit that holds the last of its elements.
+A commit costs the same for one event as for a hundred. So one thread of the process, the committer's, stores at once
+all callbacks that arrived during its previous transaction. A callback is done after the commit of its last element.
 """
 
 import threading
@@ -56,7 +56,7 @@ class Callback:
 
 
 class Committer:
-    """Stores what all threads of this process receive. Its own thread is started by the first callback."""
+    """Stores the callbacks that all threads of this process receive. The first callback starts its own thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

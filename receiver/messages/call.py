@@ -119,7 +119,7 @@ class Caller:
     def store(self, tag: str, result: SendResult, write: Callable[[Session], Written]) -> Written | None:
         """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
-        Never raises, because the message may be sent. A 429 also pauses everybody, and a result that proves the
+        Never raises, because the message may be sent. A 429 also pauses all sending, and a result that proves the
         credentials clears what stood against them, in the same transaction.
         """
         clears = self.suspicion.is_raised and _shows_credentials(result)

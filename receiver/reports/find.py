@@ -1,4 +1,4 @@
-"""Finds messages by one word, which may be a number, a reference, a message id or a tag; for `receiver find`."""
+"""Finds messages for `receiver find` by one word, which may be a number, a reference, a message id or a tag."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

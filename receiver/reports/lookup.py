@@ -27,7 +27,7 @@ OfRecipient = Callable[[type[Recipient]], ColumnElement[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
-    """Which messages to list; None does not restrict."""
+    """The conditions that listed messages must fulfil; None is no condition."""
 
     reference: str | None = None
     reference_prefix: str | None = None

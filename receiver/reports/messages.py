@@ -52,7 +52,7 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionReport:
-    """What a person decided about a message whose fate was unknown."""
+    """A person's decision about a message that may or may not have been sent."""
 
     send_status: SendStatus
     reason: str

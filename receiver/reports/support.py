@@ -1,7 +1,7 @@
 """Reports of messages for the commands: from the tables or, for a role that may not read those, from the support views.
 
-The functions have the names and results of those in ``receiver.reports.messages``, whose head says why there are two
-readers. Which of them serves is decided by ``Database.reads_views_only``.
+The functions have the names and results of those in ``receiver.reports.messages``, whose docstring explains why there
+are two readers. ``Database.reads_views_only`` decides which of them serves.
 """
 
 import json
@@ -40,7 +40,7 @@ ViewRow = Mapping[str, Any]
 
 
 def may_read_tables(session: Session) -> bool:
-    """Whether the role may read the tables; on SQLite everybody may."""
+    """Whether the database role may read the tables; on SQLite every user may."""
     if session.connection().dialect.name == "sqlite":
         return True
     return bool(session.scalar(_MAY))

@@ -1,4 +1,4 @@
-"""Who may call what. Every view declares its access with a decorator; the application refuses to start otherwise."""
+"""Authentication: every view declares the access it requires with a decorator, or the application does not start."""
 
 import base64
 import binascii
@@ -60,7 +60,7 @@ def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def declares(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Says what a view demands that checks it itself."""
+    """Decorates a view that checks this access itself."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         vars(view)["access"] = access
@@ -121,7 +121,7 @@ def check_callback(settings: Settings, authorization: str) -> None:
 
 
 def _objection(authorization: str, scheme: str) -> str:
-    """What is wrong with an Authorization header, and what to send instead.
+    """Returns what is wrong with an Authorization header, and what to send instead.
 
     Only its shape is judged, so that the sentence reveals nothing about the right credentials.
     """

@@ -102,7 +102,7 @@ class Front:
         )
 
     def _endpoint(self, scope: Any) -> str | None:
-        """Which view Flask would call; None if there is none.
+        """Returns the endpoint of the view that Flask would call; None if there is none.
 
         Only Flask's router may say what a path means: a callback that only Flask took for one would come there without
         its body.

@@ -62,7 +62,7 @@ def sentence(text: str) -> str:
 
 
 def in_words(errors: FieldErrors) -> str:
-    """What is wrong with the fields, for readers of ``detail`` alone."""
+    """Summarizes the fields' errors, for clients that read only ``detail``."""
     texts = {name: " ".join(map(sentence, found)) for name, found in sorted(errors.items())[:MAX_FIELDS]}
     shown = [f"{_shortened(name)}: {words}" for name, words in texts.items()]
     more = len(errors) - len(shown)
@@ -83,7 +83,7 @@ def in_own_words(error: HTTPException) -> str:
 
 
 def register(app: Flask) -> None:
-    """Makes every error of the application a problem response."""
+    """Turns every error of the application into a problem response."""
 
     def respond(error: Exception) -> Response:
         g.error = error

@@ -113,7 +113,7 @@ def test_a_tsv_file_is_separated_by_tabs_whatever_else_its_header_holds() -> Non
 @pytest.mark.parametrize("form", Format)
 @pytest.mark.parametrize("begins", [b"PK\x03\x04\x14\x00", b"\xd0\xcf\x11\xe0\xa1"])
 def test_a_workbook_is_told_to_be_saved_as_csv_whatever_it_is_called(begins: bytes, form: Format) -> None:
-    with pytest.raises(WrongFile, match="save it there as CSV"):
+    with pytest.raises(WrongFile, match="save it as CSV in UTF-8"):
         read(begins + b"\x00\xff\n", form)
 
 
@@ -161,7 +161,7 @@ def test_media_are_separated_by_white_space_only_because_a_url_may_hold_a_semico
 )
 def test_a_semicolon_that_was_to_separate_urls_is_told_instead_of_sent_as_a_part_of_one(cell: str) -> None:
     (problem,) = problems(f"to,media\n{ALICE},{cell}\n").values()
-    assert problem.startswith("media: Separate the URLs by spaces, not by semicolons")
+    assert problem.startswith("media: Separate URLs with spaces, not semicolons")
 
 
 def test_options_name_the_columns_that_are_called_otherwise() -> None:
@@ -175,7 +175,7 @@ def test_options_name_the_columns_that_are_called_otherwise() -> None:
     [
         ("phone,text\n1,x\n", "'phone'"),
         (f"to,text,\n{ALICE},Lunch,\n", "''"),
-        ("text,from\nx,1\n", "no column to"),
+        ("text,from\nx,1\n", "no column 'to'"),
         ("to,text,text\n1,x,y\n", "two columns for text"),
         (b"to,\xff\n1,x\n", "UTF-8"),
         ('"to\n1\n', "not CSV"),
@@ -201,8 +201,8 @@ def test_every_line_that_is_no_csv_is_told_and_the_others_are_read() -> None:
     lines = [b"to,text", b"1", b"1,x,y", b'1,"x"y', b"1,\xfc", b"1,x", b'1,"x']
     found = problems(b"\n".join(lines))
     assert sorted(found) == [2, 3, 4, 5, 7]
-    assert "Has 1 cells where the header has 2" in found[2]
-    assert "Has 3 cells where the header has 2" in found[3]
+    assert "The cell count is 1, but the header has 2" in found[2]
+    assert "The cell count is 3, but the header has 2" in found[3]
     assert "UTF-8" in found[5]
 
 
@@ -215,9 +215,9 @@ def test_json_lines_are_bodies_of_post_messages() -> None:
 def test_every_line_that_is_no_json_is_told_and_the_others_are_read() -> None:
     lines = [b"{}", b'{"to": }', b"{} {}", b"NaN", b"\xff", b"{}", b"[" * 100_000]
     assert problems(b"\n".join(lines), Format.JSONL) == {
-        2: "Is not JSON at character 8: a value is missing, or text without double quotes.",
-        3: "Is not JSON at character 4: there is more after its end; remove it.",
-        4: "Is not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
-        5: "Is not UTF-8; save the file with that encoding.",
-        7: "Is nested too deeply.",
+        2: "Not JSON at character 8: a value is missing, or text without double quotes.",
+        3: "Not JSON at character 4: there is more after its end; remove it.",
+        4: "Not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
+        5: "Not UTF-8; save the file in that encoding.",
+        7: "Nested too deeply.",
     }

@@ -95,7 +95,7 @@ def _clock(reply: ProbeResponse) -> Finding:
 
 
 def least_skew(date: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
-    """By how much our clock is ahead at least.
+    """Returns by how much our clock is ahead at least.
 
     The Date header has whole seconds, cut off, and was written at any moment between request and response.
     """
@@ -233,7 +233,7 @@ _STATUSES = {
 
 
 def _not_ours(check: str, reply: ProbeResponse) -> Finding:
-    """What went wrong if this program did not respond."""
+    """Returns the finding about a response that is not this program's."""
     if reply.status is None and reply.failure == "tls-failed":
         found = f"its certificate is not trusted: {reply.distrust or 'TLS failed'}"
         return wrong(check, found, "install a certificate of a public authority for that name, with its whole chain.")

@@ -128,7 +128,7 @@ def accepts_writes(database: Database) -> Iterator[Finding]:
 
 
 def try_write(session: Session) -> None:
-    """Stores an element of a callback and deletes it at once, so that nobody ever sees it.
+    """Stores an element of a callback and deletes it in the same transaction, so that it is never visible.
 
     That needs all that a real write needs, disk space included.
     """

@@ -21,7 +21,7 @@ LOOPBACK = "localhost"
 
 
 def required() -> list[Finding]:
-    """What keeps `receiver serve` from starting; each finding is named after the variable."""
+    """Finds what keeps `receiver serve` from starting; each finding is named after the variable."""
     try:
         read_settings(serving=True)
     except ConfigurationError as error:
@@ -31,7 +31,7 @@ def required() -> list[Finding]:
 
 
 def doubtful(settings: Settings) -> Iterator[Finding]:
-    """What is allowed, but rarely intended."""
+    """Finds what is allowed, but rarely intended."""
     for check in _CHECKS:
         yield from check(settings)
 

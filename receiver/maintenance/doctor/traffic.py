@@ -84,7 +84,7 @@ class SenderTraffic:
 
 
 def sender_traffic(session: Session, *, since: datetime, until: datetime) -> list[SenderTraffic]:
-    """By sender and application: the messages created after ``since`` and submitted before ``until``."""
+    """Counts the messages created after ``since`` and submitted before ``until``, by sender and application."""
     heard = exists().where(StoredEvent.message_pk == Message.pk, StoredEvent.source == Source.CALLBACK)
     sample = (
         select(Message.sender, Message.application_id, Message.submitted_at, case((heard, 1), else_=0).label("heard"))
@@ -128,7 +128,7 @@ def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *
 
 
 def counted(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
-    """Everything of which there should be none."""
+    """Returns a finding for each count that should be zero."""
     yield _none_or(
         found.overdue,
         "overdue",
@@ -172,7 +172,7 @@ def _at_least(number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """What waits for a worker, and whether there is one."""
+    """The messages that wait for a worker, and whether a worker is running."""
 
     queued: int
     """Messages, up to MOST."""
