@@ -3,7 +3,7 @@
 import traceback
 
 
-def place(error: BaseException) -> str:
+def locate(error: BaseException) -> str:
     """Returns where the error was raised, as ``file:line``. A traceback in the log would quote numbers and texts."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"

@@ -29,7 +29,7 @@ class NoToken(Exception):
         self.refused = refused
 
 
-def read_answer(call: Call) -> SendResult:
+def read_result(call: Call) -> SendResult:
     """Returns what a finished call means for its message."""
     status = call.status
     if not call.written:

@@ -18,7 +18,7 @@ from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.database.database import Database
-from receiver.errors import StorageRefused, StorageUnavailable, place
+from receiver.errors import StorageRefused, StorageUnavailable, locate
 from receiver.events import notes
 from receiver.events.store import Tally, record
 from receiver.log import get_logger
@@ -202,7 +202,7 @@ class Committer:
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
                 raise
             if len(elements) == 1:
-                log.error("an element cannot be stored", error=type(error).__name__, place=place(error))  # noqa: TRY400
+                log.error("an element cannot be stored", error=type(error).__name__, place=locate(error))  # noqa: TRY400
                 return [error]
             half = len(elements) // 2
             return self._store(elements[:half]) + self._store(elements[half:])

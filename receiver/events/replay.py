@@ -34,7 +34,7 @@ class ReplayStep:
     """What became of the elements that had been unreadable, each counted as often as it came."""
 
 
-def kept(database: Database) -> int:
+def count_unreadable(database: Database) -> int:
     """Counts the unreadable elements that a replay would parse."""
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(UnreadableCallback).where(NOT_REDACTED)) or 0

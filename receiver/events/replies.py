@@ -19,7 +19,7 @@ from receiver.database.database import Database
 from receiver.database.json_rows import parameter, rows_of
 from receiver.database.lookup import count
 from receiver.database.models import BLANK_REPLY, UNREAD, StoredEvent
-from receiver.errors import NotJSON, StorageUnavailable, place
+from receiver.errors import NotJSON, StorageUnavailable, locate
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
 
@@ -87,7 +87,7 @@ def _set_replies(dialect: str) -> Update:
     return update(StoredEvent).where(StoredEvent.pk == given.c.pk).values({name: given.c[name] for name in REPLY})
 
 
-class Reader:
+class ReplyReader:
     """A thread that reads all unread events, at once and every ten seconds, until it is closed."""
 
     def __init__(self, database: Database) -> None:
@@ -126,5 +126,5 @@ class Reader:
             return read_page(self._database)
         except Exception as error:  # noqa: BLE001 - it is tried again, and nothing is lost meanwhile
             if not isinstance(error, StorageUnavailable):  # the database module logs that once
-                log.error("replies cannot be read", error=type(error).__name__, place=place(error))  # noqa: TRY400
+                log.error("replies cannot be read", error=type(error).__name__, place=locate(error))  # noqa: TRY400
             return 0

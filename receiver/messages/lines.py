@@ -18,7 +18,7 @@ from receiver.core.json_text import DECODER, find_fault
 from receiver.errors import WrongFile
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """The format of a file."""
 
     CSV = "csv"
@@ -27,7 +27,13 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-SUFFIXES = {".csv": Format.CSV, ".tsv": Format.TSV, ".tab": Format.TSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
+SUFFIXES = {
+    ".csv": FileFormat.CSV,
+    ".tsv": FileFormat.TSV,
+    ".tab": FileFormat.TSV,
+    ".jsonl": FileFormat.JSONL,
+    ".ndjson": FileFormat.JSONL,
+}
 
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
 """The suffixes of spreadsheets' native files."""
@@ -70,7 +76,7 @@ class _BadLine(Exception):
 
 
 def read_lines(
-    file: BinaryIO, form: Format, columns: Mapping[str, str], *, country: str | None = None
+    file: BinaryIO, form: FileFormat, columns: Mapping[str, str], *, country: str | None = None
 ) -> Iterator[Line]:
     """Yields every line that is not blank.
 
@@ -79,9 +85,9 @@ def read_lines(
     or if the file is a spreadsheet's native file.
     """
     text = _PhysicalLines(file)
-    if form is Format.JSONL:
+    if form is FileFormat.JSONL:
         return _lines(text, text, lambda line: _json_body(line, country))
-    return _csv_lines(text, columns, "\t" if form is Format.TSV else DELIMITERS, country)
+    return _csv_lines(text, columns, "\t" if form is FileFormat.TSV else DELIMITERS, country)
 
 
 class _PhysicalLines(Iterator[str]):

@@ -67,7 +67,7 @@ def _by_every_field(database: Database, word: str, *, limit: int) -> Iterator[tu
     for field, each in wanted:
         yield field, support.messages(database, each, limit=limit)
     if digits := last_digits(word):
-        yield FoundBy.TO_ENDING, support.messages_to_ending(database, digits, limit=limit)
+        yield FoundBy.TO_ENDING, support.messages_by_last_digits(database, digits, limit=limit)
 
 
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:

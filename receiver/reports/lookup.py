@@ -82,7 +82,7 @@ def messages_by_reference(
     return _load(session, wanted, limit=limit)
 
 
-def messages_to_number_ending(session: Session, digits: str, *, limit: int) -> Sequence[Message]:
+def messages_by_last_digits(session: Session, digits: str, *, limit: int) -> Sequence[Message]:
     """Returns at most ``limit`` messages to a number that ends in ``digits``, newest first.
 
     Only the newest NEWEST recipients are searched, because no index serves the end of a number.

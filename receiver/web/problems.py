@@ -17,14 +17,14 @@ from receiver.errors import (
     SchemaOutdated,
     StorageUnavailable,
     TooFast,
-    place,
+    locate,
 )
 from receiver.log import get_logger
 
 log = get_logger(__name__)
 
 RETRY_SECONDS = "5"
-"""Retry-After when the database did not answer; less than the database's own time-out."""
+"""Retry-After when the database did not respond; less than the database's own time-out."""
 
 MAX_FIELDS, MAX_NAME = 5, 80
 """The most fields in ``detail``, and characters of a name there; ``errors`` has everything."""
@@ -119,5 +119,5 @@ def answer(error: Exception, route: str) -> Response:
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, in_own_words(error), headers=headers)
-    log.error("internal error", route=route, error=type(error).__name__, place=place(error))
+    log.error("internal error", route=route, error=type(error).__name__, place=locate(error))
     return problem(500, "Something went wrong here; the log says where.")
