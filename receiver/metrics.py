@@ -209,19 +209,19 @@ def _lives(file: Path) -> bool:
 
 
 @contain_errors(log)
-def callback_answered(status: int) -> None:
+def count_callback(status: int) -> None:
     """Counts a callback by the HTTP status of its response."""
     meters.callbacks.labels(status).inc()
 
 
 @contain_errors(log)
-def waiting(callbacks: int) -> None:
+def set_waiting(callbacks: int) -> None:
     """Sets how many callbacks wait in this process for their commit, those that are being stored included."""
     meters.waiting.set(callbacks)
 
 
 @contain_errors(log)
-def elements_stored(
+def count_elements(
     *,
     elements: int,
     duplicates: int,
@@ -253,12 +253,12 @@ def elements_stored(
 
 
 @contain_errors(log)
-def sent(answer: SendResult, *, seconds: float | None = None) -> None:
+def count_attempt(result: SendResult, *, seconds: float | None = None) -> None:
     """Counts how an attempt to send ended, after ``seconds`` if Bandwidth was called."""
-    reason = answer.because if isinstance(answer, Refused) else ""
-    meters.sends.labels(type(answer).__name__.lower(), reason).inc()
+    reason = result.because if isinstance(result, Refused) else ""
+    meters.sends.labels(type(result).__name__.lower(), reason).inc()
     if seconds is not None:
-        status: Any = 202 if isinstance(answer, Accepted) else answer.status
+        status: Any = 202 if isinstance(result, Accepted) else result.status
         meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from receiver import settings
-from receiver.cli.console import EXIT_UNKNOWN, end, say
+from receiver.cli.console import EXIT_UNKNOWN, fail, say
 from receiver.cli.errors import with_cause
 from receiver.database import schema
 from receiver.database.database import Database
@@ -43,6 +43,6 @@ def database_for_query() -> Iterator[Database]:
             demand_schema(database)
             yield database
     except StorageUnavailable as error:
-        end(with_cause(error), EXIT_UNKNOWN)
+        fail(with_cause(error), EXIT_UNKNOWN)
     except SchemaOutdated as error:
-        end(str(error), EXIT_UNKNOWN)
+        fail(str(error), EXIT_UNKNOWN)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 from rich.text import Text
 
-from receiver.cli.console import EXIT_WRONG, end, out
+from receiver.cli.console import EXIT_WRONG, fail, out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import outcome, unless_accepted
 from receiver.cli.options import OutputFormat, limit_option, output_options
@@ -48,7 +48,7 @@ def find(word: str, limit: int, form: OutputFormat) -> None:
         case OutputFormat.TABLE if found:
             _print_found(found)
     if not found:
-        end(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)
+        fail(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)
     note_more(more)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from receiver.cli.console import EXIT_WRONG, end, out, progress, say
+from receiver.cli.console import EXIT_WRONG, fail, out, progress, say
 from receiver.cli.database import database_for_query
 from receiver.cli.options import OutputFormat, limit_option, output_options
 from receiver.cli.output import Row, api_name, api_row, note_more, write_csv, write_json
@@ -214,7 +214,7 @@ def conversation(number: str, ours: str | None, limit: int, form: OutputFormat) 
         case OutputFormat.TABLE if shown:
             print_rows(out, tuple(CONVERSATION_HEADINGS), _cells(shown, CONVERSATION_HEADINGS))
     if not shown:
-        end(f"There are no messages to or from {number}.", EXIT_WRONG)
+        fail(f"There are no messages to or from {number}.", EXIT_WRONG)
     note_more(more)
 
 

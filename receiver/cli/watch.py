@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from receiver.cli.console import EXIT_WRONG, end, out, say
+from receiver.cli.console import EXIT_WRONG, fail, out, say
 from receiver.cli.database import database_for_query
 from receiver.cli.tables import add_row, coloured, new_table
 from receiver.core.send_status import SendStatus
@@ -49,10 +49,10 @@ def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
     with database_for_query() as database:
         last = _follow(database, reference_prefix, seconds=0 if once else timeout)
     if not last.messages:
-        end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
+        fail(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
     if last.open:
         overdue = "; all of them are overdue" if last.open == last.overdue else ""
-        end(f"No final outcome yet for {last.open} of {last.total} recipients{overdue}.", EXIT_WRONG)
+        fail(f"No final outcome yet for {last.open} of {last.total} recipients{overdue}.", EXIT_WRONG)
 
 
 def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summary:

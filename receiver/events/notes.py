@@ -78,7 +78,7 @@ def publish(result: StoreResult, *, seconds: float) -> None:
     """Counts and logs what a transaction of callbacks stored, once it is durable; it took ``seconds``."""
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
-    metrics.elements_stored(
+    metrics.count_elements(
         elements=len(result.tallies),
         duplicates=result.tallies.count(DUPLICATE),
         unreadable=result.tallies.count(UNREADABLE),

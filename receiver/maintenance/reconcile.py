@@ -75,7 +75,7 @@ _Result = tuple[InquiryOutcome, str]
 """The outcome and ``learnt`` of an Inquiry."""
 
 
-def in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
+def find_in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
     """The tags of the messages to ask about, oldest first: shown as unknown, or with a recipient that is overdue.
 
     ``overdue_after`` is how long after its creation a message becomes overdue at the earliest. Younger recipients, of

@@ -112,7 +112,7 @@ class Caller:
                 result = Unknown(type="internal-error", description=description)
         seconds = time.monotonic() - started
         is_called = result is not EXPIRED and result is not TOO_LATE
-        metrics.sent(result, seconds=seconds if is_called else None)
+        metrics.count_attempt(result, seconds=seconds if is_called else None)
         _log(result, message, tag=tag, number=attempt.number, seconds=seconds)
         return result
 

@@ -90,7 +90,7 @@ def is_refused(session: Session, credentials: str) -> bool:
     return bool(SQL.run(session, "read holds", [], credentials=credentials).one().suspicion == REFUSED)
 
 
-def closed(session: Session, rate: float) -> Select[str]:
+def closed_senders(session: Session, rate: float) -> Select[str]:
     """Returns a query of the senders that get no turn now: their queued messages are passed over and keep their place.
 
     ``rate`` is that of each sender, in units per second.

@@ -18,7 +18,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.json_rows import instant
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message
-from receiver.messages.outbox import SQL, Attempt, change, error_columns, outbound, refuse
+from receiver.messages.outbox import SQL, Attempt, change, error_columns, refuse, to_outbound
 
 LONGEST_WAIT = timedelta(minutes=15)
 """Longer than any lease, and than any wait for another attempt (core.pace.backoff)."""
@@ -107,7 +107,7 @@ def claim(
         Claimed(
             pk=row.pk,
             tag=row.tag,
-            message=outbound(row),
+            message=to_outbound(row),
             attempts=row.attempt,
             failures=row.failures,
             until=until,

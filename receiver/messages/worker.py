@@ -187,7 +187,7 @@ class Worker:
 
     def _claim(self, session: Session) -> list[Claimed]:
         """Claims the first messages of the queue or, while Bandwidth refuses the credentials, the next to be tried."""
-        closed = pace.closed(session, self._rates.sender) if self._rates.sender else None
+        closed = pace.closed_senders(session, self._rates.sender) if self._rates.sender else None
         claim = partial(queue.claim, session, now=times.now(), lease=self._lease, closed=closed)
         if not self._suspicion.is_raised or not pace.is_refused(session, self._credentials):
             return claim(limit=self._batch)
@@ -246,7 +246,7 @@ class Worker:
                 return None
             begun = self._commit(claimed, self._submit_now)
         if begun.has_expired:
-            metrics.sent(EXPIRED)
+            metrics.count_attempt(EXPIRED)
             log.warning("message expired", tag=claimed.tag)
         if begun.hold is not None:
             self._hold(begun.hold)
