@@ -277,11 +277,11 @@ class _LibraryHandler(logging.Handler):
 def _access(request: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of granian's access log, without the query, which holds telephone numbers."""
     path = _printable(str(request["path"]))
-    method = normalize_method(str(request["method"]))
+    method = known_method(str(request["method"]))
     return {"method": method, "path": path, "status": request["status"], "duration_ms": round(request["dt_ms"], 2)}
 
 
-def normalize_method(method: str) -> str:
+def known_method(method: str) -> str:
     """The HTTP method, or ``other``: a client may send any string, so also a telephone number or a very long one."""
     return method if method in METHODS else "other"
 

@@ -43,10 +43,10 @@ ROOM = 2**16
 """Bytes of a process's file, as prometheus-client creates it; all series together take a part of it."""
 
 REJECTED = "message-rejected"
-"""Stands for every type of event that begins so."""
+"""The label of every type of event that begins so."""
 
 OTHER = "other"
-"""Stands for every other type: types have no end, and the number of series must have one."""
+"""The label of every other type: the number of types is unlimited, but the number of series must not be."""
 
 KINDS = (*sorted(INBOUND_TYPES), *STATED_TYPES)
 """The types of events that are counted under their own names."""
@@ -55,7 +55,7 @@ STATUSES = (200, 400, 401, 408, 413, 500, 503)
 """The HTTP statuses of responses to callbacks."""
 
 LIVE = "gauge_live"
-"""How the names of files begin that count only while their process lives."""
+"""The prefix of the names of files that count only while their process is alive."""
 
 MINUTE, HOUR = 60, 3600
 
@@ -156,7 +156,7 @@ _is_shared = False
 
 
 def share(folder: str) -> None:
-    """Makes this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
+    """Makes this process share its counts, from 0, with all processes that use that folder. Raises CannotCount."""
     global meters, _is_shared
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
@@ -190,7 +190,7 @@ def registry() -> CollectorRegistry:
 
 
 class _Shared(Collector):
-    """The sum of what all processes counted, ended ones included; but gauges only of those that live."""
+    """The sum of the counts of all processes, ended ones included, and the gauges of those that are alive."""
 
     def collect(self) -> Iterator[Metric]:
         # A process that was killed before its first write leaves an empty file, on which prometheus-client fails.
@@ -273,14 +273,14 @@ class Gauge:
 
 
 def exposition(gauges: Iterable[Gauge]) -> bytes:
-    """The text that Prometheus reads: the counts of all processes that share theirs, and these gauges."""
+    """Returns the text that Prometheus reads: the counts of all processes that share theirs, and these gauges."""
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
     return _of_process() + generate_latest(stored)
 
 
 def _of_process() -> bytes:
-    """The version of this program, and the counts."""
+    """Returns a registry of the counts and of the version of this program."""
     return generate_latest(_BUILD) + generate_latest(registry())
 
 
@@ -323,7 +323,7 @@ def listen(host: str, port: int) -> None:
 
 
 class _Brief(WSGIRequestHandler):
-    """A request that is answered and not logged."""
+    """A request that gets a response and is not logged."""
 
     timeout = 10  # seconds; without it, a client that only connects would keep a thread
 

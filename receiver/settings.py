@@ -133,7 +133,7 @@ _BEGINNINGS = (
     "LOG_LEVEL",
     "FORWARD_",
 )
-"""A name with one of these beginnings is meant as a setting of ours."""
+"""The beginnings of our settings' names; a variable that begins like this is probably meant as one."""
 
 _FEW_LETTERS = 2
 

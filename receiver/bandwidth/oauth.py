@@ -42,7 +42,7 @@ LONGEST_RETRY_AFTER = 300.0
 """The longest Retry-After of the token endpoint that is obeyed; Bandwidth's other limits count 5 minutes."""
 
 CREDENTIALS, NO_TOKEN = "credentials", "no-token"
-"""Error types: Bandwidth refuses the client id and secret; there is no token for another reason."""
+"""Error types: Bandwidth refuses the client id and secret, or there is no token for another reason."""
 
 REFUSALS = (400, 401, 403)
 """Statuses of the token endpoint that concern the client (RFC 6749, section 5.2)."""
@@ -57,7 +57,7 @@ class Token:
 
     text: str = field(repr=False)
     fetched_at: float
-    """When it was requested; it cannot be older."""
+    """When the token was requested; it cannot be older."""
     renew_at: float
     ends_at: float
 

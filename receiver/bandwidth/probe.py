@@ -51,7 +51,7 @@ class ProbeResponse:
 
     @property
     def distrust(self) -> str:
-        """What is wrong with the server's certificate; ``""`` if nothing is known."""
+        """The problem with the server's certificate; ``""`` if none is known."""
         found = (each for each in causes_of(self.call.error) if isinstance(each, ssl.SSLError))
         return next((getattr(each, "verify_message", "") or str(each.reason or "") for each in found), "")
 

@@ -69,7 +69,7 @@ _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (ValueError, "invalid-url", "{setting} is not a URL that can be called."),
     (Exception, "connection-failed", "No connection: check {setting}, the network and the firewall."),
 )
-"""Type and description of a failure before anything was written, so that certainly nothing was sent. The first fits."""
+"""Type and description of failures before anything was written, so nothing was sent; the first that fits applies."""
 
 
 def unreachable(error: Exception | None, *, setting: str = "BANDWIDTH_API_URL") -> Refused:
@@ -131,7 +131,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
-    """A text fit to be stored and shown. A proxy may have echoed the request, and the secrets with it."""
+    """Returns the text, fit to be stored and shown: a proxy may have echoed the request, and the secrets with it."""
     if not isinstance(text, str):
         return None
     for secret in secrets:

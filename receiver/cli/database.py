@@ -36,8 +36,8 @@ def demand_schema(database: Database) -> None:
 
 @contextmanager
 def database_for_query() -> Iterator[Database]:
-    """The database for a command that only answers a question, which exits 3 if the database cannot be used: the answer
-    is then neither yes nor no."""
+    """Opens the database for a command that only reads, which exits 3 if the database cannot be used: the result is
+    then neither yes nor no."""
     try:
         with Database(settings.read_settings().database_url) as database:
             demand_schema(database)

@@ -57,7 +57,7 @@ def _message_json(found: Found) -> str:
 
 
 def _print_found(found: Sequence[Found]) -> None:
-    """Prints by what the messages were found, and a table with a row for each of the recipients in question."""
+    """Prints which fields matched, and a table with a row for each recipient in question."""
     kinds = dict.fromkeys(kind for each in found for kind in each.by)
     out.print(Text(f"Found by {' and '.join(NAMES[kind] for kind in kinds)}."), soft_wrap=True)
     table = new_table("created", "tag", "reference", "recipient", "status")

@@ -41,8 +41,8 @@ def _read_seconds(_context: click.Context, _option: click.Parameter, given: floa
 def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
     """Show the progress of all messages whose reference begins with a prefix.
 
-    Stops when all are complete. Exits 1 if there are none, if every outcome that is missing is overdue, or if any is
-    missing when it stops.
+    Stops when all are complete. Exits 1 if there are none, if every missing outcome is overdue, or if one is missing
+    when it stops.
     """
     if once and timeout is not None:
         raise click.UsageError("--once and --timeout are mutually exclusive.")

@@ -75,7 +75,7 @@ class _Shown(NamedTuple):
 
 @contain_errors(log)
 def publish(result: StoreResult, *, seconds: float) -> None:
-    """Counts and logs what a transaction of callbacks stored, once it is durable; it took ``seconds``."""
+    """Counts and logs what a transaction of callbacks stored that is durable, and took ``seconds``."""
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
     metrics.count_elements(

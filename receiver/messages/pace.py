@@ -1,4 +1,4 @@
-"""Lanes: what shares a rate of sending. They are in the database because every worker and every server keeps to it.
+"""Lanes, whose messages share a rate of sending. They are in the database because all workers and servers keep to it.
 
 Every function runs inside one write transaction of the caller, and locks lanes before messages, the account's first.
 The clock is the database's, so hosts may disagree about the time. The SQL of a turn is in outbox.sql.
@@ -101,7 +101,7 @@ def closed_senders(session: Session, rate: float) -> Select[str]:
 
 
 def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
-    """Makes everybody wait after a 429 of Bandwidth; ``retry_after`` is in seconds, ``jitter`` from 0 to 1."""
+    """Pauses all sending after a 429 from Bandwidth; ``retry_after`` is in seconds, ``jitter`` from 0 to 1."""
     row, last = _lock_account(session), None
     if row.paused_until is not None and row.pause_seconds is not None:
         last = Pause(until=row.paused_until, length=timedelta(seconds=row.pause_seconds))

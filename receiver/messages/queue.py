@@ -54,13 +54,13 @@ class Claimed:
 
     @property
     def still(self) -> ColumnElement[bool]:
-        """The condition that nobody has claimed, cancelled or sent it since."""
+        """The condition that the message was not claimed, cancelled or sent since."""
         queued = (Message.pk == self.pk) & (Message.send_status == SendStatus.QUEUED)
         return queued & (Message.claimable_at == self.until)
 
     @property
     def submitted(self) -> ColumnElement[bool]:
-        """The condition that it is submitting by the attempt that follows the claim."""
+        """The condition that the message is submitting by the attempt that follows the claim."""
         next_attempt = (Message.pk == self.pk) & (Message.attempt == self.attempts + 1)
         return next_attempt & (Message.send_status == SendStatus.SUBMITTING)
 

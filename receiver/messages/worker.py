@@ -2,7 +2,7 @@
 
 Any number of workers, on any number of hosts, share the queue. Three commits make one message: the claim of a batch,
 ``submitting``, and the result. A worker that is killed before the second leaves the message to others once its lease
-has ended. After it, nobody can say whether the message was sent, so it becomes unknown.
+has ended. After it, whether the message was sent cannot be known, so it becomes unknown.
 """
 
 import random
@@ -22,7 +22,7 @@ from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
 from receiver.errors import StorageUnavailable, locate
-from receiver.events.replies import ReplyReader
+from receiver.events.replies import Reader
 from receiver.log import get_logger
 from receiver.messages import credentials, outbox, pace, queue
 from receiver.messages.call import EXPIRED, NOT_CALLED, RECORD_SECONDS, Caller
@@ -122,7 +122,7 @@ class Worker:
         """Works until stop() is called, and returns when the result of every request under way is stored."""
         for thread in self._threads:
             thread.start()
-        with ReplyReader(self._database):
+        with Reader(self._database):
             while not self._stopping.is_set():
                 self._safely(partial(tidy, self._database))
                 self._stopping.wait(TIDY_SECONDS)

@@ -44,7 +44,7 @@ class MessageQueue:
         self._rate, self._seconds, self._clock = rate, seconds, clock
         self._lock = threading.Lock()
         self._free_at = 0.0
-        """When everything that was accepted has gone out."""
+        """When all accepted messages will have gone out."""
 
     @property
     def waiting(self) -> float:

@@ -60,7 +60,7 @@ def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def declares(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a view that checks this access itself."""
+    """Says what a view demands that checks it itself."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         vars(view)["access"] = access

@@ -24,7 +24,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS, Callback
-from receiver.events.replies import ReplyReader
+from receiver.events.replies import Reader
 from receiver.log import flush
 from receiver.web import callbacks, health, problems, request_log
 from receiver.web.authentication import Access, granted_access
@@ -66,7 +66,7 @@ class Front:
         self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
-        self._replies = ReplyReader(services.database)
+        self._replies = Reader(services.database)
         self._loop: Any = None
         self._done: deque[tuple[asyncio.Future[Callback], Callback]] = deque()
         """Callbacks that the committer is done with, and the loop has not resumed yet."""

@@ -74,7 +74,7 @@ def _shortened(name: str) -> str:
     return (name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…") or "(empty name)"
 
 
-def describe(error: HTTPException) -> str:
+def in_own_words(error: HTTPException) -> str:
     """Werkzeug's description of the error, or our own where Werkzeug has only its standard sentence."""
     if isinstance(error, MethodNotAllowed):
         allowed = sorted(set(error.valid_methods or ()) - {"HEAD"})
@@ -118,6 +118,6 @@ def respond_to(error: Exception, route: str) -> Response:
             return problem(503, str(error))
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-            return problem(error.code or 500, describe(error), headers=headers)
+            return problem(error.code or 500, in_own_words(error), headers=headers)
     log.error("internal error", route=route, error=type(error).__name__, place=locate(error))
     return problem(500, "Something went wrong here; the log says where.")

@@ -7,9 +7,9 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from werkzeug.exceptions import HTTPException
 
 from receiver.errors import ReceiverError
-from receiver.log import get_logger, normalize_method
+from receiver.log import get_logger, known_method
 from receiver.web.authentication import caller
-from receiver.web.problems import describe
+from receiver.web.problems import in_own_words
 
 log = get_logger(__name__)
 
@@ -21,7 +21,7 @@ NOTEWORTHY = frozenset({401, 403, 408, 413})
 
 def log_early_refusal(error: Exception, method: str, status: int) -> None:
     """Logs a request that was refused before its body was read."""
-    log.warning("request", method=normalize_method(method), status=status, reason=reason(error))
+    log.warning("request", method=known_method(method), status=status, reason=reason(error))
 
 
 def register(app: Flask, *, callback_endpoint: str) -> None:
@@ -49,7 +49,7 @@ def _request(status: int, seconds: float) -> None:
     error = type(g.error).__name__ if "error" in g else None
     write(
         "request",
-        method=normalize_method(request.method),
+        method=known_method(request.method),
         route=route,
         status=status,
         tag=g.get("tag"),
@@ -63,4 +63,4 @@ def reason(error: Exception) -> str | None:
     """Describes an error for the log, never with a text that may quote a number."""
     if isinstance(error, ReceiverError):
         return str(error)
-    return describe(error) if isinstance(error, HTTPException) else type(error).__name__
+    return in_own_words(error) if isinstance(error, HTTPException) else type(error).__name__
