@@ -235,7 +235,7 @@ _NOT_IN_TIME = Refused(
 
 
 def _life(expires_in: Any) -> float:
-    """Seconds that a token lasts, from ``expires_in``, which RFC 6749, section 5.1, only recommends."""
+    """Returns for how many seconds a token lasts, by ``expires_in``, which RFC 6749, section 5.1, only recommends."""
     if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdecimal():
         expires_in = int(expires_in[:10])  # ten digits are more than a day already
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not expires_in > 0:

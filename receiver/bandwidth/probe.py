@@ -87,7 +87,7 @@ def ask_bandwidth(client: Client, account: BandwidthAccount) -> ProbeResponse:
 
 
 def search_failure(response: ProbeResponse) -> SearchFailure | None:
-    """Why the search of ask_bandwidth() failed; None if it returned a page."""
+    """Returns why the search of ask_bandwidth() failed; None if it returned a page."""
     return None if read_page(response.call) is not None else read_failure(response.call)
 
 

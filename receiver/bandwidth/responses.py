@@ -105,7 +105,7 @@ def json_object(body: bytes | None) -> dict[str, Any]:
 
 
 def _complaint(body: dict[str, Any], *, secrets: Sequence[str]) -> tuple[str | None, str | None]:
-    """Type and description, in the usual shape, that of a wrong path, or that of the multi-channel API."""
+    """Returns type and description of an error in the usual shape, that of a wrong path, or the multi-channel API's."""
     shapes = [(body, "type", "description"), (body, "error", "message")]
     shapes += [(error, "type", "description") for error in _objects(body.get("errors"))]
     for fields, type_name, description_name in shapes:
@@ -141,7 +141,7 @@ def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
 
 
 def retry_after(call: Call) -> int | None:
-    """Seconds, from either form of Retry-After (RFC 9110, 10.2.3); None if it is missing or unreadable."""
+    """Returns the seconds of either form of Retry-After (RFC 9110, 10.2.3); None if it is missing or unreadable."""
     text = call.header("Retry-After")
     try:
         seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()

@@ -335,7 +335,7 @@ class Worker:
     def _requeue_after(
         self, session: Session, claimed: Claimed, refused: Refused, *, wait: timedelta
     ) -> _Requeued | None:
-        """Keeps the message's place, to be tried after ``wait``, with the failures and the denial of ``claimed``."""
+        """Queues the message in its old place, for an attempt after ``wait``; keeps its failures and its denial."""
         now = times.now()
         is_queued = queue.requeue_after_failure(
             session,
