@@ -19,7 +19,7 @@ from receiver.events.committer import PendingCallback
 from receiver.log import contain_errors, get_logger
 from receiver.settings import Settings
 from receiver.web import problems
-from receiver.web.authentication import Access, check_callback, declares
+from receiver.web.authentication import Access, check_callback, requires
 from receiver.web.bodies import read_body
 from receiver.web.headers import HEADERS, complete
 from receiver.web.request_log import reason
@@ -115,7 +115,7 @@ class _FlaskExchange:
 
 
 @blueprint.post(PATH, endpoint=ENDPOINT.rpartition(".")[2])
-@declares(Access.CALLBACK)
+@requires(Access.CALLBACK)
 def receive_by_flask() -> Response:
     """The same under any other server than granian, which has a thread for each request."""
     exchange = _FlaskExchange()

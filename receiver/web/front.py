@@ -27,7 +27,7 @@ from receiver.events.committer import WAIT_SECONDS, PendingCallback
 from receiver.events.replies import Reader
 from receiver.log import flush
 from receiver.web import callbacks, health, problems, request_log
-from receiver.web.authentication import Access, granted_access
+from receiver.web.authentication import Access, principal_of
 from receiver.web.headers import complete
 from receiver.web.services import Services
 
@@ -116,8 +116,8 @@ class Front:
     async def _pass_to_flask(self, scope: Any, protocol: Any, *, is_alive: bool) -> None:
         """Any other route. No thread waits for a body, and the body of a request without a key is not read at all."""
         try:
-            granted = granted_access(self._services.settings, scope.headers.get("authorization") or "")
-            body = b"" if granted is Access.PUBLIC else await self._read(scope, protocol)
+            found = principal_of(self._services.settings, scope.headers.get("authorization") or "")
+            body = b"" if found.access is Access.PUBLIC else await self._read(scope, protocol)
         except HTTPException as error:
             response = problems.answer(error, scope.method)
             _respond(protocol, response)

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from receiver.errors import ReceiverError
 from receiver.log import get_logger, known_method
-from receiver.web.authentication import caller
+from receiver.web.authentication import principal
 from receiver.web.problems import in_own_words
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ def register(app: Flask, *, callback_endpoint: str) -> None:
     def begin() -> None:
         g.started = time.monotonic()
         clear_contextvars()
-        if name := caller():
+        if name := principal().name:
             bind_contextvars(api_key=name)
 
     def end(response: Response) -> Response:
