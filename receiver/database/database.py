@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -60,9 +60,7 @@ class Database:
         self.reads_views_only = False
         """Whether the role may read nothing but the support views; set by the caller that finds out."""
         self._is_sqlite = is_sqlite(url)
-        # SQLite has one writer at a time. A thread that waits here is woken; in SQLite's busy loop it sleeps longer and
-        # longer.
-        self._writers_turn = threading.Lock()
+        self._turn: AbstractContextManager[object] = WritersTurn() if self._is_sqlite else nullcontext()
         self._watchdog = Watchdog()
         self._outage = Outage(self.where)
         self._commits = Commits()
@@ -78,7 +76,7 @@ class Database:
         give_up = time.monotonic() + GIVE_UP_SECONDS
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
-                with self._turn(), self._session(self._writing, until=give_up) as session:
+                with self._turn, self._session(self._writing, until=give_up) as session:
                     return work(session)
             except StorageUnavailable as error:
                 self._outage.note_failure(type(error).__name__, error.reason or str(error))
@@ -113,18 +111,6 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._is_sqlite:
-            yield
-            return
-        if not self._writers_turn.acquire(timeout=TURN_SECONDS):
-            raise StorageUnavailable("The database is busy; try again.")
-        try:
-            yield
-        finally:
-            self._writers_turn.release()
 
     @contextmanager
     def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
@@ -180,6 +166,24 @@ class Database:
 
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
+
+
+class WritersTurn:
+    """The one writer that SQLite has at a time.
+
+    A thread that waits here is woken; in SQLite's busy loop it sleeps longer and longer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        """Raises StorageUnavailable if the turn does not come in TURN_SECONDS."""
+        if not self._lock.acquire(timeout=TURN_SECONDS):
+            raise StorageUnavailable("The database is busy; try again.")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Outage:
