@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -115,31 +115,12 @@ class Database:
     @contextmanager
     def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
         """A session whose transaction is committed at the end, and cut off if it lasts longer than ``until``."""
-        with ExitStack() as stack:
-            connection = self._connection(engine, stack, until=until)
-            session = stack.enter_context(Session(connection, expire_on_commit=False))
-            try:
-                yield session
-            except DBAPIError as error:
-                if _sqlstate(error) == _READ_ONLY:
-                    connection.invalidate()
-                raise
-            session.commit()
-            # The transaction began before the session, so the connection commits it.
-            if engine is self._writing:
-                self._commits.commit(connection)
-            else:
-                connection.commit()
-            self._outage.note_success()
-
-    def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:
-        """A working connection, watched for as long as the stack holds it."""
         for attempts_left in reversed(range(ATTEMPTS)):
-            with ExitStack() as this_attempt:
-                connection = this_attempt.enter_context(engine.connect())
+            with ExitStack() as stack:
+                connection = stack.enter_context(engine.connect())
                 if not self._is_sqlite:
                     driver: Any = connection.connection.driver_connection
-                    this_attempt.enter_context(self._watchdog.watching(driver, until=until))
+                    stack.enter_context(self._watchdog.watching(driver, until=until))
                 try:
                     connection.begin()
                 except DBAPIError as error:
@@ -147,9 +128,21 @@ class Database:
                     if error.connection_invalidated and attempts_left and time.monotonic() < until:
                         continue
                     raise
-                stack.enter_context(this_attempt.pop_all())
-                return connection
-        raise AssertionError("unreachable")
+                session = stack.enter_context(Session(connection, expire_on_commit=False))
+                try:
+                    yield session
+                except DBAPIError as error:
+                    if _sqlstate(error) == _READ_ONLY:
+                        connection.invalidate()
+                    raise
+                session.commit()
+                # The transaction began before the session, so the connection commits it.
+                if engine is self._writing:
+                    self._commits.commit(connection)
+                else:
+                    connection.commit()
+                self._outage.note_success()
+                return
 
     def _unavailable(self, error: SQLAlchemyError) -> StorageUnavailable:
         """The exception to raise instead of this one, which is logged."""
