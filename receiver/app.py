@@ -23,7 +23,7 @@ from receiver.web.services import EXTENSION, Services
 
 
 def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
-    """The WSGI application. ``settings`` must have been read for serving."""
+    """Returns the WSGI application. ``settings`` must have been read for serving."""
     app = Flask("receiver", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # such a response would need no credentials
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -50,22 +50,22 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
 
 
 def make_sender(settings: Settings, database: Database, gateway: Gateway | None = None) -> Sender:
-    """What sends messages. ``settings`` must have been read for sending."""
+    """Returns the object that sends messages. ``settings`` must have been read for sending."""
     return Sender(database=database, caller=make_caller(settings, database, gateway), rates=settings.rates)
 
 
 def make_caller(settings: Settings, database: Database, gateway: Gateway | None = None) -> Caller:
-    """What calls Bandwidth for senders and workers. ``settings`` must have been read for sending."""
+    """Returns the object that calls Bandwidth for senders and workers. ``settings`` must have been read for sending."""
     return Caller(database=database, gateway=gateway or make_gateway(settings), overdue_after=settings.overdue_after)
 
 
 def make_gateway(settings: Settings) -> BandwidthGateway:
-    """The client that creates messages at Bandwidth. ``settings`` must have been read for sending."""
+    """Returns the client that creates messages at Bandwidth. ``settings`` must have been read for sending."""
     return BandwidthGateway(BandwidthAccount.of(settings))
 
 
 def make_search(settings: Settings) -> MessageSearch:
-    """The client of Bandwidth's message search. ``settings`` must have been read for sending."""
+    """Returns the client of Bandwidth's message search. ``settings`` must have been read for sending."""
     return MessageSearch(BandwidthAccount.of(settings))
 
 

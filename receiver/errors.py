@@ -3,8 +3,8 @@
 import traceback
 
 
-def place(error: BaseException) -> str:
-    """Where it was raised, as ``file:line``. A log must not have the traceback, which quotes numbers and texts."""
+def locate(error: BaseException) -> str:
+    """Returns where the error was raised, as ``file:line``. A traceback in the log would quote numbers and texts."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
 
@@ -40,18 +40,18 @@ class CannotCount(ReceiverError):
 
 
 class StorageUnavailable(ReceiverError):
-    """The database did not answer; try again."""
+    """The database did not respond; try again."""
 
     def __init__(self, message: str | None = None, *, reason: str = "", database: str = "") -> None:
         super().__init__(message)
         self.reason = reason
-        """In the database's words; it quotes no value of a row."""
+        """The database's own error message, without values of rows."""
         self.database = database
-        """Its file, or its name and host; not to be shown to clients."""
+        """The database's file, or its name and host; must not be shown to clients."""
 
 
 class StorageRefused(StorageUnavailable):
-    """The database does not take a value."""
+    """The database rejects a value."""
 
 
 class SchemaOutdated(ReceiverError):
@@ -76,7 +76,7 @@ class UnknownRole(ReceiverError):
 
 
 FieldErrors = dict[str, list[str]]
-"""Messages by field name; an element of a list is named like ``to[0]``."""
+"""Error messages by field name; an element of a list is named like ``to[0]``."""
 
 
 class InvalidFields(ReceiverError):
@@ -122,7 +122,7 @@ class TooFast(ReceiverError):
 
 
 class NotResolvable(ReceiverError):
-    """Nothing about this message is left for a person to decide."""
+    """There is nothing about this message for a person to decide."""
 
 
 class RecordsUnavailable(ReceiverError):

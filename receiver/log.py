@@ -34,7 +34,7 @@ from structlog.typing import FilteringBoundLogger
 
 from receiver.core import times
 from receiver.core.numbers import without_numbers
-from receiver.errors import place
+from receiver.errors import locate
 
 Fields = MutableMapping[str, Any]
 """A line before it is written: ``timestamp`` (seconds since 1970), ``level``, ``logger``, ``event`` and its fields."""
@@ -90,11 +90,11 @@ def silence() -> None:
 
 @contextmanager
 def contain_errors(log: FilteringBoundLogger) -> Iterator[None]:
-    """Decorates a function that only counts or logs what has happened: its own errors are logged, not raised."""
+    """Decorates a function that only counts or logs: its own errors are logged, not raised."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - a bug here must not undo what has happened
-        log.error("internal error", error=type(error).__name__, place=place(error))  # noqa: TRY400
+        log.error("internal error", error=type(error).__name__, place=locate(error))  # noqa: TRY400
 
 
 def flush() -> None:
@@ -123,7 +123,7 @@ def _fields(level: str, logger: str, event: str, **more: Any) -> Fields:
 
 def _log_uncaught(error: BaseException | None) -> None:
     log = get_logger(__name__)
-    log.critical("uncaught exception", error=type(error).__name__, place=error and place(error))
+    log.critical("uncaught exception", error=type(error).__name__, place=error and locate(error))
     flush()
 
 
@@ -266,7 +266,7 @@ class _LibraryHandler(logging.Handler):
         if record.levelno < floor:
             return
         error = record.exc_info[1] if record.exc_info else None
-        more = {"error": type(error).__name__, "place": place(error)} if error else {}
+        more = {"error": type(error).__name__, "place": locate(error)} if error else {}
         if record.name == "granian.access" and isinstance(record.args, Mapping):
             event, more = "request", _access(record.args)
         else:

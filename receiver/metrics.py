@@ -71,7 +71,7 @@ class _Histogram(Histogram):
     """A histogram that takes many amounts at once."""
 
     def observe_all(self, amounts: Sequence[float]) -> None:
-        """Like observe() of each, but with one write a bucket, for which prometheus-client has no public call."""
+        """Observes each amount with one write per bucket, for which prometheus-client has no public call."""
         for place, times in Counter(bisect_left(self._upper_bounds, each) for each in amounts).items():
             self._buckets[place].inc(times)
         if amounts:

@@ -218,7 +218,7 @@ def describe(settings: Settings) -> dict[str, str]:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """What works today but should be corrected; each a sentence that names the variable."""
+    """Returns warnings about settings that work but should be corrected; each is a sentence that names the variable."""
     return [*_name_warnings(), *_credential_warnings(settings)]
 
 
@@ -268,7 +268,7 @@ def _not_utf_8() -> dict[str, str]:
 
 
 def _access_problems(settings: Settings) -> dict[str, str]:
-    """What would leave the API or the callback URL unusable or open to anybody."""
+    """Returns the problems that would leave the API or the callback URL unusable or open to anybody."""
     problems = {}
     keys = [each.key for each in settings.api_keys + settings.read_only_api_keys]
     if not keys:

@@ -96,7 +96,7 @@ def _text(path: Path) -> str:
 
 
 def _problem(each: Assignment) -> str | None:
-    """What is wrong with the assignment of a setting; None if nothing is, or if it is not meant as one of ours."""
+    """Returns what is wrong with the assignment of a setting; None if it is right or not meant as one of ours."""
     words = re.split(r"[\s:]+", each.name.strip("\ufeff").upper().removeprefix("EXPORT "))
     first = words[0] if words[0] in VARIABLES or misspelt(words[0]) else None
     if not each.is_closed:

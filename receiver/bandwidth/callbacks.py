@@ -57,7 +57,7 @@ def _text_of(raw: msgspec.Raw) -> str:
 
 
 def parse_by_standard_library(body: bytes) -> list[Element]:
-    """Like parse(), but slower: it reads whatever can be read."""
+    """Parses a body like parse(), but more slowly and more leniently."""
     text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     try:
         return [_read(value, _ascii(_escape_controls(json_text))) for value, json_text in _elements(text)]

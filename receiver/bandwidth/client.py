@@ -14,7 +14,7 @@ import requests
 
 from receiver.bandwidth.connection import Call, basic, exchange, make_session
 from receiver.bandwidth.oauth import Token, TokenCache
-from receiver.bandwidth.responses import NoToken, read_answer
+from receiver.bandwidth.responses import NoToken, read_result
 from receiver.core import times
 from receiver.core.messages import OutboundMessage, Refused, SendResult
 from receiver.settings import Settings
@@ -162,7 +162,7 @@ class BandwidthGateway:
         Bandwidth has no idempotency key: a ``Refused`` was certainly not sent, an ``Unknown`` may have been.
         """
         content = json.dumps(_request_fields(message, tag)).encode()
-        return read_answer(self._client.call(requests.Request("POST", self._url, data=content)))
+        return read_result(self._client.call(requests.Request("POST", self._url, data=content)))
 
     def known_refusal(self) -> Refused | None:
         """The refusal that every call would now get without a request; None if a request would be made."""
@@ -189,5 +189,5 @@ def _request_fields(message: OutboundMessage, tag: str) -> dict[str, Any]:
 
 
 def _rfc3339(instant: datetime) -> str:
-    """As Bandwidth writes it: ``2021-07-21T21:00:45.179Z``, without the fraction when there is none."""
+    """Formats an instant as Bandwidth does: ``2021-07-21T21:00:45.179Z``, without the fraction if it is zero."""
     return times.rfc3339(instant, timespec="milliseconds" if instant.microsecond else "seconds")

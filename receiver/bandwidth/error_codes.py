@@ -1,4 +1,4 @@
-"""What the error code of a failure means, and what support should do about it.
+"""The meaning of Bandwidth's error codes, and what support should do about each.
 
 Bandwidth explains its codes at https://dev.bandwidth.com/docs/messaging/errors/. Codes come and go there, and
 stored events keep theirs, so this is the union of the lists in dtolb/v2-messaging (2019), in the history of

@@ -23,7 +23,7 @@ from receiver.bandwidth.callbacks import NotAnEvent, check_text, read_error_code
 from receiver.bandwidth.client import BandwidthAccount, Client
 from receiver.bandwidth.connection import MAX_BODY, Call
 from receiver.bandwidth.oauth import CREDENTIALS, NO_TOKEN
-from receiver.bandwidth.responses import read_answer
+from receiver.bandwidth.responses import read_result
 from receiver.core import times
 from receiver.core.events import MAX_MESSAGE_ID, MAX_RECIPIENT, MAX_TYPE, Event, Unreadable
 from receiver.core.json_text import LENIENT_DECODER
@@ -293,7 +293,7 @@ _REMEDIES = {
 
 def read_failure(call: Call) -> SearchFailure:
     """Why a call that returned no page failed."""
-    answer = read_answer(call)
+    answer = read_result(call)
     if isinstance(answer, Accepted):
         answer = Unknown(status=202)
     status, remedy = answer.status, answer.description or TRY_LATER
@@ -304,7 +304,7 @@ def read_failure(call: Call) -> SearchFailure:
     elif isinstance(answer, Refused):
         found = "Bandwidth's message search cannot be reached"
     else:
-        found, remedy = "Bandwidth's message search did not answer in time, or the connection broke", TRY_LATER
+        found, remedy = "Bandwidth's message search did not respond in time, or the connection broke", TRY_LATER
     is_about_credentials = answer.type == CREDENTIALS and status is None
     retry_after = answer.retry_after if isinstance(answer, Refused) else None
     return SearchFailure(status, found, remedy, retry_after, is_about_credentials)

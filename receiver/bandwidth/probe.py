@@ -15,7 +15,7 @@ import requests
 from receiver.bandwidth.client import BandwidthAccount, Client
 from receiver.bandwidth.connection import Call, exchange, make_session
 from receiver.bandwidth.history import SearchFailure, read_failure, read_page, search_request, time_span
-from receiver.bandwidth.responses import causes_of, read_answer
+from receiver.bandwidth.responses import causes_of, read_result
 from receiver.core import times
 
 NOTHING = b"[]"
@@ -42,12 +42,12 @@ class ProbeResponse:
         """Why there was no whole response, in one word: ``tls-failed``, ``timed-out`` ..."""
         if self.call.status is not None:
             return "cut-short"
-        return getattr(read_answer(self.call), "type", None) or "no-answer"
+        return getattr(read_result(self.call), "type", None) or "no-answer"
 
     @property
     def complaint(self) -> str | None:
         """Bandwidth's sentence about what is wrong; None if the response has none."""
-        return getattr(read_answer(self.call), "description", None)
+        return getattr(read_result(self.call), "description", None)
 
     @property
     def distrust(self) -> str:

@@ -1,4 +1,4 @@
-"""What Bandwidth's response, or the lack of one, means for a message (dev.bandwidth.com/docs/messaging/errors)."""
+"""Reads what Bandwidth's response, or its absence, means for a message (dev.bandwidth.com/docs/messaging/errors)."""
 
 import json
 import math
@@ -29,8 +29,8 @@ class NoToken(Exception):
         self.refused = refused
 
 
-def read_answer(call: Call) -> SendResult:
-    """What a finished call means for its message."""
+def read_result(call: Call) -> SendResult:
+    """Returns what a finished call means for its message."""
     status = call.status
     if not call.written:
         return call.error.refused if isinstance(call.error, NoToken) else unreachable(call.error)

@@ -9,7 +9,7 @@ from receiver.database.database import Database
 from receiver.database.engine import is_sqlite, where
 from receiver.errors import StorageUnavailable
 from receiver.log import get_logger
-from receiver.maintenance.doctor.database import postgres_link
+from receiver.maintenance.doctor.database import read_postgres_link
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
 
 log = get_logger(__name__)
@@ -42,13 +42,13 @@ def config() -> None:
 
 
 def _connection(settings: Settings) -> str:
-    """The database, and how this process is connected to it. That it cannot be reached is no error here."""
+    """Describes the database and the connection to it. An unreachable database is not an error here."""
     named = where(settings.database_url)
     if is_sqlite(settings.database_url):
         return named
     try:
         with Database(settings.database_url) as database, database.read() as session:
-            return f"{named}, {postgres_link(session)}"
+            return f"{named}, {read_postgres_link(session)}"
     except StorageUnavailable as error:
         return f"{named}, which cannot be reached: {error.reason or error}"
 

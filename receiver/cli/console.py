@@ -1,4 +1,4 @@
-"""What a command prints beside its tables: sentences, errors, questions and progress; and its exit codes."""
+"""The console: the sentences, errors, questions and progress bars that commands print, and their exit codes."""
 
 import sys
 from typing import NoReturn
@@ -48,7 +48,7 @@ def progress(*, transient: bool = False) -> Progress:
 
 
 def demand_consent(question: str, *, yes: bool) -> None:
-    """Asks for confirmation unless --yes was given, and ends the command if it is declined or nobody can be asked."""
+    """Asks for confirmation unless --yes was given; ends the command if it is declined or stdin is no terminal."""
     if yes:
         return
     if not sys.stdin.isatty():

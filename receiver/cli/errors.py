@@ -1,4 +1,4 @@
-"""How a command that fails ends: with a sentence and an exit code instead of a traceback."""
+"""Ends a command that fails with a sentence and an exit code instead of a traceback."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Wraps a command: loads the settings file first, and turns the errors of both into a sentence and an exit code."""
+    """Decorates a command: loads the settings file first, and turns errors into a sentence and an exit code."""
 
     @wraps(command)
     def reported(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -35,7 +35,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         except ReceiverError as error:
             end(str(error), EXIT_WRONG)
         except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of a pipe has gone, which click handles
+            if error.errno == errno.EPIPE:  # click handles a closed pipe
                 raise
             end(f"Input or output failed: {error.strerror or error}.", EXIT_UNKNOWN)
         except KeyboardInterrupt:
@@ -45,7 +45,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def with_cause(error: StorageUnavailable) -> str:
-    """The error's message, with the database and the reason that it gave unless the message has them already."""
+    """Returns the error's message, with the database's name and its reason unless the message has them already."""
     first = error if error.database else error.__cause__
     if not isinstance(first, StorageUnavailable) or not first.reason or first.reason in str(error):
         return str(error)
@@ -53,7 +53,7 @@ def with_cause(error: StorageUnavailable) -> str:
 
 
 def _load_settings_file() -> None:
-    """Loads the file of --env-file or, without one, that of RECEIVER_ENV_FILE. Raises ConfigurationError."""
+    """Loads the file that --env-file or, without it, RECEIVER_ENV_FILE names. Raises ConfigurationError."""
     path = named_settings_file() or os.environ.get(settings.ENV_FILE)
     if path:
         settings_file.load_settings_file(Path(path))

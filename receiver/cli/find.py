@@ -9,7 +9,7 @@ from rich.text import Text
 from receiver.cli.console import EXIT_WRONG, end, out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import outcome, unless_accepted
-from receiver.cli.options import Form, in_form, limit_option
+from receiver.cli.options import OutputFormat, limit_option, output_options
 from receiver.cli.output import RECIPIENT_COLUMNS, note_more, recipient_rows, write_csv, write_json
 from receiver.cli.tables import add_row, new_table, print_table, second
 from receiver.reports import find as reports
@@ -29,8 +29,8 @@ NAMES = {
 @click.command()
 @click.argument("word", metavar="NUMBER|REFERENCE|MESSAGE-ID|TAG")
 @limit_option
-@in_form
-def find(word: str, limit: int, form: Form) -> None:
+@output_options
+def find(word: str, limit: int, form: OutputFormat) -> None:
     """Find messages by a number, a reference, a message id or a tag, newest first.
 
     Which of them was given is detected. Exits 1 if there is no such message.
@@ -38,14 +38,14 @@ def find(word: str, limit: int, form: Form) -> None:
     with database_for_query() as database:
         found, more = reports.find(database, word, limit=limit)
     match form:
-        case Form.JSON:
+        case OutputFormat.JSON:
             write_json("messages", map(_message_json, found), more=more)
-        case Form.CSV:
+        case OutputFormat.CSV:
             rows = [
                 {"foundBy": each.by} | row for each in found for row in recipient_rows(each.message, each.recipients)
             ]
             write_csv(("foundBy", *RECIPIENT_COLUMNS), rows)
-        case Form.TABLE if found:
+        case OutputFormat.TABLE if found:
             _print_found(found)
     if not found:
         end(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)

@@ -11,7 +11,7 @@ import click
 
 from receiver.cli.console import EXIT_WRONG, end, out, progress, say
 from receiver.cli.database import database_for_query
-from receiver.cli.options import Form, in_form, limit_option
+from receiver.cli.options import OutputFormat, limit_option, output_options
 from receiver.cli.output import Row, api_name, api_row, note_more, write_csv, write_json
 from receiver.cli.tables import print_rows
 from receiver.core.numbers import meant_by
@@ -117,8 +117,8 @@ CONVERSATION_HEADINGS = {
 
 @click.command()
 @limit_option
-@in_form
-def overdue(limit: int, form: Form) -> None:
+@output_options
+def overdue(limit: int, form: OutputFormat) -> None:
     """List recipients whose outcome should be known by now, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         _print_list(database, OVERDUE, form, limit=limit)
@@ -126,8 +126,8 @@ def overdue(limit: int, form: Form) -> None:
 
 @click.command()
 @limit_option
-@in_form
-def unlinked(limit: int, form: Form) -> None:
+@output_options
+def unlinked(limit: int, form: OutputFormat) -> None:
     """List events that belong to no message of ours, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         _print_list(database, UNLINKED, form, limit=limit)
@@ -136,8 +136,8 @@ def unlinked(limit: int, form: Form) -> None:
 @click.command()
 @click.option("--replay", is_flag=True, help="First parse the elements again, and store what this version understands.")
 @limit_option
-@in_form
-def unreadable(replay: bool, limit: int, form: Form) -> None:
+@output_options
+def unreadable(replay: bool, limit: int, form: OutputFormat) -> None:
     """List elements of callbacks that are not events, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         if replay:
@@ -147,8 +147,8 @@ def unreadable(replay: bool, limit: int, form: Form) -> None:
 
 @click.command()
 @limit_option
-@in_form
-def refused(limit: int, form: Form) -> None:
+@output_options
+def refused(limit: int, form: OutputFormat) -> None:
     """List messages that are known not to have been sent, and why, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         _print_list(database, REFUSED, form, limit=limit)
@@ -156,8 +156,8 @@ def refused(limit: int, form: Form) -> None:
 
 @click.command()
 @limit_option
-@in_form
-def unknown(limit: int, form: Form) -> None:
+@output_options
+def unknown(limit: int, form: OutputFormat) -> None:
     """List messages that may or may not have been sent, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         _print_list(database, UNKNOWN, form, limit=limit)
@@ -165,8 +165,8 @@ def unknown(limit: int, form: Form) -> None:
 
 @click.command()
 @limit_option
-@in_form
-def failures(limit: int, form: Form) -> None:
+@output_options
+def failures(limit: int, form: OutputFormat) -> None:
     """Count failed recipients by day (UTC) and error code, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         _print_list(database, FAILURES, form, limit=limit)
@@ -174,8 +174,8 @@ def failures(limit: int, form: Form) -> None:
 
 @click.command()
 @limit_option
-@in_form
-def replies(limit: int, form: Form) -> None:
+@output_options
+def replies(limit: int, form: OutputFormat) -> None:
     """List the messages that people sent to our numbers, newest first."""
     with database_for_query() as database:
         _print_list(database, REPLIES, form, limit=limit)
@@ -183,8 +183,8 @@ def replies(limit: int, form: Form) -> None:
 
 @click.command()
 @limit_option
-@in_form
-def opt_outs(limit: int, form: Form) -> None:
+@output_options
+def opt_outs(limit: int, form: OutputFormat) -> None:
     """List who sent STOP or an equivalent keyword and has not opted in since, newest first."""
     with database_for_query() as database:
         _print_list(database, OPT_OUTS, form, limit=limit)
@@ -194,8 +194,8 @@ def opt_outs(limit: int, form: Form) -> None:
 @click.argument("number")
 @click.option("--ours", metavar="NUMBER", help="Only messages to or from this number of ours.")
 @limit_option
-@in_form
-def conversation(number: str, ours: str | None, limit: int, form: Form) -> None:
+@output_options
+def conversation(number: str, ours: str | None, limit: int, form: OutputFormat) -> None:
     """Print all messages to and from a number, in chronological order.
 
     Exits 1 if there are none.
@@ -207,30 +207,30 @@ def conversation(number: str, ours: str | None, limit: int, form: Form) -> None:
         rows = lists.conversation(session, theirs, with_ours, limit=limit + 1)
     shown, more = rows[:limit][::-1], len(rows) > limit
     match form:
-        case Form.JSON:
+        case OutputFormat.JSON:
             write_json("conversation", (json.dumps(api_row(row)) for row in shown), more=more)
-        case Form.CSV:
+        case OutputFormat.CSV:
             write_csv([api_name(each) for each in lists.CONVERSATIONS.columns], map(api_row, shown))
-        case Form.TABLE if shown:
+        case OutputFormat.TABLE if shown:
             print_rows(out, tuple(CONVERSATION_HEADINGS), _cells(shown, CONVERSATION_HEADINGS))
     if not shown:
         end(f"There are no messages to or from {number}.", EXIT_WRONG)
     note_more(more)
 
 
-def _print_list(database: Database, listing: Listing, form: Form, *, limit: int) -> None:
+def _print_list(database: Database, listing: Listing, form: OutputFormat, *, limit: int) -> None:
     """Prints the newest rows, and exits 1 if there are any and the listing is one of what is wrong."""
     with database.read() as session:
         rows = lists.newest(session, listing.view, limit=limit + 1)
     shown, more = rows[:limit], len(rows) > limit
     match form:
-        case Form.JSON:
+        case OutputFormat.JSON:
             write_json(listing.name, (listing.json_text(api_row(row)) for row in shown), more=more)
-        case Form.CSV:
+        case OutputFormat.CSV:
             write_csv([api_name(column) for column in listing.view.columns], map(api_row, shown))
-        case Form.TABLE if shown:
+        case OutputFormat.TABLE if shown:
             print_rows(out, tuple(listing.headings), _cells(shown, listing.headings))
-        case Form.TABLE:
+        case OutputFormat.TABLE:
             say(listing.none)
     note_more(more)
     if shown and listing.is_wrong:
@@ -249,7 +249,7 @@ def _replay(database: Database) -> None:
     """Parses the stored elements again, and prints what became of them."""
     stored: Counter[str] = Counter()
     with progress() as bars:
-        task = bars.add_task("replaying", total=replaying.kept(database))
+        task = bars.add_task("replaying", total=replaying.count_unreadable(database))
         try:
             for batch in replaying.replay(database):
                 stored.update(asdict(batch.stored))

@@ -1,4 +1,4 @@
-"""What several commands print about a message: its facts, its recipients, people's decisions and its events."""
+"""Tables about a message that several commands print: its facts, its recipients, its resolutions and its events."""
 
 from collections.abc import Sequence
 
@@ -88,12 +88,12 @@ def outcome(recipient: RecipientReport) -> Text:
 
 
 def unless_accepted(send_status: SendStatus) -> Text:
-    """What follows a recipient's outcome if the message itself was not accepted."""
+    """Returns the words that follow a recipient's outcome if the message itself was not accepted."""
     return Text() if send_status is SendStatus.ACCEPTED else Text(", message ").append_text(coloured(send_status))
 
 
 def meaning(recipient: RecipientReport) -> str:
-    """What a recipient's error code means and what to do about it; without a code, Bandwidth's description."""
+    """Returns the meaning of a recipient's error code and what to do; without a code, Bandwidth's description."""
     if recipient.error_code is None:
         return recipient.description or ""
     error = explain(recipient.error_code)

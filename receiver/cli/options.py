@@ -57,29 +57,29 @@ def named_settings_file() -> Path | None:
 
 
 def command_line(command: str) -> str:
-    """`receiver` and that command as they have to be typed, with the --env-file of the present run."""
+    """Returns the command line of a `receiver` command, with the --env-file of the present run."""
     path = named_settings_file()
     return f"receiver --env-file {shlex.quote(str(path))} {command}" if path else f"receiver {command}"
 
 
 def with_env_file(hint: str) -> str:
-    """The hint with every `receiver ...` in it as it has to be typed, with the --env-file of the present run."""
+    """Returns the hint with the --env-file of the present run added to every `receiver ...` in it."""
     return hint.replace("`receiver ", f"`{command_line('')}")
 
 
 # Output ---------------------------------------------------------------------------------------------------------------
 
 
-class Form(Enum):
-    """The form of a command's output."""
+class OutputFormat(Enum):
+    """The format of a command's output."""
 
     TABLE = auto()
     JSON = auto()
     CSV = auto()
 
 
-def in_form(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options --json and --csv to a command, which receives the choice as ``form``."""
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options --json and --csv to a command, which gets the choice as ``form``."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
@@ -87,7 +87,9 @@ def in_form(command: Callable[..., None]) -> Callable[..., None]:
     def formed(*args: Any, as_json: bool, as_csv: bool, **kwargs: Any) -> None:
         if as_json and as_csv:
             raise click.UsageError("--json and --csv are mutually exclusive.")
-        command(*args, form=Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE, **kwargs)
+        command(
+            *args, form=OutputFormat.JSON if as_json else OutputFormat.CSV if as_csv else OutputFormat.TABLE, **kwargs
+        )
 
     return formed
 
@@ -96,7 +98,7 @@ def in_form(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _read_tag(_context: click.Context, _argument: click.Parameter, given: str) -> str:
-    """A tag may be pasted with blanks around it, and in lower case."""
+    """Returns the tag, which may have been pasted in lower case and with blanks around it."""
     seen = pasted(given).upper()
     return seen if is_tag(seen) else given
 

@@ -34,7 +34,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 _FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
-"""Where a spreadsheet takes the text that follows for a formula (OWASP, "CSV Injection"). In much of Europe a semicolon
+"""The places after which a spreadsheet takes text for a formula (OWASP, "CSV Injection"). In much of Europe a semicolon
 ends a cell, even inside quotation marks that protect commas."""
 
 
@@ -85,6 +85,6 @@ def recipient_rows(message: MessageReport, recipients: Sequence[RecipientReport]
 
 
 def note_more(more: bool) -> None:
-    """Says on stderr that there are more results than were printed, if so."""
+    """Prints a hint on stderr if there are more results than were printed."""
     if more:
         say("More results exist; raise --limit to see them.")

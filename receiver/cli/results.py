@@ -8,7 +8,7 @@ import click
 from receiver.cli.console import EXIT_WRONG, end, out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import meaning, outcome, unless_accepted
-from receiver.cli.options import Form, in_form
+from receiver.cli.options import OutputFormat, output_options
 from receiver.cli.output import RECIPIENT_COLUMNS, recipient_rows, write_csv, write_json
 from receiver.cli.tables import MEANING, add_row, new_table, print_table
 from receiver.messages.report import MessageReport
@@ -18,8 +18,8 @@ from receiver.schemas.responses import MESSAGE
 
 @click.command()
 @click.argument("reference_prefix")
-@in_form
-def results(reference_prefix: str, form: Form) -> None:
+@output_options
+def results(reference_prefix: str, form: OutputFormat) -> None:
     """Print the outcome of all messages whose reference begins with a prefix.
 
     They are sorted by reference; those of a file share its name as their prefix. Exits 1 if there are none.
@@ -27,11 +27,11 @@ def results(reference_prefix: str, form: Form) -> None:
     with database_for_query() as database:
         found = list(support.results(database, reference_prefix))
     match form:
-        case Form.JSON:
+        case OutputFormat.JSON:
             write_json("messages", (json.dumps(MESSAGE.dump(each)) for each in found), more=False)
-        case Form.CSV:
+        case OutputFormat.CSV:
             write_csv(RECIPIENT_COLUMNS, (row for each in found for row in recipient_rows(each, each.recipients)))
-        case Form.TABLE if found:
+        case OutputFormat.TABLE if found:
             _print_results(found)
     if not found:
         end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)

@@ -19,7 +19,7 @@ from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.messages import files
 from receiver.messages.files import FileReport, MessageFile
-from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, Format, Line, read_lines
+from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, FileFormat, Line, read_lines
 from receiver.messages.sender import Sender
 from receiver.settings import read_settings
 
@@ -56,7 +56,7 @@ def _read_country(_context: click.Context, _option: click.Parameter, given: str 
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice([each.value for each in Format]),
+    type=click.Choice([each.value for each in FileFormat]),
     help="Format of the file; default: by its suffix.",
 )
 @click.option(
@@ -79,7 +79,7 @@ def send_many(
     command runs.
     """
     settings, path = read_settings(sending=True), Path(file.name)
-    form = Format(format_name) if format_name else SUFFIXES.get(path.suffix.lower())
+    form = FileFormat(format_name) if format_name else SUFFIXES.get(path.suffix.lower())
     if format_name is None and path.suffix.lower() in WORKBOOKS:
         raise WrongFile(NO_WORKBOOK)
     if form is None:

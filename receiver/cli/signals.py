@@ -9,7 +9,7 @@ TERMINATION = {signal.SIGTERM, signal.SIGHUP}
 
 
 def not_ignored(*signals: signal.Signals) -> set[signal.Signals]:
-    """Those of the signals that this process does not ignore, as it does SIGHUP if it was started with nohup."""
+    """Returns the given signals that this process does not ignore; under nohup it ignores SIGHUP."""
     return {each for each in signals if signal.getsignal(each) is not signal.SIG_IGN}
 
 

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 defines it, numbers of any length but no NaN and no Infinity, and why a text is not JSON.
+"""JSON as RFC 8259 defines it, with numbers of any length but without NaN and Infinity; explains malformed JSON.
 
 An explanation is a sentence that names the place and never quotes the text, which may hold numbers and secrets.
 """
@@ -38,7 +38,7 @@ _FORM = re.compile(rb"[\w.%+-][\w.%+\[\]-]*=(?!=)|--[\w'()+,./:=?-]+\r?\n")
 
 
 def explain(body: bytes, error: ValueError | RecursionError) -> str:
-    """What is wrong with a body that is not JSON, and what to do. ``error`` was raised by decoding it."""
+    """Returns what is wrong with a body that is not JSON, and the remedy. ``error`` was raised by decoding it."""
     if not body.strip(b" \t\r\n"):
         return "The body is empty; send JSON."
     for beginning, name in COMPRESSED.items():
@@ -60,7 +60,7 @@ def explain(body: bytes, error: ValueError | RecursionError) -> str:
 
 
 def find_fault(text: str, error: JSONDecodeError) -> tuple[str, int]:
-    """What is wrong with a text that is not JSON, and its index there; the text's length if its end is missing."""
+    """Returns what is wrong with a text that is not JSON, and its index: the text's length if its end is missing."""
     if error.msg.endswith(NO_NUMBER):
         constant = next((each for each in _STRING_OR_CONSTANT.finditer(text) if each[0][0] != '"'), None)
         return f"{error.msg}; write null or leave the field out", constant.start() if constant else 0

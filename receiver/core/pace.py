@@ -45,7 +45,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What shares a rate."""
+    """The account or one sender number, whose messages share a rate."""
 
     rate: float
     """Units per second."""
@@ -57,11 +57,11 @@ class Lane:
         return max(self.next_at, now - BURST)
 
     def taken(self, now: datetime, *, units: int) -> datetime:
-        """When the lane is free again, once that turn is taken."""
+        """Returns when the lane is free again, once a turn at ``now`` is taken."""
         return self.turn(now) + self.lasts(units)
 
     def lasts(self, units: int) -> timedelta:
-        """How long so many units occupy the lane."""
+        """Returns how long this number of units occupies the lane."""
         return timedelta(seconds=units / self.rate)
 
 
@@ -99,12 +99,12 @@ def next_pause(last: Pause | None, *, now: datetime, retry_after: int | None, ji
 
 
 def next_probe(last: timedelta) -> timedelta:
-    """How long to wait after a refused probe; ``last`` is the wait before that probe."""
+    """Returns how long to wait after a refused probe; ``last`` is the wait before that probe."""
     return min(max(2 * last, FIRST_PROBE), LONGEST_PROBE)
 
 
 def denied_wait(since_first: timedelta) -> timedelta | None:
-    """How long a message waits that alone gets 403 or 404: 1, 2, 4 ... minutes, an hour at most; None: no more.
+    """Returns how long a message that alone gets 403 or 404 waits: 1, 2, 4 ... minutes, at most an hour; then None.
 
     ``since_first`` is the time since the first such response.
     """
@@ -114,6 +114,6 @@ def denied_wait(since_first: timedelta) -> timedelta | None:
 
 
 def backoff(failures: int, *, jitter: float) -> timedelta:
-    """How long a message waits for its next attempt after ``failures`` failed ones. ``jitter`` is from 0 to 1."""
+    """Returns the wait before a message's next attempt, after ``failures`` failures. ``jitter`` is from 0 to 1."""
     doublings: int = 2 ** min(failures - 1, 20)
     return min(FIRST_BACKOFF * doublings, LONGEST_BACKOFF) * (0.75 + jitter / 2)

@@ -1,7 +1,7 @@
 """The sending states of a message: this file owns every transition.
 
 The line is the commit of ``submitting``. Past it Bandwidth may have the message, so only Bandwidth's own
-answer, a failure to connect, or an event decides what became of it; Bandwidth has no idempotency key, hence
+response, a failure to connect, or an event decides what became of it; Bandwidth has no idempotency key, hence
 nothing past the line is ever sent again by itself, unless it is known not to have been sent.
 """
 

@@ -86,7 +86,7 @@ def parameter(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def is_one_of(column: AnyColumn, values: Set[str]) -> ColumnElement[bool]:
-    """Like IN, whose list SQLAlchemy renders again at every execution, which took longer than the execution."""
+    """Replaces IN, whose list SQLAlchemy renders again at every execution, which took longer than the execution."""
     return or_(*(column == each for each in sorted(values)))
 
 

@@ -7,7 +7,7 @@ can read them again.
 A PostgreSQL database that cannot store every character is refused before it has stored anything. In another encoding
 one curly quote would be answered 500, and one stored reply that cannot be converted would break a whole view.
 
-SQLite gets statistics of a long history, because it plans by what ANALYZE once counted, and nobody runs that. Without
+SQLite gets statistics of a long history, because it plans by what ANALYZE counted last, and nothing runs that. Without
 them every status looks rare, so SQLite would read all accepted messages to find the overdue ones, sort the whole queue
 to claim its first message, and read all recipients, number by number, to find those that failed. PostgreSQL gathers
 statistics by itself.
@@ -45,7 +45,7 @@ _LOCKED = ("55P03", "40P01")  # lock_not_available, deadlock_detected (PostgreSQ
 
 
 class SchemaState(Enum):
-    """How the database's schema compares with the code's."""
+    """The result of comparing the database's schema with the code's."""
 
     CURRENT = "current"
     EMPTY = "not migrated"

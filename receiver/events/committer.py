@@ -1,7 +1,7 @@
-"""The committer: stores all callbacks that wait in one transaction; they are answered after its commit.
+"""The committer: stores all waiting callbacks in one transaction; they are answered after its commit.
 
-A commit costs the same for one event as for a hundred, so one thread of the process, the committer's, stores whatever
-came in while it stored the callbacks before. A callback is done after the commit that holds the last of its elements.
+A commit costs the same for one event as for a hundred. So one thread of the process, the committer's, stores at once
+all callbacks that arrived during its previous transaction. A callback is done after the commit of its last element.
 """
 
 import threading
@@ -18,7 +18,7 @@ from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.database.database import Database
-from receiver.errors import StorageRefused, StorageUnavailable, place
+from receiver.errors import StorageRefused, StorageUnavailable, locate
 from receiver.events import notes
 from receiver.events.store import Tally, record
 from receiver.log import get_logger
@@ -56,7 +56,7 @@ class PendingCallback:
 
 
 class Committer:
-    """Stores what all threads of this process receive. Its own thread is started by the first callback."""
+    """Stores the callbacks that all threads of this process receive. The first callback starts its own thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -202,7 +202,7 @@ class Committer:
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
                 raise
             if len(elements) == 1:
-                log.error("an element cannot be stored", error=type(error).__name__, place=place(error))  # noqa: TRY400
+                log.error("an element cannot be stored", error=type(error).__name__, place=locate(error))  # noqa: TRY400
                 return [error]
             half = len(elements) // 2
             return self._store(elements[:half]) + self._store(elements[half:])

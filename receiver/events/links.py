@@ -1,4 +1,4 @@
-"""Links: which message a message id stands for, and which events waited to learn that.
+"""Links: which message a message id stands for, and which events were stored before that was known.
 
 Everything here runs inside one write transaction of the caller. The SQL is in store.sql.
 """
@@ -23,7 +23,7 @@ Claim = tuple[str, int | None]
 
 
 def messages_tagged(session: Session, tags: Iterable[str]) -> dict[str, int]:
-    """The keys of our messages, by those of these tags that are ours."""
+    """Returns the keys of the messages with these tags, by tag; tags that are not ours are left out."""
     wanted = sorted({tag for tag in tags if is_tag(tag)})
     rows = SQL.run(session, "find tagged messages", [{"tag": tag} for tag in wanted]) if wanted else ()
     return {row.tag: row.pk for row in rows}
@@ -54,13 +54,13 @@ def report_clash(message_id: str) -> None:
 
 
 def _find(session: Session, message_ids: Iterable[str]) -> dict[str, int]:
-    """The messages that these ids stand for already."""
+    """Returns the messages that these ids already stand for."""
     rows = SQL.run(session, "find message ids", [{"message_id": each} for each in message_ids])
     return {row.message_id: row.message_pk for row in rows}
 
 
 def _lock(session: Session, wanted: Mapping[str, int | None], *, answered: bool, now: datetime) -> dict[str, int]:
-    """The messages that these ids stand for now."""
+    """Locks these ids, and returns the messages that they stand for now."""
     rows = [
         {
             "message_id": message_id,
@@ -75,7 +75,7 @@ def _lock(session: Session, wanted: Mapping[str, int | None], *, answered: bool,
 
 
 def _link_waiting(session: Session, newly: Mapping[str, int]) -> list[Linked]:
-    """Links the events that came before anybody knew which message their id stands for."""
+    """Links the events that came before it was known which message their id stands for."""
     rows = SQL.run(session, "find waiting events", [{"message_id": message_id} for message_id in sorted(newly)])
     linked = [Linked(row.pk, newly[row.message_id], to_event(row)) for row in rows]
     if linked:

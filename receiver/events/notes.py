@@ -1,6 +1,6 @@
-"""Notes: what events are to their recipients at the moment they are stored, for the log and for metrics.
+"""Notes: what each event changes for its recipient at the moment it is stored, for the log and for metrics.
 
-They are about events that are durable: what a transaction found that is undone, or tried again, did not happen.
+Notes are published only about durable events: a transaction that is rolled back or retried leaves none.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ CERTAIN = frozenset({RecipientStatus.DELIVERED, RecipientStatus.FAILED})
 
 
 class Note(NamedTuple):
-    """What an event is that came just now."""
+    """What the log and the metrics need to know about an event that has just come."""
 
     event: Event
     """As it is stored."""
@@ -53,7 +53,7 @@ class Note(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What a recipient shows; without a standing, the message has no such recipient."""
+    """What a recipient shows; its standing is None if the message has no such recipient."""
 
     standing: bytes | None
     is_invalid: bool
@@ -142,7 +142,7 @@ def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> 
 
 
 def _seconds(since: datetime | None, now: datetime) -> float | None:
-    """How long ago it was; 0 if it lies ahead, because clocks differ."""
+    """The seconds from ``since`` to ``now``; 0 if ``since`` is later, because clocks differ."""
     return None if since is None else max(0.0, (now - since).total_seconds())
 
 

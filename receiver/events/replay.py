@@ -1,6 +1,6 @@
-"""Replay: what was unreadable is read again, after a release whose parser understands more.
+"""Replay: unreadable elements are parsed again, after a release whose parser understands more.
 
-What was redacted is no longer there to read.
+Redacted elements are gone, so they are not parsed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ ROWS_PER_STEP = 100
 
 @dataclass(frozen=True, slots=True)
 class ReplayStep:
-    """What one transaction did."""
+    """What one transaction of a replay did."""
 
     rows: int
     last_sha256: str
@@ -34,8 +34,8 @@ class ReplayStep:
     """What became of the elements that had been unreadable, each counted as often as it came."""
 
 
-def kept(database: Database) -> int:
-    """How many unreadable elements there are to read."""
+def count_unreadable(database: Database) -> int:
+    """Counts the unreadable elements that a replay would parse."""
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(UnreadableCallback).where(NOT_REDACTED)) or 0
 
@@ -53,7 +53,7 @@ def replay(database: Database) -> Iterator[ReplayStep]:
 
 
 def replay_step(session: Session, *, after: str) -> ReplayStep | None:
-    """The work of one transaction, on rows with a higher SHA-256 than ``after``; None when there are none."""
+    """Does the work of one transaction, on rows with a higher SHA-256 than ``after``; None if there are none."""
     rows = _lock_unreadable(session, after)
     elements: list[Element] = []
     received: dict[Identity, Received] = {}
@@ -85,7 +85,7 @@ def _lock_unreadable(session: Session, after: str) -> Sequence[UnreadableCallbac
 
 
 def _read_again(row: UnreadableCallback) -> list[Element]:
-    """What the row turns out to be; nothing if it is still unreadable, and then the row gets the reason of today."""
+    """Returns the elements that the row turns out to be; if it is still unreadable, none, and updates its reason."""
     try:
         found = parse_kept(row.payload, whole_body=row.whole_body)
     except NotJSON as error:

@@ -19,7 +19,7 @@ from receiver.database.database import Database
 from receiver.database.json_rows import parameter, rows_of
 from receiver.database.lookup import count
 from receiver.database.models import BLANK_REPLY, UNREAD, StoredEvent
-from receiver.errors import NotJSON, StorageUnavailable, place
+from receiver.errors import NotJSON, StorageUnavailable, locate
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
 
@@ -36,7 +36,7 @@ BETWEEN_SECONDS = 0.02
 
 
 def count_unread(session: Session) -> int:
-    """How many events are unread, up to the MOST of database/lookup."""
+    """Counts the unread events, up to the MOST of database/lookup."""
     return count(session, select(StoredEvent.pk).where(UNREAD).order_by(StoredEvent.pk))
 
 
@@ -54,7 +54,7 @@ def first_unread(*, limit: int) -> Select[int, str]:
 
 
 def lock_unread(session: Session, *, limit: int) -> Sequence[tuple[int, str]]:
-    """Keys and payloads of the first unread events, but of those that another transaction has locked."""
+    """Locks the first unread events that no other transaction has locked; returns their keys and payloads."""
     found = first_unread(limit=limit).with_for_update(skip_locked=True)
     return [(pk, payload) for pk, payload in session.execute(found)]
 
@@ -66,7 +66,7 @@ def _read_page(session: Session) -> int:
 
 
 def read(payload: str) -> Reply | None:
-    """The reply in the payload of an inbound event; None if it is there no more, because it was redacted."""
+    """Returns the reply in the payload of an inbound event; None if the payload was redacted."""
     try:
         [element] = parse_kept(payload, whole_body=False)
     except (NotJSON, ValueError):  # never stored as an event by us; it must not be tried for ever
@@ -75,7 +75,7 @@ def read(payload: str) -> Reply | None:
 
 
 def write_replies(session: Session, replies: Mapping[int, Reply | None]) -> None:
-    """Stores the replies of the events with these keys; where there is none, the columns become blank and are read."""
+    """Stores the replies of the events with these keys. An event without one gets blank columns and counts as read."""
     rows = [{"pk": pk, **(columns_of(reply) if reply else BLANK_REPLY)} for pk, reply in replies.items()]
     connection = session.connection()
     connection.execute(_set_replies(connection.dialect.name), parameter(rows))
@@ -87,7 +87,7 @@ def _set_replies(dialect: str) -> Update:
     return update(StoredEvent).where(StoredEvent.pk == given.c.pk).values({name: given.c[name] for name in REPLY})
 
 
-class Reader:
+class ReplyReader:
     """A thread that reads all unread events, at once and every ten seconds, until it is closed."""
 
     def __init__(self, database: Database) -> None:
@@ -126,5 +126,5 @@ class Reader:
             return read_page(self._database)
         except Exception as error:  # noqa: BLE001 - it is tried again, and nothing is lost meanwhile
             if not isinstance(error, StorageUnavailable):  # the database module logs that once
-                log.error("replies cannot be read", error=type(error).__name__, place=place(error))  # noqa: TRY400
+                log.error("replies cannot be read", error=type(error).__name__, place=locate(error))  # noqa: TRY400
             return 0

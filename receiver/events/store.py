@@ -148,7 +148,7 @@ def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]
 
 
 def _arrival(gathered: Gathered, row: Row[Any]) -> Arrival:
-    """The event with the time and the description that are stored, which may be those of an earlier delivery."""
+    """Returns the event with the stored time and description, which may be those of an earlier delivery."""
     event = gathered.event
     if (event.occurred_at, event.description) != (row.occurred_at, row.description):
         event = replace(event, occurred_at=row.occurred_at, description=row.description)
@@ -174,7 +174,7 @@ def _times(received: Received) -> dict[str, str | None]:
 
 
 def _tallies(elements: Sequence[Event | Unreadable], arrivals: Sequence[Arrival]) -> list[Tally]:
-    """One for each element. Of several that say the same the first is new, if any is."""
+    """Returns a tally for each element. Of several equal elements only the first can be new."""
     new = {
         event.identity: UNLINKED if row.message_pk is None and not event.is_inbound else RECORDED
         for event, is_new, row in arrivals

@@ -8,7 +8,7 @@ Transactions are short, with pauses between them, so that callbacks do not wait.
 next one finds what remains.
 
 A redacted number becomes ``redacted-``, our key and a place: the same in a message's recipients and in its events, so
-that their fold stays the same, and another in every other message, so that nobody takes two people for one.
+that their fold stays the same, and another in every other message, so that two people are never linked by it.
 """
 
 import time
@@ -75,7 +75,7 @@ MOST_AT_ONCE = 500
 
 
 class Kind(StrEnum):
-    """What is purged by itself; everything else belongs to a message."""
+    """A kind of row that is purged by itself; rows of all other kinds are purged with their message."""
 
     MESSAGE = "messages"
     UNLINKED = "unlinked events"
@@ -85,7 +85,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What to purge, and how."""
+    """The age of what to purge, and whether to remove or redact it."""
 
     before: datetime
     """Everything older than this."""
@@ -97,7 +97,7 @@ class Terms:
 
 @dataclass(slots=True)
 class Survey:
-    """What a purge would do."""
+    """The counts and time spans of the rows that a purge would affect."""
 
     counts: Counter[str] = field(default_factory=Counter)
     """By kind, and the ``recipients`` and ``events`` of the messages; ``open``: messages without a final outcome."""

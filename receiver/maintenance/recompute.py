@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RecomputedBatch:
-    """What one transaction found, and repaired unless it only checked."""
+    """The differences that one transaction found, and repaired unless it only checked."""
 
     messages: int
     last_tag: str

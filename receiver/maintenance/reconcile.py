@@ -166,13 +166,13 @@ def _search(database: Database, search: Search, message: Message) -> _Result:
 
 
 def _ids_of_others(session: Session, message_pk: int, message_ids: Collection[str]) -> set[str]:
-    """Those of the message ids that stand for another message of ours."""
+    """Returns the given message ids that stand for another message of ours."""
     taken = (MessageId.message_id.in_(message_ids), MessageId.message_pk != message_pk)
     return set(session.scalars(select(MessageId.message_id).where(*taken)))
 
 
 def _window(message: Message) -> tuple[datetime, datetime]:
-    """Between which instants Bandwidth received the request, if it did."""
+    """Returns the instants between which Bandwidth received the request, if it did."""
     submitted_at = message.submitted_at or message.created_at
     return submitted_at - MARGIN, (message.deadline or submitted_at) + MARGIN
 

@@ -62,7 +62,7 @@ def make_unknown(database: Database, message_pks: Sequence[int], *, overdue_afte
 
 
 def _mark_unknown(session: Session, message_pks: Sequence[int], attempt: Attempt, *, now: datetime) -> None:
-    """Marks each message as submitted by that attempt, whose response nobody stored."""
+    """Marks each message as submitted by that attempt, whose response is lost."""
     these = Message.pk.in_(message_pks) & (Message.send_status != SendStatus.ACCEPTED)
     first = case((Message.send_status == SendStatus.SUBMITTING, Message.submitted_at), else_=attempt.at)
     columns = attempt.columns() | {"submitted_at": first, "send_status": SendStatus.UNKNOWN, "updated_at": now}

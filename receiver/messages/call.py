@@ -18,7 +18,7 @@ from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResul
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
-from receiver.errors import StorageUnavailable, place
+from receiver.errors import StorageUnavailable, locate
 from receiver.log import contain_errors, get_logger
 from receiver.messages import credentials, pace
 from receiver.messages.outbox import Attempt
@@ -107,7 +107,7 @@ class Caller:
             try:
                 result = self.gateway.create_message(message, tag=tag)
             except Exception as error:  # noqa: BLE001 - a bug
-                log.error("internal error", tag=tag, error=type(error).__name__, place=place(error))  # noqa: TRY400
+                log.error("internal error", tag=tag, error=type(error).__name__, place=locate(error))  # noqa: TRY400
                 description = "The call to Bandwidth ended in an internal error."
                 result = Unknown(type="internal-error", description=description)
         seconds = time.monotonic() - started
@@ -119,7 +119,7 @@ class Caller:
     def store(self, tag: str, result: SendResult, write: Callable[[Session], Written]) -> Written | None:
         """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
-        Never raises, because the message may be sent. A 429 also pauses everybody, and a result that proves the
+        Never raises, because the message may be sent. A 429 also pauses all sending, and a result that proves the
         credentials clears what stood against them, in the same transaction.
         """
         clears = self.suspicion.is_raised and _shows_credentials(result)
@@ -132,7 +132,7 @@ class Caller:
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:
                     log.error(  # noqa: TRY400
-                        "result not stored", tag=tag, error=type(error).__name__, place=place(error)
+                        "result not stored", tag=tag, error=type(error).__name__, place=locate(error)
                     )
                     self.suspicion.is_raised |= clears
                     return None

@@ -31,7 +31,7 @@ KEPT = timedelta(days=1)
 
 
 class Denial(Enum):
-    """What a refusal changes about the state of the credentials."""
+    """The effect of a refusal on the state of the credentials."""
 
     ALONE = auto()  # nothing: it may be about that message alone
     BEGINS = auto()  # workers pause from now on

@@ -1,7 +1,7 @@
-"""Files of messages: every line is checked, and each is queued once. ``lines`` reads the file.
+"""Files of messages: every line is checked, and each is queued once. The module ``lines`` reads the file.
 
-A line is identified by the name of its file, its content, and the number of equal lines before it, not by its place. So
-a file may be queued again after a run that was killed, by two processes at once, or with lines added.
+A line is identified by the name of its file, its content, and the number of equal lines before it, not by its number.
+So a file may be queued again after a run was killed, by two processes at once, or with lines added.
 """
 
 from collections import Counter
@@ -21,27 +21,27 @@ from receiver.schemas.requests import read_message
 from receiver.settings import Settings
 
 CHUNK = 200
-"""Lines that one transaction queues."""
+"""The number of lines that one transaction queues."""
 
 MOST_PROBLEMS = 100
-"""Wrong lines that are reported; more than that have one cause."""
+"""The number of wrong lines that are reported; where there are more, most have the same cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFile:
-    """What the lines of a file have in common."""
+    """The name, reference and settings that all lines of a file share."""
 
     name: str
     """Identifies its lines, together with their content."""
     reference: str
-    """The beginning of the reference of a line that has none; the end is the line's number."""
+    """The beginning of the reference that a line without one gets; the line's number follows it."""
     settings: Settings
-    """The source of defaults."""
+    """The settings from which a message gets its default fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedLine:
-    """A line with the message that it requests or, if it is wrong, with the problem."""
+    """A line with the message that it requests or, if it is invalid, with the problem."""
 
     number: int
     key: IdempotencyKey | None = None
@@ -52,13 +52,13 @@ class CheckedLine:
 
 @dataclass(slots=True)
 class FileReport:
-    """How many lines a file has, and how many of them were queued or are wrong."""
+    """The numbers of lines in a file that were read, queued and invalid, and the first invalid lines."""
 
     lines: int = 0
     queued: int = 0
-    """Lines that this run queued."""
+    """The number of lines that this run queued."""
     wrong: int = 0
-    """Lines that were never queued and cannot be. All others were queued before."""
+    """The number of invalid lines, except those that were valid and queued in an earlier run."""
     first_wrong: list[CheckedLine] = field(default_factory=list)
     """The first MOST_PROBLEMS wrong lines."""
     references: list[str] = field(default_factory=list)
@@ -66,9 +66,9 @@ class FileReport:
 
 
 def walk(sender: Sender, lines: Iterable[Line], file: MessageFile, *, queue: bool) -> FileReport:
-    """Checks every line and, with ``queue``, queues the right ones that were not queued before.
+    """Checks every line and, with ``queue``, queues the valid ones that were not queued before.
 
-    Raises WrongFile when there is no line, and StorageUnavailable; lines queued by then are not queued again.
+    Raises WrongFile if there is no line, and StorageUnavailable; a later run does not queue again what this one queued.
     """
     report, checked = FileReport(), check(lines, file)
     while chunk := list(islice(checked, CHUNK)):
@@ -81,7 +81,7 @@ def walk(sender: Sender, lines: Iterable[Line], file: MessageFile, *, queue: boo
         references = report.references + [message.reference or "" for message, _ in right]
         report.references = [commonprefix(references)] if references else []  # noqa: RUF071 - not paths
     if not report.lines:
-        raise WrongFile("The file holds no message.")
+        raise WrongFile("The file contains no messages.")
     return report
 
 
@@ -119,9 +119,9 @@ def _remedy(name: str, number: Any) -> str | None:
     if not isinstance(number, str) or not (name == "from" or name.startswith("to[")):
         return None
     if lost_its_digits(number):
-        return f"A spreadsheet shortened it to {number}: format that column as text there, and enter the number again."
+        return f"A spreadsheet shortened it to {number}; format the column as text there, and enter the number again."
     if lost_its_plus(number):
-        return "It has no +; pass its country code, for example --country 1, or write it with + and that code."
+        return "It has no +; pass the country code, for example --country 1, or write the number with + and that code."
     return None
 
 
@@ -133,7 +133,7 @@ def _key(file: str, sha256: str, occurrence: int) -> IdempotencyKey:
 
 
 def _with_reference(line: Line, file: MessageFile) -> object:
-    """Returns the body of the line, with a reference if it has none. A tag in the body is a reference, too."""
+    """Returns the body of the line, with a reference added if it has none. A tag in the body counts as a reference."""
     body = line.body
     if not isinstance(body, dict) or body.get("reference") is not None or body.get("tag") is not None:
         return body
@@ -141,6 +141,6 @@ def _with_reference(line: Line, file: MessageFile) -> object:
 
 
 def _never_queued(sender: Sender, wrong: list[CheckedLine]) -> list[CheckedLine]:
-    """Returns the wrong lines that were not queued when they were right, before their expiration passed for example."""
+    """Returns the invalid lines, except those queued by an earlier run, such as before their expiration passed."""
     known = sender.known([each.key for each in wrong if each.key])
     return [each for each in wrong if each.key is None or each.key.place not in known]

@@ -1,6 +1,6 @@
 """The lines of a file of messages: CSV or TSV with a header, or JSON Lines, each with a body of ``POST /messages``.
 
-``files`` checks and queues them; what is here knows neither messages nor the database.
+``files`` checks and queues the lines; this module knows neither messages nor the database.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from receiver.core.json_text import DECODER, find_fault
 from receiver.errors import WrongFile
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """The format of a file."""
 
     CSV = "csv"
@@ -27,18 +27,24 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-SUFFIXES = {".csv": Format.CSV, ".tsv": Format.TSV, ".tab": Format.TSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
+SUFFIXES = {
+    ".csv": FileFormat.CSV,
+    ".tsv": FileFormat.TSV,
+    ".tab": FileFormat.TSV,
+    ".jsonl": FileFormat.JSONL,
+    ".ndjson": FileFormat.JSONL,
+}
 
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
-"""Suffixes of the native files of spreadsheets."""
+"""The suffixes of spreadsheets' native files."""
 
-NO_WORKBOOK = "This is a spreadsheet's own file: save it there as CSV, in UTF-8, and pass that file."
+NO_WORKBOOK = "This is a spreadsheet's native file; save it as CSV in UTF-8, and pass that file."
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How these files begin, whatever their names."""
+"""The first bytes of these files, whatever their names."""
 
 SEPARATORS = {"to": re.compile(r"[\s;]+"), "media": re.compile(r"\s+")}
-"""Fields of several values, and what separates these in a cell; several columns of that name may hold them, too. A
-semicolon may be part of a URL."""
+"""The fields that take several values, and what separates the values in a cell; such a field may also have several
+columns. A semicolon does not separate URLs, because it may be part of one."""
 
 JOINED_URLS = re.compile(r"(?:^|\s);|;(?=https?://|\s|$)", re.IGNORECASE)
 """Semicolons that were meant to separate URLs."""
@@ -46,23 +52,23 @@ JOINED_URLS = re.compile(r"(?:^|\s);|;(?=https?://|\s|$)", re.IGNORECASE)
 FIELDS = (*sorted(SEPARATORS), "from", "text", "applicationId", "priority", "expiration", "reference", "tag")
 
 DELIMITERS = ",;\t"
-"""Spreadsheets write semicolons wherever the comma is the decimal point."""
+"""The separators that a CSV file may have: spreadsheets write semicolons where the comma is the decimal point."""
 
-NOT_UTF_8 = "Is not UTF-8; save the file with that encoding."
+NOT_UTF_8 = "Not UTF-8; save the file in that encoding."
 
 RawLine = TypeVar("RawLine", str, list[str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the file, which may continue over several physical lines: a body, or a problem."""
+    """A line of the file: a body, or the problem that prevents reading one. It may span several physical lines."""
 
     number: int
     """The number of the physical line where it begins, from 1."""
     body: Any = None
-    """The body of ``POST /messages`` that it stands for; not checked."""
+    """The body of ``POST /messages`` that the line stands for; not validated."""
     problem: str | None = None
-    """Why it cannot be read."""
+    """Why the line cannot be read."""
 
 
 class _BadLine(Exception):
@@ -70,18 +76,18 @@ class _BadLine(Exception):
 
 
 def read_lines(
-    file: BinaryIO, form: Format, columns: Mapping[str, str], *, country: str | None = None
+    file: BinaryIO, form: FileFormat, columns: Mapping[str, str], *, country: str | None = None
 ) -> Iterator[Line]:
     """Yields every line that is not blank.
 
-    ``columns`` maps names of CSV columns to fields; an empty field leaves the column out. ``country`` is the country
-    code of numbers that are written without a plus sign. Raises WrongFile when the header cannot be understood, or the
-    file is the native file of a spreadsheet.
+    ``columns`` maps names of CSV columns to fields; a column mapped to the empty field is ignored. ``country`` is the
+    country code of numbers that are written without a plus sign. Raises WrongFile if the header cannot be understood,
+    or if the file is a spreadsheet's native file.
     """
     text = _PhysicalLines(file)
-    if form is Format.JSONL:
+    if form is FileFormat.JSONL:
         return _lines(text, text, lambda line: _json_body(line, country))
-    return _csv_lines(text, columns, "\t" if form is Format.TSV else DELIMITERS, country)
+    return _csv_lines(text, columns, "\t" if form is FileFormat.TSV else DELIMITERS, country)
 
 
 class _PhysicalLines(Iterator[str]):
@@ -113,7 +119,7 @@ def _lines(text: _PhysicalLines, raw: Iterator[RawLine], read: Callable[[RawLine
         except UnicodeDecodeError:
             yield Line(number=number, problem=NOT_UTF_8)
         except csv.Error as error:
-            yield Line(number=number, problem=f"Is not CSV: {error}.")
+            yield Line(number=number, problem=f"Not CSV: {error}.")
         except _BadLine as error:
             yield Line(number=number, problem=str(error))
 
@@ -123,9 +129,9 @@ def _json_body(line: str, country: str | None) -> Any:
         body = DECODER.decode(line.rstrip())
     except JSONDecodeError as error:
         fault, position = find_fault(line.rstrip(), error)
-        raise _BadLine(f"Is not JSON at character {position + 1}: {fault}.") from error
+        raise _BadLine(f"Not JSON at character {position + 1}: {fault}.") from error
     except RecursionError as error:
-        raise _BadLine("Is nested too deeply.") from error
+        raise _BadLine("Nested too deeply.") from error
     if country and isinstance(body, dict):
         if isinstance(to := body.get("to"), list):
             body["to"] = [_number(each, country) if isinstance(each, str) else each for each in to]
@@ -135,17 +141,17 @@ def _json_body(line: str, country: str | None) -> Any:
 
 
 def _number(text: str, country: str | None) -> str:
-    """Returns the number in E.164 if it is certain which one is meant, else the text as it is."""
+    """Returns the number in E.164 if the text can only mean that one, otherwise the text unchanged."""
     return numbers.written_for(text, country) or text
 
 
 def _sender(text: str, country: str | None) -> str:
-    """Returns the sender in E.164 if that is certain. A short code is not a number that lost its plus sign."""
+    """Like _number(), but keeps a short code, which is not a number that lost its plus sign."""
     return text if numbers.is_sender(text) else _number(text, country)
 
 
 def _numbers(cell: str, country: str | None) -> Iterator[str]:
-    """Yields the numbers of a cell. A number that is written with blanks is not cut at them."""
+    """Yields the numbers of a cell. A number that is written with blanks is not split at them."""
     for part in re.split(r"[;\r\n]+|(?<!\s)\s+(?=\S?\+)", cell):
         if number := numbers.written_for(part, country):
             yield number
@@ -154,7 +160,7 @@ def _numbers(cell: str, country: str | None) -> Iterator[str]:
 
 
 _DECLARED = re.compile(r'"?sep=([,;\t])"?\s*', re.IGNORECASE)
-"""The first line of a file that declares its separator to Excel."""
+"""The first line of a file that declares its separator, as Excel reads and writes it."""
 
 
 def _csv_lines(
@@ -167,7 +173,7 @@ def _csv_lines(
             delimiters, first = declared[1], next(filled, None)
         if first is None:
             return iter(())
-        # csv.Sniffer guesses by the cells' contents; the names in a header hold no delimiter.
+        # csv.Sniffer guesses from the contents of cells. The names in a header contain no delimiter.
         delimiter = max(delimiters, key=lambda each: len(next(csv.reader([first], delimiter=each))))
         records = csv.reader(chain([first], text), delimiter=delimiter, strict=True)
         fields = _fields(next(records), columns)
@@ -184,13 +190,13 @@ def _fields(header: Sequence[str], columns: Mapping[str, str]) -> list[str]:
     unknown = [name for name in header if _plain(name) not in known]
     if unknown:
         raise WrongFile(
-            f"The header has columns that are no fields of a message: {', '.join(map(repr, unknown))}."
-            f" The fields are {', '.join(FIELDS)}; --column 'NAME=FIELD' says which field a column is,"
-            " --column 'NAME=' leaves it out."
+            f"The header has columns that are not fields of a message: {', '.join(map(repr, unknown))}."
+            f" The fields are {', '.join(FIELDS)}. Map a column to a field with --column 'NAME=FIELD',"
+            " or ignore it with --column 'NAME='."
         )
     fields = [known[_plain(name)] for name in header]
     if "to" not in fields:
-        raise WrongFile("The header has no column to; --column 'NAME=to' says which one it is.")
+        raise WrongFile("The header has no column 'to'; map one to it with --column 'NAME=to'.")
     if twice := {each for each in fields if fields.count(each) > 1} - SEPARATORS.keys() - {""}:
         raise WrongFile(f"The header has two columns for {', '.join(sorted(twice))}.")
     return fields
@@ -203,13 +209,13 @@ def _plain(name: str) -> str:
 def _csv_body(fields: Sequence[str], cells: Sequence[str], country: str | None) -> dict[str, Any]:
     if len(cells) != len(fields):
         raise _BadLine(
-            f"Has {len(cells)} cells where the header has {len(fields)};"
-            " a cell that holds the separator or a line break must be quoted."
+            f"The cell count is {len(cells)}, but the header has {len(fields)};"
+            " quote every cell that contains the separator or a line break."
         )
     body: dict[str, Any] = {}
     for field, cell in zip(fields, cells, strict=True):
         if field == "media" and JOINED_URLS.search(cell.strip()):
-            raise _BadLine("media: Separate the URLs by spaces, not by semicolons; in a URL, write %3B for such a one.")
+            raise _BadLine("media: Separate URLs with spaces, not semicolons; write a semicolon in a URL as %3B.")
         if field == "to":
             body[field] = [*body.get(field, []), *_numbers(cell, country)]
         elif field == "from" and cell.strip():

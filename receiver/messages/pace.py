@@ -27,7 +27,7 @@ REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """When a message may go."""
+    """A message's turn to go out, or how long to wait for one."""
 
     wait: timedelta
     """How long until then; zero or less is now."""

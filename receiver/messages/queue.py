@@ -207,7 +207,7 @@ def cancel(session: Session, message_pk: int, *, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """How much is queued, how much is unknown, and how much was sent lately."""
+    """The amounts of queued, unknown and recently sent messages."""
 
     queued: int
     oldest_queued_at: datetime | None

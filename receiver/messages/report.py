@@ -34,7 +34,7 @@ class RecipientReport:
 
 @dataclass(frozen=True, slots=True)
 class RefusedField:
-    """What Bandwidth found wrong with one field."""
+    """Bandwidth's error about one field of a request."""
 
     field_name: str
     description: str

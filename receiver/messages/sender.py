@@ -228,7 +228,7 @@ class Sender:
         return start.overtaken or self._call(start)
 
     def _repeat_of_rival(self, key: IdempotencyKey | None, *, at_once: bool) -> Submission:
-        """The same key came twice at the same time, and the other request was stored first."""
+        """Returns the outcome for a key that came twice at once, after the other request was stored first."""
         rival = self.repeat(key, at_once=at_once) if key else None
         if rival is None:  # it has expired meanwhile: it was stored seven days ago
             raise StorageUnavailable

@@ -1,4 +1,4 @@
-"""Finds messages by one word, which may be a number, a reference, a message id or a tag; for `receiver find`."""
+"""Finds messages for `receiver find` by one word, which may be a number, a reference, a message id or a tag."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -67,7 +67,7 @@ def _by_every_field(database: Database, word: str, *, limit: int) -> Iterator[tu
     for field, each in wanted:
         yield field, support.messages(database, each, limit=limit)
     if digits := last_digits(word):
-        yield FoundBy.TO_ENDING, support.messages_to_ending(database, digits, limit=limit)
+        yield FoundBy.TO_ENDING, support.messages_by_last_digits(database, digits, limit=limit)
 
 
 def _found(message: MessageReport, by: Sequence[FoundBy], word: str) -> Found:

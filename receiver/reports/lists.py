@@ -1,4 +1,4 @@
-"""Rows of the support views, newest first: the same that support staff see in SQL (README, "Support by SQL")."""
+"""Lists of rows of the support views, newest first, as support staff see them in SQL (README, "Support by SQL")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -178,7 +178,7 @@ CONVERSATIONS = _view(
 
 
 def newest(session: Session, view: View, *, limit: int) -> list[dict[str, Any]]:
-    """The newest rows of the view, at most ``limit``; keys are its columns."""
+    """Returns the newest rows of the view, at most ``limit``, each keyed by the view's columns."""
     query = select(*view.table.c).order_by(*view.newest_first).limit(limit)
     if (status := view.send_status) is not None:
         query = query.where(view.table.c.send_status == status)

@@ -27,7 +27,7 @@ OfRecipient = Callable[[type[Recipient]], ColumnElement[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
-    """Which messages to list; None does not restrict."""
+    """The conditions that listed messages must fulfil; None is no condition."""
 
     reference: str | None = None
     reference_prefix: str | None = None
@@ -82,7 +82,7 @@ def messages_by_reference(
     return _load(session, wanted, limit=limit)
 
 
-def messages_to_number_ending(session: Session, digits: str, *, limit: int) -> Sequence[Message]:
+def messages_by_last_digits(session: Session, digits: str, *, limit: int) -> Sequence[Message]:
     """Returns at most ``limit`` messages to a number that ends in ``digits``, newest first.
 
     Only the newest NEWEST recipients are searched, because no index serves the end of a number.

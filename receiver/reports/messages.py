@@ -18,12 +18,12 @@ from receiver.database.lookup import message_tagged
 from receiver.database.models import Message, Recipient, StoredEvent
 from receiver.errors import MessageNotFound
 from receiver.messages.report import MessageReport, report_message
+from receiver.reports import lookup
 from receiver.reports.lookup import (
     MessageFilter,
     events_of,
     messages_by_reference,
     messages_page,
-    messages_to_number_ending,
     resolutions_of,
 )
 
@@ -52,7 +52,7 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionReport:
-    """What a person decided about a message whose fate was unknown."""
+    """A person's decision about a message that may or may not have been sent."""
 
     send_status: SendStatus
     reason: str
@@ -84,14 +84,14 @@ def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Messag
     return MessagePage(reports, reports[-1].tag if len(found) > limit else None)
 
 
-def messages_to_ending(database: Database, digits: str, *, limit: int) -> list[MessageReport]:
+def messages_by_last_digits(database: Database, digits: str, *, limit: int) -> list[MessageReport]:
     """Returns at most ``limit`` messages to a number that ends in ``digits``, newest first.
 
     Only the newest recipients are searched (``receiver.reports.lookup.NEWEST``).
     """
     now = times.now()
     with database.read() as session:
-        found = messages_to_number_ending(session, digits, limit=limit)
+        found = lookup.messages_by_last_digits(session, digits, limit=limit)
     return [report_message(stored, now=now) for stored in found]
 
 

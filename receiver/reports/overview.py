@@ -34,7 +34,7 @@ NEWEST_EVENTS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceReport:
-    """How quickly messages go out; a unit is a recipient times a segment."""
+    """The rates and pauses of sending; a unit is a recipient times a segment."""
 
     rate: float | None
     """Units per second, at most; None is no limit."""
@@ -110,7 +110,7 @@ class Figures:
 
 
 def figures(session: Session, *, now: datetime, overdue_after: timedelta) -> Figures:
-    """``overdue_after`` is the present setting: no message created later than that ago is overdue."""
+    """Reads the figures. ``overdue_after`` is the present setting: no message younger than that is overdue."""
     overdue, oldest = _overdue(session, now=now, since=now - overdue_after)
     first_received_at = UnreadableCallback.first_received_at
     return Figures(
@@ -127,7 +127,7 @@ def figures(session: Session, *, now: datetime, overdue_after: timedelta) -> Fig
 
 
 def _overdue(session: Session, *, now: datetime, since: datetime) -> tuple[int, datetime | None]:
-    """The number of overdue recipients, and since when the first of them is. By the index of open recipients."""
+    """Returns the number of overdue recipients, and since when the first is. Reads the index of open recipients."""
     late = (
         select(Message.overdue_at.label("at"))
         .join(Recipient, Recipient.message_pk == Message.pk)
@@ -163,7 +163,7 @@ def _last_event_at(session: Session) -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    """What the gauges are read from."""
+    """The state from which the gauges get their values."""
 
     queue: QueueReport
     figures: Figures

@@ -1,4 +1,4 @@
-"""The progress of all messages whose reference begins alike: their statuses, counted once or watched."""
+"""The progress of all messages whose references share a prefix: their statuses, counted once or watched."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,12 +37,12 @@ class Summary:
 
     @property
     def total(self) -> int:
-        """Recipients."""
+        """The number of recipients."""
         return sum(self.recipients.values())
 
     @property
     def open(self) -> int:
-        """Recipients without a final outcome."""
+        """The number of recipients without a final outcome."""
         return sum(count for status, count in self.recipients.items() if status in OPEN)
 
 
@@ -53,7 +53,7 @@ def watch(database: Database, prefix: str, *, seconds: float | None = None) -> I
     StorageUnavailable.
     """
     end = None if seconds is None else time.monotonic() + seconds
-    if not is_storable(prefix):  # then no reference begins with it
+    if not is_storable(prefix):  # no stored reference begins with it
         yield Summary(messages={}, recipients={}, overdue=0)
         return
     while True:
@@ -71,7 +71,7 @@ def watch(database: Database, prefix: str, *, seconds: float | None = None) -> I
 
 
 def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
-    """Counts from the tables."""
+    """Counts statuses in the tables."""
     begins = begins_with(Message.reference, prefix)
     shown = case((lapsed(now), SendStatus.UNKNOWN), else_=Message.send_status).label("shown")
     messages = session.execute(select(shown, func.count()).where(begins).group_by(shown.name))
@@ -85,7 +85,7 @@ def summary(session: Session, prefix: str, *, now: datetime) -> Summary:
 
 
 def viewed_summary(session: Session, prefix: str) -> Summary:
-    """Counts from the support views, for a role that may read nothing else."""
+    """Counts statuses in the support views, for a role that may read nothing else."""
     messages, recipients = (
         table(name, column("reference", String), *(column(each) for each in columns))
         for name, columns in (("support_messages", ["send_status"]), ("support_recipients", ["status", "overdue"]))

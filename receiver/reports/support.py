@@ -1,7 +1,7 @@
 """Reports of messages for the commands: from the tables or, for a role that may not read those, from the support views.
 
-The functions have the names and results of those in ``receiver.reports.messages``, whose head says why there are two
-readers. Which of them serves is decided by ``Database.reads_views_only``.
+The functions have the names and results of those in ``receiver.reports.messages``, whose docstring explains why there
+are two readers. ``Database.reads_views_only`` decides which of them serves.
 """
 
 import json
@@ -40,7 +40,7 @@ ViewRow = Mapping[str, Any]
 
 
 def may_read_tables(session: Session) -> bool:
-    """Whether the role may read the tables; on SQLite everybody may."""
+    """Whether the database role may read the tables; on SQLite every user may."""
     if session.connection().dialect.name == "sqlite":
         return True
     return bool(session.scalar(_MAY))
@@ -65,7 +65,7 @@ def tags(session: Session, wanted: MessageFilter, *, limit: int) -> Sequence[str
     raise NotImplementedError(wanted)
 
 
-def tags_to_ending(session: Session, digits: str, *, limit: int) -> Sequence[str]:
+def tags_by_last_digits(session: Session, digits: str, *, limit: int) -> Sequence[str]:
     """Returns the tags of at most ``limit`` messages to a number that ends in ``digits``, newest first.
 
     Only the newest NEWEST recipients are searched, because no index serves the end of a number.
@@ -73,7 +73,7 @@ def tags_to_ending(session: Session, digits: str, *, limit: int) -> Sequence[str
     return session.scalars(_BY_ENDING, {"ending": f"%{digits}", "newest": NEWEST, "limit": limit}).all()
 
 
-def tags_beginning(session: Session, prefix: str, *, after: tuple[str, str] | None, limit: int) -> Sequence[str]:
+def tags_by_reference(session: Session, prefix: str, *, after: tuple[str, str] | None, limit: int) -> Sequence[str]:
     """Returns the tags of at most ``limit`` messages whose reference begins with ``prefix``, by reference, then tag.
 
     ``after`` is the reference and tag of the last message of the previous page.
@@ -194,15 +194,15 @@ def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Sequen
         return _reports(session, tags(session, wanted, limit=limit))
 
 
-def messages_to_ending(database: Database, digits: str, *, limit: int) -> Sequence[MessageReport]:
+def messages_by_last_digits(database: Database, digits: str, *, limit: int) -> Sequence[MessageReport]:
     """Returns at most ``limit`` messages to a number that ends in ``digits``, newest first.
 
     Only the newest recipients are searched (``receiver.reports.lookup.NEWEST``).
     """
     if not database.reads_views_only:
-        return tables.messages_to_ending(database, digits, limit=limit)
+        return tables.messages_by_last_digits(database, digits, limit=limit)
     with database.read() as session:
-        return _reports(session, tags_to_ending(session, digits, limit=limit))
+        return _reports(session, tags_by_last_digits(session, digits, limit=limit))
 
 
 def results(database: Database, prefix: str) -> Iterator[MessageReport]:
@@ -213,7 +213,7 @@ def results(database: Database, prefix: str) -> Iterator[MessageReport]:
     after = None
     while is_storable(prefix):
         with database.read() as session:
-            found = _reports(session, tags_beginning(session, prefix, after=after, limit=PAGE_SIZE))
+            found = _reports(session, tags_by_reference(session, prefix, after=after, limit=PAGE_SIZE))
         found.sort(key=lambda each: (each.reference or "", each.tag))
         yield from found
         if len(found) < PAGE_SIZE:

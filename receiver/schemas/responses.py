@@ -223,7 +223,7 @@ class QueueSchema(ResponseSchema):
 
 
 class TallySchema(ResponseSchema):
-    """What became of the elements of a callback. Bandwidth ignores it; it is meant for people."""
+    """The counts of a callback's elements by what became of them. Bandwidth ignores them; they are meant for people."""
 
     recorded = fields.Integer(metadata=means("New events."))
     duplicates = fields.Integer(metadata=means("Repetitions of stored events."))

@@ -1,4 +1,4 @@
-"""Who may call what. Every view declares its access with a decorator; the application refuses to start otherwise."""
+"""Authentication: every view declares the access it requires with a decorator, or the application does not start."""
 
 import base64
 import binascii
@@ -122,7 +122,7 @@ def check_callback(settings: Settings, authorization: str) -> None:
 
 
 def _objection(authorization: str, scheme: str) -> str:
-    """What is wrong with an Authorization header, and what to send instead.
+    """Returns what is wrong with an Authorization header, and what to send instead.
 
     Only its shape is judged, so that the sentence reveals nothing about the right credentials.
     """

@@ -117,7 +117,7 @@ class _FlaskExchange:
 @blueprint.post(PATH, endpoint=ENDPOINT.rpartition(".")[2])
 @requires(Access.CALLBACK)
 def receive_by_flask() -> Response:
-    """The same under any other server than granian, which has a thread for each request."""
+    """Receives a callback under any server but granian: one that has a thread for each request."""
     exchange = _FlaskExchange()
     flow = receive(
         services().settings,

@@ -24,7 +24,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS, PendingCallback
-from receiver.events.replies import Reader
+from receiver.events.replies import ReplyReader
 from receiver.log import flush
 from receiver.web import callbacks, health, problems, request_log
 from receiver.web.authentication import Access, principal_of
@@ -66,7 +66,7 @@ class Front:
         self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
-        self._replies = Reader(services.database)
+        self._replies = ReplyReader(services.database)
         self._loop: Any = None
         self._done: deque[tuple[asyncio.Future[PendingCallback], PendingCallback]] = deque()
         """Callbacks that the committer is done with, and the loop has not resumed yet."""
@@ -102,7 +102,7 @@ class Front:
         )
 
     def _endpoint(self, scope: Any) -> str | None:
-        """Which view Flask would call; None if there is none.
+        """Returns the endpoint of the view that Flask would call; None if there is none.
 
         Only Flask's router may say what a path means: a callback that only Flask took for one would come there without
         its body.

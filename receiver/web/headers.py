@@ -1,4 +1,4 @@
-"""The headers of every response that keep a browser from doing more with it than showing it.
+"""The security headers of every response, which keep a browser from doing more with it than showing it.
 
 Responses to callbacks have them too, though Bandwidth is no browser: the cost is too small to measure, and one rule for
 all responses is simpler than two.

@@ -1,4 +1,4 @@
-"""Health: whether this process is alive, and whether it can do its work."""
+"""The health checks: whether this process is alive, and whether it can store events."""
 
 from flask import Blueprint, Response, jsonify
 

@@ -17,14 +17,14 @@ from receiver.errors import (
     SchemaOutdated,
     StorageUnavailable,
     TooFast,
-    place,
+    locate,
 )
 from receiver.log import get_logger
 
 log = get_logger(__name__)
 
 RETRY_SECONDS = "5"
-"""Retry-After when the database did not answer; less than the database's own time-out."""
+"""Retry-After when the database did not respond; less than the database's own time-out."""
 
 MAX_FIELDS, MAX_NAME = 5, 80
 """The most fields in ``detail``, and characters of a name there; ``errors`` has everything."""
@@ -62,7 +62,7 @@ def sentence(text: str) -> str:
 
 
 def in_words(errors: FieldErrors) -> str:
-    """What is wrong with the fields, for readers of ``detail`` alone."""
+    """Summarizes the fields' errors, for clients that read only ``detail``."""
     texts = {name: " ".join(map(sentence, found)) for name, found in sorted(errors.items())[:MAX_FIELDS]}
     shown = [f"{_shortened(name)}: {words}" for name, words in texts.items()]
     more = len(errors) - len(shown)
@@ -83,7 +83,7 @@ def in_own_words(error: HTTPException) -> str:
 
 
 def register(app: Flask) -> None:
-    """Makes every error of the application a problem response."""
+    """Turns every error of the application into a problem response."""
 
     def respond(error: Exception) -> Response:
         g.error = error
@@ -119,5 +119,5 @@ def answer(error: Exception, route: str) -> Response:
         case HTTPException():
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, in_own_words(error), headers=headers)
-    log.error("internal error", route=route, error=type(error).__name__, place=place(error))
+    log.error("internal error", route=route, error=type(error).__name__, place=locate(error))
     return problem(500, "Something went wrong here; the log says where.")

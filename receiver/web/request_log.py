@@ -25,7 +25,7 @@ def request_refused_early(error: Exception, method: str, status: int) -> None:
 
 
 def register(app: Flask, *, callback_endpoint: str) -> None:
-    """Logs what Flask responded, but for ``callback_endpoint``, which logs itself."""
+    """Logs Flask's responses, except those of ``callback_endpoint``, which logs its own."""
 
     def begin() -> None:
         g.started = time.monotonic()
@@ -56,7 +56,7 @@ def register(app: Flask, *, callback_endpoint: str) -> None:
 
 
 def reason(error: Exception) -> str | None:
-    """What a line says of an error; never a text that may quote a number."""
+    """Describes an error for the log, never with a text that may quote a number."""
     if isinstance(error, ReceiverError):
         return str(error)
     return in_own_words(error) if isinstance(error, HTTPException) else type(error).__name__

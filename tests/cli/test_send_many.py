@@ -91,7 +91,7 @@ def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path:
     right = send_many(tmp_path, sqlite_url, content, "--country", "1")
     again = send_many(tmp_path, sqlite_url, content.replace(f"\n{ALICE[1:]}", f"\n{ALICE}"), "--country", "+1")
 
-    remedy = "It has no +; pass its country code, for example --country 1, or write it with + and that code."
+    remedy = "It has no +; pass the country code, for example --country 1, or write the number with + and that code."
     assert wrong.stderr.splitlines() == [
         f"line 2: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
         f"line 3: from: Must be an E.164 number such as +19195551234, a short code or an alphanumeric id. {remedy}",
@@ -108,7 +108,7 @@ def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path:
 def test_a_number_that_lost_its_digits_is_told_to_be_entered_again(tmp_path: Path, sqlite_url: str) -> None:
     wrong = send_many(tmp_path, sqlite_url, "to,text\n1.91956E+10,Lunch\n", "--country", "1")
 
-    assert "A spreadsheet shortened it to 1.91956E+10: format that column as text there" in wrong.stderr
+    assert "A spreadsheet shortened it to 1.91956E+10; format the column as text there" in wrong.stderr
 
 
 @pytest.mark.parametrize("code", ["", "0", "+", "1234", "US", "+1 "])
@@ -124,7 +124,7 @@ def test_a_workbook_is_told_to_be_saved_as_csv(tmp_path: Path, sqlite_url: str, 
     result = send_many(tmp_path, sqlite_url, RIGHT, name=name)
 
     assert result.exit_code == 2
-    assert "save it there as CSV, in UTF-8" in result.output.replace("\n", " ")
+    assert "save it as CSV in UTF-8" in result.output.replace("\n", " ")
 
 
 def test_what_old_programs_call_a_workbook_though_it_is_text_is_read_as_it_is_said_to_be(
@@ -162,9 +162,9 @@ def test_of_many_wrong_lines_the_first_are_printed_and_the_others_counted(tmp_pa
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
-        ("", (), "The file holds no message."),
-        ("to,text\n", (), "The file holds no message."),
-        ("text\nLunch\n", (), "The header has no column to; --column 'NAME=to' says which one it is."),
+        ("", (), "The file contains no messages."),
+        ("to,text\n", (), "The file contains no messages."),
+        ("text\nLunch\n", (), "The header has no column 'to'; map one to it with --column 'NAME=to'."),
         ("to,colour\n1,red\n", (), "'colour'"),
         (RIGHT, ("--column", "Phone"), "HEADER=FIELD"),
         (RIGHT, ("--column", "Phone=phone"), "HEADER=FIELD"),

@@ -66,7 +66,7 @@ def test_every_command_refuses_it_in_one_sentence(tmp_path: Path, wrong: tuple[s
 def test_the_doctor_says_so_and_looks_no_further(wrong: tuple[str, str]) -> None:
     url, encoding = wrong
     with Database(url) as database:
-        [finding] = checking.responds(database)
+        [finding] = checking.check_connection(database)
 
     assert (finding.mark, finding.check) == (Mark.WRONG, "database")
     assert encoding in finding.found

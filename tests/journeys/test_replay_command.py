@@ -8,7 +8,7 @@ from pathlib import Path
 
 from receiver.core.events import Unreadable
 from receiver.database.database import Database
-from receiver.events.replay import ROWS_PER_STEP, kept
+from receiver.events.replay import ROWS_PER_STEP, count_unreadable
 from receiver.maintenance import recompute
 from tests.support.builders import ALICE, BOB, CAROL, make_element, store_message
 from tests.support.locks import locked, onlooker
@@ -64,7 +64,7 @@ def test_killed_half_way_it_is_finished_by_the_next(postgres_url: str, tmp_path:
             with Child("unreadable", "--replay", environment=settings, folder=tmp_path) as child:
                 watching.wait_for(1)
                 child.kill()
-            assert kept(database) == ROWS_PER_STEP
+            assert count_unreadable(database) == ROWS_PER_STEP
 
         ended = run("unreadable", "--replay", environment=settings, folder=tmp_path)
 

@@ -31,7 +31,7 @@ def examine(serve: Serve) -> Examine:
         url = changes.pop("url", f"http://127.0.0.1:{port}/api/v2")
         tokens = {"bandwidth_token_url": f"http://127.0.0.1:{token_port}/token"}
         settings = make_settings("sqlite:///unused", bandwidth_api_url=url, **tokens | changes)
-        return {each.check: each for each in bandwidth.examine_api(settings)}
+        return {each.check: each for each in bandwidth.check_api(settings)}
 
     return found
 
@@ -107,7 +107,7 @@ def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve, exa
     started = times.now()
     found = examine(wire.port, bandwidth_connect_timeout=0.2, bandwidth_read_timeout=0.3)
 
-    assert "did not answer in time" in found["Bandwidth"].found
+    assert "did not respond in time" in found["Bandwidth"].found
     assert times.now() - started < timedelta(seconds=5)
 
 

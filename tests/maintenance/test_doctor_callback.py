@@ -33,7 +33,7 @@ SOUND = server(bare=REFUSES, right=TAKES, other=REFUSES)
 
 
 def examine(url: str, **changes: object) -> dict[str, Finding]:
-    found = list(bandwidth.examine_callback_url(url, make_settings("sqlite:///unused", **changes)))
+    found = list(bandwidth.check_callback_url(url, make_settings("sqlite:///unused", **changes)))
     return {each.check: each for each in found}
 
 
@@ -95,7 +95,7 @@ def test_credentials_that_do_not_get_through_are_told_by_their_place(serve: Serv
     credentials = (Credential("old", "hush"), Credential("bandwidth", "callback:password"))
 
     settings = make_settings("sqlite:///unused", callback_credentials=credentials)
-    found = list(bandwidth.examine_callback_url(f"http://127.0.0.1:{wire.port}/", settings))
+    found = list(bandwidth.check_callback_url(f"http://127.0.0.1:{wire.port}/", settings))
 
     accepts = [each for each in found if each.check == bandwidth.ACCEPTS]
     assert [each.mark for each in accepts] == [Mark.WRONG, Mark.OK]
@@ -171,7 +171,7 @@ def test_a_url_that_takes_longer_than_bandwidth_waits_is_wrong(
     ],
 )
 def test_the_address_itself_is_judged(url: str, mark: Mark) -> None:
-    assert bandwidth.address(url).mark is mark
+    assert bandwidth.check_address(url).mark is mark
 
 
 @pytest.mark.parametrize(

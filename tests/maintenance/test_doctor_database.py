@@ -13,7 +13,7 @@ from tests.support.stored import change, unreadables
 
 
 def examine(database: Database) -> dict[str, Finding]:
-    return {each.check: each for each in [*checking.responds(database), *checking.accepts_writes(database)]}
+    return {each.check: each for each in [*checking.check_connection(database), *checking.check_writes(database)]}
 
 
 def test_a_migrated_database_is_right(database: Database) -> None:
@@ -25,7 +25,7 @@ def test_a_migrated_database_is_right(database: Database) -> None:
 
 def test_an_empty_database_has_to_be_migrated(empty_database_url: str) -> None:
     with Database(empty_database_url) as database:
-        found = {each.check: each for each in checking.responds(database)}
+        found = {each.check: each for each in checking.check_connection(database)}
 
     assert (found["database"].mark, found["schema"].mark) == (Mark.OK, Mark.WRONG)
     assert "receiver migrate" in found["schema"].remedy
@@ -42,7 +42,7 @@ def test_a_newer_database_is_a_warning(database: Database) -> None:
 @pytest.mark.parametrize("url", ["postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver", "sqlite:////nowhere/x"])
 def test_a_database_that_does_not_answer_is_told_without_its_password(url: str) -> None:
     with Database(url) as database:
-        [found] = checking.responds(database)
+        [found] = checking.check_connection(database)
 
     assert found.mark is Mark.WRONG
     assert "DATABASE_URL" in found.remedy
@@ -110,7 +110,7 @@ def test_what_is_written_on_trial_is_gone(database: Database) -> None:
 
 @pytest.mark.parametrize(("major", "mark"), [(14, Mark.WRONG), (15, Mark.OK)])
 def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
-    assert checking.version(checking.DatabaseProduct("PostgreSQL", major, f"{major}.2"), "database").mark is mark
+    assert checking.check_version(checking.DatabaseProduct("PostgreSQL", major, f"{major}.2"), "database").mark is mark
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_old_postgresql_is_wrong(major: int, mark: Mark) -> None:
     ],
 )
 def test_a_connection_that_leaves_this_machine_had_better_be_encrypted(host: str, tls: str | None, mark: Mark) -> None:
-    found = checking.encryption(checking.PostgresLink(host=host, sslmode="prefer", tls=tls))
+    found = checking.check_encryption(checking.PostgresLink(host=host, sslmode="prefer", tls=tls))
 
     assert found.mark is mark
     assert f"host {host}, sslmode prefer, {'encrypted (TLSv1.3)' if tls else 'not encrypted'}" in found.found

@@ -32,7 +32,7 @@ OTHER = "+19195550111"
 def examine(database: Database) -> dict[str, list[Finding]]:
     """The findings by check."""
     found: dict[str, list[Finding]] = {}
-    for each in traffic.examine(database, make_settings("")):
+    for each in traffic.check_traffic(database, make_settings("")):
         found.setdefault(each.check, []).append(each)
     return found
 
@@ -140,7 +140,7 @@ def test_more_than_the_sample_is_said_to_be_more() -> None:
     now = times.now()
     silent = SenderTraffic(sender=SENDER, application_id="app", accepted=SAMPLE, heard_of=0, since=now - HOUR)
 
-    [finding] = traffic.arriving([silent], None, now=now)
+    [finding] = traffic.check_arrival([silent], None, now=now)
 
     assert f"({SAMPLE} or more messages)" in finding.found
 
@@ -174,7 +174,7 @@ def test_unlinked_and_unreadable_of_the_last_day_are_counted_and_inbound_is_not(
 
 def test_counting_ends_where_more_would_be_no_news() -> None:
     none = dict.fromkeys(field.name for field in fields(Figures)) | {"unlinked": 0, "unreadable": 0}
-    [overdue, *_] = traffic.counted(Figures(**none | {"overdue": MOST}), unknown=0, unread=0)
+    [overdue, *_] = traffic.check_counts(Figures(**none | {"overdue": MOST}), unknown=0, unread=0)
 
     assert overdue.found.endswith(f": {MOST} or more")
 
@@ -254,8 +254,8 @@ def test_however_long_the_history_it_is_looked_at_by_indexes(postgres: Database)
 
 
 def ask_everything(session: Session, *, now: datetime) -> None:
-    traffic.sender_traffic(session, since=now - HOUR, until=now - MINUTE)
-    traffic.queue_state(session, since=now - MINUTE, now=now)
+    traffic.read_sender_traffic(session, since=now - HOUR, until=now - MINUTE)
+    traffic.read_queue_state(session, since=now - MINUTE, now=now)
     traffic.count_old_order(session)
 
 

@@ -290,7 +290,7 @@ def test_what_was_unreadable_and_redacted_is_not_read_again(database: Database, 
     purge(database, redact=True)
     before = tables(database)
 
-    assert replay.kept(database) == 0
+    assert replay.count_unreadable(database) == 0
     assert list(replay.replay(database)) == []
 
     assert tables(database) == before

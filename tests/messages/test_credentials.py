@@ -563,7 +563,7 @@ def test_a_denied_message_that_waits_alone_is_no_sign_of_a_worker(database: Data
     later = times.now() + timedelta(minutes=10)
 
     with database.read() as session:
-        assert not traffic.queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
+        assert not traffic.read_queue_state(session, since=later - timedelta(minutes=3), now=times.now()).is_worked
 
 
 def test_a_pause_over_an_empty_queue_writes_nothing(database: Database) -> None:

@@ -154,7 +154,7 @@ def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> Non
     asked: Iterable[Line] = [
         Line(number=2, body=lunch()),
         Line(number=3, body=lunch(to=[ALICE, "12"], color="red")),
-        Line(number=5, problem="Is not UTF-8."),
+        Line(number=5, problem="Not UTF-8."),
         Line(number=6, body=[]),
         Line(number=7, body=lunch(expiration=PAST)),
         Line(number=8, body=lunch(to=[ALICE, ALICE])),
@@ -164,7 +164,7 @@ def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> Non
     assert outcome.wrong == 5
     assert {line.number: line.problem for line in outcome.first_wrong} == {
         3: "color: Is not a field of a message.\nto[1]: Must be an E.164 number such as +19195551234.",
-        5: "Is not UTF-8.",
+        5: "Not UTF-8.",
         6: "body: Must be a JSON object.",
         7: "expiration: Must be in the future.",
         8: "to: Must not repeat a number.",

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from receiver.cli.doctor import print_finding
 from receiver.errors import StorageUnavailable
-from receiver.maintenance.doctor.findings import Finding, Mark, examined, ok, wrong
+from receiver.maintenance.doctor.findings import Finding, Mark, ok, run_check, wrong
 
 
 def test_a_check_that_breaks_is_wrong_and_says_where_but_not_what() -> None:
@@ -16,7 +16,7 @@ def test_a_check_that_breaks_is_wrong_and_says_where_but_not_what() -> None:
         yield ok("before", "fine")
         raise ValueError("+19195550101 said hush")
 
-    before, finding = examined("broken", broken)
+    before, finding = run_check("broken", broken)
 
     assert before.mark is Mark.OK
     assert (finding.mark, finding.check) == (Mark.WRONG, "broken")
@@ -30,10 +30,10 @@ def test_a_check_that_could_not_be_ended_says_why() -> None:
         raise StorageUnavailable
         yield
 
-    [finding] = examined("traffic", cut_off)
+    [finding] = run_check("traffic", cut_off)
 
     assert finding.mark is Mark.WRONG
-    assert "The database did not answer" in finding.found
+    assert "The database did not respond" in finding.found
 
 
 def test_a_check_that_hangs_is_not_waited_for() -> None:
@@ -44,7 +44,7 @@ def test_a_check_that_hangs_is_not_waited_for() -> None:
         never.wait()
         yield ok("after", "fine")
 
-    before, finding = examined("hanging", hanging, seconds=0.05)
+    before, finding = run_check("hanging", hanging, seconds=0.05)
     never.set()
 
     assert before == ok("before", "fine")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.maintenance.doctor.findings import Finding, Mark
-from receiver.maintenance.doctor.settings import doubtful, required
+from receiver.maintenance.doctor.settings import check_doubtful, check_required
 from receiver.settings import ApiKey, Credential, is_bandwidths
 from tests.support.builders import make_settings
 from tests.support.processes import environment
@@ -27,7 +27,7 @@ URL = "postgresql+psycopg://app:hunter2@host/receiver"
 def doubts(database_url: str = URL, **changes: Any) -> list[Finding]:
     if not is_bandwidths(changes.get("bandwidth_api_url", SOUND["bandwidth_api_url"])):
         changes = {"bandwidth_token_url": "https://127.0.0.1/token"} | changes
-    return list(doubtful(make_settings(database_url, **SOUND | changes)))
+    return list(check_doubtful(make_settings(database_url, **SOUND | changes)))
 
 
 def only(findings: list[Finding]) -> Finding:
@@ -132,7 +132,7 @@ def test_what_keeps_the_service_from_starting_is_told_by_each_variables_name(
     monkeypatch.setenv("BANDWIDTH_READ_TIMEOUT", "soon")
     monkeypatch.delenv("BANDWIDTH_ACCOUNT_ID")
 
-    told = required()
+    told = check_required()
 
     assert [each.check for each in told] == ["API_KEYS", "BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_READ_TIMEOUT"]
     assert {each.mark for each in told} == {Mark.WRONG}
@@ -142,13 +142,13 @@ def test_settings_that_serve_are_told_in_one_line(monkeypatch: pytest.MonkeyPatc
     for name, value in environment(URL).items():
         monkeypatch.setenv(name, value)
 
-    assert [(each.check, each.mark) for each in required()] == [("settings", Mark.OK)]
+    assert [(each.check, each.mark) for each in check_required()] == [("settings", Mark.OK)]
 
 
 def test_a_misspelt_name_in_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABSE_URL", "hunter2")
 
-    [found] = [each for each in doubtful(make_settings("sqlite:////x/y")) if each.check == "DATABSE_URL"]
+    [found] = [each for each in check_doubtful(make_settings("sqlite:////x/y")) if each.check == "DATABSE_URL"]
 
     assert found.mark is Mark.WARNING
     assert "DATABASE_URL" in found.remedy

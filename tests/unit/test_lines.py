@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from receiver.errors import WrongFile
-from receiver.messages.lines import Format, Line, read_lines
+from receiver.messages.lines import FileFormat, Line, read_lines
 from tests.support.builders import ALICE, BOB, CAROL
 
 LUNCH = {"to": [ALICE], "text": "Lunch"}
 
 
-def read(text: str | bytes, form: Format = Format.CSV, columns: Mapping[str, str] | None = None) -> list[Line]:
+def read(text: str | bytes, form: FileFormat = FileFormat.CSV, columns: Mapping[str, str] | None = None) -> list[Line]:
     body = text if isinstance(text, bytes) else text.encode()
     return list(read_lines(io.BytesIO(body), form, columns or {}))
 
 
-def bodies(text: str | bytes, form: Format = Format.CSV, columns: Mapping[str, str] | None = None) -> list[Any]:
+def bodies(text: str | bytes, form: FileFormat = FileFormat.CSV, columns: Mapping[str, str] | None = None) -> list[Any]:
     lines = read(text, form, columns)
     assert [line.problem for line in lines] == [None] * len(lines)
     return [line.body for line in lines]
 
 
-def problems(text: str | bytes, form: Format = Format.CSV) -> dict[int, str]:
+def problems(text: str | bytes, form: FileFormat = FileFormat.CSV) -> dict[int, str]:
     return {line.number: line.problem for line in read(text, form) if line.problem}
 
 
@@ -77,11 +77,11 @@ def test_several_numbers_are_in_one_cell_or_in_several(text: str) -> None:
         ("\u200b+19195550101 '+19195550102", None),
     ],
 )
-@pytest.mark.parametrize("form", [Format.CSV, Format.TSV])
+@pytest.mark.parametrize("form", [FileFormat.CSV, FileFormat.TSV])
 def test_a_number_that_a_spreadsheet_wrote_is_read_if_there_is_no_doubt_which_it_is(
-    cell: str, country: str | None, form: Format
+    cell: str, country: str | None, form: FileFormat
 ) -> None:
-    tab = "," if form is Format.CSV else "\t"
+    tab = "," if form is FileFormat.CSV else "\t"
     text = f'to{tab}from\n"{cell}"{tab}123456\n'.encode()
     (line,) = read_lines(io.BytesIO(text), form, {}, country=country)
     assert line.body == {"to": ["+19195550101", "+19195550102"], "from": "123456"}
@@ -89,7 +89,7 @@ def test_a_number_that_a_spreadsheet_wrote_is_read_if_there_is_no_doubt_which_it
 
 def test_the_country_counts_in_json_lines_and_for_the_sender_too() -> None:
     text = b'{"to": ["9195550101", "x", 7], "from": "19195550102"}\n{"to": "9195550101"}\n[1]'
-    lines = read_lines(io.BytesIO(text), Format.JSONL, {}, country="1")
+    lines = read_lines(io.BytesIO(text), FileFormat.JSONL, {}, country="1")
     assert [line.body for line in lines] == [
         {"to": [ALICE, "x", 7], "from": "+19195550102"},
         {"to": "9195550101"},
@@ -107,13 +107,13 @@ def test_the_first_line_may_tell_excel_the_separator(separator: str, quote: str)
 
 def test_a_tsv_file_is_separated_by_tabs_whatever_else_its_header_holds() -> None:
     columns = {"a,b,c": "text"}
-    assert bodies(f"to\ta,b,c\n{ALICE}\tLunch\n", Format.TSV, columns) == [LUNCH]
+    assert bodies(f"to\ta,b,c\n{ALICE}\tLunch\n", FileFormat.TSV, columns) == [LUNCH]
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", FileFormat)
 @pytest.mark.parametrize("begins", [b"PK\x03\x04\x14\x00", b"\xd0\xcf\x11\xe0\xa1"])
-def test_a_workbook_is_told_to_be_saved_as_csv_whatever_it_is_called(begins: bytes, form: Format) -> None:
-    with pytest.raises(WrongFile, match="save it there as CSV"):
+def test_a_workbook_is_told_to_be_saved_as_csv_whatever_it_is_called(begins: bytes, form: FileFormat) -> None:
+    with pytest.raises(WrongFile, match="save it as CSV in UTF-8"):
         read(begins + b"\x00\xff\n", form)
 
 
@@ -161,7 +161,7 @@ def test_media_are_separated_by_white_space_only_because_a_url_may_hold_a_semico
 )
 def test_a_semicolon_that_was_to_separate_urls_is_told_instead_of_sent_as_a_part_of_one(cell: str) -> None:
     (problem,) = problems(f"to,media\n{ALICE},{cell}\n").values()
-    assert problem.startswith("media: Separate the URLs by spaces, not by semicolons")
+    assert problem.startswith("media: Separate URLs with spaces, not semicolons")
 
 
 def test_options_name_the_columns_that_are_called_otherwise() -> None:
@@ -175,7 +175,7 @@ def test_options_name_the_columns_that_are_called_otherwise() -> None:
     [
         ("phone,text\n1,x\n", "'phone'"),
         (f"to,text,\n{ALICE},Lunch,\n", "''"),
-        ("text,from\nx,1\n", "no column to"),
+        ("text,from\nx,1\n", "no column 'to'"),
         ("to,text,text\n1,x,y\n", "two columns for text"),
         (b"to,\xff\n1,x\n", "UTF-8"),
         ('"to\n1\n', "not CSV"),
@@ -186,9 +186,9 @@ def test_a_header_that_makes_no_sense_is_refused_with_a_sentence(text: str | byt
         read(text)
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", FileFormat)
 @pytest.mark.parametrize("text", ["", "\n\r\n \n", "\ufeff"])
-def test_an_empty_file_has_no_line(text: str, form: Format) -> None:
+def test_an_empty_file_has_no_line(text: str, form: FileFormat) -> None:
     assert read(text, form) == []
 
 
@@ -201,23 +201,23 @@ def test_every_line_that_is_no_csv_is_told_and_the_others_are_read() -> None:
     lines = [b"to,text", b"1", b"1,x,y", b'1,"x"y', b"1,\xfc", b"1,x", b'1,"x']
     found = problems(b"\n".join(lines))
     assert sorted(found) == [2, 3, 4, 5, 7]
-    assert "Has 1 cells where the header has 2" in found[2]
-    assert "Has 3 cells where the header has 2" in found[3]
+    assert "The cell count is 1, but the header has 2" in found[2]
+    assert "The cell count is 3, but the header has 2" in found[3]
     assert "UTF-8" in found[5]
 
 
 def test_json_lines_are_bodies_of_post_messages() -> None:
     text = '\ufeff{"to": ["1"], "text": "\\u00fc"}\r\n\r\n  {"to": "1"}\n42'
-    assert bodies(text, Format.JSONL) == [{"to": ["1"], "text": "ü"}, {"to": "1"}, 42]
-    assert [line.number for line in read(text, Format.JSONL)] == [1, 3, 4]
+    assert bodies(text, FileFormat.JSONL) == [{"to": ["1"], "text": "ü"}, {"to": "1"}, 42]
+    assert [line.number for line in read(text, FileFormat.JSONL)] == [1, 3, 4]
 
 
 def test_every_line_that_is_no_json_is_told_and_the_others_are_read() -> None:
     lines = [b"{}", b'{"to": }', b"{} {}", b"NaN", b"\xff", b"{}", b"[" * 100_000]
-    assert problems(b"\n".join(lines), Format.JSONL) == {
-        2: "Is not JSON at character 8: a value is missing, or text without double quotes.",
-        3: "Is not JSON at character 4: there is more after its end; remove it.",
-        4: "Is not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
-        5: "Is not UTF-8; save the file with that encoding.",
-        7: "Is nested too deeply.",
+    assert problems(b"\n".join(lines), FileFormat.JSONL) == {
+        2: "Not JSON at character 8: a value is missing, or text without double quotes.",
+        3: "Not JSON at character 4: there is more after its end; remove it.",
+        4: "Not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
+        5: "Not UTF-8; save the file in that encoding.",
+        7: "Nested too deeply.",
     }

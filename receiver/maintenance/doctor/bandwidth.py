@@ -28,7 +28,7 @@ DOUBTFUL_SKEW, WRONG_SKEW = timedelta(seconds=5), timedelta(seconds=60)
 """`receiver reconcile` searches within a minute of our clock."""
 
 
-def examine_api(settings: Settings) -> Iterator[Finding]:
+def check_api(settings: Settings) -> Iterator[Finding]:
     """Fetches a token, if the settings call for one, and asks Bandwidth one question with it."""
     has_credentials = settings.bandwidth_client_secret if settings.bandwidth_client_id else settings.bandwidth_password
     if not (settings.bandwidth_account_id and has_credentials):
@@ -38,19 +38,19 @@ def examine_api(settings: Settings) -> Iterator[Finding]:
     seconds = min(LONGEST_CALL, settings.bandwidth_connect_timeout + settings.bandwidth_read_timeout)
     account = replace(BandwidthAccount.of(settings), connect_timeout=seconds / 2, read_timeout=seconds / 2)
     with closing(Client(account)) as client:
-        token = _token(client)
+        token = _check_token(client)
         yield token
         if token.mark is Mark.WRONG:
             for check in ("Bandwidth", "clock"):
                 yield skipped(check, "needs a token")
             return
         reply = ask_bandwidth(client, account)
-    yield _credentials(reply)
-    yield _clock(reply)
+    yield _check_credentials(reply)
+    yield _check_clock(reply)
 
 
-def _token(client: Client) -> Finding:
-    """Whether the client id and secret are exchanged for a token, and for how long it is valid."""
+def _check_token(client: Client) -> Finding:
+    """Checks whether the client id and secret are exchanged for a token, and for how long it is valid."""
     try:
         fetched = client.token()
     except NoToken as error:
@@ -64,8 +64,8 @@ def _token(client: Client) -> Finding:
     return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
 
 
-def _credentials(reply: ProbeResponse) -> Finding:
-    """Whether Bandwidth answers a question about this account."""
+def _check_credentials(reply: ProbeResponse) -> Finding:
+    """Checks whether Bandwidth accepts a search of this account."""
     trouble = search_failure(reply)
     if trouble is None:
         return ok("Bandwidth", "accepts the credentials, and answers queries about the account's messages")
@@ -80,8 +80,8 @@ def _credentials(reply: ProbeResponse) -> Finding:
     return wrong("Bandwidth", trouble.found, trouble.remedy)
 
 
-def _clock(reply: ProbeResponse) -> Finding:
-    """Whether our clock is right, by the Date header of the response."""
+def _check_clock(reply: ProbeResponse) -> Finding:
+    """Checks whether our clock is right, by the Date header of the response."""
     date = reply.date
     if date is None:
         return skipped("clock", "no response had a Date header to compare it with")
@@ -95,7 +95,7 @@ def _clock(reply: ProbeResponse) -> Finding:
 
 
 def least_skew(date: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
-    """By how much our clock is ahead at least.
+    """Returns by how much our clock is ahead at least.
 
     The Date header has whole seconds, cut off, and was written at any moment between request and response.
     """
@@ -123,10 +123,10 @@ def is_callback_url(text: str) -> bool:
         return False
 
 
-def examine_callback_url(url: str, settings: Settings) -> Iterator[Finding]:
+def check_callback_url(url: str, settings: Settings) -> Iterator[Finding]:
     """Examines the address, the challenge, each of the configured credentials, and wrong ones."""
-    yield address(url)
-    challenge = _challenge(_post(url, None), is_open=not settings.callback_credentials)
+    yield check_address(url)
+    challenge = _check_challenge(_post(url, None), is_open=not settings.callback_credentials)
     yield challenge
     if challenge.mark is not Mark.OK:
         for check in (ACCEPTS, REFUSES):
@@ -135,16 +135,16 @@ def examine_callback_url(url: str, settings: Settings) -> Iterator[Finding]:
     if not settings.callback_credentials:
         yield skipped(ACCEPTS, "CALLBACK_CREDENTIALS is empty")
     for place, each in enumerate(settings.callback_credentials, start=1):
-        yield _acceptance(_post(url, (each.user, each.password)), entry=f"entry {place} of CALLBACK_CREDENTIALS")
-    yield _refusal(_post(url, ("receiver-doctor", secrets.token_urlsafe())))
+        yield _check_acceptance(_post(url, (each.user, each.password)), entry=f"entry {place} of CALLBACK_CREDENTIALS")
+    yield _check_refusal(_post(url, ("receiver-doctor", secrets.token_urlsafe())))
 
 
 def _post(url: str, credentials: Credentials | None) -> ProbeResponse:
     return post_nothing(url, credentials=credentials, seconds=BANDWIDTH_WAITS)
 
 
-def address(url: str) -> Finding:
-    """Whether Bandwidth can and should call this URL."""
+def check_address(url: str) -> Finding:
+    """Checks whether Bandwidth can and should call this URL."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if port not in (80, 443) and port < 1024:
@@ -164,8 +164,8 @@ def _is_local(host: str) -> bool:
         return is_loopback(host)
 
 
-def _challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
-    """Whether the response to a request without credentials makes Bandwidth send another one with them."""
+def _check_challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
+    """Checks whether the response to a request without credentials makes Bandwidth send another one with them."""
     schemes = [each.partition(" ")[0].lower() for each in reply.headers("WWW-Authenticate")]
     if reply.status == 401 and "basic" in schemes:
         found = f"a request without credentials gets 401 with WWW-Authenticate: Basic, in {_milliseconds(reply)}"
@@ -182,8 +182,8 @@ def _challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
     return _not_ours(CHALLENGE, reply)
 
 
-def _acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
-    """Whether these credentials are accepted. A callback without events stores nothing."""
+def _check_acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
+    """Checks whether these credentials are accepted. A callback without events stores nothing."""
     if _is_ours(reply):
         return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(reply)}")
     if reply.status == 401:
@@ -192,8 +192,8 @@ def _acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
     return _not_ours(ACCEPTS, reply)
 
 
-def _refusal(reply: ProbeResponse) -> Finding:
-    """Whether wrong credentials are refused."""
+def _check_refusal(reply: ProbeResponse) -> Finding:
+    """Checks whether wrong credentials are refused."""
     if reply.status == 401:
         return ok(REFUSES, "they are refused")
     if _is_ours(reply):
@@ -233,7 +233,7 @@ _STATUSES = {
 
 
 def _not_ours(check: str, reply: ProbeResponse) -> Finding:
-    """What went wrong if this program did not respond."""
+    """Returns the finding about a response that is not this program's."""
     if reply.status is None and reply.failure == "tls-failed":
         found = f"its certificate is not trusted: {reply.distrust or 'TLS failed'}"
         return wrong(check, found, "install a certificate of a public authority for that name, with its whole chain.")

@@ -52,13 +52,13 @@ class PostgresLink:
         return f"host {self.host}, sslmode {self.sslmode}, {f'encrypted ({self.tls})' if self.tls else 'not encrypted'}"
 
 
-def responds(database: Database) -> Iterator[Finding]:
-    """Whether it responds, and its version, connection and schema."""
+def check_connection(database: Database) -> Iterator[Finding]:
+    """Checks whether the database responds, and its version, connection and schema."""
     try:
         with database.read() as session:
             demand_utf8(session.connection())
-            product, state = _product(session), schema_state(session.connection())
-            link = postgres_link(session) if product.name == "PostgreSQL" else None
+            product, state = _read_product(session), schema_state(session.connection())
+            link = read_postgres_link(session) if product.name == "PostgreSQL" else None
     except WrongEncoding as error:
         yield wrong("database", error.found.removeprefix("the database "), error.remedy)
         return
@@ -66,19 +66,19 @@ def responds(database: Database) -> Iterator[Finding]:
         remedy = "check DATABASE_URL, that the database is running, and that this machine may connect."
         yield wrong("database", f"the {database.where} cannot be used: {error.reason or error}", remedy)
         return
-    yield version(product, database.where)
-    yield encryption(link)
-    yield _schema(state)
+    yield check_version(product, database.where)
+    yield check_encryption(link)
+    yield _check_schema(state)
 
 
-def _product(session: Session) -> DatabaseProduct:
+def _read_product(session: Session) -> DatabaseProduct:
     dialect = session.connection().dialect
     name = "PostgreSQL" if dialect.name == "postgresql" else "SQLite"
     numbers = dialect.server_version_info or (0,)
     return DatabaseProduct(name, major=int(numbers[0]), version=".".join(map(str, numbers)))
 
 
-def postgres_link(session: Session) -> PostgresLink:
+def read_postgres_link(session: Session) -> PostgresLink:
     """How an open connection reaches PostgreSQL."""
     driver: Any = session.connection().connection.driver_connection
     options = {each.keyword.decode(): (each.val or b"").decode() for each in driver.pgconn.info}
@@ -90,15 +90,15 @@ def postgres_link(session: Session) -> PostgresLink:
 _TLS = text("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 
 
-def version(product: DatabaseProduct, where: str) -> Finding:
-    """Whether the version is supported."""
+def check_version(product: DatabaseProduct, where: str) -> Finding:
+    """Checks whether the version is supported."""
     if product.name == "PostgreSQL" and product.major < OLDEST_POSTGRES:
         return wrong("database", f"is {product}", f"upgrade it to PostgreSQL {OLDEST_POSTGRES} or newer.")
     return ok("database", f"the {where} responds; it is {product}")
 
 
-def encryption(link: PostgresLink | None) -> Finding:
-    """Whether stored data and the password are safe from eavesdroppers; None stands for an SQLite file."""
+def check_encryption(link: PostgresLink | None) -> Finding:
+    """Checks whether stored data and the password are safe from eavesdroppers; None stands for an SQLite file."""
     if link is None:
         return ok("connection", "an SQLite file needs none")
     if link.tls or link.is_local:
@@ -107,7 +107,7 @@ def encryption(link: PostgresLink | None) -> Finding:
     return warning("connection", str(link), remedy)
 
 
-def _schema(state: SchemaState) -> Finding:
+def _check_schema(state: SchemaState) -> Finding:
     if state is SchemaState.CURRENT:
         return ok("schema", "matches this version")
     if state is SchemaState.NEWER:
@@ -115,8 +115,8 @@ def _schema(state: SchemaState) -> Finding:
     return wrong("schema", f"is {state.value}", "run `receiver migrate`.")
 
 
-def accepts_writes(database: Database) -> Iterator[Finding]:
-    """Whether events could be stored. `GET /health/ready` cannot tell: a standby still answers queries."""
+def check_writes(database: Database) -> Iterator[Finding]:
+    """Checks whether events could be stored. `GET /health/ready` cannot tell: a standby still answers queries."""
     try:
         database.write(try_write)
     except StorageUnavailable as error:
@@ -128,7 +128,7 @@ def accepts_writes(database: Database) -> Iterator[Finding]:
 
 
 def try_write(session: Session) -> None:
-    """Stores an element of a callback and deletes it at once, so that nobody ever sees it.
+    """Stores an element of a callback and deletes it in the same transaction, so that it is never visible.
 
     That needs all that a real write needs, disk space included.
     """

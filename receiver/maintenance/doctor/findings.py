@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from queue import Empty, SimpleQueue
 
-from receiver.errors import ReceiverError, place
+from receiver.errors import ReceiverError, locate
 
 LONGEST_SECONDS = 60.0
 """No check takes this long: its own time-outs are shorter. But not every wait has one (a file on a dead network
@@ -48,7 +48,7 @@ def skipped(check: str, reason: str) -> Finding:
     return Finding(Mark.SKIPPED, check, reason)
 
 
-def examined(name: str, check: Callable[[], Iterable[Finding]], *, seconds: float = LONGEST_SECONDS) -> list[Finding]:
+def run_check(name: str, check: Callable[[], Iterable[Finding]], *, seconds: float = LONGEST_SECONDS) -> list[Finding]:
     """The findings of a check. Never raises, and never waits longer than ``seconds``."""
     found: list[Finding] = []
     ended: SimpleQueue[Exception | None] = SimpleQueue()
@@ -70,5 +70,5 @@ def examined(name: str, check: Callable[[], Iterable[Finding]], *, seconds: floa
         return found
     if isinstance(error, ReceiverError):
         return [*found, wrong(name, f"the check did not finish: {error}", "try again.")]
-    failed = f"the check failed: {type(error).__name__} in {place(error)}"
+    failed = f"the check failed: {type(error).__name__} in {locate(error)}"
     return [*found, wrong(name, failed, "this is a bug of this program: report it.")]

@@ -20,8 +20,8 @@ SHORTEST_CONNECT, SHORTEST_READ = 1.0, 5.0
 LOOPBACK = "localhost"
 
 
-def required() -> list[Finding]:
-    """What keeps `receiver serve` from starting; each finding is named after the variable."""
+def check_required() -> list[Finding]:
+    """Finds what keeps `receiver serve` from starting; each finding is named after the variable."""
     try:
         read_settings(serving=True)
     except ConfigurationError as error:
@@ -30,26 +30,26 @@ def required() -> list[Finding]:
     return [ok("settings", "complete and well-formed")]
 
 
-def doubtful(settings: Settings) -> Iterator[Finding]:
-    """What is allowed, but rarely intended."""
+def check_doubtful(settings: Settings) -> Iterator[Finding]:
+    """Finds what is allowed, but rarely intended."""
     for check in _CHECKS:
         yield from check(settings)
 
 
-def _names(_settings: Settings) -> Iterator[Finding]:
+def _check_names(_settings: Settings) -> Iterator[Finding]:
     for name in os.environ:
         if meant := misspelt(name):
             yield warning(name, "is in the environment, but is not a setting", f"did you mean {meant}?")
 
 
-def _account(settings: Settings) -> Iterator[Finding]:
+def _check_account(settings: Settings) -> Iterator[Finding]:
     account = settings.bandwidth_account_id
     if account and not (account.isascii() and account.isdecimal()):
         remedy = "use the 7-digit account number; OAuth 2.0 does not accept ids such as u-..."
         yield warning("BANDWIDTH_ACCOUNT_ID", "is not a number", remedy)
 
 
-def _credentials(settings: Settings) -> Iterator[Finding]:
+def _check_credentials(settings: Settings) -> Iterator[Finding]:
     if settings.bandwidth_client_id and settings.bandwidth_username:
         found = "is ignored because BANDWIDTH_CLIENT_ID is set"
         remedy = "remove it and BANDWIDTH_PASSWORD once every process uses BANDWIDTH_CLIENT_ID."
@@ -62,7 +62,7 @@ def _credentials(settings: Settings) -> Iterator[Finding]:
         yield (wrong if has_ended else warning)("BANDWIDTH_USERNAME", found, remedy)
 
 
-def _timeouts(settings: Settings) -> Iterator[Finding]:
+def _check_timeouts(settings: Settings) -> Iterator[Finding]:
     for name, value, shortest in (
         ("BANDWIDTH_CONNECT_TIMEOUT", settings.bandwidth_connect_timeout, SHORTEST_CONNECT),
         ("BANDWIDTH_READ_TIMEOUT", settings.bandwidth_read_timeout, SHORTEST_READ),
@@ -72,7 +72,7 @@ def _timeouts(settings: Settings) -> Iterator[Finding]:
             yield warning(name, f"is only {value:g} s", remedy)
 
 
-def _urls(settings: Settings) -> Iterator[Finding]:
+def _check_urls(settings: Settings) -> Iterator[Finding]:
     urls = {"BANDWIDTH_API_URL": settings.bandwidth_api_url}
     if settings.bandwidth_client_id:
         urls["BANDWIDTH_TOKEN_URL"] = settings.bandwidth_token_url
@@ -89,14 +89,14 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         yield warning("BANDWIDTH_API_URL", found, "unset it to use Bandwidth.")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _check_database(settings: Settings) -> Iterator[Finding]:
     if is_sqlite(settings.database_url) and not settings.database_url.startswith("sqlite:////"):
         found = "is an SQLite file relative to the working directory"
         remedy = "give its full path, sqlite:////...; otherwise every working directory has its own database."
         yield warning("DATABASE_URL", found, remedy)
 
 
-def _callbacks(settings: Settings) -> Iterator[Finding]:
+def _check_callbacks(settings: Settings) -> Iterator[Finding]:
     if settings.allow_unauthenticated_callbacks and settings.callback_credentials:
         found = "is on, but has no effect because CALLBACK_CREDENTIALS is set"
         yield warning("ALLOW_UNAUTHENTICATED_CALLBACKS", found, "remove it.")
@@ -109,7 +109,7 @@ def _callbacks(settings: Settings) -> Iterator[Finding]:
             yield warning("CALLBACK_CREDENTIALS", found, "use a random one, here and in Bandwidth's application.")
 
 
-def _keys(settings: Settings) -> Iterator[Finding]:
+def _check_keys(settings: Settings) -> Iterator[Finding]:
     if settings.read_only_api_keys and not settings.api_keys:
         found = "is empty, so nobody can send over HTTP, only read"
         yield warning("API_KEYS", found, "add a key, unless that is intended.")
@@ -125,14 +125,14 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 
 _CHECKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
-    _names,
-    _account,
-    _credentials,
-    _timeouts,
-    _urls,
-    _database,
-    _callbacks,
-    _keys,
+    _check_names,
+    _check_account,
+    _check_credentials,
+    _check_timeouts,
+    _check_urls,
+    _check_database,
+    _check_callbacks,
+    _check_keys,
 )
 
 

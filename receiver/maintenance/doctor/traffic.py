@@ -51,23 +51,23 @@ UNWORKED = timedelta(minutes=3)
 LONG_PAUSE = timedelta(minutes=5)
 
 
-def examine(database: Database, settings: Settings) -> Iterator[Finding]:
+def check_traffic(database: Database, settings: Settings) -> Iterator[Finding]:
     """All findings about one state of the database."""
     now = times.now()
     with database.read() as session:
         found = figures(session, now=now, overdue_after=settings.overdue_after)
         unknown = backlog(session, now=now, since=now).unknown
-        senders = sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
-        queue = queue_state(session, since=now - UNWORKED, now=now)
+        senders = read_sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
+        queue = read_queue_state(session, since=now - UNWORKED, now=now)
         in_old_order = count_old_order(session)
         unread = count_unread(session)
         refused_since = credentials.refused_since(session, BandwidthAccount.of(settings).fingerprint)
-    yield from arriving(senders, found.last_event_at, now=now)
-    yield from counted(found, unknown=unknown, unread=unread)
-    yield _worked(queue, now=now)
-    yield _paused(queue.paused_until, now=now)
-    yield _refused(refused_since, now=now)
-    yield _ordered(in_old_order)
+    yield from check_arrival(senders, found.last_event_at, now=now)
+    yield from check_counts(found, unknown=unknown, unread=unread)
+    yield _check_workers(queue, now=now)
+    yield _check_pause(queue.paused_until, now=now)
+    yield _check_credentials(refused_since, now=now)
+    yield _check_order(in_old_order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,8 @@ class SenderTraffic:
     """When the first of them was submitted."""
 
 
-def sender_traffic(session: Session, *, since: datetime, until: datetime) -> list[SenderTraffic]:
-    """By sender and application: the messages created after ``since`` and submitted before ``until``."""
+def read_sender_traffic(session: Session, *, since: datetime, until: datetime) -> list[SenderTraffic]:
+    """Counts the messages created after ``since`` and submitted before ``until``, by sender and application."""
     heard = exists().where(StoredEvent.message_pk == Message.pk, StoredEvent.source == Source.CALLBACK)
     sample = (
         select(Message.sender, Message.application_id, Message.submitted_at, case((heard, 1), else_=0).label("heard"))
@@ -103,8 +103,10 @@ def sender_traffic(session: Session, *, since: datetime, until: datetime) -> lis
     return [SenderTraffic(**row) for row in session.execute(groups).mappings()]
 
 
-def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime) -> Iterator[Finding]:
-    """Whether events arrive for each sender.
+def check_arrival(
+    senders: Sequence[SenderTraffic], last_event_at: datetime | None, *, now: datetime
+) -> Iterator[Finding]:
+    """Checks whether events arrive for each sender.
 
     If an application is not linked to its number's location, Bandwidth answers 202 and no event ever follows; replies
     arrive all the same.
@@ -127,8 +129,8 @@ def arriving(senders: Sequence[SenderTraffic], last_event_at: datetime | None, *
         )
 
 
-def counted(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
-    """Everything of which there should be none."""
+def check_counts(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
+    """Returns a finding for each count that should be zero."""
     yield _none_or(
         found.overdue,
         "overdue",
@@ -172,7 +174,7 @@ def _at_least(number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """What waits for a worker, and whether there is one."""
+    """The messages that wait for a worker, and whether a worker is running."""
 
     queued: int
     """Messages, up to MOST."""
@@ -183,7 +185,7 @@ class QueueState:
     paused_until: datetime | None
 
 
-def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueState:
+def read_queue_state(session: Session, *, since: datetime, now: datetime) -> QueueState:
     """``since`` is from when on a worker's claims and sends count."""
     queued = Message.send_status == literal_column("'queued'")  # in the words of the index
     # A message sent at once has the same time twice; one that waited was sent by a worker.
@@ -201,8 +203,8 @@ def queue_state(session: Session, *, since: datetime, now: datetime) -> QueueSta
     )
 
 
-def _worked(queue: QueueState, *, now: datetime) -> Finding:
-    """Whether workers send what is queued."""
+def _check_workers(queue: QueueState, *, now: datetime) -> Finding:
+    """Checks whether workers send what is queued."""
     if not queue.queued or queue.waiting_since is None:
         return ok("queue", "messages waiting for a worker: none")
     many = f"messages waiting for a worker: {_at_least(queue.queued)}"
@@ -213,8 +215,8 @@ def _worked(queue: QueueState, *, now: datetime) -> Finding:
     return ok("queue", many)
 
 
-def _paused(until: datetime | None, *, now: datetime) -> Finding:
-    """Whether a 429 from Bandwidth pauses all sending."""
+def _check_pause(until: datetime | None, *, now: datetime) -> Finding:
+    """Checks whether a 429 from Bandwidth pauses all sending."""
     if until is None:
         return ok("pause", "sending is not paused")
     found = f"a 429 from Bandwidth pauses all sending for another {_age(until - now)}"
@@ -223,8 +225,8 @@ def _paused(until: datetime | None, *, now: datetime) -> Finding:
     return warning("pause", found, "if Bandwidth accepts messages again, `receiver resume` ends the pause.")
 
 
-def _refused(since: datetime | None, *, now: datetime) -> Finding:
-    """Whether workers pause because Bandwidth refuses the credentials."""
+def _check_credentials(since: datetime | None, *, now: datetime) -> Finding:
+    """Checks whether workers pause because Bandwidth refuses the credentials."""
     if since is None:
         return ok("credentials", "no worker is paused because of them")
     age = _age(max(now - since, timedelta(0)))
@@ -261,8 +263,8 @@ def _has_old_order(standing: ColumnElement[bytes]) -> ColumnElement[bool]:
     return or_(second.not_in((b"", WITH_CODE, WITHOUT_CODE)), and_(time == UNKNOWN_TIME, tenth != WITHOUT_CODE))
 
 
-def _ordered(in_old_order: int) -> Finding:
-    """Whether `receiver recompute` is due, because an earlier release preferred another of a recipient's events."""
+def _check_order(in_old_order: int) -> Finding:
+    """Checks whether `receiver recompute` is due, because an earlier release ranked events differently."""
     what = "recipients whose events an earlier release compared, which may show a failure without its code"
     if not in_old_order:
         return ok("order", f"{what}: none among the oldest and the newest {MOST}")

@@ -76,7 +76,7 @@ REPLAYED = {
 
 NOT_FOUND = problem_response("There is no message with this tag.")
 UNCHANGED = {"description": "The client has the current version: its `If-None-Match` names the `ETag`."}
-DATABASE_UNAVAILABLE = problem_response("The database did not answer.", headers={"Retry-After": RETRY_AFTER})
+DATABASE_UNAVAILABLE = problem_response("The database did not respond.", headers={"Retry-After": RETRY_AFTER})
 
 TAG_OF_RESPONSE = {"parameters": {"tag": "$response.body#/tag"}}
 LINKS = {
@@ -143,9 +143,9 @@ OPERATIONS: dict[str, Fragment] = {
             ),
             503: problem_response(
                 "With a `tag`, nothing was sent: Bandwidth could not be reached, issued no token, or reported an error "
-                "of its own. Without one, the database did not answer; with `Prefer: respond-async` the message may "
+                "of its own. Without one, the database did not respond; with `Prefer: respond-async` the message may "
                 "have been queued. Send it again later; with a key it is stored only once.",
-                detail="The database did not answer; try again.",
+                detail="The database did not respond; try again.",
                 headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
             504: problem_response(

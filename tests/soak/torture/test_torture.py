@@ -37,6 +37,6 @@ def test_nothing_is_lost_and_nothing_is_wrong_whatever_happens(engine: str, tmp_
     answers = result.answers
     assert answers["408 to half a body"] >= STALLED
     assert answers["503 Too many callbacks are waiting; try again."] > 0
-    assert answers["503 The database did not answer; try again."] > 0
+    assert answers["503 The database did not respond; try again."] > 0
     assert answers["401 with a challenge"] > 0
     assert sum(each.acknowledged for each in result.deliveries) > 500
