@@ -44,7 +44,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     headers.register(app)
     for module in (callbacks, submissions, messages, queue, health, pages):
         app.register_blueprint(module.blueprint)
-    authentication.declared_access(app)  # raises if a view declares none
+    authentication.register(app)  # raises if a view declares no access
     pages.register(app)  # raises if a route is not described
     return app
 

@@ -126,19 +126,14 @@ def gather(events: Iterable[Event]) -> dict[Identity, Gathered]:
     repeats: dict[Identity, list[Event]] = {}
     for event in events:
         repeats.setdefault(event.identity, []).append(event)
-    return {identity: _gathered(same, place) for place, (identity, same) in enumerate(repeats.items())}
-
-
-def _gathered(same: list[Event], place: int) -> Gathered:
-    first = same[0]
-    if len(same) > 1:
-        first = replace(first, occurred_at=reduce(earliest, (event.occurred_at for event in same)))
-    return Gathered(
-        event=first,
-        tags=tuple(dict.fromkeys(event.tag for event in same if event.tag)),
-        deliveries=len(same),
-        place=place,
-    )
+    gathered = {}
+    for place, (identity, same) in enumerate(repeats.items()):
+        first = same[0]
+        if len(same) > 1:
+            first = replace(first, occurred_at=reduce(earliest, (event.occurred_at for event in same)))
+        tags = tuple(dict.fromkeys(event.tag for event in same if event.tag))
+        gathered[identity] = Gathered(event=first, tags=tags, deliveries=len(same), place=place)
+    return gathered
 
 
 def earliest(one: datetime | None, other: datetime | None) -> datetime | None:

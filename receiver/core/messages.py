@@ -10,7 +10,6 @@ releases divide the length, which is wrong where an escape or a surrogate pair w
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -148,22 +147,22 @@ _GSM_7 = _BASIC | _EXTENSION
 def segments(text: str) -> int:
     """How many SMS segments ``text`` makes; an empty text is one."""
     if _GSM_7.issuperset(text):
-        return _filled((2 if character in _EXTENSION else 1 for character in text), whole=160, part=153)
-    return _filled((2 if character > "\uffff" else 1 for character in text), whole=70, part=67)
+        single, part = 160, 153  # septets of the only segment, and of each of several
+        sizes = [2 if character in _EXTENSION else 1 for character in text]
+    else:
+        single, part = 70, 67  # UTF-16 code units
+        sizes = [2 if character > "\uffff" else 1 for character in text]
+    if sum(sizes) <= single:
+        return 1
+    count, room = 1, part
+    for size in sizes:
+        # Neither an escape and its septet nor a surrogate pair is split over two segments.
+        if size > room:
+            count, room = count + 1, part
+        room -= size
+    return count
 
 
 def units(*, recipients: int, text: str | None, media: bool) -> int:
     """What a message takes of the rate: recipients x segments. An MMS, as every group message is, has one segment."""
     return recipients if media or recipients > 1 else segments(text or "")
-
-
-def _filled(sizes: Iterable[int], *, whole: int, part: int) -> int:
-    """How many segments the characters fill: a single one holds ``whole`` units, each of several holds ``part``."""
-    total, count, room = 0, 1, part
-    for size in sizes:
-        total += size
-        # Neither an escape and its septet nor a surrogate pair is split over two segments.
-        if size > room:
-            count, room = count + 1, part
-        room -= size
-    return 1 if total <= whole else count

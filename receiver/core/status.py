@@ -121,6 +121,9 @@ RECEIPT_TYPES = frozenset({"message-sending"})
 """Bandwidth sends these only while delivery receipts are on (Bandwidth support, "MMS delivery receipts")."""
 
 
+_COMPLEMENTS = bytes(range(255, -1, -1))
+
+
 def standing(event: Event) -> bytes:
     """The event's place in the total order, as bytes that compare as the order does; empty without a statement.
 
@@ -131,14 +134,18 @@ def standing(event: Event) -> bytes:
     status = statement(event.type, event.error_code)
     if status is None:
         return NO_STANDING
+    time = UNKNOWN_TIME
+    if event.occurred_at is not None:
+        time = (2**63 - (event.occurred_at - EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big")
     return b"".join(
         (
             STATEMENT_RANK[status].to_bytes(1, "big"),
             WITH_CODE if event.error_code else WITHOUT_CODE,
-            _earlier_is_higher(event.occurred_at),
+            time,
             (2**24 - 1 - event.error_code).to_bytes(3, "big"),
-            _lower_is_higher(event.message_id),
-            _lower_is_higher(event.type),
+            # Neither text contains NUL, so the NUL that ends each becomes the highest byte of all: a text stands above
+            # its continuations.
+            f"{event.message_id}\0{event.type}\0".encode().translate(_COMPLEMENTS),
         )
     )
 
@@ -162,20 +169,6 @@ def has_old_order(standing: bytes) -> bool:
 
 
 _STATUS_OF_RANK = {rank: status for status, rank in STATEMENT_RANK.items()}
-
-
-def _earlier_is_higher(instant: datetime | None) -> bytes:
-    if instant is None:
-        return UNKNOWN_TIME
-    return (2**63 - (instant - EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big")
-
-
-def _lower_is_higher(text: str) -> bytes:
-    # No byte of UTF-8 is 0, so no complement is 0xFF: the end mark makes a text stand above its continuations.
-    return text.encode().translate(_COMPLEMENTS) + b"\xff"
-
-
-_COMPLEMENTS = bytes(range(255, -1, -1))
 
 
 @dataclass(frozen=True, slots=True)

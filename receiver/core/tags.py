@@ -21,12 +21,12 @@ _SHAPE = re.compile(SHAPE)
 
 def new_tag(created_at: datetime) -> str:
     """A tag for a message created at that instant; nobody can guess it."""
-    return _encode(_milliseconds(created_at) << RANDOM_BITS | secrets.randbits(RANDOM_BITS))
+    return _ulid(created_at, secrets.randbits(RANDOM_BITS))
 
 
 def first_tag(created_at: datetime) -> str:
     """The lowest tag that a message created at that instant can have."""
-    return _encode(_milliseconds(created_at) << RANDOM_BITS)
+    return _ulid(created_at, 0)
 
 
 def is_tag(text: str) -> bool:
@@ -34,10 +34,7 @@ def is_tag(text: str) -> bool:
     return _SHAPE.fullmatch(text) is not None
 
 
-def _milliseconds(instant: datetime) -> int:
+def _ulid(created_at: datetime, random: int) -> str:
     # Not timestamp() * 1000: floating point would move some instants into the millisecond before.
-    return (instant - EPOCH) // timedelta(milliseconds=1)
-
-
-def _encode(number: int) -> str:
+    number = (created_at - EPOCH) // timedelta(milliseconds=1) << RANDOM_BITS | random
     return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

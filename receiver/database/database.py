@@ -7,10 +7,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -60,9 +60,7 @@ class Database:
         self.reads_views_only = False
         """Whether the role may read nothing but the support views; set by the caller that finds out."""
         self._is_sqlite = is_sqlite(url)
-        # SQLite has one writer at a time. A thread that waits here is woken; in SQLite's busy loop it sleeps longer and
-        # longer.
-        self._writers_turn = threading.Lock()
+        self._turn: AbstractContextManager[object] = WritersTurn() if self._is_sqlite else nullcontext()
         self._watchdog = Watchdog()
         self._outage = Outage(self.where)
         self._commits = Commits()
@@ -78,7 +76,7 @@ class Database:
         give_up = time.monotonic() + GIVE_UP_SECONDS
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
-                with self._turn(), self._session(self._writing, until=give_up) as session:
+                with self._turn, self._session(self._writing, until=give_up) as session:
                     return work(session)
             except StorageUnavailable as error:
                 self._outage.note_failure(type(error).__name__, error.reason or str(error))
@@ -115,45 +113,14 @@ class Database:
         self.close()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._is_sqlite:
-            yield
-            return
-        if not self._writers_turn.acquire(timeout=TURN_SECONDS):
-            raise StorageUnavailable("The database is busy; try again.")
-        try:
-            yield
-        finally:
-            self._writers_turn.release()
-
-    @contextmanager
     def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
         """A session whose transaction is committed at the end, and cut off if it lasts longer than ``until``."""
-        with ExitStack() as stack:
-            connection = self._connection(engine, stack, until=until)
-            session = stack.enter_context(Session(connection, expire_on_commit=False))
-            try:
-                yield session
-            except DBAPIError as error:
-                if _sqlstate(error) == _READ_ONLY:
-                    connection.invalidate()
-                raise
-            session.commit()
-            # The transaction began before the session, so the connection commits it.
-            if engine is self._writing:
-                self._commits.commit(connection)
-            else:
-                connection.commit()
-            self._outage.note_success()
-
-    def _connection(self, engine: Engine, stack: ExitStack, *, until: float) -> Connection:
-        """A working connection, watched for as long as the stack holds it."""
         for attempts_left in reversed(range(ATTEMPTS)):
-            with ExitStack() as this_attempt:
-                connection = this_attempt.enter_context(engine.connect())
+            with ExitStack() as stack:
+                connection = stack.enter_context(engine.connect())
                 if not self._is_sqlite:
                     driver: Any = connection.connection.driver_connection
-                    this_attempt.enter_context(self._watchdog.watching(driver, until=until))
+                    stack.enter_context(self._watchdog.watching(driver, until=until))
                 try:
                     connection.begin()
                 except DBAPIError as error:
@@ -161,9 +128,21 @@ class Database:
                     if error.connection_invalidated and attempts_left and time.monotonic() < until:
                         continue
                     raise
-                stack.enter_context(this_attempt.pop_all())
-                return connection
-        raise AssertionError("unreachable")
+                session = stack.enter_context(Session(connection, expire_on_commit=False))
+                try:
+                    yield session
+                except DBAPIError as error:
+                    if _sqlstate(error) == _READ_ONLY:
+                        connection.invalidate()
+                    raise
+                session.commit()
+                # The transaction began before the session, so the connection commits it.
+                if engine is self._writing:
+                    self._commits.commit(connection)
+                else:
+                    connection.commit()
+                self._outage.note_success()
+                return
 
     def _unavailable(self, error: SQLAlchemyError) -> StorageUnavailable:
         """The exception to raise instead of this one, which is logged."""
@@ -180,6 +159,24 @@ class Database:
 
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
+
+
+class WritersTurn:
+    """The one writer that SQLite has at a time.
+
+    A thread that waits here is woken; in SQLite's busy loop it sleeps longer and longer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        """Raises StorageUnavailable if the turn does not come in TURN_SECONDS."""
+        if not self._lock.acquire(timeout=TURN_SECONDS):
+            raise StorageUnavailable("The database is busy; try again.")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Outage:

@@ -40,12 +40,12 @@ WAIT_SECONDS = 8
 
 
 @dataclass(slots=True, eq=False)
-class Callback:
+class PendingCallback:
     """A callback on its way into the database."""
 
     size: int
     """Bytes of its body."""
-    done: Callable[["Callback"], object]
+    done: Callable[["PendingCallback"], object]
     """Is called once, by the committer's thread, when all is durable or failed; must neither wait nor raise."""
     elements: Sequence[Element] = ()
     stored: int = 0
@@ -60,8 +60,8 @@ class Committer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: deque[Callback] = deque()
-        self._backlog: deque[Callback] = deque()
+        self._waiting: deque[PendingCallback] = deque()
+        self._backlog: deque[PendingCallback] = deque()
         """What the committer's thread has taken over, and no other thread touches."""
         self._taken = self._bytes = 0
         """How many callbacks are not done, and the bytes of their bodies."""
@@ -73,13 +73,13 @@ class Committer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def submit(self, body: bytes, done: Callable[[Callback], object]) -> None:
+    def submit(self, body: bytes, done: Callable[[PendingCallback], object]) -> None:
         """Takes a callback, and calls ``done`` with it after the commit.
 
         Raises NotJSON when the body has no elements at all, and StorageUnavailable when too much waits already:
         Bandwidth sends it again for 24 hours after any response but 2xx, so nothing is lost by refusing it.
         """
-        callback = Callback(len(body), done)
+        callback = PendingCallback(len(body), done)
         with self._changed:
             if self._taken >= WAITING_CALLBACKS or self._bytes + callback.size > WAITING_BYTES:
                 raise StorageUnavailable("Too many callbacks are waiting; try again.")
@@ -100,13 +100,13 @@ class Committer:
             self._leave([callback])
             raise
 
-    def receive(self, body: bytes) -> Callback:
+    def receive(self, body: bytes) -> PendingCallback:
         """Like submit, but waits for the commit.
 
         Raises StorageUnavailable also when that takes longer than WAIT_SECONDS; the events are stored all the same, as
         soon as they can be, and count as duplicates when they come again.
         """
-        finished: SimpleQueue[Callback] = SimpleQueue()
+        finished: SimpleQueue[PendingCallback] = SimpleQueue()
         self.submit(body, finished.put)
         try:
             callback = finished.get(timeout=WAIT_SECONDS)
@@ -156,7 +156,7 @@ class Committer:
             self._leave(done)
             metrics.set_waiting(self._taken)
 
-    def _next_batch(self) -> list[tuple[Callback, Sequence[Element]]]:
+    def _next_batch(self) -> list[tuple[PendingCallback, Sequence[Element]]]:
         """What one transaction takes of everything that waits: callbacks, and of each the elements that are next.
 
         Waits until there is something; returns nothing when there will be no more.
@@ -183,7 +183,7 @@ class Committer:
         self._wanted = number
         self._changed.wait_for(lambda: len(self._waiting) >= number or self._closing, seconds)
 
-    def _leave(self, callbacks: Sequence[Callback]) -> None:
+    def _leave(self, callbacks: Sequence[PendingCallback]) -> None:
         """Gives back the room that these took."""
         with self._changed:
             self._taken -= len(callbacks)

@@ -4,7 +4,6 @@ Notes are published only about durable events: a transaction that is rolled back
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple, Self
 
@@ -75,7 +74,10 @@ class _Shown(NamedTuple):
 
 @contain_errors(log)
 def publish(result: StoreResult, *, seconds: float) -> None:
-    """Counts and logs what a transaction of callbacks stored that is durable, and took ``seconds``."""
+    """Counts what a transaction of callbacks stored that is durable, and took ``seconds``.
+
+    Logs each event that came again, or that contradicts an outcome that was certain.
+    """
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
     metrics.count_elements(
@@ -88,7 +90,12 @@ def publish(result: StoreResult, *, seconds: float) -> None:
         outcome_lags=[note.outcome_after for note in new if note.outcome_after is not None],
         seconds=seconds,
     )
-    log_odd(notes)
+    for note in notes:
+        new_status = statement(note.event.type, note.event.error_code)
+        if note.deliveries > 1:
+            _log("event repeated", note, new_status)
+        elif note.old_status in CERTAIN and new_status not in (None, note.old_status):
+            _log("late event", note, new_status)
 
 
 def notes_of(result: StoreResult) -> list[Note]:
@@ -137,17 +144,6 @@ def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> 
 def _seconds(since: datetime | None, now: datetime) -> float | None:
     """The seconds from ``since`` to ``now``; 0 if ``since`` is later, because clocks differ."""
     return None if since is None else max(0.0, (now - since).total_seconds())
-
-
-@contain_errors(log)
-def log_odd(notes: Iterable[Note]) -> None:
-    """Writes a line for each event that came again, or that contradicts an outcome that was certain."""
-    for note in notes:
-        new_status = statement(note.event.type, note.event.error_code)
-        if note.deliveries > 1:
-            _log("event repeated", note, new_status)
-        elif note.old_status in CERTAIN and new_status not in (None, note.old_status):
-            _log("late event", note, new_status)
 
 
 def _log(line: str, note: Note, new_status: RecipientStatus | None) -> None:

@@ -87,7 +87,7 @@ def _set_replies(dialect: str) -> Update:
     return update(StoredEvent).where(StoredEvent.pk == given.c.pk).values({name: given.c[name] for name in REPLY})
 
 
-class Reader:
+class ReplyReader:
     """A thread that reads all unread events, at once and every ten seconds, until it is closed."""
 
     def __init__(self, database: Database) -> None:

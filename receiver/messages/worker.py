@@ -22,7 +22,7 @@ from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
 from receiver.errors import StorageUnavailable, locate
-from receiver.events.replies import Reader
+from receiver.events.replies import ReplyReader
 from receiver.log import get_logger
 from receiver.messages import credentials, outbox, pace, queue
 from receiver.messages.call import EXPIRED, NOT_CALLED, RECORD_SECONDS, Caller
@@ -122,7 +122,7 @@ class Worker:
         """Works until stop() is called, and returns when the result of every request under way is stored."""
         for thread in self._threads:
             thread.start()
-        with Reader(self._database):
+        with ReplyReader(self._database):
             while not self._stopping.is_set():
                 self._safely(partial(tidy, self._database))
                 self._stopping.wait(TIDY_SECONDS)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
 from receiver.core import numbers, times
 from receiver.core.events import MAX_MESSAGE_ID
@@ -88,11 +88,6 @@ class MessageRequestSchema(Schema):
         ),
     )
 
-    @pre_load
-    def drop_nulls(self, given: Any, **_: Any) -> Any:
-        """``null`` is the same as absent."""
-        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
-
     @validates_schema(skip_on_field_errors=False)
     def check_together(self, given: dict[str, Any], **_: Any) -> None:
         errors: dict[str, list[str]] = {}
@@ -113,12 +108,6 @@ class MessageRequestSchema(Schema):
             errors["tag"] = ["Is the message's reference here, and differs from the reference given."]
         if errors:
             raise ValidationError(errors)
-
-    @post_load
-    def tag_is_reference(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """A client's ``tag`` becomes the message's reference; the tag that Bandwidth gets is ours."""
-        tag = given.pop("tag")
-        return given | {"reference": given["reference"] or tag}
 
 
 MESSAGE = MessageRequestSchema()
@@ -184,12 +173,17 @@ FILTERS = MessagesQuerySchema()
 
 
 def read_message(given: Any, settings: Settings) -> OutboundMessage:
-    """The message that a request's JSON describes, with defaults filled in. Raises InvalidFields."""
+    """The message that a request's JSON describes, with defaults filled in. Raises InvalidFields.
+
+    ``null`` is the same as absent. A client's ``tag`` becomes the reference: the tag that Bandwidth gets is ours.
+    """
     if isinstance(given, dict):
         defaults = {"from": settings.bandwidth_from, "applicationId": settings.bandwidth_application_id}
-        given = given | {name: value for name, value in defaults.items() if given.get(name) is None}
+        given = defaults | {name: value for name, value in given.items() if value is not None}
     fields = load_fields(MESSAGE, given)
-    return OutboundMessage(**fields | {"to": tuple(fields["to"]), "media": tuple(fields["media"])})
+    tag = fields.pop("tag")
+    fields |= {"to": tuple(fields["to"]), "media": tuple(fields["media"]), "reference": fields["reference"] or tag}
+    return OutboundMessage(**fields)
 
 
 def load_fields(schema: Schema, given: Any) -> dict[str, Any]:

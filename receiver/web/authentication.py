@@ -4,11 +4,11 @@ import base64
 import binascii
 import hmac
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from functools import cache, wraps
-from typing import ParamSpec, TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 from flask import Flask, request
 
@@ -16,8 +16,7 @@ from receiver.settings import Credential, Settings
 from receiver.web.problems import Forbidden, Unauthenticated
 from receiver.web.services import services
 
-P = ParamSpec("P")
-R = TypeVar("R")
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Access(Enum):
@@ -45,24 +44,10 @@ REMEDIES = {
 """How to send the credentials, by scheme."""
 
 
-def requires(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a view that requires this access, which is checked before the body is read."""
+def requires(access: Access) -> Callable[[View], View]:
+    """Decorates a view that requires this access, which register() has checked before the view is called."""
 
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        @wraps(view)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            _check(access)
-            return view(*args, **kwargs)
-
-        return declares(access)(checked)
-
-    return decorate
-
-
-def declares(access: Access) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Says what a view demands that checks it itself."""
-
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+    def decorate(view: View) -> View:
         vars(view)["access"] = access
         return view
 
@@ -77,34 +62,48 @@ def declared_access(app: Flask) -> dict[str, Access]:
     return {name: vars(view)["access"] for name, view in app.view_functions.items()}
 
 
-def _check(access: Access) -> None:
-    if access is Access.CALLBACK:
-        check_callback(services().settings, request.headers.get("Authorization", ""))
-    elif access is not Access.PUBLIC:
-        authorization = request.headers.get("Authorization", "")
-        granted = granted_access(services().settings, authorization)
+def register(app: Flask) -> None:
+    """Has every request checked for the access that its view declares. Raises LookupError if a view declares none."""
+    declared_access(app)
+
+    def check() -> None:
+        if request.endpoint is None:  # no route, so the response is 404 or 405 for everybody
+            return
+        required = vars(app.view_functions[request.endpoint])["access"]
+        if required in (Access.PUBLIC, Access.CALLBACK):  # the view of callbacks checks their credentials itself
+            return
+        granted = principal().access
         if granted is Access.PUBLIC:
-            raise Unauthenticated(CHALLENGES[access], _objection(authorization, "Bearer"))
-        if access is Access.WRITE and granted is not Access.WRITE:
+            authorization = request.headers.get("Authorization", "")
+            raise Unauthenticated(CHALLENGES[required], _objection(authorization, "Bearer"))
+        if required is Access.WRITE and granted is not Access.WRITE:
             raise Forbidden
 
+    app.before_request(check)
 
-def granted_access(settings: Settings, authorization: str) -> Access:
-    """The access that the API key in an Authorization header has; PUBLIC if it holds none of the keys."""
+
+class Principal(NamedTuple):
+    """Whom an API key stands for."""
+
+    name: str
+    """That of the key; empty if it is none of ours."""
+    access: Access
+    """PUBLIC if the key is none of ours."""
+
+
+def principal() -> Principal:
+    """Whom the API key of the present request stands for."""
+    return principal_of(services().settings, request.headers.get("Authorization", ""))
+
+
+def principal_of(settings: Settings, authorization: str) -> Principal:
+    """Whom the API key in an Authorization header stands for."""
     token = _credentials(authorization, "bearer")
-    if _any_equal(token, (_octets(each.key) for each in settings.api_keys)):
-        return Access.WRITE
-    return (
-        Access.READ if _any_equal(token, (_octets(each.key) for each in settings.read_only_api_keys)) else Access.PUBLIC
-    )
-
-
-def caller() -> str:
-    """The name of the request's API key; ``""`` if it has none."""
-    token = _credentials(request.headers.get("Authorization", ""), "bearer")
-    keys = services().settings.api_keys + services().settings.read_only_api_keys
-    matching = [each.name for each in keys if _any_equal(token, [_octets(each.key)])]
-    return matching[0] if matching else ""
+    keys = [(each, Access.WRITE) for each in settings.api_keys]
+    keys += [(each, Access.READ) for each in settings.read_only_api_keys]
+    # All keys are compared, so the time does not reveal which one came close.
+    matching = [Principal(key.name, access) for key, access in keys if hmac.compare_digest(token, _octets(key.key))]
+    return matching[0] if matching else Principal("", Access.PUBLIC)
 
 
 def check_callback(settings: Settings, authorization: str) -> None:
@@ -115,8 +114,10 @@ def check_callback(settings: Settings, authorization: str) -> None:
         given = base64.b64decode(_credentials(authorization, "basic"), validate=True)
     except binascii.Error:
         given = b""
-    known = (spelling for each in settings.callback_credentials for spelling in _spellings(each))
-    if not _any_equal(given, known):
+    known = [spelling for each in settings.callback_credentials for spelling in _spellings(each)]
+    # All are compared, so the time does not reveal which one came close.
+    matching = [spelling for spelling in known if hmac.compare_digest(given, spelling)]
+    if not matching:
         raise Unauthenticated(CHALLENGES[Access.CALLBACK], _objection(authorization, "Basic"))
 
 
@@ -167,9 +168,3 @@ def _credentials(authorization: str, scheme: str) -> bytes:
     """The credentials of an Authorization header with that scheme; ``b""`` for any other header."""
     given, _, credentials = authorization.partition(" ")
     return credentials.strip(" ").encode("latin-1", "replace") if given.lower() == scheme else b""
-
-
-def _any_equal(given: bytes, secrets: Iterable[bytes]) -> bool:
-    """Compares with every secret, in a time that does not reveal which one came close."""
-    verdicts = [hmac.compare_digest(given, secret) for secret in secrets]
-    return any(verdicts)

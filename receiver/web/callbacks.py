@@ -15,11 +15,11 @@ from receiver.bandwidth.callbacks import in_utf_8
 from receiver.core.events import Event
 from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
-from receiver.events.committer import Callback
+from receiver.events.committer import PendingCallback
 from receiver.log import contain_errors, get_logger
 from receiver.settings import Settings
 from receiver.web import problems
-from receiver.web.authentication import Access, check_callback, declares
+from receiver.web.authentication import Access, check_callback, requires
 from receiver.web.bodies import read_body
 from receiver.web.headers import HEADERS, complete
 from receiver.web.request_log import reason
@@ -45,7 +45,7 @@ async def receive(
     authorization: str,
     content_type: str,
     read: Callable[[], Awaitable[bytes]],
-    store: Callable[[bytes], Awaitable[Callback]],
+    store: Callable[[bytes], Awaitable[PendingCallback]],
     respond: Respond,
 ) -> None:
     """Receives a callback: responds 200 only when its events are durable.
@@ -74,7 +74,7 @@ async def receive(
 
 
 @contain_errors(log)
-def _log_stored(callback: Callback, size: int, seconds: float) -> None:
+def _log_stored(callback: PendingCallback, size: int, seconds: float) -> None:
     """``size`` is the body's, in bytes; the seconds are those from the request's head to its response."""
     tally = callback.tally
     events = [each for each in callback.elements[:MOST_NAMED] if isinstance(each, Event)]
@@ -107,7 +107,7 @@ class _FlaskExchange:
     async def read(self) -> bytes:
         return read_body()
 
-    async def store(self, body: bytes) -> Callback:
+    async def store(self, body: bytes) -> PendingCallback:
         return services().committer.receive(body)
 
     def respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
@@ -115,7 +115,7 @@ class _FlaskExchange:
 
 
 @blueprint.post(PATH, endpoint=ENDPOINT.rpartition(".")[2])
-@declares(Access.CALLBACK)
+@requires(Access.CALLBACK)
 def receive_by_flask() -> Response:
     """Receives a callback under any server but granian: one that has a thread for each request."""
     exchange = _FlaskExchange()

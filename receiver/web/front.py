@@ -23,11 +23,11 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from receiver.errors import StorageUnavailable
-from receiver.events.committer import WAIT_SECONDS, Callback
-from receiver.events.replies import Reader
+from receiver.events.committer import WAIT_SECONDS, PendingCallback
+from receiver.events.replies import ReplyReader
 from receiver.log import flush
 from receiver.web import callbacks, health, problems, request_log
-from receiver.web.authentication import Access, granted_access
+from receiver.web.authentication import Access, principal_of
 from receiver.web.headers import complete
 from receiver.web.services import Services
 
@@ -66,9 +66,9 @@ class Front:
         self._senders = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flask")
         self._parsers = ThreadPoolExecutor(1, thread_name_prefix="parser")
-        self._replies = Reader(services.database)
+        self._replies = ReplyReader(services.database)
         self._loop: Any = None
-        self._done: deque[tuple[asyncio.Future[Callback], Callback]] = deque()
+        self._done: deque[tuple[asyncio.Future[PendingCallback], PendingCallback]] = deque()
         """Callbacks that the committer is done with, and the loop has not resumed yet."""
         self._is_woken = False
 
@@ -116,8 +116,8 @@ class Front:
     async def _pass_to_flask(self, scope: Any, protocol: Any, *, is_alive: bool) -> None:
         """Any other route. No thread waits for a body, and the body of a request without a key is not read at all."""
         try:
-            granted = granted_access(self._services.settings, scope.headers.get("authorization") or "")
-            body = b"" if granted is Access.PUBLIC else await self._read(scope, protocol)
+            found = principal_of(self._services.settings, scope.headers.get("authorization") or "")
+            body = b"" if found.access is Access.PUBLIC else await self._read(scope, protocol)
         except HTTPException as error:
             response = problems.respond_to(error, scope.method)
             _respond(protocol, response)
@@ -128,9 +128,9 @@ class Front:
             response_of_flask = await self._loop.run_in_executor(threads, self._call_flask, scope, body)
             protocol.response_bytes(*response_of_flask)
 
-    async def _store(self, body: bytes, *, until: float) -> Callback:
+    async def _store(self, body: bytes, *, until: float) -> PendingCallback:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
-        waiting: asyncio.Future[Callback] = self._loop.create_future()
+        waiting: asyncio.Future[PendingCallback] = self._loop.create_future()
         too_late = self._loop.call_at(until, _give_up, waiting)
         done = partial(self._resume_later, waiting)
         try:
@@ -142,13 +142,13 @@ class Front:
         finally:
             too_late.cancel()
 
-    def _submit(self, body: bytes, done: Callable[[Callback], None]) -> None:
+    def _submit(self, body: bytes, done: Callable[[PendingCallback], None]) -> None:
         try:
             self._services.committer.submit(body, done)
         except Exception as error:  # noqa: BLE001 - the coroutine that waits raises it
-            done(Callback(len(body), done, error=error))
+            done(PendingCallback(len(body), done, error=error))
 
-    def _resume_later(self, waiting: asyncio.Future[Callback], callback: Callback) -> None:
+    def _resume_later(self, waiting: asyncio.Future[PendingCallback], callback: PendingCallback) -> None:
         """Called in another thread. The committer ends many callbacks at once, of which the first wakes the loop."""
         self._done.append((waiting, callback))
         if not self._is_woken:
@@ -238,7 +238,7 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     return environ
 
 
-def _give_up(waiting: asyncio.Future[Callback]) -> None:
+def _give_up(waiting: asyncio.Future[PendingCallback]) -> None:
     if not waiting.done():
         waiting.set_exception(StorageUnavailable())
 

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from receiver.errors import ReceiverError
 from receiver.log import get_logger, known_method
-from receiver.web.authentication import caller
+from receiver.web.authentication import principal
 from receiver.web.problems import in_own_words
 
 log = get_logger(__name__)
@@ -30,33 +30,29 @@ def register(app: Flask, *, callback_endpoint: str) -> None:
     def begin() -> None:
         g.started = time.monotonic()
         clear_contextvars()
-        if name := caller():
+        if name := principal().name:
             bind_contextvars(api_key=name)
 
     def end(response: Response) -> Response:
-        is_failure = response.status_code >= 400
-        if request.endpoint != callback_endpoint and (is_failure or request.method in WRITES):
-            _request(response.status_code, time.monotonic() - g.started)
+        status, method = response.status_code, request.method
+        if request.endpoint == callback_endpoint or (status < 400 and method not in WRITES):
+            return response
+        write = log.error if status == 500 else log.warning if status > 500 or status in NOTEWORTHY else log.info
+        write(
+            "request",
+            method=known_method(method),
+            # Never the path, into which a number can be put.
+            route=request.url_rule.rule if request.url_rule else None,
+            status=status,
+            tag=g.get("tag"),
+            error=type(g.error).__name__ if "error" in g else None,
+            bytes=request.content_length or 0,
+            duration_ms=round((time.monotonic() - g.started) * 1000, 2),
+        )
         return response
 
     app.before_request(begin)
     app.after_request(end)
-
-
-def _request(status: int, seconds: float) -> None:
-    write = log.error if status == 500 else log.warning if status > 500 or status in NOTEWORTHY else log.info
-    route = request.url_rule.rule if request.url_rule else None  # never the path, into which a number can be put
-    error = type(g.error).__name__ if "error" in g else None
-    write(
-        "request",
-        method=known_method(request.method),
-        route=route,
-        status=status,
-        tag=g.get("tag"),
-        error=error,
-        bytes=request.content_length or 0,
-        duration_ms=round(seconds * 1000, 2),
-    )
 
 
 def reason(error: Exception) -> str | None:

@@ -17,7 +17,7 @@ from receiver.messages.sender import QUEUE_SECONDS, Submission
 from receiver.messages.sender import cancel as cancel_message
 from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE
-from receiver.web.authentication import Access, caller, requires
+from receiver.web.authentication import Access, principal, requires
 from receiver.web.bodies import read_json
 from receiver.web.messages import check_tag
 from receiver.web.problems import problem, sentence, summarize
@@ -44,7 +44,7 @@ def create() -> Response:
     key = _idempotency_key(headers[KEY], body) if KEY in headers else None
     submission = sender.repeat(key, at_once=at_once) if key else None
     if submission is None:  # a repeat is not validated: its expiration may have passed since
-        message = replace(read_message(body, services().settings), asked_by=caller())
+        message = replace(read_message(body, services().settings), asked_by=principal().name)
         submission = sender.send(message, key=key) if at_once else sender.queue(message, key=key)
     g.tag = submission.tag
     response = _respond(submission)
@@ -76,7 +76,7 @@ def _prefers_async(prefer: str) -> bool:
 def _idempotency_key(given: str, body: Any) -> IdempotencyKey:
     key, expires_at = _read_key(given), times.now() + KEY_KEPT
     try:
-        return IdempotencyKey(api_key=caller(), key=key, sha256=fingerprint(body), expires_at=expires_at)
+        return IdempotencyKey(api_key=principal().name, key=key, sha256=fingerprint(body), expires_at=expires_at)
     except RecursionError as error:  # json writes fewer levels than it reads
         raise NotJSON("The body is nested too deeply; send fewer levels.") from error
 

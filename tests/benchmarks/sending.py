@@ -119,7 +119,7 @@ class Stage:
         changes |= {"bandwidth_api_url": self.simulator.api_url, "bandwidth_read_timeout": 10.0}
         return make_gateway(make_settings("", **changes))
 
-    def sending(self, database: Database) -> Sender:
+    def sender(self, database: Database) -> Sender:
         hours = timedelta(hours=27)
         caller = Caller(database=database, gateway=self.gateway(), overdue_after=hours)
         return Sender(database=database, caller=caller, rates=Rates())
@@ -153,8 +153,8 @@ def costs(stage: Stage, *, rounds: int, advance: Callable[[], object]) -> dict[s
         "POST /messages, on PostgreSQL": lambda: _accepted(session.post(f"{stage.service_url}/messages", json=body)),
     }
     for name, database in stage.databases.items():
-        sending = stage.sending(database)
-        contestants[f"Sending.send, on {name}"] = lambda sending=sending: sending.send(message)
+        sender = stage.sender(database)
+        contestants[f"Sender.send, on {name}"] = lambda sender=sender: sender.send(message)
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, call in contestants.items():
@@ -190,11 +190,11 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 
 def in_flight(stage: Stage, name: str, threads: int, *, seconds: float) -> InFlight:
-    """How many requests a worker keeps under way while the queue is never empty."""
-    database, sending = stage.databases[name], stage.sending(stage.databases[name])
-    counted = Counted(sending.caller.gateway)
+    """How many requests a worker keeps under way while there is more to send than it can."""
+    database, sender = stage.databases[name], stage.sender(stage.databases[name])
+    counted = Counted(sender.caller.gateway)
     _queue(database, round(threads * (seconds + 3) / LATENCY))
-    worker = Worker(replace(sending.caller, gateway=counted), rates=sending.rates, threads=threads, attempts=1)
+    worker = Worker(replace(sender.caller, gateway=counted), rates=sender.rates, threads=threads, attempts=1)
     running = threading.Thread(target=worker.run)
     running.start()
     try:

@@ -15,7 +15,7 @@ from receiver.database.models import StoredEvent
 from receiver.database.schema import upgrade
 from receiver.errors import NotJSON, StorageRefused, StorageUnavailable
 from receiver.events import committer as receiving
-from receiver.events.committer import PORTION, WAITING_CALLBACKS, Callback, Committer
+from receiver.events.committer import PORTION, WAITING_CALLBACKS, Committer, PendingCallback
 from receiver.events.store import RECORDED, StoreResult, Tally
 from tests.support.builders import ALICE, BOB, CAROL, NOON, make_body, make_element, store_message
 from tests.support.log_lines import Lines
@@ -59,7 +59,7 @@ def submit(committer: Committer, body: bytes) -> Future[Tally]:
     """What the committer answers, when it does."""
     future: Future[Tally] = Future()
 
-    def done(callback: Callback) -> None:
+    def done(callback: PendingCallback) -> None:
         if callback.error:
             future.set_exception(callback.error)
         else:

@@ -11,7 +11,7 @@ from receiver.core.events import Event
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import Committer
-from receiver.events.notes import log_odd, notes_of
+from receiver.events.notes import publish
 from receiver.events.store import record
 from tests.support.builders import ALICE, BOB, make_body, make_element, make_event
 from tests.support.log_lines import Lines
@@ -20,7 +20,7 @@ from tests.support.stored import submit
 
 def deliver(database: Database, *events: Event) -> None:
     result = database.write(lambda session: record(session, events, now=times.now()))
-    log_odd(notes_of(result))
+    publish(result, seconds=0)
 
 
 def told(logged: Lines) -> list[tuple[Any, ...]]:

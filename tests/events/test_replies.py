@@ -149,7 +149,7 @@ def test_a_reader_goes_on_after_an_error(database: Database, monkeypatch: pytest
     monkeypatch.setattr(replies, "EVERY_SECONDS", 0)
     monkeypatch.setattr(database, "write", failing)
     store_other = Database(str(database.engine.url.render_as_string(hide_password=False)))
-    with store_other, replies.Reader(database):
+    with store_other, replies.ReplyReader(database):
         store_reply(store_other, "Hello")
         wait_until(lambda: unread_now(store_other) == 0)
 
@@ -176,7 +176,7 @@ def test_replies_that_keep_coming_during_an_upgrade_are_all_read(database_url: s
         wait_until(lambda: stored > 20)
         schema.upgrade(database_url)
         before = stored
-        with replies.Reader(new):
+        with replies.ReplyReader(new):
             wait_until(lambda: stored > before + 20)
             stopping.set()
             thread.join()

@@ -96,7 +96,7 @@ def invoke(*arguments: str, environment: dict[str, str]) -> Result:
     return result
 
 
-FAULTS = ("Traceback", "internal error", "uncaught exception", "the worker goes on after an error")
+FAULTS = ("Traceback", "internal error", "uncaught exception")
 
 
 def faults(output: str) -> int:

@@ -91,6 +91,15 @@ def test_a_view_that_declares_nothing_is_named() -> None:
         declared_access(app)
 
 
+def test_a_view_that_declares_nothing_is_never_called(shared_service: Service) -> None:
+    with Service(shared_service.database_url) as service:
+        service.app.add_url_rule("/open", "open_door", lambda: "come in")
+
+        answer = service.call("GET", "/open", key=API_KEY)
+
+    assert is_problem(answer, 500)
+
+
 @pytest.mark.parametrize(("method", "path"), NEEDS_KEY)
 @pytest.mark.parametrize(
     "authorization",

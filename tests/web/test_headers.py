@@ -3,6 +3,7 @@
 import pytest
 from werkzeug.test import TestResponse
 
+from receiver.web.authentication import Access, requires
 from receiver.web.headers import HEADERS
 from tests.support.service import MESSAGES, Service, sent
 from tests.web.test_authentication import ACCESS
@@ -46,6 +47,7 @@ def test_every_error_has_them(shared_service: Service, method: str, path: str, b
 
 
 def test_a_bug_has_them(sqlite_service: Service) -> None:
+    @requires(Access.PUBLIC)
     def view_with_a_bug() -> str:
         raise RuntimeError
 

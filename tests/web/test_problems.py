@@ -8,6 +8,7 @@ import pytest
 
 from receiver.core.messages import OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
+from receiver.web.authentication import Access, requires
 from tests.support.builders import (
     ALICE,
     API_KEY,
@@ -118,6 +119,7 @@ def test_a_bug_shows_neither_traceback_nor_number_nor_text(database_url: str, lo
 def test_a_number_in_the_path_of_a_bug_is_not_logged_in_full(sqlite_service: Service, logged: Lines) -> None:
     """A caller may put anything into a path; a view with a bug must not carry it into the log."""
 
+    @requires(Access.PUBLIC)
     def view_with_a_bug(number: str) -> str:
         raise RuntimeError(number)
 
