@@ -1,4 +1,4 @@
--- The SQL that stores events, as it runs: for each callback, and for what else brings events.
+-- The SQL that stores events, as it runs: for callbacks, and for events from replay, reconcile and responses.
 --
 -- A statement begins with "-- name:". The database that it is for follows the name; without one it is for both. What
 -- is the same for both databases is explained above the first of the two. Comments are cut off when the file is read.
@@ -70,9 +70,9 @@ WHERE message_ids.message_pk IS NOT NULL;
 
 
 -- name: lock message ids, postgresql
--- Locks: the rows in the order of :rows, which is that of message_id. Whoever brings an id that stands for no message
--- inserts or locks its row, so an event that waits for its message and the response that names it cannot miss each
--- other. The first message keeps an id; the response's word for it ("answered") counts only if it names that message.
+-- Locks: the rows in the order of :rows, which is that of message_id. A transaction that brings an id which stands for
+-- no message inserts or locks its row, so an event that waits for its message and the response that names the id cannot
+-- miss each other. An id stays with its first message; "answered" is set only by a response that names that message.
 INSERT INTO message_ids (message_id, message_pk, answered, linked_at)
 SELECT message_id, message_pk, answered, linked_at
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
@@ -100,8 +100,8 @@ RETURNING message_id, message_pk;
 
 
 -- name: find waiting events, postgresql
--- The unlinked events under these message ids, inbound ones aside. Locks nothing: who may change them holds the lock on
--- their message id.
+-- The unlinked events with these message ids, except inbound ones. Locks nothing: only the holder of the lock on their
+-- message id may change them.
 SELECT
     events.pk, events.message_id, events.recipient, events.type, events.error_code, events.tag, events.description,
     events.occurred_at, events.payload
@@ -247,7 +247,7 @@ RETURNING
 
 
 -- name: lock messages to accept, postgresql
--- Those of these messages that are not accepted yet, or whose receipts are newly known to be on.
+-- The given messages that are not accepted yet, or whose receipts are newly known to be on.
 -- Locks: the messages in the order of pk. Not a full FOR UPDATE: a new event of another transaction may refer to the
 -- message meanwhile.
 SELECT messages.pk, messages.send_status
@@ -266,7 +266,8 @@ ORDER BY messages.pk;
 
 
 -- name: accept messages, postgresql
--- Whatever was believed of them before: an event about them proves that Bandwidth has them. The caller holds the locks.
+-- Makes messages accepted, whatever their state: an event about one proves that Bandwidth has it. The caller holds the
+-- locks.
 UPDATE messages SET
     send_status = 'accepted', refused_because = NULL, receipts = messages.receipts OR given.receipts,
     updated_at = given.updated_at
@@ -288,7 +289,7 @@ WHERE messages.pk = given.pk;
 
 
 -- name: reopen recipients, postgresql
--- Recipients of messages that were refused until now show pending again. The caller holds the locks on the messages.
+-- Makes recipients of messages that were refused until now pending again. The caller holds the locks on the messages.
 UPDATE recipients SET status = 'pending', updated_at = given.updated_at
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (pk bigint, updated_at timestamptz)
 WHERE recipients.message_pk = given.pk AND recipients.status = 'not_sent';
@@ -305,7 +306,8 @@ WHERE recipients.message_pk = given.pk AND recipients.status = 'not_sent';
 
 
 -- name: turn on receipts, postgresql
--- Of messages that are known to be accepted. Locks: those messages that change, in the order of pk.
+-- Notes that receipts are on, for messages that are known to be accepted. Locks: the messages that change, in the order
+-- of pk.
 WITH locked AS (
     SELECT given.pk, given.updated_at
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (pk bigint, updated_at timestamptz)
@@ -329,9 +331,9 @@ WHERE messages.pk = given.pk AND NOT messages.receipts;
 
 
 -- name: raise standings, postgresql
--- Each recipient shows its statement of highest standing: the database compares, the core has computed. A row says the
--- best new statement about a recipient, and whether any of the new ones found its number invalid.
--- Locks: those recipients that change, in the order of their key. What another transaction has changed while this one
+-- Makes each recipient show its statement of highest standing: the core computes standings, the database compares them.
+-- A row holds the best new statement about a recipient, and whether any of the new ones found its number invalid.
+-- Locks: the recipients that change, in the order of their key. A row that another transaction changed while this one
 -- waited is compared again.
 WITH locked AS (
     SELECT given.*
