@@ -83,8 +83,8 @@ class ConfirmedBy(Word):
     CARRIER = "carrier", "receipts are on: the carrier acknowledged it"
 
 
-def unsaid(send_status: SendStatus) -> RecipientStatus:
-    """What a recipient shows without a statement."""
+def default_status(send_status: SendStatus) -> RecipientStatus:
+    """Returns the status of a recipient without a statement, by the send status of its message."""
     return RecipientStatus.NOT_SENT if send_status is SendStatus.REFUSED else RecipientStatus.PENDING
 
 

@@ -17,10 +17,10 @@ from receiver.core.send_status import SendStatus
 from receiver.core.status import (
     NO_STANDING,
     RECEIPT_TYPES,
+    default_status,
     says_invalid_recipient,
     standing,
     statement,
-    unsaid,
 )
 from receiver.database.json_rows import instant, octets, statements
 from receiver.database.models import Recipient, StoredEvent
@@ -107,7 +107,7 @@ def outcome_values(winner: Linked | None, *, send_status: SendStatus = SendStatu
     """The columns of a recipient that shows ``winner``, or none, while its message has that status."""
     event = winner.event if winner else None
     return {
-        "status": (event and statement(event.type, event.error_code)) or unsaid(send_status),
+        "status": (event and statement(event.type, event.error_code)) or default_status(send_status),
         "standing": standing(event) if event else NO_STANDING,
         "event_pk": winner.pk if winner else None,
         "error_code": (event.error_code or None) if event else None,

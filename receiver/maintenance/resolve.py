@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 from receiver.core import times
 from receiver.core.events import clean_text
 from receiver.core.send_status import RefusedBecause, SendStatus, objection, shown
-from receiver.core.status import unsaid
+from receiver.core.status import default_status
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.database.models import Message, Resolution
 from receiver.errors import MessageNotFound, NotResolvable
-from receiver.messages.outbox import change, show_unsaid
+from receiver.messages.outbox import change, show_default_status
 
 LONGEST_NAME = 255
 """Characters kept of the name of a person."""
@@ -60,8 +60,8 @@ def add_resolution(
     because = RefusedBecause.OPERATOR if send_status is SendStatus.REFUSED else None
     if not change(session, as_it_was, send_status=send_status, refused_because=because, updated_at=now):
         return False
-    if unsaid(before) is not unsaid(send_status):
-        show_unsaid(session, message.pk, before=before, after=send_status, now=now)
+    if default_status(before) is not default_status(send_status):
+        show_default_status(session, message.pk, before=before, after=send_status, now=now)
     session.add(
         Resolution(message_pk=message.pk, send_status=send_status, reason=reason, resolved_by=by, resolved_at=now)
     )

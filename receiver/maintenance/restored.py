@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from receiver.core import times
 from receiver.core.messages import Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, is_repeatable
-from receiver.core.status import unsaid
+from receiver.core.status import default_status
 from receiver.database.database import Database
 from receiver.database.models import IdempotencyKeyRow, Message, Recipient
 from receiver.maintenance.reconcile import RESTORED
@@ -69,6 +69,6 @@ def _mark_unknown(session: Session, message_pks: Sequence[int], attempt: Attempt
     change(session, these, **NO_ERROR | columns | error_columns(NOT_KNOWN), attempt=Message.attempt + 1)
     session.execute(
         update(Recipient)
-        .where(Recipient.message_pk.in_(message_pks), Recipient.status == unsaid(SendStatus.REFUSED))
-        .values(status=unsaid(SendStatus.UNKNOWN), updated_at=now)
+        .where(Recipient.message_pk.in_(message_pks), Recipient.status == default_status(SendStatus.REFUSED))
+        .values(status=default_status(SendStatus.UNKNOWN), updated_at=now)
     )

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
-from receiver.core.status import unsaid
+from receiver.core.status import default_status
 from receiver.database.json_rows import instant, statements
 from receiver.database.lookup import JOINED, lapsed
 from receiver.database.models import Message, Recipient
@@ -152,7 +152,7 @@ def retry_refused(session: Session, refused: Message, attempt: Attempt | None, *
         columns = attempt.columns() | {"attempt": attempt.number}
     if not change(session, unchanged, **NO_ERROR | columns, denied_at=None):
         return False
-    show_unsaid(session, refused.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
+    show_default_status(session, refused.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)
     return True
 
 
@@ -229,16 +229,18 @@ def refuse(
         updated_at=now,
     )
     if refused:
-        show_unsaid(session, message_pk, before=SendStatus.SUBMITTING, after=SendStatus.REFUSED, now=now)
+        show_default_status(session, message_pk, before=SendStatus.SUBMITTING, after=SendStatus.REFUSED, now=now)
     return bool(refused)
 
 
-def show_unsaid(session: Session, message_pk: int, *, before: SendStatus, after: SendStatus, now: datetime) -> None:
+def show_default_status(
+    session: Session, message_pk: int, *, before: SendStatus, after: SendStatus, now: datetime
+) -> None:
     """Updates the recipients without any statement when their message changes from ``before`` to ``after``."""
     session.execute(
         update(Recipient)
-        .where(Recipient.message_pk == message_pk, Recipient.status == unsaid(before))
-        .values(status=unsaid(after), updated_at=now)
+        .where(Recipient.message_pk == message_pk, Recipient.status == default_status(before))
+        .values(status=default_status(after), updated_at=now)
     )
 
 

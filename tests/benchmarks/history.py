@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from receiver.core import times
 from receiver.core.events import INBOUND_TYPES, Event, Reply
 from receiver.core.send_status import SendStatus
-from receiver.core.status import RECEIPT_TYPES, unsaid
+from receiver.core.status import RECEIPT_TYPES, default_status
 from receiver.core.tags import new_tag
 from tests.benchmarks.rows import (
     Row,
@@ -147,7 +147,7 @@ class History:
                     recipient,
                     position=position,
                     events=events,
-                    unsaid=unsaid(story.send_status),
+                    unsaid=default_status(story.send_status),
                     created_at=created_at,
                 )
             )

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import dialect as postgresql
 
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.send_status import SendStatus, may_become
-from receiver.core.status import NO_STANDING, unsaid
+from receiver.core.status import NO_STANDING, default_status
 from receiver.database.json_rows import DIALECTS, ROWS
 from receiver.database.models import METADATA, IdempotencyKeyRow, Message, Recipient, StoredEvent
 
@@ -59,7 +59,7 @@ def test_the_words_in_a_statement_of_the_store_are_those_of_the_core(heading: st
     for words in re.findall(r"\bsend_status IN \(([^)]*)\)", sql):
         assert set(re.findall("'([^']*)'", words)) == may_become(SendStatus.ACCEPTED)
     assert set(re.findall(r"\bsend_status = '(\w+)'", sql)) <= {SendStatus.ACCEPTED}
-    statuses = {unsaid(SendStatus.ACCEPTED), unsaid(SendStatus.REFUSED)}
+    statuses = {default_status(SendStatus.ACCEPTED), default_status(SendStatus.REFUSED)}
     assert set(re.findall(r"\bstatus = '(\w+)'", sql)) <= statuses
     assert set(re.findall(r"THEN '(\w+)'|linked_by = '(\w+)'", sql)) <= {
         ("tag", ""),
@@ -109,7 +109,7 @@ def test_the_states_in_a_statement_of_the_outbox_are_those_of_the_core(heading: 
     for status in after:
         assert before <= may_become(SendStatus(status))
     if heading.startswith("insert recipients"):
-        assert unsaid(SendStatus.QUEUED) == unsaid(SendStatus.SUBMITTING) == "pending"
+        assert default_status(SendStatus.QUEUED) == default_status(SendStatus.SUBMITTING) == "pending"
         assert "'pending'" in sql
         assert NO_STANDING == b""
 
