@@ -144,7 +144,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def __call__(self, name: str) -> "_ModuleLogger":
-        """structlog calls its logger factory like this."""
+        """Returns a logger for structlog, which calls its logger factory like this."""
         return _ModuleLogger(name, self.add)
 
     def add(self, fields: Fields) -> None:

@@ -43,10 +43,10 @@ ROOM = 2**16
 """Bytes of a process's file, as prometheus-client creates it; all series together take a part of it."""
 
 REJECTED = "message-rejected"
-"""Stands for every type of event that begins so."""
+"""The label of every type of event that begins so."""
 
 OTHER = "other"
-"""Stands for every other type: types have no end, and the number of series must have one."""
+"""The label of every other type: the number of types is unlimited, but the number of series must not be."""
 
 KINDS = (*sorted(INBOUND_TYPES), *STATED_TYPES)
 """The types of events that are counted under their own names."""
@@ -55,7 +55,7 @@ STATUSES = (200, 400, 401, 408, 413, 500, 503)
 """The HTTP statuses of responses to callbacks."""
 
 LIVE = "gauge_live"
-"""How the names of files begin that count only while their process lives."""
+"""The prefix of the names of files that count only while their process is alive."""
 
 MINUTE, HOUR = 60, 3600
 
@@ -156,7 +156,7 @@ _is_shared = False
 
 
 def share(folder: str) -> None:
-    """Makes this process count in that folder, from 0, together with all others that do. Raises CannotCount."""
+    """Makes this process share its counts, from 0, with all processes that use that folder. Raises CannotCount."""
     global meters, _is_shared
     os.environ[FOLDER] = folder  # where prometheus-client looks
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
@@ -190,7 +190,7 @@ def registry() -> CollectorRegistry:
 
 
 class _Shared(Collector):
-    """The sum of what all processes counted, ended ones included; but gauges only of those that live."""
+    """The sum of the counts of all processes, ended ones included, and the gauges of those that are alive."""
 
     def collect(self) -> Iterator[Metric]:
         # A process that was killed before its first write leaves an empty file, on which prometheus-client fails.
@@ -209,19 +209,19 @@ def _lives(file: Path) -> bool:
 
 
 @contain_errors(log)
-def callback_answered(status: int) -> None:
+def count_callback(status: int) -> None:
     """Counts a callback by the HTTP status of its response."""
     meters.callbacks.labels(status).inc()
 
 
 @contain_errors(log)
-def waiting(callbacks: int) -> None:
+def set_waiting(callbacks: int) -> None:
     """Sets how many callbacks wait in this process for their commit, those that are being stored included."""
     meters.waiting.set(callbacks)
 
 
 @contain_errors(log)
-def elements_stored(
+def count_elements(
     *,
     elements: int,
     duplicates: int,
@@ -253,12 +253,12 @@ def elements_stored(
 
 
 @contain_errors(log)
-def sent(answer: SendResult, *, seconds: float | None = None) -> None:
+def count_attempt(result: SendResult, *, seconds: float | None = None) -> None:
     """Counts how an attempt to send ended, after ``seconds`` if Bandwidth was called."""
-    reason = answer.because if isinstance(answer, Refused) else ""
-    meters.sends.labels(type(answer).__name__.lower(), reason).inc()
+    reason = result.because if isinstance(result, Refused) else ""
+    meters.sends.labels(type(result).__name__.lower(), reason).inc()
     if seconds is not None:
-        status: Any = 202 if isinstance(answer, Accepted) else answer.status
+        status: Any = 202 if isinstance(result, Accepted) else result.status
         meters.bandwidth.labels(f"{status // 100}xx" if status else "none").observe(seconds)
 
 
@@ -273,14 +273,14 @@ class Gauge:
 
 
 def exposition(gauges: Iterable[Gauge]) -> bytes:
-    """The text that Prometheus reads: the counts of all processes that share theirs, and these gauges."""
+    """Returns the text that Prometheus reads: the counts of all processes that share theirs, and these gauges."""
     stored = CollectorRegistry()
     stored.register(_Gauges(gauges))
     return _of_process() + generate_latest(stored)
 
 
 def _of_process() -> bytes:
-    """The version of this program, and the counts."""
+    """Returns a registry of the counts and of the version of this program."""
     return generate_latest(_BUILD) + generate_latest(registry())
 
 
@@ -323,7 +323,7 @@ def listen(host: str, port: int) -> None:
 
 
 class _Brief(WSGIRequestHandler):
-    """A request that is answered and not logged."""
+    """A request that gets a response and is not logged."""
 
     timeout = 10  # seconds; without it, a client that only connects would keep a thread
 

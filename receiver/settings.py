@@ -133,7 +133,7 @@ _BEGINNINGS = (
     "LOG_LEVEL",
     "FORWARD_",
 )
-"""A name with one of these beginnings is meant as a setting of ours."""
+"""The beginnings of our settings' names; a variable that begins like this is probably meant as one."""
 
 _FEW_LETTERS = 2
 
@@ -203,7 +203,7 @@ def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
 
 
 def describe(settings: Settings) -> dict[str, str]:
-    """Every setting as it may be shown: of secrets only their number and names."""
+    """Returns every setting as it may be shown: of secrets only their number and names."""
     shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
     url = re.split(rf"\?{_OPTION}", settings.database_url)[0]
     whole = url if "@" in url else settings.database_url

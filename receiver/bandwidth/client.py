@@ -54,7 +54,7 @@ class BandwidthAccount:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies these credentials in the database, which does not store them; made with the secret."""
+        """Identifies these credentials in the database, which does not store them. It is derived from the secret."""
         user, secret = (self.client_id, self.client_secret) if self.client_id else (self.username, self.password)
         public = json.dumps([user, self.token_url if self.client_id else None, self.account_id])
         return hmac.new(secret.encode(), public.encode(), hashlib.sha256).hexdigest()

@@ -24,7 +24,7 @@ class ErrorCode:
     advice: str
     """What to do, in one sentence."""
     remove_number: bool
-    """Whether the number should leave the lists: it cannot receive, or its owner wants nothing from us."""
+    """Whether the number should be removed from lists: it cannot receive, or its owner wants no messages."""
 
 
 BANDWIDTH_CLIENT = "Bandwidth client"
@@ -196,11 +196,11 @@ RANGES: tuple[tuple[range, str, str, str], ...] = (
     (range(9000, 10000), AMBIGUOUS, "Nobody knows whether the message arrived", ASK_FIRST),
     (range(10000, 100000), UNKNOWN, "Bandwidth gave no reason that its lists explain", SUPPORT),
 )
-"""Every possible code, what happened and what to do, for the codes that no list has."""
+"""Ranges of codes, what happened and what to do; together they cover every possible code that no list has."""
 
 
 def explain(code: int) -> ErrorCode:
-    """The meaning of a known code; for one that no list has (0 is "no code given"), that of its range."""
+    """Returns the meaning of a code; for one that no list has (0 is "no code given"), that of its range."""
     return ERROR_CODES.get(code) or unlisted(code)
 
 

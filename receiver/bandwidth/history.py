@@ -142,7 +142,7 @@ def _recipients(value: Any) -> tuple[str, ...]:
 
 
 class SystemClock:
-    """Monotonic seconds, and how to wait for them."""
+    """A clock of monotonic seconds that can also wait."""
 
     def now(self) -> float:
         return time.monotonic()
@@ -165,7 +165,7 @@ class MessageSearch:
         self._next_turn = self._clock.now()
 
     def of_message(self, message_id: str) -> Iterator[HistoryRow]:
-        """All rows about one message."""
+        """Returns all rows about one message."""
         rows = self._rows({"messageId": message_id})
         return (row for row in rows if isinstance(row, Unreadable) or row.message_id == message_id)
 
@@ -258,7 +258,7 @@ def read_page(call: Call) -> SearchPage | None:
 
 @dataclass(frozen=True, slots=True)
 class SearchFailure:
-    """Why a search returned no page, and what to do."""
+    """The reason why a search returned no page, and the remedy."""
 
     status: int | None
     """Bandwidth's HTTP status; None if there was no response."""
@@ -292,7 +292,7 @@ _REMEDIES = {
 
 
 def read_failure(call: Call) -> SearchFailure:
-    """Why a call that returned no page failed."""
+    """Returns why a call that returned no page failed."""
     answer = read_result(call)
     if isinstance(answer, Accepted):
         answer = Unknown(status=202)

@@ -42,7 +42,7 @@ LONGEST_RETRY_AFTER = 300.0
 """The longest Retry-After of the token endpoint that is obeyed; Bandwidth's other limits count 5 minutes."""
 
 CREDENTIALS, NO_TOKEN = "credentials", "no-token"
-"""Error types: Bandwidth refuses the client id and secret; there is no token for another reason."""
+"""Error types: Bandwidth refuses the client id and secret, or there is no token for another reason."""
 
 REFUSALS = (400, 401, 403)
 """Statuses of the token endpoint that concern the client (RFC 6749, section 5.2)."""
@@ -57,7 +57,7 @@ class Token:
 
     text: str = field(repr=False)
     fetched_at: float
-    """When it was requested; it cannot be older."""
+    """When the token was requested; it cannot be older."""
     renew_at: float
     ends_at: float
 
@@ -235,7 +235,7 @@ _NOT_IN_TIME = Refused(
 
 
 def _life(expires_in: Any) -> float:
-    """Seconds that a token lasts, from ``expires_in``, which RFC 6749, section 5.1, only recommends."""
+    """Returns for how many seconds a token lasts, by ``expires_in``, which RFC 6749, section 5.1, only recommends."""
     if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdecimal():
         expires_in = int(expires_in[:10])  # ten digits are more than a day already
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not expires_in > 0:

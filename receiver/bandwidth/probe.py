@@ -51,7 +51,7 @@ class ProbeResponse:
 
     @property
     def distrust(self) -> str:
-        """What is wrong with the server's certificate; ``""`` if nothing is known."""
+        """The problem with the server's certificate; ``""`` if none is known."""
         found = (each for each in causes_of(self.call.error) if isinstance(each, ssl.SSLError))
         return next((getattr(each, "verify_message", "") or str(each.reason or "") for each in found), "")
 
@@ -87,7 +87,7 @@ def ask_bandwidth(client: Client, account: BandwidthAccount) -> ProbeResponse:
 
 
 def search_failure(response: ProbeResponse) -> SearchFailure | None:
-    """Why the search of ask_bandwidth() failed; None if it returned a page."""
+    """Returns why the search of ask_bandwidth() failed; None if it returned a page."""
     return None if read_page(response.call) is not None else read_failure(response.call)
 
 

@@ -69,7 +69,7 @@ _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (ValueError, "invalid-url", "{setting} is not a URL that can be called."),
     (Exception, "connection-failed", "No connection: check {setting}, the network and the firewall."),
 )
-"""Type and description of a failure before anything was written, so that certainly nothing was sent. The first fits."""
+"""Type and description of failures before anything was written, so nothing was sent; the first that fits applies."""
 
 
 def unreachable(error: Exception | None, *, setting: str = "BANDWIDTH_API_URL") -> Refused:
@@ -105,7 +105,7 @@ def json_object(body: bytes | None) -> dict[str, Any]:
 
 
 def _complaint(body: dict[str, Any], *, secrets: Sequence[str]) -> tuple[str | None, str | None]:
-    """Type and description, in the usual shape, that of a wrong path, or that of the multi-channel API."""
+    """Returns type and description of an error in the usual shape, that of a wrong path, or the multi-channel API's."""
     shapes = [(body, "type", "description"), (body, "error", "message")]
     shapes += [(error, "type", "description") for error in _objects(body.get("errors"))]
     for fields, type_name, description_name in shapes:
@@ -131,7 +131,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
-    """A text fit to be stored and shown. A proxy may have echoed the request, and the secrets with it."""
+    """Returns the text, fit to be stored and shown: a proxy may have echoed the request, and the secrets with it."""
     if not isinstance(text, str):
         return None
     for secret in secrets:
@@ -141,7 +141,7 @@ def _kept(text: object, longest: int, secrets: Sequence[str]) -> str | None:
 
 
 def retry_after(call: Call) -> int | None:
-    """Seconds, from either form of Retry-After (RFC 9110, 10.2.3); None if it is missing or unreadable."""
+    """Returns the seconds of either form of Retry-After (RFC 9110, 10.2.3); None if it is missing or unreadable."""
     text = call.header("Retry-After")
     try:
         seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()

@@ -1,4 +1,4 @@
-"""The group `receiver`: its table of commands, and what all of them have in common.
+"""The group `receiver`: the table of its commands, and the behaviour that they share.
 
 A command's module is imported when the command runs or is asked for its own help, so that `receiver --help` and shell
 completion do not wait for SQLAlchemy and the like.

@@ -31,7 +31,7 @@ def say(line: str, *, on: Console = err, style: str = "") -> None:
     on.print(Text(harmless(line), style=style), soft_wrap=True)
 
 
-def end(message: str, code: int) -> NoReturn:
+def fail(message: str, code: int) -> NoReturn:
     """Prints an error message and exits with that code."""
     say(with_env_file(message), style="red")
     sys.exit(code)
@@ -52,6 +52,6 @@ def demand_consent(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        end("Not a terminal: pass --yes to confirm. Nothing was changed.", EXIT_USAGE)
+        fail("Not a terminal: pass --yes to confirm. Nothing was changed.", EXIT_USAGE)
     if not click.confirm(question, err=True):
-        end("Nothing was changed.", EXIT_USAGE)
+        fail("Nothing was changed.", EXIT_USAGE)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from receiver import settings
-from receiver.cli.console import EXIT_UNKNOWN, end, say
+from receiver.cli.console import EXIT_UNKNOWN, fail, say
 from receiver.cli.errors import with_cause
 from receiver.database import schema
 from receiver.database.database import Database
@@ -36,13 +36,13 @@ def demand_schema(database: Database) -> None:
 
 @contextmanager
 def database_for_query() -> Iterator[Database]:
-    """The database for a command that only answers a question, which exits 3 if the database cannot be used: the answer
-    is then neither yes nor no."""
+    """Opens the database for a command that only reads, which exits 3 if the database cannot be used: the result is
+    then neither yes nor no."""
     try:
         with Database(settings.read_settings().database_url) as database:
             demand_schema(database)
             yield database
     except StorageUnavailable as error:
-        end(with_cause(error), EXIT_UNKNOWN)
+        fail(with_cause(error), EXIT_UNKNOWN)
     except SchemaOutdated as error:
-        end(str(error), EXIT_UNKNOWN)
+        fail(str(error), EXIT_UNKNOWN)

@@ -1,4 +1,4 @@
-"""`receiver demo`: a message's whole path in real processes on this machine, with the simulator for Bandwidth."""
+"""`receiver demo`: a message's whole path in real processes on this machine, with the simulator as Bandwidth."""
 
 import os
 import signal

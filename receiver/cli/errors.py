@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from receiver import settings, settings_file
-from receiver.cli.console import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_USAGE, EXIT_WRONG, end
+from receiver.cli.console import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_USAGE, EXIT_WRONG, fail
 from receiver.cli.options import named_settings_file
 from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable, WrongFile
 
@@ -25,19 +25,19 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
             _load_settings_file()
             command(*args, **kwargs)
         except ConfigurationError as error:
-            end(f"Invalid settings:\n{error}", EXIT_USAGE)
+            fail(f"Invalid settings:\n{error}", EXIT_USAGE)
         except InvalidFields as error:
-            end(f"Invalid message:\n{error}", EXIT_USAGE)
+            fail(f"Invalid message:\n{error}", EXIT_USAGE)
         except WrongFile as error:
-            end(str(error), EXIT_USAGE)
+            fail(str(error), EXIT_USAGE)
         except StorageUnavailable as error:
-            end(with_cause(error), EXIT_WRONG)
+            fail(with_cause(error), EXIT_WRONG)
         except ReceiverError as error:
-            end(str(error), EXIT_WRONG)
+            fail(str(error), EXIT_WRONG)
         except OSError as error:
             if error.errno == errno.EPIPE:  # click handles a closed pipe
                 raise
-            end(f"Input or output failed: {error.strerror or error}.", EXIT_UNKNOWN)
+            fail(f"Input or output failed: {error.strerror or error}.", EXIT_UNKNOWN)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
 

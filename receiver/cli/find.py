@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 from rich.text import Text
 
-from receiver.cli.console import EXIT_WRONG, end, out
+from receiver.cli.console import EXIT_WRONG, fail, out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import outcome, unless_accepted
 from receiver.cli.options import OutputFormat, limit_option, output_options
@@ -48,7 +48,7 @@ def find(word: str, limit: int, form: OutputFormat) -> None:
         case OutputFormat.TABLE if found:
             _print_found(found)
     if not found:
-        end(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)
+        fail(f"No message has {word} as its tag, reference, message id, recipient or sender.", EXIT_WRONG)
     note_more(more)
 
 
@@ -57,7 +57,7 @@ def _message_json(found: Found) -> str:
 
 
 def _print_found(found: Sequence[Found]) -> None:
-    """Prints by what the messages were found, and a table with a row for each of the recipients in question."""
+    """Prints which fields matched, and a table with a row for each recipient in question."""
     kinds = dict.fromkeys(kind for each in found for kind in each.by)
     out.print(Text(f"Found by {' and '.join(NAMES[kind] for kind in kinds)}."), soft_wrap=True)
     table = new_table("created", "tag", "reference", "recipient", "status")

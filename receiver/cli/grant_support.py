@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, end, out, say
+from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, fail, out, say
 from receiver.cli.database import demand_schema
 from receiver.database import views
 from receiver.database.database import Database
@@ -23,7 +23,7 @@ def grant_support(role: str) -> None:
     """Let a PostgreSQL role read the support views, and nothing else. Exits 1 if the role has other privileges."""
     url = read_settings().database_url
     if is_sqlite(url):
-        end(NO_ROLES, EXIT_USAGE)
+        fail(NO_ROLES, EXIT_USAGE)
     with Database(url) as database:
         demand_schema(database)
         others = views.grant_support(database, role)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from receiver.cli.console import EXIT_WRONG, end, out, progress, say
+from receiver.cli.console import EXIT_WRONG, fail, out, progress, say
 from receiver.cli.database import database_for_query
 from receiver.cli.options import OutputFormat, limit_option, output_options
 from receiver.cli.output import Row, api_name, api_row, note_more, write_csv, write_json
@@ -24,7 +24,7 @@ from receiver.reports.lists import View
 from receiver.schemas.responses import with_payload
 
 LONGEST_CELL = 200
-"""Characters of a table's cell; a payload may have millions. JSON and CSV have all of it."""
+"""The most characters in a table's cell; a payload may have millions. JSON and CSV have all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ FAILURES = Listing(
     none="No recipient has failed.",
 )
 CONVERSATION_HEADINGS = {
-    "said": "said_at",
+    "time": "said_at",
     "our number": "our_number",
     "direction": "direction",
     "text": "text",
@@ -214,12 +214,12 @@ def conversation(number: str, ours: str | None, limit: int, form: OutputFormat) 
         case OutputFormat.TABLE if shown:
             print_rows(out, tuple(CONVERSATION_HEADINGS), _cells(shown, CONVERSATION_HEADINGS))
     if not shown:
-        end(f"There are no messages to or from {number}.", EXIT_WRONG)
+        fail(f"There are no messages to or from {number}.", EXIT_WRONG)
     note_more(more)
 
 
 def _print_list(database: Database, listing: Listing, form: OutputFormat, *, limit: int) -> None:
-    """Prints the newest rows, and exits 1 if there are any and the listing is one of what is wrong."""
+    """Prints the newest rows; exits 1 if there are any and they mean that something is wrong."""
     with database.read() as session:
         rows = lists.newest(session, listing.view, limit=limit + 1)
     shown, more = rows[:limit], len(rows) > limit

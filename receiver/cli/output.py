@@ -30,7 +30,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(row[column]) for column in columns] for row in rows)
-    sys.stdout.flush()  # here, where a broken pipe is noticed
+    sys.stdout.flush()  # so that a broken pipe raises here
 
 
 _FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
@@ -39,7 +39,7 @@ ends a cell, even inside quotation marks that protect commas."""
 
 
 def _cell(value: Any) -> str:
-    """The value as text that no spreadsheet evaluates: an apostrophe precedes a formula, but not a telephone number."""
+    """Returns the value as text that no spreadsheet evaluates: a formula, unlike a number, gets an apostrophe."""
     if isinstance(value, bool):
         return json.dumps(value)
     words = value if isinstance(value, list) else ["" if value is None else value]
@@ -66,22 +66,24 @@ def _api_value(value: Any) -> Any:
         return times.rfc3339(value)
     if isinstance(value, date):
         return value.isoformat()
-    return None if value == "" else value  # which views have for the recipient of an event without one
+    return None if value == "" else value  # the views' recipient of an event without one
 
 
-OF_RESOLUTION = ("send_status", "reason", "resolved_by", "resolved_at")
+RESOLUTION_COLUMNS = ("send_status", "reason", "resolved_by", "resolved_at")
 """The columns of a resolution that are printed."""
 
-OF_MESSAGE = ("tag", "reference", "messageId", "from", "sendStatus", "refusedBecause", "createdAt")
-OF_RECIPIENT = tuple(field.data_key or name for name, field in RecipientSchema().dump_fields.items())
-RECIPIENT_COLUMNS = (*OF_MESSAGE, *OF_RECIPIENT)
+MESSAGE_COLUMNS = ("tag", "reference", "messageId", "from", "sendStatus", "refusedBecause", "createdAt")
+"""The columns of a message that every row about one of its recipients repeats."""
+
+RECIPIENT_COLUMNS = (*MESSAGE_COLUMNS, *(each.data_key or name for name, each in RecipientSchema().dump_fields.items()))
+"""The columns of a row about a recipient."""
 
 
 def recipient_rows(message: MessageReport, recipients: Sequence[RecipientReport]) -> list[dict[str, Any]]:
-    """A row of RECIPIENT_COLUMNS for each of these recipients of the message."""
+    """Returns a row of RECIPIENT_COLUMNS for each of these recipients of the message."""
     whole = MESSAGE.dump(message)
-    of_message = {name: whole[name] for name in OF_MESSAGE}
-    return [of_message | each for each in RecipientSchema(many=True).dump(recipients)]
+    repeated = {name: whole[name] for name in MESSAGE_COLUMNS}
+    return [repeated | each for each in RecipientSchema(many=True).dump(recipients)]
 
 
 def note_more(more: bool) -> None:

@@ -23,7 +23,7 @@ def reconcile() -> None:
     inquiries: list[Inquiry] = []
     with Database(settings.database_url) as database:
         demand_schema(database)
-        tags = reconciling.in_doubt(database, overdue_after=settings.overdue_after)
+        tags = reconciling.find_in_doubt(database, overdue_after=settings.overdue_after)
         try:
             with progress() as bars:
                 made = reconciling.reconcile(database, make_search(settings), tags)

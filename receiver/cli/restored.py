@@ -20,7 +20,7 @@ def restored(yes: bool) -> None:
     settings = read_settings()
     with Database(settings.database_url) as database:
         demand_schema(database)
-        pks = restoring.unsent(database)
+        pks = restoring.find_unsent(database)
         if pks:
             out.print(f"{counted(len(pks), 'messages')} would be sent by a worker, or when requested again.")
             demand_consent("Mark as unknown?", yes=yes)

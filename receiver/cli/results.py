@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from receiver.cli.console import EXIT_WRONG, end, out
+from receiver.cli.console import EXIT_WRONG, fail, out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import meaning, outcome, unless_accepted
 from receiver.cli.options import OutputFormat, output_options
@@ -34,7 +34,7 @@ def results(reference_prefix: str, form: OutputFormat) -> None:
         case OutputFormat.TABLE if found:
             _print_results(found)
     if not found:
-        end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
+        fail(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
 
 
 def _print_results(messages: Sequence[MessageReport]) -> None:

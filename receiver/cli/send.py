@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from receiver.app import make_sender
-from receiver.cli.console import EXIT_UNKNOWN, EXIT_WRONG, end, out
+from receiver.cli.console import EXIT_UNKNOWN, EXIT_WRONG, fail, out
 from receiver.cli.database import demand_schema
 from receiver.cli.message_tables import print_message
 from receiver.cli.signals import TERMINATION, deferred
@@ -35,7 +35,7 @@ def send(to: tuple[str, ...], sender: str | None, media: tuple[str, ...], **fiel
         demand_schema(database)
         sent = make_sender(settings, database).send(message)
     if sent.message is None:
-        end(f"{sent.tag}: it is unknown whether this was sent; do not send it again.", EXIT_UNKNOWN)
+        fail(f"{sent.tag}: it is unknown whether this was sent; do not send it again.", EXIT_UNKNOWN)
     print_message(out, sent.message)
     if sent.message.send_status is not SendStatus.ACCEPTED:
         sys.exit(EXIT_WRONG if sent.message.send_status is SendStatus.REFUSED else EXIT_UNKNOWN)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 from receiver.app import make_sender
-from receiver.cli.console import EXIT_USAGE, end, out, progress, say
+from receiver.cli.console import EXIT_USAGE, fail, out, progress, say
 from receiver.cli.database import demand_schema
 from receiver.cli.options import command_line
 from receiver.database.database import Database
@@ -83,9 +83,9 @@ def send_many(
     if format_name is None and path.suffix.lower() in WORKBOOKS:
         raise WrongFile(NO_WORKBOOK)
     if form is None:
-        end("The file name does not show the format; pass --format csv, tsv or jsonl.", EXIT_USAGE)
+        fail("The file name does not show the format; pass --format csv, tsv or jsonl.", EXIT_USAGE)
     if batch is None and not path.is_file():
-        end("Standard input has no file name; pass --batch NAME.", EXIT_USAGE)
+        fail("Standard input has no file name; pass --batch NAME.", EXIT_USAGE)
     name = batch or path.name
     wanted = MessageFile(name=name, reference=reference or name, settings=settings)
     with Database(settings.database_url) as database, tempfile.TemporaryFile() as copy:
@@ -135,4 +135,4 @@ def _end_with_problems(outcome: FileReport, consequence: str) -> None:
             say(f"line {line.number}: {problem}")
     if more := outcome.wrong - len(outcome.first_wrong):
         say(f"... and {more} more")
-    end(f"{outcome.wrong} of {outcome.lines} lines are invalid. {consequence}", EXIT_USAGE)
+    fail(f"{outcome.wrong} of {outcome.lines} lines are invalid. {consequence}", EXIT_USAGE)

@@ -8,7 +8,7 @@ import click
 from receiver import VERSION
 from receiver.app import make_front
 from receiver.cli.config import log_settings
-from receiver.cli.console import EXIT_USAGE, end
+from receiver.cli.console import EXIT_USAGE, fail
 from receiver.cli.database import demand_schema
 from receiver.cli.options import PORT
 from receiver.database.database import Database
@@ -69,7 +69,7 @@ def serve(host: str, port: int, workers: int | None, **options: Any) -> None:
     settings = read_settings(serving=True)
     if is_sqlite(settings.database_url):
         if workers not in (None, 1):
-            end("SQLite allows one writer, so there can be only one process; omit --workers.", EXIT_USAGE)
+            fail("SQLite allows one writer, so there can be only one process; omit --workers.", EXIT_USAGE)
         workers = 1
     workers = workers or 2
     with Database(settings.database_url) as database:

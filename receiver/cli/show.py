@@ -8,7 +8,7 @@ from receiver.cli.console import out
 from receiver.cli.database import database_for_query
 from receiver.cli.message_tables import print_events, print_message, print_resolutions
 from receiver.cli.options import OutputFormat, output_options, tag_argument
-from receiver.cli.output import OF_RESOLUTION, RECIPIENT_COLUMNS, api_row, recipient_rows, write_csv
+from receiver.cli.output import RECIPIENT_COLUMNS, RESOLUTION_COLUMNS, api_row, recipient_rows, write_csv
 from receiver.reports import support
 from receiver.schemas.responses import MESSAGE, event_text
 
@@ -26,7 +26,7 @@ def show(tag: str, form: OutputFormat) -> None:
         resolutions = support.resolutions(database, tag)
     match form:
         case OutputFormat.JSON:
-            decided = [api_row({name: getattr(each, name) for name in OF_RESOLUTION}) for each in resolutions]
+            decided = [api_row({name: getattr(each, name) for name in RESOLUTION_COLUMNS}) for each in resolutions]
             text = json.dumps(MESSAGE.dump(message) | {"resolutions": decided})
             click.echo(f'{text[:-1]}, "events": [{", ".join(map(event_text, events))}]}}')
         case OutputFormat.CSV:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, end, out, say
+from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, fail, out, say
 from receiver.cli.options import PORT
 from receiver.cli.signals import not_ignored
 from receiver.cli.tables import MEANING, print_rows
@@ -62,13 +62,13 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
     try:
         simulator = Simulator(SimulatorOptions(switches=switches, **options))
     except ValueError as error:
-        end(f"Invalid options: {error}.", EXIT_USAGE)
+        fail(f"Invalid options: {error}.", EXIT_USAGE)
     except OSError as error:
-        end(f"Cannot write the record: {error.strerror or error}", EXIT_WRONG)
+        fail(f"Cannot write the record: {error.strerror or error}", EXIT_WRONG)
     try:
         simulator.start()
     except OSError as error:
-        end(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
+        fail(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
     # A shell's background job would ignore SIGINT.
     for each in {signal.SIGINT, signal.SIGTERM, *not_ignored(signal.SIGHUP)}:
         signal.signal(each, signal.default_int_handler)

@@ -40,7 +40,7 @@ UNBROKEN = ("tag", "recipient", "code", "event", "from", "to", "our number", "da
 LONG_WORDS = {
     "status": "unconfirmed",
     "created": "2026-11-21",
-    "said": "2026-11-21",
+    "time": "2026-11-21",
     "since": "2026-11-21",
     "overdue since": "2026-11-21",
     MEANING: "rejected-routing-error:",

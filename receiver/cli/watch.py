@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from receiver.cli.console import EXIT_WRONG, end, out, say
+from receiver.cli.console import EXIT_WRONG, fail, out, say
 from receiver.cli.database import database_for_query
 from receiver.cli.tables import add_row, coloured, new_table
 from receiver.core.send_status import SendStatus
@@ -41,18 +41,18 @@ def _read_seconds(_context: click.Context, _option: click.Parameter, given: floa
 def watch(reference_prefix: str, timeout: float | None, once: bool) -> None:
     """Show the progress of all messages whose reference begins with a prefix.
 
-    Stops when all are complete. Exits 1 if there are none, if every outcome that is missing is overdue, or if any is
-    missing when it stops.
+    Stops when all are complete. Exits 1 if there are none, if every missing outcome is overdue, or if one is missing
+    when it stops.
     """
     if once and timeout is not None:
         raise click.UsageError("--once and --timeout are mutually exclusive.")
     with database_for_query() as database:
         last = _follow(database, reference_prefix, seconds=0 if once else timeout)
     if not last.messages:
-        end(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
+        fail(f"No message has a reference that begins with {reference_prefix}.", EXIT_WRONG)
     if last.open:
         overdue = "; all of them are overdue" if last.open == last.overdue else ""
-        end(f"No final outcome yet for {last.open} of {last.total} recipients{overdue}.", EXIT_WRONG)
+        fail(f"No final outcome yet for {last.open} of {last.total} recipients{overdue}.", EXIT_WRONG)
 
 
 def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summary:

@@ -9,7 +9,7 @@ from json import JSONDecodeError
 from typing import NoReturn
 
 NO_NUMBER = " is not a JSON number"
-"""Ends the decoder's message about NaN and Infinity, of which it does not give the place."""
+"""The end of the decoder's message about NaN and Infinity, whose position it does not give."""
 
 
 def _refuse_constant(literal: str) -> NoReturn:

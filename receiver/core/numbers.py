@@ -9,7 +9,7 @@ MAX_RECIPIENTS = 10
 """Bandwidth, "Create message": a group has at most 10 participants."""
 
 PSEUDONYM = "redacted-"
-"""Begins what replaces a number that was redacted. No recipient named by others may begin like this."""
+"""The prefix of the pseudonym of a redacted number. No recipient named by others may begin like this."""
 
 E164 = r"\+[1-9][0-9]{1,14}"
 """A regular expression for a whole E.164 number (ITU-T E.164)."""
@@ -52,7 +52,7 @@ _NORTH_AMERICAN = re.compile("[2-9][0-9]{9}")
 
 
 def meant_by(text: str) -> list[str]:
-    """The E.164 numbers that ``text`` may mean, for a search; empty if it is no number.
+    """Returns the E.164 numbers that ``text`` may mean, for a search; none if it is no number.
 
     People write ``+1 (919) 555-0101``, ``1-919-555-0101``, ``00 44 20 7946 0958`` or, in North America,
     ``919-555-0101``, which might also be a number elsewhere. Text pasted from a mail, a web page or a spreadsheet is
@@ -69,7 +69,7 @@ def meant_by(text: str) -> list[str]:
 
 
 def written_for(text: str, country: str | None) -> str | None:
-    """The one E.164 number that ``text`` is, to send to; None if it is none or might be another.
+    """Returns the one E.164 number that ``text`` can mean, to send to; None if it can mean none or several.
 
     It is written with its plus sign or, if ``country`` is a country code, without: ``19195550101`` and, in North
     America only, ``(919) 555-0101``. A recipient must be certain, so a comma, a slash, an extension or a lone digit in
@@ -90,7 +90,7 @@ def written_for(text: str, country: str | None) -> str | None:
 
 
 _WRITTEN = re.compile(r"\+?[0-9]+(?:[\s().-]+[0-9]{2,})*")
-"""Groups of two digits or more, separated by what nobody takes for the end of a number."""
+"""Groups of two digits or more, with separators that cannot be taken for the end of a number."""
 
 _WHOLE_NORTH_AMERICAN = re.compile(r"\+?1[2-9][0-9]{9}")
 
@@ -172,7 +172,7 @@ def is_sender(text: str) -> bool:
 
 
 def shortened(number: str) -> str:
-    """``…0101``, as a log shows a number: members of a group can be told apart, and nobody can be called."""
+    """Returns ``…0101``, as a log shows a number: enough to distinguish members of a group, not enough to call one."""
     return "…" + number[len(number) - min(4, len(number) // 2) :]
 
 
@@ -185,5 +185,5 @@ def without_numbers(text: str) -> str:
 
 
 def identifier(text: str) -> str:
-    """An identifier made by others, as a log shows it: whatever may be a telephone number is shortened."""
+    """Returns a foreign identifier as a log shows it: everything that may be a telephone number is shortened."""
     return text if text.isalnum() and not text.isdecimal() else without_numbers(text)

@@ -16,7 +16,7 @@ PATIENCE = timedelta(seconds=0.5)
 """How far ahead a turn is taken. A message that would have to wait longer lets others go first, and tries again."""
 
 MOST_UNITS = 64
-"""The most units of one message: 2,048 characters of two code units each."""
+"""The highest number of units of one message: 2,048 characters of two code units each."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
 """After a 429 without Retry-After. Bandwidth gives no length, but advises doubling it."""
@@ -36,7 +36,7 @@ FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=2), timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Units per second; None is no limit."""
+    """The rates of sending, in units per second; None is no limit."""
 
     account: float | None = None
     sender: float | None = None
@@ -83,7 +83,7 @@ class Pause:
 
 
 def next_pause(last: Pause | None, *, now: datetime, retry_after: int | None, jitter: float) -> Pause:
-    """The pause after a 429 at ``now``: as long as Bandwidth says (in seconds), else doubling, up to LONGEST_PAUSE.
+    """Returns the pause after a 429 at ``now``: as long as Retry-After (seconds), else doubling, up to LONGEST_PAUSE.
 
     ``jitter`` is a random number from 0 to 1. A 429 to a request that was under way when the pause began does not
     lengthen it.

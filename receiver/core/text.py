@@ -1,4 +1,4 @@
-"""Text: our own words with their meanings, and what others wrote, made safe to show or ready to be compared."""
+"""Text: our own words with their meanings, and untrusted text made safe to show or ready to compare."""
 
 import re
 import unicodedata
@@ -27,12 +27,12 @@ _COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]
 
 
 def harmless(text: str) -> str:
-    """``text`` with U+FFFD for every character that gives a command to a terminal."""
+    """Returns ``text`` with U+FFFD for every character that gives a command to a terminal."""
     return _COMMANDS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str) -> str:
-    """``text`` like harmless(), with blanks for line breaks, so that it cannot look like a line of our own."""
+    """Returns ``text`` like harmless(), with blanks for line breaks, so that it cannot imitate a line of ours."""
     return harmless(text.replace("\r\n", " ").replace("\n", " "))
 
 
@@ -41,7 +41,7 @@ _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 
 
 def is_invisible(character: str) -> bool:
-    """Whether nobody sees the character: format characters (Cf), variation selectors and fillers; no white space."""
+    """Whether the character is invisible: a format character (Cf), a variation selector or a filler, no white space."""
     return not character.isascii() and (
         unicodedata.category(character) == "Cf"
         or character in _FILLERS
@@ -55,7 +55,7 @@ _AROUND = " \t\r\n\u00a0\"'`,;<>()[]\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u
 
 
 def pasted(text: str) -> str:
-    """``text``, copied from a mail, a web page or a spreadsheet, as the eye reads it.
+    """Returns ``text``, pasted from a mail, a web page or a spreadsheet, as the eye reads it.
 
     Invisible characters are removed, and so are the quotes, brackets, commas and blanks around it.
     """

@@ -1,4 +1,4 @@
-"""Tells a commit that the standby has confirmed from one that only looks successful.
+"""Distinguishes commits that the standby has confirmed from those that only look successful.
 
 PostgreSQL with synchronous replication reports success for COMMIT even when the wait for the standby was cancelled; it
 only sends a warning. The transaction is on the primary, and is lost if the primary is lost before the standby has it. A

@@ -26,10 +26,10 @@ POOL_SECONDS = 2
 """How long to wait for a free connection."""
 
 GIVE_UP_SECONDS = 7
-"""When a transaction is cut off although the server is silent; together with POOL_SECONDS less than 10."""
+"""After how long a transaction is cut off if the server is silent; together with POOL_SECONDS less than 10."""
 
 NEVER, AFTER = None, 5
-"""From which use of a statement on the driver prepares it (psycopg, "Prepared statements")."""
+"""After how many uses of a statement the driver prepares it (psycopg, "Prepared statements")."""
 
 
 def is_sqlite(url: str) -> bool:
@@ -157,7 +157,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _check_file(_connection: Any, record: Any, _proxy: object) -> None:
-    """Discards a connection whose file was deleted or replaced by a restored backup: nobody could read its writes."""
+    """Discards a connection whose file was deleted or replaced by a restored backup: its writes would be lost."""
     if record.info["file"] != _file_at(record.info["path"]):
         raise DisconnectionError("The database file was replaced.")
 
@@ -172,7 +172,7 @@ def _file_at(path: str) -> tuple[int, int] | None:
 
 
 class _HasSocket(Protocol):
-    """A connection of a driver."""
+    """A driver's connection that has a socket."""
 
     def fileno(self) -> int: ...
 

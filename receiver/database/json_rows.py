@@ -91,12 +91,12 @@ def is_one_of(column: AnyColumn, values: Set[str]) -> ColumnElement[bool]:
 
 
 def instant(value: datetime | None) -> str | None:
-    """An instant in UTC, as both databases parse it."""
+    """Formats an instant in UTC, as both databases parse it."""
     return None if value is None else value.isoformat(" ", "microseconds")
 
 
 def octets(value: bytes) -> str:
-    """Bytes as PostgreSQL parses them, and SQLite by _from_json()."""
+    """Formats bytes as PostgreSQL parses them, and SQLite through _from_json()."""
     return "\\x" + value.hex()
 
 

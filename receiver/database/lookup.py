@@ -15,7 +15,7 @@ from receiver.core.tags import is_tag
 from receiver.database.models import Message, Recipient
 
 MOST = 10_000
-"""Rows that are counted at most; beyond this an exact count is not useful."""
+"""The number of rows at which counting stops; beyond it an exact count is not useful."""
 
 OPEN = set(RecipientStatus) - TERMINAL
 

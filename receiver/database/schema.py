@@ -72,7 +72,7 @@ def downgrade(url: str, revision: str) -> Migrated:
 
 
 def schema_state(connection: Connection) -> SchemaState:
-    """How the schema of an open connection compares with the code's."""
+    """Compares the schema of an open connection with the code's."""
     present = MigrationContext.configure(connection).get_current_revision()
     known = _revisions()
     if present is None:
@@ -170,7 +170,7 @@ on. Only the ratio matters: rows that are queued, open, failed or without a mess
 
 
 def _write_statistics(connection: Connection) -> None:
-    """See sqlite.org/optoverview.html, "Manual Control Of Query Plans Using SQLITE_STAT Tables"."""
+    """Writes STATISTICS (sqlite.org/optoverview.html, "Manual Control Of Query Plans Using SQLITE_STAT Tables")."""
     connection.exec_driver_sql("ANALYZE sqlite_schema")  # creates the table below and analyzes no other
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
     rows = [{"table": table, "index": index, "rows": rows} for (table, index), rows in STATISTICS.items()]

@@ -22,7 +22,7 @@ from receiver.errors import StorageUnavailable, UnknownRole
 PREFIX = "support_"
 
 Readers = Mapping[str, frozenset[str] | None]
-"""By role, quoted as in a statement: the views that it could read; None is all of them."""
+"""The views that each role could read, by the role's name, quoted as in a statement; None is all views."""
 
 
 def names(connection: Connection) -> list[str]:

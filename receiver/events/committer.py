@@ -133,7 +133,7 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            metrics.waiting(self._taken)
+            metrics.set_waiting(self._taken)
             elements = [element for _, portion in batch for element in portion]
             outcomes: Iterator[Tally | Exception]
             try:
@@ -154,7 +154,7 @@ class Committer:
                 else:
                     self._backlog.append(callback)
             self._leave(done)
-            metrics.waiting(self._taken)
+            metrics.set_waiting(self._taken)
 
     def _next_batch(self) -> list[tuple[PendingCallback, Sequence[Element]]]:
         """What one transaction takes of everything that waits: callbacks, and of each the elements that are next.

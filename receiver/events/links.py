@@ -19,7 +19,7 @@ log = get_logger(__name__)
 SQL = statements("receiver.events", "store.sql")
 
 Claim = tuple[str, int | None]
-"""A message id, and the key of the message whose tag or response it came with; None when it came alone."""
+"""A message id, and the key of the message whose tag or response it came with; None if it came without either."""
 
 
 def messages_tagged(session: Session, tags: Iterable[str]) -> dict[str, int]:

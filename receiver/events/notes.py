@@ -76,7 +76,7 @@ def publish(result: StoreResult, *, seconds: float) -> None:
     """
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
-    metrics.elements_stored(
+    metrics.count_elements(
         elements=len(result.tallies),
         duplicates=result.tallies.count(DUPLICATE),
         unreadable=result.tallies.count(UNREADABLE),

@@ -33,7 +33,7 @@ class Tally:
     recorded: int = 0
     duplicates: int = 0
     unlinked: int = 0
-    """Of the recorded ones."""
+    """How many of the recorded events are unlinked."""
     unreadable: int = 0
 
     def __add__(self, other: Self) -> "Tally":

@@ -124,7 +124,7 @@ def survey(database: Database, wanted: Terms) -> Iterator[Survey]:
         found.counts.update(each.kind for each in page.due)
         if messages := [each.key for each in page.due if each.kind is Kind.MESSAGE]:
             with database.read() as session:
-                found.counts.update(belongings(session, messages))
+                found.counts.update(count_belongings(session, messages))
         yield found
 
 
@@ -250,7 +250,7 @@ def _is_still_due(table: _Received, terms: Terms) -> ColumnElement[bool]:
     return and_(table.last_received_at < terms.before, table.payload != REDACTED if terms.redact else true())
 
 
-def belongings(session: Session, message_pks: Sequence[int]) -> Counter[str]:
+def count_belongings(session: Session, message_pks: Sequence[int]) -> Counter[str]:
     """Counts the ``recipients`` and ``events`` of these messages, and the ``open`` ones without a final outcome."""
     of_recipients = select(
         func.count().label("recipients"),

@@ -1,8 +1,8 @@
-"""Asks Bandwidth about messages that are unknown or overdue, and records its answers as events.
+"""Searches Bandwidth's records for messages that are unknown or overdue, and records what they say as events.
 
 Bandwidth keeps its records for 14 days and without our tag. So a message without a message id is searched by sender,
 recipients and time, and a record is stored only if it can belong to no other message. Finding none proves nothing. No
-database connection is held while Bandwidth is asked, and every message is a transaction of its own.
+database connection is held during a search, and every message is a transaction of its own.
 """
 
 from collections import Counter
@@ -48,18 +48,18 @@ class Search(Protocol):
 
 
 class InquiryOutcome(StrEnum):
-    """The result of asking about a message."""
+    """The result of searching for a message."""
 
     RECORDED = "recorded"  # Bandwidth's records of it are among its events now
     NOT_FOUND = "not found"  # Bandwidth has no record that fits, which proves nothing
     AMBIGUOUS = "ambiguous"  # more than one message may be meant, so nothing was recorded
-    SETTLED = "settled"  # an event came before Bandwidth was asked
+    SETTLED = "settled"  # an event came before the search
     REFUSED = "refused"  # Bandwidth refused the question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """A message that Bandwidth was asked about, and the result."""
+    """A message whose records were searched, and the result."""
 
     tag: str
     before: SendStatus
@@ -75,7 +75,7 @@ _Result = tuple[InquiryOutcome, str]
 """The outcome and ``learnt`` of an Inquiry."""
 
 
-def in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
+def find_in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
     """The tags of the messages to ask about, oldest first: shown as unknown, or with a recipient that is overdue.
 
     ``overdue_after`` is how long after its creation a message becomes overdue at the earliest. Younger recipients, of

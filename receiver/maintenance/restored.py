@@ -28,7 +28,7 @@ WAITING = (SendStatus.QUEUED, SendStatus.SUBMITTING)
 NOT_KNOWN = Unknown(type=RESTORED, description="A backup was restored, which knows nothing of what was sent after it.")
 
 
-def unsent(database: Database) -> Sequence[int]:
+def find_unsent(database: Database) -> Sequence[int]:
     """The keys of the messages that the database takes for unsent and that may have been sent after the backup.
 
     These are queued or submitting, or they were refused and would be sent on a repeat under their Idempotency-Key or

@@ -60,7 +60,7 @@ class Gateway(Protocol):
         """Identifies the credentials with which it calls."""
 
     def known_refusal(self) -> Refused | None:
-        """Returns the refusal that every call would meet now without Bandwidth being asked; None if it would be."""
+        """Returns the refusal that every call would get now without a request; None if a request would be made."""
 
     def create_message(self, message: OutboundMessage, *, tag: str) -> SendResult:
         """Calls Bandwidth once. Never raises for anything that Bandwidth or a network can do."""
@@ -112,7 +112,7 @@ class Caller:
                 result = Unknown(type="internal-error", description=description)
         seconds = time.monotonic() - started
         is_called = result is not EXPIRED and result is not TOO_LATE
-        metrics.sent(result, seconds=seconds if is_called else None)
+        metrics.count_attempt(result, seconds=seconds if is_called else None)
         _log(result, message, tag=tag, number=attempt.number, seconds=seconds)
         return result
 

@@ -128,7 +128,7 @@ def refused_since(session: Session, credentials: str) -> datetime | None:
     return since
 
 
-def forget(session: Session) -> None:
+def delete_unused(session: Session) -> None:
     """Deletes the rows of credentials that are out of use."""
     session.execute(delete(CredentialPauseRow).where(CredentialPauseRow.updated_at < database_now(session) - KEPT))
 

@@ -111,7 +111,7 @@ def message_with_key(session: Session, message_pk: int) -> Message | None:
 _WITH_KEY = select(Message).where(Message.pk == bindparam("this_pk")).options(*JOINED)
 
 
-def outbound(row: Message) -> OutboundMessage:
+def to_outbound(row: Message) -> OutboundMessage:
     """Returns the message as it was requested; its recipients must be loaded."""
     return OutboundMessage(
         to=tuple(each.recipient for each in row.recipients),

@@ -88,7 +88,7 @@ RETURNING pk, tag;
 
 
 -- name: insert recipients, postgresql
--- The recipients of new messages. Nothing was said about them yet, so they are pending and their standing is empty.
+-- The recipients of new messages. No event names them yet, so they are pending and their standing is empty.
 INSERT INTO recipients (
     message_pk, recipient, position, status, standing, invalid_recipient, created_at, updated_at)
 SELECT

@@ -1,4 +1,4 @@
-"""Lanes: what shares a rate of sending. They are in the database because every worker and every server keeps to it.
+"""Lanes, whose messages share a rate of sending. They are in the database because all workers and servers keep to it.
 
 Every function runs inside one write transaction of the caller, and locks lanes before messages, the account's first.
 The clock is the database's, so hosts may disagree about the time. The SQL of a turn is in outbox.sql.
@@ -90,7 +90,7 @@ def is_refused(session: Session, credentials: str) -> bool:
     return bool(SQL.run(session, "read holds", [], credentials=credentials).one().suspicion == REFUSED)
 
 
-def closed(session: Session, rate: float) -> Select[str]:
+def closed_senders(session: Session, rate: float) -> Select[str]:
     """Returns a query of the senders that get no turn now: their queued messages are passed over and keep their place.
 
     ``rate`` is that of each sender, in units per second.
@@ -101,7 +101,7 @@ def closed(session: Session, rate: float) -> Select[str]:
 
 
 def pause(session: Session, *, retry_after: int | None, jitter: float) -> None:
-    """Makes everybody wait after a 429 of Bandwidth; ``retry_after`` is in seconds, ``jitter`` from 0 to 1."""
+    """Pauses all sending after a 429 from Bandwidth; ``retry_after`` is in seconds, ``jitter`` from 0 to 1."""
     row, last = _lock_account(session), None
     if row.paused_until is not None and row.pause_seconds is not None:
         last = Pause(until=row.paused_until, length=timedelta(seconds=row.pause_seconds))

@@ -18,7 +18,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.json_rows import instant
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message
-from receiver.messages.outbox import SQL, Attempt, change, error_columns, outbound, refuse
+from receiver.messages.outbox import SQL, Attempt, change, error_columns, refuse, to_outbound
 
 LONGEST_WAIT = timedelta(minutes=15)
 """Longer than any lease, and than any wait for another attempt (core.pace.backoff)."""
@@ -54,13 +54,13 @@ class Claimed:
 
     @property
     def still(self) -> ColumnElement[bool]:
-        """The condition that nobody has claimed, cancelled or sent it since."""
+        """The condition that the message was not claimed, cancelled or sent since."""
         queued = (Message.pk == self.pk) & (Message.send_status == SendStatus.QUEUED)
         return queued & (Message.claimable_at == self.until)
 
     @property
     def submitted(self) -> ColumnElement[bool]:
-        """The condition that it is submitting by the attempt that follows the claim."""
+        """The condition that the message is submitting by the attempt that follows the claim."""
         next_attempt = (Message.pk == self.pk) & (Message.attempt == self.attempts + 1)
         return next_attempt & (Message.send_status == SendStatus.SUBMITTING)
 
@@ -107,7 +107,7 @@ def claim(
         Claimed(
             pk=row.pk,
             tag=row.tag,
-            message=outbound(row),
+            message=to_outbound(row),
             attempts=row.attempt,
             failures=row.failures,
             until=until,

@@ -42,7 +42,7 @@ class RefusedField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReport:
-    """Why the last request to Bandwidth failed, in the words of Bandwidth or of this program."""
+    """The reason why the last request to Bandwidth failed, in the words of Bandwidth or of this program."""
 
     status: int | None
     """Bandwidth's HTTP status; None when there was no response."""

@@ -221,7 +221,7 @@ class Sender:
     def _send_again(self, refused: Message) -> Submission:
         """Makes another attempt for a refused message, unless another request is quicker, or it has no turn."""
         try:
-            start = self._submit(outbox.outbound(refused), refused=refused)
+            start = self._submit(outbox.to_outbound(refused), refused=refused)
         except TooFast as error:  # it is refused still, which is known
             report = report_message(refused, now=times.now())
             return Submission(tag=refused.tag, message=report, retry_after=error.retry_after, is_replayed=True)
@@ -264,7 +264,7 @@ def tidy(database: Database) -> int:
     """
     now = times.now()
     lapsed = database.write(partial(outbox.write_lapsed, now=now))
-    database.write(credentials.forget)
+    database.write(credentials.delete_unused)
     if ahead := database.write(partial(queue.fix_future_claims, now=now)):
         log.warning("claims in the future released", messages=ahead)
     if lapsed:

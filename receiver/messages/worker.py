@@ -2,7 +2,7 @@
 
 Any number of workers, on any number of hosts, share the queue. Three commits make one message: the claim of a batch,
 ``submitting``, and the result. A worker that is killed before the second leaves the message to others once its lease
-has ended. After it, nobody can say whether the message was sent, so it becomes unknown.
+has ended. After it, whether the message was sent cannot be known, so it becomes unknown.
 """
 
 import random
@@ -187,7 +187,7 @@ class Worker:
 
     def _claim(self, session: Session) -> list[Claimed]:
         """Claims the first messages of the queue or, while Bandwidth refuses the credentials, the next to be tried."""
-        closed = pace.closed(session, self._rates.sender) if self._rates.sender else None
+        closed = pace.closed_senders(session, self._rates.sender) if self._rates.sender else None
         claim = partial(queue.claim, session, now=times.now(), lease=self._lease, closed=closed)
         if not self._suspicion.is_raised or not pace.is_refused(session, self._credentials):
             return claim(limit=self._batch)
@@ -246,7 +246,7 @@ class Worker:
                 return None
             begun = self._commit(claimed, self._submit_now)
         if begun.has_expired:
-            metrics.sent(EXPIRED)
+            metrics.count_attempt(EXPIRED)
             log.warning("message expired", tag=claimed.tag)
         if begun.hold is not None:
             self._hold(begun.hold)
@@ -335,7 +335,7 @@ class Worker:
     def _requeue_after(
         self, session: Session, claimed: Claimed, refused: Refused, *, wait: timedelta
     ) -> _Requeued | None:
-        """Keeps the message's place, to be tried after ``wait``, with the failures and the denial of ``claimed``."""
+        """Queues the message in its old place, for an attempt after ``wait``; keeps its failures and its denial."""
         now = times.now()
         is_queued = queue.requeue_after_failure(
             session,

@@ -197,7 +197,7 @@ def load_fields(schema: Schema, given: Any) -> dict[str, Any]:
 
 
 def _flat(messages: dict[str, Any]) -> FieldErrors:
-    """marshmallow's messages as one list per field; an element of a list is named like ``to[0]``."""
+    """Returns marshmallow's messages as one list per field; an element of a list is named like ``to[0]``."""
     flat: FieldErrors = {}
     for name, found in messages.items():
         if isinstance(found, dict):

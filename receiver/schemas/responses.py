@@ -58,7 +58,7 @@ class FieldErrorSchema(ResponseSchema):
 
 
 class ErrorSchema(ResponseSchema):
-    """Why Bandwidth did not accept a message, or could not be reached."""
+    """The reason why Bandwidth did not accept a message, or could not be reached."""
 
     status = fields.Integer(allow_none=True, metadata=means("Bandwidth's HTTP status; null if it did not respond."))
     type = fields.String(allow_none=True, metadata=means("The type of the error, in Bandwidth's words."))
@@ -257,7 +257,7 @@ MESSAGE, PAGE, QUEUE, _EVENT = MessageSchema(), PageSchema(), QueueSchema(), Eve
 
 
 class _WithPayload(Protocol):
-    """Anything with Bandwidth's JSON text."""
+    """An object with Bandwidth's JSON text."""
 
     @property
     def payload(self) -> str: ...
@@ -269,5 +269,5 @@ def event_text(event: _WithPayload) -> str:
 
 
 def with_payload(fields: Mapping[str, Any], payload: str) -> str:
-    """``fields`` as JSON text, with the payload as it came in: decoding would not preserve every JSON number."""
+    """Returns ``fields`` as JSON text with the payload verbatim: decoding would not preserve every JSON number."""
     return f'{json.dumps(fields)[:-1]}, "payload": {payload}}}'

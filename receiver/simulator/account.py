@@ -44,11 +44,11 @@ class MessageQueue:
         self._rate, self._seconds, self._clock = rate, seconds, clock
         self._lock = threading.Lock()
         self._free_at = 0.0
-        """When everything that was accepted has gone out."""
+        """When all accepted messages will have gone out."""
 
     @property
     def waiting(self) -> float:
-        """How many messages, as the rate counts them, have not gone out yet."""
+        """The number of messages, as the rate counts them, that have not gone out yet."""
         return max(0.0, self._free_at - self._clock()) * (self._rate or 0.0)
 
     def admit(self, units: int, *, retry_after: int | None) -> SendWindow:
@@ -115,7 +115,7 @@ class RecordFile:
 
 
 class SimulatedAccount:
-    """Credentials and tokens, the switchboard, accepted messages and the callbacks about them."""
+    """The account's credentials and tokens, its switchboard, its accepted messages and the callbacks about them."""
 
     def __init__(self, options: SimulatorOptions) -> None:
         self.switchboard = Switchboard(options.switches)
@@ -166,13 +166,13 @@ class SimulatedAccount:
 
     @property
     def message_responses(self) -> Counter[int]:
-        """How many responses to requests to send had which status."""
+        """The number of responses to requests to send, by status."""
         with self._counting:
             return self._message_responses.copy()
 
     @property
     def token_responses(self) -> Counter[int]:
-        """How many responses to requests for a token had which status."""
+        """The number of responses to requests for a token, by status."""
         with self._counting:
             return self._token_responses.copy()
 

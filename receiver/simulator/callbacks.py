@@ -30,12 +30,12 @@ Gap = Callable[[], float]
 
 
 def timestamp(instant: datetime) -> str:
-    """``2021-07-21T21:00:45.179Z``: UTC with milliseconds, as in Bandwidth's examples since 2020."""
+    """Formats an instant in UTC, as Bandwidth's examples have done since 2020: ``2021-07-21T21:00:45.179Z``."""
     return rfc3339(instant, timespec="milliseconds")
 
 
 def new_id(at: datetime) -> str:
-    """29 characters that begin with epoch milliseconds, as in ``1589228074636lm4k2je7j7jklbn2``."""
+    """Returns an id of 29 characters that begins with epoch milliseconds, like ``1589228074636lm4k2je7j7jklbn2``."""
     return f"{int(at.timestamp() * 1000):013d}" + secrets.token_hex(8)
 
 
@@ -134,7 +134,7 @@ class AcceptedMessage:
         return self.index_seconds is not None and at >= self.time + timedelta(seconds=self.index_seconds)
 
     def sent_at(self, recipient: str) -> datetime:
-        """When it leaves Bandwidth for that recipient: one after the other, as fast as the rate allows."""
+        """Returns when the message leaves Bandwidth for that recipient: one by one, as fast as the rate allows."""
         position = self.request.to.index(recipient)
         seconds = self.window.starts + (self.window.ends - self.window.starts) * position / len(self.request.to)
         return self.time + timedelta(seconds=seconds)
@@ -173,7 +173,7 @@ class AcceptedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackPlan:
-    """What happens to the recipients of one message, and the callbacks about it."""
+    """The timelines of one message's recipients, and the callbacks about them."""
 
     timelines: Mapping[str, Sequence[TimelineEntry]]
     before_response: list[Chain]
@@ -277,7 +277,7 @@ def _status_event(message: AcceptedMessage, recipient: str, entry: TimelineEntry
 def inbound_callback(
     *, sender: str, to: Sequence[str], text: str, media: Sequence[str], application_id: str
 ) -> Callback:
-    """``message-received``: somebody has written to ``to``, whose first number is the account's."""
+    """Returns a ``message-received`` callback: somebody wrote to ``to``, whose first number is the account's."""
     at = now()
     about: EventJson = {
         "id": new_id(at),

@@ -22,7 +22,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientFate:
-    """What becomes of one recipient."""
+    """The fate of one recipient: its events, and when and how often they are sent."""
 
     steps: tuple[Step, ...]
     """Its events in the order in which they occur."""
@@ -119,7 +119,7 @@ _ORDINARY = RecipientFate(steps=(DELIVERED,))
 
 
 def fate_of(number: str) -> RecipientFate:
-    """What becomes of the recipient with this E.164 number."""
+    """Returns the fate of the recipient with this E.164 number."""
     digits = _MAGIC.fullmatch(number)
     if digits is None or digits[1] not in _BY_DIGITS:
         return _ORDINARY

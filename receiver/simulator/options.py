@@ -9,7 +9,7 @@ from receiver.simulator.switches import Switches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
-    """How a simulator is set up; all durations are seconds. Raises ValueError for options that cannot work."""
+    """The options of a simulator; all durations are in seconds. Raises ValueError for options that cannot work."""
 
     host: str = "127.0.0.1"
     port: int = 0

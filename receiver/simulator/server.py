@@ -90,7 +90,7 @@ class _Handler(WSGIRequestHandler):
         super().handle_one_request()
 
     def run_wsgi(self) -> None:
-        """Serves one request. Werkzeug's own closes the connection after each, which Bandwidth does not do."""
+        """Serves one request. Werkzeug's own method closes the connection after each, which Bandwidth does not do."""
         method, path = self.command.encode(), self.path.encode()
         if _is_for_token(method, path):
             self._take_switches_for_token()

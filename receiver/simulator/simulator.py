@@ -57,24 +57,24 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """What a client sets as Bandwidth's base URL."""
+        """The URL that a client sets as Bandwidth's base URL."""
         return f"{self.root}/api/v2"
 
     @property
     def token_url(self) -> str:
-        """Where a client requests access tokens."""
+        """The URL at which a client requests access tokens."""
         return f"{self.root}{TOKEN_PATH}"
 
     @property
     def root(self) -> str:
-        """Where the simulator's own paths begin, such as ``/simulator/switches``."""
+        """The URL at which the simulator's own paths begin, such as ``/simulator/switches``."""
         if self._server is None:
             raise RuntimeError("the simulator has not been started")
         return f"http://{self._options.host}:{self._server.port}"
 
     @property
     def callback_url(self) -> str | None:
-        """Where events are posted; it may be changed, for a receiver that starts after the simulator."""
+        """The URL to which events are posted; it may be changed, for a receiver that starts after the simulator."""
         return self._account.delivery.url
 
     @callback_url.setter
@@ -107,7 +107,7 @@ class Simulator:
 
     @property
     def token_responses(self) -> Counter[int]:
-        """How many responses to requests for a token had which status, so far."""
+        """The number of responses to requests for a token so far, by status."""
         return self._account.token_responses
 
     @property

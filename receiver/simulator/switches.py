@@ -28,7 +28,7 @@ class Point(StrEnum):
 
 
 class Action(StrEnum):
-    """What an accident does to the connection of a request."""
+    """The effect of an accident on the connection of a request."""
 
     CLOSE = "close"
     RESET = "reset"  # RST: the client gets an error even if it expects nothing more
@@ -37,7 +37,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accident:
-    """What happens to the connection of a request at one point."""
+    """An accident that happens to the connection of a request at one point."""
 
     at: Point
     do: Action
@@ -46,7 +46,7 @@ class Accident:
 
 
 class RequestFate(StrEnum):
-    """What becomes of every request to send a message, until the switch is changed."""
+    """The fate of every request to send a message, until the switch is changed."""
 
     ACCEPT = "accept"  # 202 if the request is valid, Bandwidth's own error if it is not
     BAD_REQUEST = "400"
@@ -75,7 +75,7 @@ REQUEST_ACCIDENTS = {
 
 
 class TokenFate(StrEnum):
-    """What becomes of every request for an access token, until the switch is changed."""
+    """The fate of every request for an access token, until the switch is changed."""
 
     ISSUE = "issue"  # 200 if the request is valid, an error if it is not
     REFUSE = "refuse"  # 401: the client's id or secret is wrong
@@ -103,7 +103,7 @@ TOKEN_ACCIDENTS = {
 
 
 class CallbackShape(StrEnum):
-    """What the callbacks about messages accepted from now on look like."""
+    """The shape of callbacks about messages that are accepted from now on."""
 
     NORMAL = "normal"  # an array of one event, the tag echoed
     TAG_MISSING = "tag-missing"
@@ -115,7 +115,7 @@ class CallbackShape(StrEnum):
 
 
 class SearchShape(StrEnum):
-    """What the response of GET /messages looks like."""
+    """The shape of the response of GET /messages."""
 
     NORMAL = "normal"  # an object with a row for every recipient
     ARRAY = "array"  # an array around that object
@@ -124,7 +124,7 @@ class SearchShape(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
-    """What goes wrong from now on. Invalid values raise ValueError with a sentence for the person who set them."""
+    """The switches: what goes wrong from now on. Invalid values raise ValueError with a sentence for the user."""
 
     request: RequestFate = RequestFate.ACCEPT
     accident: Accident | None = None

@@ -50,7 +50,7 @@ class Refusal(Exception):
 
 
 def request_validation(field_errors: Sequence[tuple[str, str]] = ()) -> Refusal:
-    """400. ``field_errors`` are (fieldName, description); without any, the form that the documentation prints."""
+    """Returns a 400. ``field_errors`` are (fieldName, description); without any, it is as in the documentation."""
     body: dict[str, Any] = {
         "type": "request-validation",
         "description": "Your request could not be accepted",
@@ -61,17 +61,17 @@ def request_validation(field_errors: Sequence[tuple[str, str]] = ()) -> Refusal:
 
 
 def bad_request(description: str) -> Refusal:
-    """400 of GET /messages. Bandwidth's own descriptions are not published."""
+    """Returns a 400 for GET /messages. Bandwidth's own descriptions are not published."""
     return Refusal(400, {"type": "bad-request", "description": description})
 
 
 def unauthorized(description: str = "Authentication Failed") -> Refusal:
-    """401, also for an account number that does not belong to the credentials."""
+    """Returns a 401, which is also for an account number that does not belong to the credentials."""
     return Refusal(401, {"type": "unauthorized", "description": description})
 
 
 def not_found(path: str) -> Refusal:
-    """404, the one error that is not ``{type, description}``: it comes from the framework below the API."""
+    """Returns a 404, the one error that is not ``{type, description}``: it comes from the framework below the API."""
     body = {
         "timestamp": now().isoformat(timespec="milliseconds").replace("+00:00", "+0000"),
         "status": 404,
@@ -83,19 +83,19 @@ def not_found(path: str) -> Refusal:
 
 
 def method_not_allowed(method: str, *, allow: str) -> Refusal:
-    """405; ``allow`` lists the methods that are."""
+    """Returns a 405; ``allow`` lists the methods that are allowed."""
     description = f"Request method '{method}' is not supported"
     return Refusal(405, {"type": "method-not-allowed", "description": description}, headers={"Allow": allow})
 
 
 def unsupported_type(content_type: str) -> Refusal:
-    """415 for a body that is not declared as JSON."""
+    """Returns a 415, for a body that is not declared as JSON."""
     description = f"Content type '{content_type}' not supported. Please use 'application/json'"
     return Refusal(415, {"type": "unsupported-content-type", "description": description})
 
 
 def queue_full(*, rate: float = 1.0, seconds: float = 900.0, retry_after: int | None = None) -> Refusal:
-    """429 of POST. Bandwidth, "Rate limits" guide; Retry-After is not documented there.
+    """Returns a 429 for POST. Bandwidth, "Rate limits" guide; Retry-After is not documented there.
 
     ``rate`` is in messages per second, ``seconds`` the longest time that a message may wait.
     """
@@ -157,12 +157,12 @@ class CreateMessageRequest:
 
     @property
     def units(self) -> int:
-        """How many messages the account's rate counts: one for each segment to each recipient."""
+        """The number of messages that the account's rate counts: one for each segment to each recipient."""
         return units(recipients=len(self.to), text=self.text, media=bool(self.media))
 
     @property
     def segments(self) -> int:
-        """How many segments each recipient gets."""
+        """The number of segments that each recipient gets."""
         return self.units // len(self.to)
 
 
@@ -195,12 +195,12 @@ def _decode(body: bytes) -> Fields:
 
 
 def _reject_constant(constant: str) -> NoReturn:
-    """NaN and Infinity are not JSON."""
+    """Refuses NaN and Infinity, which are not JSON."""
     raise ValueError(constant)
 
 
 def _as_list(value: object) -> list[Any]:
-    """Numbers come as an array or as one bare string; null and the empty string are none."""
+    """Returns the numbers of an array or of one bare string; null and the empty string are none."""
     if isinstance(value, list):
         return value
     return [] if value is None or value == "" else [value]

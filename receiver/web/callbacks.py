@@ -62,12 +62,12 @@ async def receive(
         if callback.error:
             raise callback.error
     except Exception as error:  # noqa: BLE001 - as in Flask, every error has a response
-        response = complete(problems.answer(error, f"POST {PATH}"))
-        metrics.callback_answered(response.status_code)
+        response = complete(problems.respond_to(error, f"POST {PATH}"))
+        metrics.count_callback(response.status_code)
         respond(response.status_code, list(response.headers), response.get_data())
         _log_refused(error, response.status_code, len(body), time.monotonic() - started, is_bare=not authorization)
     else:
-        metrics.callback_answered(HTTPStatus.OK)
+        metrics.count_callback(HTTPStatus.OK)
         # The counts are for people; Bandwidth ignores them.
         respond(HTTPStatus.OK, JSON, msgspec.json.encode(callback.tally))
         _log_stored(callback, len(body), time.monotonic() - started)

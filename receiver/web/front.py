@@ -119,9 +119,9 @@ class Front:
             found = principal_of(self._services.settings, scope.headers.get("authorization") or "")
             body = b"" if found.access is Access.PUBLIC else await self._read(scope, protocol)
         except HTTPException as error:
-            response = problems.answer(error, scope.method)
+            response = problems.respond_to(error, scope.method)
             _respond(protocol, response)
-            request_log.request_refused_early(error, scope.method, response.status_code)
+            request_log.log_early_refusal(error, scope.method, response.status_code)
         else:
             others = self._alive if is_alive else self._threads
             threads = self._senders if scope.method == "POST" else others

@@ -18,13 +18,13 @@ blueprint = Blueprint("messages", __name__)
 @blueprint.get("/messages/<tag>")
 @requires(Access.READ)
 def show(tag: str) -> Response:
-    return jsonify(MESSAGE.dump(messages.message(services().database, known_shape(tag))))
+    return jsonify(MESSAGE.dump(messages.message(services().database, check_tag(tag))))
 
 
 @blueprint.get("/messages/<tag>/events")
 @requires(Access.READ)
 def events(tag: str) -> Response:
-    found = messages.events(services().database, known_shape(tag))
+    found = messages.events(services().database, check_tag(tag))
     return Response(f'{{"events": [{", ".join(map(event_text, found))}]}}', content_type="application/json")
 
 
@@ -48,7 +48,7 @@ def _query() -> dict[str, str]:
     return given.to_dict()
 
 
-def known_shape(tag: str) -> str:
+def check_tag(tag: str) -> str:
     """Returns the tag. Raises MessageNotFound if it does not have the shape of one."""
     if not is_tag(tag):
         raise MessageNotFound(tag)

@@ -61,7 +61,7 @@ def sentence(text: str) -> str:
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
-def in_words(errors: FieldErrors) -> str:
+def summarize(errors: FieldErrors) -> str:
     """Summarizes the fields' errors, for clients that read only ``detail``."""
     texts = {name: " ".join(map(sentence, found)) for name, found in sorted(errors.items())[:MAX_FIELDS]}
     shown = [f"{_shortened(name)}: {words}" for name, words in texts.items()]
@@ -87,12 +87,12 @@ def register(app: Flask) -> None:
 
     def respond(error: Exception) -> Response:
         g.error = error
-        return answer(error, f"{request.method} {request.url_rule}")
+        return respond_to(error, f"{request.method} {request.url_rule}")
 
     app.register_error_handler(Exception, respond)
 
 
-def answer(error: Exception, route: str) -> Response:
+def respond_to(error: Exception, route: str) -> Response:
     """The response to a request for ``route`` that ended with this error."""
     match error:
         case Unauthenticated():
@@ -100,7 +100,7 @@ def answer(error: Exception, route: str) -> Response:
         case Forbidden():
             return problem(403, "This key may only read; use one of API_KEYS.")
         case InvalidFields():
-            return problem(422, in_words(error.errors), errors=error.errors)
+            return problem(422, summarize(error.errors), errors=error.errors)
         case NotJSON():
             return problem(400, str(error))
         case KeyReused():

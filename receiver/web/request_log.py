@@ -19,7 +19,7 @@ NOTEWORTHY = frozenset({401, 403, 408, 413})
 """Statuses that a client hardly causes on purpose."""
 
 
-def request_refused_early(error: Exception, method: str, status: int) -> None:
+def log_early_refusal(error: Exception, method: str, status: int) -> None:
     """Logs a request that was refused before its body was read."""
     log.warning("request", method=known_method(method), status=status, reason=reason(error))
 

@@ -1,4 +1,4 @@
-"""Runs the processes of the service on granian, a server whose time-outs and limits are not Python's."""
+"""The server: runs the processes of the service on granian, whose time-outs and limits do not depend on Python."""
 
 import errno
 import os

@@ -19,8 +19,8 @@ from receiver.schemas.requests import read_message
 from receiver.schemas.responses import MESSAGE
 from receiver.web.authentication import Access, principal, requires
 from receiver.web.bodies import read_json
-from receiver.web.messages import known_shape
-from receiver.web.problems import in_words, problem, sentence
+from receiver.web.messages import check_tag
+from receiver.web.problems import problem, sentence, summarize
 from receiver.web.services import services
 
 blueprint = Blueprint("submissions", __name__)
@@ -58,7 +58,7 @@ def create() -> Response:
 @blueprint.delete("/messages/<tag>")
 @requires(Access.WRITE)
 def cancel(tag: str) -> Response:
-    g.tag = known_shape(tag)
+    g.tag = check_tag(tag)
     return jsonify(MESSAGE.dump(cancel_message(services().database, tag)))
 
 
@@ -138,7 +138,7 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
     status = message.error.status if message.error else None
     if status == 400:
         errors = _field_errors(message)
-        detail = f"{detail} {in_words(errors)}".strip()
+        detail = f"{detail} {summarize(errors)}".strip()
         return problem(422, f"{detail} {WITH_A_NEW_KEY}", errors=errors, **state)
     if status == NEITHER_SENT_NOR_BILLED:
         return problem(503, f"{detail} {AGAIN_LATER}", headers=headers, **state)

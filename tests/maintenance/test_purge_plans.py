@@ -49,7 +49,7 @@ ASKED: dict[str, tuple[Callable[[Session, Terms], object], Sequence[str]]] = {
     "more messages": (lambda session, terms: purge.old_messages(session, terms, "01"), BY_TAG),
     "events": (lambda session, terms: purge.old_events(session, terms, None), ALONE),
     "more events": (lambda session, terms: purge.old_events(session, terms, (terms.before - QUARTER, 1)), ALONE),
-    "belongings": (lambda session, _: purge.belongings(session, [1, 2]), OF_MESSAGE),
+    "belongings": (lambda session, _: purge.count_belongings(session, [1, 2]), OF_MESSAGE),
 }
 
 

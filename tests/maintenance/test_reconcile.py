@@ -53,7 +53,7 @@ def rows(*numbers: str, status: str = "DELIVERED", at: datetime | None = None, *
 
 def reconcile(database: Database, bandwidth: FakeBandwidth) -> dict[str, reconciling.Inquiry]:
     """The inquiries by tag. Afterwards every stored outcome is the fold of its events."""
-    tags = reconciling.in_doubt(database, overdue_after=timedelta(0))
+    tags = reconciling.find_in_doubt(database, overdue_after=timedelta(0))
     found = {each.tag: each for each in reconciling.reconcile(database, bandwidth, tags)}
     assert list(found) == list(tags)
     assert [each for batch in recompute.recompute(database, check=True) for each in batch.differences] == []
@@ -343,13 +343,13 @@ def test_only_what_is_in_doubt_and_not_too_old_is_asked_about_oldest_first(datab
     ]
     change(database, "UPDATE messages SET overdue_at = '2020-01-01 00:00:00.000000' WHERE reference = 'overdue'")
 
-    assert reconciling.in_doubt(database, overdue_after=timedelta(0)) == expected
+    assert reconciling.find_in_doubt(database, overdue_after=timedelta(0)) == expected
     assert ended not in expected
 
 
 def test_what_an_event_settled_meanwhile_is_not_asked_about(database: Database) -> None:
     tag, _ = store_message(database, ALICE, answer=TIMED_OUT)
-    tags = reconciling.in_doubt(database, overdue_after=timedelta(0))
+    tags = reconciling.find_in_doubt(database, overdue_after=timedelta(0))
     deliver(database, make_event(tag=tag))
     bandwidth = FakeBandwidth(*rows(ALICE))
 

@@ -8,7 +8,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.database.models import Message
 from receiver.maintenance import recompute
-from receiver.maintenance.restored import BATCH, make_unknown, unsent
+from receiver.maintenance.restored import BATCH, find_unsent, make_unknown
 from receiver.messages import outbox
 from receiver.messages.sender import Sender, cancel
 from tests.maintenance.test_reconcile import FakeBandwidth, only, reconcile, rows
@@ -34,7 +34,7 @@ WRONG = Refused(because=RefusedBecause.BANDWIDTH, status=400)
 
 def restore(database: Database) -> int:
     """Does what `receiver restored` does; returns how many messages became unknown."""
-    pks = unsent(database)
+    pks = find_unsent(database)
     assert sum(make_unknown(database, pks, overdue_after=27 * HOUR)) == len(pks)
     return len(pks)
 

@@ -129,7 +129,7 @@ def test_a_sender_without_a_turn_is_closed_until_it_has_one(database: Database) 
 
 def _closed(database: Database, *, rate: float = RATE) -> set[str]:
     with database.read() as session:
-        return set(session.scalars(pace.closed(session, rate)))
+        return set(session.scalars(pace.closed_senders(session, rate)))
 
 
 def test_a_lane_that_was_taken_at_a_far_lower_rate_is_free_again_soon(database: Database) -> None:

@@ -1,7 +1,7 @@
 """Bandwidth in both directions: our calls to its API, and its calls to our callback URL.
 
-The API is asked for a token and one harmless question. The callback URL is tried as Bandwidth uses it: first without
-credentials, then with them; never with an event.
+The API gets a request for a token and one harmless search. The callback URL is tried as Bandwidth uses it: first
+without credentials, then with them; never with an event.
 """
 
 import ipaddress
@@ -22,14 +22,14 @@ from receiver.maintenance.doctor.settings import is_loopback
 from receiver.settings import Settings
 
 LONGEST_CALL = 10.0
-"""Seconds; a question is answered sooner, or something is wrong."""
+"""Seconds after which a call is abandoned; a healthy API responds sooner."""
 
 DOUBTFUL_SKEW, WRONG_SKEW = timedelta(seconds=5), timedelta(seconds=60)
 """`receiver reconcile` searches within a minute of our clock."""
 
 
 def check_api(settings: Settings) -> Iterator[Finding]:
-    """Fetches a token, if the settings call for one, and asks Bandwidth one question with it."""
+    """Fetches a token, if the settings call for one, and makes one search with it."""
     has_credentials = settings.bandwidth_client_secret if settings.bandwidth_client_id else settings.bandwidth_password
     if not (settings.bandwidth_account_id and has_credentials):
         for check in ("token", "Bandwidth", "clock"):

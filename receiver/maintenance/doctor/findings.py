@@ -9,8 +9,8 @@ from queue import Empty, SimpleQueue
 from receiver.errors import ReceiverError, locate
 
 LONGEST_SECONDS = 60.0
-"""No check takes this long: its own time-outs are shorter. But not every wait has one (a file on a dead network
-share)."""
+"""When a check is abandoned. Its own time-outs are shorter, but not every wait has one: a file on a dead network share
+has none."""
 
 
 class Mark(StrEnum):

@@ -111,7 +111,7 @@ def _operation(endpoint: str, access: Access) -> Fragment:
 
 
 def _follows(access: Access, *, takes_body: bool) -> set[int]:
-    """The statuses that any route with this access may respond with."""
+    """Returns the statuses with which any route with this access may respond."""
     return {
         500,
         *({401} if access is not Access.PUBLIC else ()),
