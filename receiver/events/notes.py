@@ -59,10 +59,6 @@ class _Shown(NamedTuple):
     is_invalid: bool
     since: datetime | None
 
-    @property
-    def status(self) -> RecipientStatus | None:
-        return None if self.standing is None else status_of(self.standing)
-
     def after(self, event: Event, *, now: datetime) -> Self:
         """What it shows once this event is merged."""
         if self.standing is None:
@@ -115,18 +111,18 @@ def notes_of(result: StoreResult) -> list[Note]:
 
 def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> Note:
     event, is_new, row = arrival
+    came_again = row.deliveries > 1
+    first, old, new = (_status(each) for each in (row.standing, before.standing, after.standing))
     wins = standing(event) == after.standing
     found = disposition(
         event_type=event.type,
         linked=row.message_pk is not None,
         is_winner=wins,
-        recipient=after.status,
+        recipient=new,
         invalid_recipient=after.is_invalid,
     )
-    first = None if row.standing is None else status_of(row.standing)
-    is_first_outcome = wins and after.status in TERMINAL and first not in TERMINAL
-    reveals = (first, after.status) == (RecipientStatus.DELIVERED, RecipientStatus.FAILED) and after.is_invalid and wins
-    came_again = row.deliveries > 1
+    is_first_outcome = wins and new in TERMINAL and first not in TERMINAL
+    reveals = wins and after.is_invalid and (first, new) == (RecipientStatus.DELIVERED, RecipientStatus.FAILED)
     return Note(
         event=event,
         is_new=is_new,
@@ -136,9 +132,14 @@ def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> 
         lag=_seconds(event.occurred_at, now),
         outcome_after=_seconds(row.submitted_at, now) if is_first_outcome else None,
         is_known_false=reveals or found is Disposition.EXTRANEOUS,
-        old_status=(after if came_again else before).status,
+        old_status=new if came_again else old,
         delay=_seconds(row.first_received_at if came_again else before.since, now),
     )
+
+
+def _status(standing: bytes | None) -> RecipientStatus | None:
+    """The status of a recipient with that standing; None for no recipient."""
+    return None if standing is None else status_of(standing)
 
 
 def _seconds(since: datetime | None, now: datetime) -> float | None:

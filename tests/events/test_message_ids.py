@@ -155,6 +155,18 @@ class TestTwoOfOurTagsUnderOneId:
         assert statuses(database, second[1]) == {ALICE: "failed"}
         assert len(self.clashes(logged)) == 1
 
+    def test_of_two_tags_that_one_event_came_with_at_once_the_one_of_ours_counts(
+        self, database: Database, two: Any, logged: Lines
+    ) -> None:
+        (first, second) = two
+        accepted(database, first[1], "one")
+        deliver(database, *(make_event("failed", message_id="one", tag=each) for each in ("their-own-42", second[0])))
+
+        assert links(database) == [(second[1], "tag")]
+        assert statuses(database, first[1]) == {ALICE: "pending"}
+        assert statuses(database, second[1]) == {ALICE: "failed"}
+        assert len(self.clashes(logged)) == 1
+
     def test_a_linked_event_is_never_linked_again(self, database: Database, two: Any, logged: Lines) -> None:
         (first, second) = two
         deliver(database, make_event(message_id="one", tag=first[0]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -18,8 +19,8 @@ from tests.support.log_lines import Lines
 from tests.support.stored import submit
 
 
-def deliver(database: Database, *events: Event) -> None:
-    result = database.write(lambda session: record(session, events, now=times.now()))
+def deliver(database: Database, *events: Event, now: datetime | None = None) -> None:
+    result = database.write(lambda session: record(session, events, now=now or times.now()))
     publish(result, seconds=0)
 
 
@@ -68,6 +69,25 @@ def test_what_comes_again_or_after_the_outcome_is_told(
 def _event(kind: str, tag: str) -> Event:
     name, _, code = kind.partition(" ")
     return make_event(name, tag=tag, error_code=int(code or 0))
+
+
+@pytest.mark.parametrize(
+    ("before", "together", "delays"),
+    [
+        ("delivered", ["sending", "failed 4720"], [60, 60]),
+        ("sending", ["delivered", "sent"], [0]),
+        ("sending", ["of-tomorrow", "delivered", "sent", "failed 4720", "delivered"], [0, 0, 0]),
+    ],
+)
+def test_the_delay_of_a_late_event_begins_when_its_recipient_changed_even_by_the_same_batch(
+    database: Database, logged: Lines, before: str, together: list[str], delays: list[int]
+) -> None:
+    tag, _ = submit(database, ALICE)
+    now = times.now()
+    deliver(database, _event(before, tag), now=now)
+    deliver(database, *(_event(each, tag) for each in together), now=now + timedelta(minutes=1))
+
+    assert [line["delay_seconds"] for line in logged] == delays
 
 
 def test_one_recipients_outcome_is_no_news_about_another(database: Database, logged: Lines) -> None:

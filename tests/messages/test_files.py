@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from receiver.core import times
 from receiver.database.database import Database
 from receiver.errors import WrongFile
 from receiver.messages.files import CHUNK, MOST_PROBLEMS, FileReport, MessageFile, check, walk
 from receiver.messages.lines import Line
-from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_sender, make_settings
+from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sender, make_settings
 from tests.support.loop import select
 from tests.support.stored import change, messages
 
@@ -148,6 +150,16 @@ def test_a_line_that_was_queued_is_not_wrong_afterwards(database: Database) -> N
 
     assert (outcome.lines, outcome.queued) == (2, 0)
     assert [line.number for line in outcome.first_wrong] == [2]
+
+
+def test_a_key_that_has_expired_is_free(database: Database) -> None:
+    sender, now = make_sender(database), times.now()
+    keys = [make_key(str(days), expires_at=now + timedelta(days=days)) for days in (-1, 1)]
+    for key in keys:
+        sender.queue(make_message(ALICE), key=key)
+
+    assert sender.known(keys) == {keys[1].place}
+    assert sender.queue_all([(make_message(ALICE), key) for key in keys]) == 1
 
 
 def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> None:
