@@ -1,5 +1,7 @@
 """The committer: what waits together is stored together, and everybody hears of his own."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -272,6 +274,18 @@ def test_a_callback_of_several_portions_is_counted_as_one(database: Database) ->
 def test_a_body_that_is_not_json_waits_for_nothing(gated: Committer) -> None:
     with pytest.raises(NotJSON):
         submit(gated, b"[")
+
+
+def test_a_process_that_closes_no_committer_ends_all_the_same(sqlite_url: str) -> None:
+    """As under gunicorn, which closes nothing."""
+    program = (
+        "import sys; from receiver.database.database import Database; from receiver.events.committer import Committer;"
+        "print(Committer(Database(sys.argv[1])).receive(sys.argv[2].encode()).tally.recorded)"
+    )
+    arguments = [sys.executable, "-c", program, sqlite_url, make_body(make_element())]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=30)
+
+    assert ended.stdout == "1\n"
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])

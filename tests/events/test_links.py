@@ -109,6 +109,16 @@ def test_a_repeat_s_own_tag_links_the_parked_event(sending: Sending, *, together
     assert sending.statuses == ["delivered", "pending", "pending"]
 
 
+@pytest.mark.parametrize("is_tagged_first", [True, False])
+def test_a_repeat_does_not_change_by_what_its_event_was_linked(sending: Sending, *, is_tagged_first: bool) -> None:
+    sending.answer()
+    sending.hear(sending.tagged() if is_tagged_first else make_event())
+    before = sending.links
+    sending.hear(make_event() if is_tagged_first else sending.tagged())
+
+    assert sending.links == before == [(sending.pk, "tag" if is_tagged_first else "messageId")]
+
+
 UNUSABLE_TAGS: dict[str, Callable[[], str | None]] = {
     "absent": lambda: None,
     "empty": lambda: "",

@@ -238,6 +238,12 @@ def test_a_body_with_two_lengths_is_not_longer_than_the_longer_of_them(server: t
     assert status_of(connect(api, request)) in (400, 413)
 
 
+def test_a_chunked_body_that_is_too_long_is_refused_before_it_ends(server: tuple[Child, Api]) -> None:
+    _, api = server
+    endless = b"%x\r\n%b\r\n" % (LONGEST + 1, b" " * (LONGEST + 1))
+    assert status_of(connect(api, head(CALLBACKS, "Transfer-Encoding: chunked") + endless)) == 413
+
+
 @pytest.mark.parametrize("coding", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 def test_callbacks_that_stall_are_given_up_and_stop_nobody(server: tuple[Child, Api], coding: str) -> None:
     _, api = server
