@@ -6,7 +6,7 @@ import pytest
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Refused
+from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.database.database import Database
 from receiver.messages import call
 from receiver.messages.outbox import Attempt
@@ -57,3 +57,15 @@ def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
 
     assert answer == ACCEPTED
     assert [line["error"] for line in logged if "error" in line] in (["AttributeError"], ["TypeError"])
+
+
+@pytest.mark.parametrize(("result", "is_raised"), [(ACCEPTED, False), (Unknown(), True)])
+def test_only_a_result_that_proves_the_credentials_ends_a_suspicion(
+    sqlite: Database, result: SendResult, *, is_raised: bool
+) -> None:
+    caller = make_sender(sqlite).caller
+    caller.suspicion.is_raised = True
+
+    assert caller.store("t", result, lambda _session: "stored") == "stored"
+
+    assert caller.suspicion.is_raised is is_raised
