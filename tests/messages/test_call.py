@@ -69,3 +69,17 @@ def test_only_a_result_that_proves_the_credentials_ends_a_suspicion(
     assert caller.store("t", result, lambda _session: "stored") == "stored"
 
     assert caller.suspicion.is_raised is is_raised
+
+
+def test_a_result_that_a_defect_keeps_from_being_stored_is_logged_and_a_suspicion_stays(
+    sqlite: Database, logged: Lines
+) -> None:
+    caller = make_sender(sqlite).caller
+    caller.suspicion.is_raised = True
+
+    assert caller.store("t", ACCEPTED, lambda _session: 1 // 0) is None
+
+    assert caller.suspicion.is_raised
+    [line] = logged
+    assert (line["log_level"], line["event"]) == ("error", "result not stored")
+    assert (line["tag"], line["error"]) == ("t", "ZeroDivisionError")
