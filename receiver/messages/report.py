@@ -111,7 +111,6 @@ def report_message(row: Message, *, now: datetime) -> MessageReport:
     if row.deadline is not None and send_status != row.send_status:
         changes.append(row.deadline)  # since then it shows as unknown
     changes += [each.linked_at for each in row.message_ids if each.linked_at is not None]
-    has_error = (row.error_status, row.error_type, row.error_description) != (None, None, None)
     return MessageReport(
         key=row.pk,
         tag=row.tag,
@@ -128,7 +127,7 @@ def report_message(row: Message, *, now: datetime) -> MessageReport:
         segment_count=row.segment_count,
         send_status=send_status,
         refused_because=RefusedBecause(row.refused_because) if row.refused_because else None,
-        error=_error(row) if has_error else None,
+        error=error_report(row.error_status, row.error_type, row.error_description, row.error_fields),
         created_at=row.created_at,
         submitted_at=row.submitted_at,
         updated_at=max([row.updated_at, *changes]),
@@ -150,10 +149,11 @@ def summary_of(recipients: Sequence[RecipientReport]) -> dict[str, int]:
     }
 
 
-def _error(row: Message) -> ErrorReport:
-    return ErrorReport(
-        status=row.error_status,
-        type=row.error_type,
-        description=row.error_description,
-        field_errors=[RefusedField(*each) for each in json.loads(row.error_fields or "[]")],
-    )
+def error_report(
+    status: int | None, kind: str | None, description: str | None, fields: str | None
+) -> ErrorReport | None:
+    """Returns the report of a stored error; None if no column but ``fields``, which is JSON, says anything."""
+    if status is None and kind is None and description is None:
+        return None
+    refused = [RefusedField(*each) for each in json.loads(fields or "[]")]
+    return ErrorReport(status=status, type=kind, description=description, field_errors=refused)

@@ -30,7 +30,7 @@ from receiver.core.tags import is_tag
 from receiver.database.database import Database
 from receiver.database.models import Instant
 from receiver.errors import MessageNotFound
-from receiver.messages.report import ErrorReport, MessageReport, RecipientReport, RefusedField, summary_of
+from receiver.messages.report import MessageReport, RecipientReport, error_report, summary_of
 from receiver.reports import messages as tables
 from receiver.reports.lookup import NEWEST, MessageFilter, begins_with
 from receiver.reports.messages import PAGE_SIZE, EventReport, ResolutionReport
@@ -255,7 +255,7 @@ def _reports(session: Session, tags: Sequence[str]) -> list[MessageReport]:
 
 
 def _message(row: dict[str, Any], recipients: list[RecipientReport]) -> MessageReport:
-    error = _error(row)
+    error = error_report(*(row.pop(f"error_{name}") for name in ("status", "type", "description", "fields")))
     row |= {
         "message_ids": (row["message_ids"] or "").split(),
         "media": json.loads(row["media"]),
@@ -263,16 +263,6 @@ def _message(row: dict[str, Any], recipients: list[RecipientReport]) -> MessageR
         "refused_because": RefusedBecause(row["refused_because"]) if row["refused_because"] else None,
     }
     return MessageReport(**row, error=error, summary=summary_of(recipients), recipients=recipients)
-
-
-def _error(row: dict[str, Any]) -> ErrorReport | None:
-    status, kind, description, fields = (
-        row.pop(f"error_{name}") for name in ("status", "type", "description", "fields")
-    )
-    if status is None and kind is None and description is None:
-        return None
-    found = [RefusedField(*each) for each in json.loads(fields or "[]")]
-    return ErrorReport(status=status, type=kind, description=description, field_errors=found)
 
 
 def _recipient(row: dict[str, Any]) -> RecipientReport:
