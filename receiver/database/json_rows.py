@@ -16,7 +16,6 @@ from sqlalchemy import (
     CursorResult,
     FromClause,
     LargeBinary,
-    Select,
     Table,
     Text,
     TextClause,
@@ -67,13 +66,9 @@ def insert_rows(dialect: str, model: type[Base]) -> Any:
     table = cast("Table", model.__table__)
     given = rows_of(dialect, *(column for column in table.columns if column is not table.autoincrement_column))
     # Without a WHERE before it, SQLite parses the ON of ON CONFLICT as that of a join (sqlite.org/lang_upsert.html).
-    return insert_from(dialect, model, select(*given.c).where(true()))
-
-
-def insert_from(dialect: str, model: type[Base], query: Select[Any]) -> Any:
-    """An INSERT of the query's rows, in their order, that supports ON CONFLICT."""
-    # Both dialects write it alike, but SQLAlchemy offers it only per dialect.
-    insert = (sqlite if dialect == "sqlite" else postgresql).insert(cast("Table", model.__table__))
+    query = select(*given.c).where(true())
+    # Both dialects write ON CONFLICT alike, but SQLAlchemy offers it only per dialect.
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table)
     return insert.from_select(list(query.selected_columns.keys()), query)
 
 
@@ -109,13 +104,14 @@ class Statements:
 
     def __init__(self, package: str, file: str) -> None:
         self._texts: dict[tuple[str, str], TextClause | TextualSelect] = {}
+        instants = _instants()
         for part in files(package).joinpath(file).read_text("utf-8").split("-- name: ")[1:]:
             heading, *lines = part.splitlines()
             name, _, dialect = heading.partition(", ")
             sql = "\n".join(line for line in lines if not line.startswith("--")).strip().removesuffix(";")
             for each in [dialect] if dialect else DIALECTS:
                 # Where SQLite has the text of an instant, Python needs the instant.
-                self._texts[name, each] = text(sql).columns(**_instants()) if each == "sqlite" else text(sql)
+                self._texts[name, each] = text(sql).columns(**instants) if each == "sqlite" else text(sql)
 
     def run(
         self, session: Session, name: str, rows: Iterable[Mapping[str, Any]], **parameters: Any
