@@ -4,9 +4,16 @@ BIN := .venv/bin
 DEBIAN := jq nginx-light pgbouncer prometheus sqlite3 systemd
 MARKS := .venv/.installed
 
-.PHONY: install debian demo test lint dictionary bench bench-scale bench-walks torture crash clean audit
+.PHONY: help install debian demo format lint check test outside soak torture crash dictionary bench bench-scale bench-walks clean audit
 
-install: $(MARKS)
+# A target's help is what follows ## in its line. A list that is piped or redirected has no colours.
+help:  ## Print this list of targets
+	@if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then name='\033[36m' end='\033[0m'; fi; \
+	sed -n 's/^\([a-z][a-z-]*\):.*  ## /\1 /p' $(MAKEFILE_LIST) | while read -r target text; do \
+		printf "$$name%-13s$$end%s\n" "$$target" "$$text"; \
+	done
+
+install: $(MARKS)  ## Install the program in .venv
 
 $(MARKS): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 install")'
@@ -30,55 +37,65 @@ $(MARKS)-bench: $(MARKS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
-# Programs that some tests run and pip does not install; needs root. Elsewhere than in CI those tests are skipped
-# without them.
-debian:
+# Programs that some tests run and pip does not install. Elsewhere than in CI those tests are skipped without them.
+debian:  ## Install the programs that some tests need (Debian, as root)
 	apt-get update --quiet --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(DEBIAN)
 
-# The whole path of a message on this machine, without Bandwidth.
-demo: install
+demo: install  ## Show the whole path of a message on this machine, without Bandwidth
 	@$(BIN)/receiver demo
 
-# All tests except the long runs below. For the rules alone, in seconds: .venv/bin/pytest tests/unit.
-test: $(MARKS)-test
-	$(BIN)/pytest --numprocesses 2
+format: $(MARKS)-lint  ## Sort the imports and format the code
+	$(BIN)/ruff check --quiet --select I --fix .
+	$(BIN)/ruff format .
 
-lint: $(MARKS)-lint
+lint: $(MARKS)-lint  ## Check style, types and which package imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pre-commit validate-config
 
-# Writes migrations/data-dictionary.md from the comments of a migrated PostgreSQL.
-dictionary: $(MARKS)-test
+check: lint $(MARKS)-test  ## Lint, and test the rules alone (tests/unit): what to run after every change
+	$(BIN)/pytest --numprocesses 2 tests/unit
+
+# setup.cfg deselects the tests that are marked `outside` or `soak`.
+test: $(MARKS)-test  ## Run all tests but those of `make outside` and `make soak`
+	$(BIN)/pytest --numprocesses 2
+
+outside: $(MARKS)-test  ## Test with other people's programs, and as installed in an empty environment
+	$(BIN)/pytest --numprocesses 2 -m outside
+
+soak: $(MARKS)-test  ## Run what takes minutes: long hostile tests, torture and crash
+	$(BIN)/pytest --numprocesses 2 -m soak
+	@$(MAKE) --no-print-directory torture crash
+
+torture: $(MARKS)-test  ## Break servers and databases under a stream of events: nothing is lost
+	$(BIN)/python -m tests.soak.torture.torture
+
+crash: $(MARKS)-test  ## Kill senders between any two steps: nothing is sent twice
+	$(BIN)/python -m tests.soak.crash.crash
+
+dictionary: $(MARKS)-test  ## Write migrations/data-dictionary.md from the comments of a migrated PostgreSQL
 	$(BIN)/python -m migrations.dictionary
+
+# Speed is measured apart from the tests, because the figures are those of an idle machine. See tests/benchmarks.
+bench: $(MARKS)-bench  ## Measure receiving and sending, side by side with other programs
+	$(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tests.benchmarks.sending
+
+bench-scale: $(MARKS)-bench  ## Measure again with millions of events in the database
+	$(BIN)/python -m tests.benchmarks.scale
+
+bench-walks: $(MARKS)-test  ## Count the files and functions that an event and a message cross
+	$(BIN)/python -m tests.benchmarks.walks
 
 # Asks a service for known vulnerabilities, so it needs the network and is not part of CI. Strict, because otherwise a
 # package that cannot be looked up counts as safe.
-audit: $(MARKS)-audit
+audit: $(MARKS)-audit  ## Look up known vulnerabilities of the installed packages (needs the network)
 	@mkdir -p build
 	$(BIN)/pip freeze --quiet --exclude-editable > build/installed.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement build/installed.txt
 
-# Measures speed; not part of `make test`, because the figures are those of an idle machine. See tests/benchmarks.
-bench: $(MARKS)-bench
-	$(BIN)/python -m tests.benchmarks.bench
-	$(BIN)/python -m tests.benchmarks.sending
-
-bench-scale: $(MARKS)-bench
-	$(BIN)/python -m tests.benchmarks.scale
-
-# How many files and functions of the service an event crosses, and a message.
-bench-walks: $(MARKS)-test
-	$(BIN)/python -m tests.benchmarks.walks
-
-# Long hostile runs, of minutes to hours; not part of `make test`. See tests/soak.
-torture: $(MARKS)-test
-	$(BIN)/python -m tests.soak.torture.torture
-
-crash: $(MARKS)-test
-	$(BIN)/python -m tests.soak.crash.crash
-
-clean:
+clean:  ## Remove .venv and everything that was built
 	rm -rf .venv build *.egg-info

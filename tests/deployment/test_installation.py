@@ -17,6 +17,8 @@ import pytest
 from receiver.settings import ENV_FILE, VARIABLES
 from tests.support.builders import ALICE
 
+pytestmark = pytest.mark.outside
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "example.env"
 SOURCES = ("receiver", "migrations", "config", "setup.cfg", "pyproject.toml", "README.md")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.samples import callbacks
 from tests.support.builders import ALICE, CALLBACK_AUTH, make_body, make_element
@@ -73,9 +74,9 @@ STRANGERS = [
 ]
 
 
-ROUNDS, MOST_KEPT = 4, 5 * 2**20
-"""How often everything is sent by two clients, and how many bytes of a round the service may keep. It is sent about
-four times as much. A leak keeps something of every round; the allocator may grow in any, but not in all."""
+MOST_KEPT = 5 * 2**20
+"""How many bytes of a round the service may keep. It is sent about four times as much. A leak keeps something of every
+round; the allocator may grow in any, but not in all."""
 
 
 def mutated(chance: random.Random, element: Any) -> Any:
@@ -172,12 +173,16 @@ def memory(child: Child) -> int:
     return sum(each.memory_info().rss for each in (psutil.Process(child.process.pid), *child.left_behind()))
 
 
-def test_nothing_that_is_sent_breaks_the_service_or_its_neighbours(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(16, marks=pytest.mark.soak)])
+def test_nothing_that_is_sent_breaks_the_service_or_its_neighbours(
+    tmp_path: Path, database_url: str, rounds: int
+) -> None:
+    """Two clients send everything in every round."""
     with serving(tmp_path, environment(database_url), "--idle-seconds", "1", "--workers", "1") as (child, api):
         port = int(api.url.rpartition(":")[2])
         answered, held = set[str](), []
         with ThreadPoolExecutor(2) as clients:
-            for seed in range(0, 2 * ROUNDS, 2):
+            for seed in range(0, 2 * rounds, 2):
                 answered.update(*clients.map(lambda seed: attack(port, seed), (seed, seed + 1)))
                 held.append(memory(child))
         assert _stored(database_url) >= answered

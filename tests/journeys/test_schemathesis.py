@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.builders import API_KEY, CALLBACK_AUTH, READ_ONLY_KEY
 from tests.support.processes import PATIENCE, environment, serving, simulating
+
+pytestmark = pytest.mark.outside
 
 HERE = Path(__file__).parent
 EXAMPLES = 10

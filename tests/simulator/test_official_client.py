@@ -27,6 +27,8 @@ from tests.support.callback_receiver import CallbackReceiver
 from tests.support.processes import wait_for
 from tests.support.simulators import ALICE, BOB, MESSAGE, Start
 
+pytestmark = pytest.mark.outside
+
 Create = Callable[..., Message]
 
 
