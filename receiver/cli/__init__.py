@@ -1,4 +1,4 @@
-"""The command `receiver`. Each of its commands is in the module of its name; `overdue` and the like are in lists.py."""
+"""The command `receiver`. The table in commands.py says in which module each of its commands is."""
 
 from receiver.cli.commands import main
 

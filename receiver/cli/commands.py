@@ -17,35 +17,35 @@ from receiver import VERSION
 from receiver.cli.options import env_file
 
 COMMANDS = {
-    "cancel": ("cancel", "Cancel a message that is still queued."),
+    "cancel": ("send", "Cancel a message that is still queued."),
     "config": ("config", "Print the running configuration, without secrets."),
     "conversation": ("lists", "Print all messages to and from a number, in chronological order."),
     "demo": ("demo", "Demonstrate a message's whole path on this machine, without Bandwidth."),
     "doctor": ("doctor", "Check this installation, and print what is right, what is wrong and what to do about it."),
     "failures": ("lists", "Count failed recipients by day (UTC) and error code, newest first."),
     "find": ("find", "Find messages by a number, a reference, a message id or a tag, newest first."),
-    "grant-support": ("grant_support", "Let a PostgreSQL role read the support views, and nothing else."),
-    "migrate": ("migrate", "Migrate the database to the schema of this version."),
+    "grant-support": ("database", "Let a PostgreSQL role read the support views, and nothing else."),
+    "migrate": ("database", "Migrate the database to the schema of this version."),
     "opt-outs": ("lists", "List who sent STOP or an equivalent keyword and has not opted in since, newest first."),
     "overdue": ("lists", "List recipients whose outcome should be known by now, newest first."),
-    "purge": ("purge", "Remove messages older than a given age and all that belongs to them, or redact them."),
-    "recompute": ("recompute", "Recompute every outcome from the stored events, and repair those that differ."),
-    "reconcile": ("reconcile", "Ask Bandwidth what became of messages that are unknown or overdue."),
+    "purge": ("maintenance", "Remove messages older than a given age and all that belongs to them, or redact them."),
+    "recompute": ("maintenance", "Recompute every outcome from the stored events, and repair those that differ."),
+    "reconcile": ("maintenance", "Ask Bandwidth what became of messages that are unknown or overdue."),
     "refused": ("lists", "List messages that are known not to have been sent, and why, newest first."),
     "replies": ("lists", "List the messages that people sent to our numbers, newest first."),
-    "resolve": ("resolve", "Record a person's decision about an unknown message."),
-    "restored": ("restored", "After restoring a backup, mark messages that may have been sent since as unknown."),
+    "resolve": ("maintenance", "Record a person's decision about an unknown message."),
+    "restored": ("maintenance", "After restoring a backup, mark messages that may have been sent since as unknown."),
     "results": ("results", "Print the outcome of all messages whose reference begins with a prefix."),
-    "resume": ("resume", "Resume sending now, ending any pause for a 429 or for refused credentials."),
+    "resume": ("worker", "Resume sending now, ending any pause for a 429 or for refused credentials."),
     "send": ("send", "Send one group message."),
-    "send-many": ("send_many", "Queue the messages of a CSV, TSV or JSON Lines file; - is standard input."),
+    "send-many": ("send", "Queue the messages of a CSV, TSV or JSON Lines file; - is standard input."),
     "serve": ("serve", "Run the service: the callback endpoint and the API."),
-    "show": ("show", "Show a message: its text, the outcome of each recipient, and the timeline of events."),
+    "show": ("find", "Show a message: its text, the outcome of each recipient, and the timeline of events."),
     "simulate": ("simulate", "Run a simulated Bandwidth on this machine; a recipient's number selects its outcome."),
     "unknown": ("lists", "List messages that may or may not have been sent, newest first."),
     "unlinked": ("lists", "List events that belong to no message of ours, newest first."),
     "unreadable": ("lists", "List elements of callbacks that are not events, newest first."),
-    "watch": ("watch", "Show the progress of all messages whose reference begins with a prefix."),
+    "watch": ("results", "Show the progress of all messages whose reference begins with a prefix."),
     "worker": ("worker", "Send queued messages; any number of workers may run, on any number of hosts."),
 }
 """The module in receiver.cli of each command, and the first sentence of its help. The command is the function of the
@@ -96,7 +96,7 @@ def load(name: str) -> click.Command:
 
     Every command takes --env-file, as `receiver` itself does, and reports errors as a sentence and an exit code.
     """
-    from receiver.cli.errors import reporting_errors
+    from receiver.cli.console import reporting_errors
 
     module, _ = COMMANDS[name]
     command: click.Command = getattr(import_module(f"receiver.cli.{module}"), name.replace("-", "_"))

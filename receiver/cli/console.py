@@ -1,15 +1,24 @@
-"""The console: the sentences, errors, questions and progress bars that commands print, and their exit codes."""
+"""The console: what commands print and ask, how they end with a sentence and an exit code, and the signals they get."""
 
+import errno
+import os
+import signal
 import sys
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import NoReturn, ParamSpec
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from receiver.cli.options import with_env_file
+from receiver import settings, settings_file
+from receiver.cli.options import named_settings_file, with_env_file
 from receiver.core.text import harmless
+from receiver.errors import ConfigurationError, InvalidFields, ReceiverError, StorageUnavailable, WrongFile
 
 EXIT_WRONG = 1
 """Something is wrong, was refused or does not exist."""
@@ -55,3 +64,68 @@ def demand_consent(question: str, *, yes: bool) -> None:
         fail("Not a terminal: pass --yes to confirm. Nothing was changed.", EXIT_USAGE)
     if not click.confirm(question, err=True):
         fail("Nothing was changed.", EXIT_USAGE)
+
+
+P = ParamSpec("P")
+
+
+def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Decorates a command: loads the settings file first, and turns errors into a sentence and an exit code."""
+
+    @wraps(command)
+    def reported(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            _load_settings_file()
+            command(*args, **kwargs)
+        except ConfigurationError as error:
+            fail(f"Invalid settings:\n{error}", EXIT_USAGE)
+        except InvalidFields as error:
+            fail(f"Invalid message:\n{error}", EXIT_USAGE)
+        except WrongFile as error:
+            fail(str(error), EXIT_USAGE)
+        except StorageUnavailable as error:
+            fail(with_cause(error), EXIT_WRONG)
+        except ReceiverError as error:
+            fail(str(error), EXIT_WRONG)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click handles a closed pipe
+                raise
+            fail(f"Input or output failed: {error.strerror or error}.", EXIT_UNKNOWN)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+    return reported
+
+
+def with_cause(error: StorageUnavailable) -> str:
+    """Returns the error's message, with the database's name and its reason unless the message has them already."""
+    first = error if error.database else error.__cause__
+    if not isinstance(first, StorageUnavailable) or not first.reason or first.reason in str(error):
+        return str(error)
+    return f"{error} ({first.database}: {first.reason})"
+
+
+def _load_settings_file() -> None:
+    """Loads the file that --env-file or, without it, RECEIVER_ENV_FILE names. Raises ConfigurationError."""
+    path = named_settings_file() or os.environ.get(settings.ENV_FILE)
+    if path:
+        settings_file.load_settings_file(Path(path))
+
+
+TERMINATION = {signal.SIGTERM, signal.SIGHUP}
+"""The signals that end a process from outside: it is stopped, or its terminal is closed."""
+
+
+def not_ignored(*signals: signal.Signals) -> set[signal.Signals]:
+    """Returns the given signals that this process does not ignore; under nohup it ignores SIGHUP."""
+    return {each for each in signals if signal.getsignal(each) is not signal.SIG_IGN}
+
+
+@contextmanager
+def deferred(*signals: signal.Signals) -> Iterator[None]:
+    """Defers these signals until the block has ended, also in threads that are started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

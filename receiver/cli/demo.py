@@ -18,10 +18,8 @@ import click
 import requests
 from rich.rule import Rule
 
-from receiver.cli.console import out
-from receiver.cli.message_tables import print_events, print_message
-from receiver.cli.signals import not_ignored
-from receiver.cli.tables import print_rows
+from receiver.cli.console import not_ignored, out
+from receiver.cli.tables import print_events, print_message, print_rows
 from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import ReceiverError

@@ -1,4 +1,4 @@
-"""`receiver find`."""
+"""`receiver find` and `receiver show`."""
 
 import json
 from collections.abc import Sequence
@@ -8,13 +8,31 @@ from rich.text import Text
 
 from receiver.cli.console import EXIT_WRONG, fail, out
 from receiver.cli.database import database_for_query
-from receiver.cli.message_tables import outcome, unless_accepted
-from receiver.cli.options import OutputFormat, limit_option, output_options
-from receiver.cli.output import RECIPIENT_COLUMNS, note_more, recipient_rows, write_csv, write_json
-from receiver.cli.tables import add_row, new_table, print_table, second
+from receiver.cli.options import OutputFormat, limit_option, output_options, tag_argument
+from receiver.cli.output import (
+    RECIPIENT_COLUMNS,
+    RESOLUTION_COLUMNS,
+    api_row,
+    note_more,
+    recipient_rows,
+    write_csv,
+    write_json,
+)
+from receiver.cli.tables import (
+    add_row,
+    new_table,
+    outcome,
+    print_events,
+    print_message,
+    print_resolutions,
+    print_table,
+    second,
+    unless_accepted,
+)
 from receiver.reports import find as reports
+from receiver.reports import support
 from receiver.reports.find import Found, FoundBy
-from receiver.schemas.responses import MESSAGE
+from receiver.schemas.responses import MESSAGE, event_text
 
 NAMES = {
     FoundBy.TAG: "tag",
@@ -68,3 +86,27 @@ def _print_found(found: Sequence[Found]) -> None:
             status = outcome(recipient).append(code).append(unless_accepted(message.send_status))
             add_row(table, second(message.created_at), message.tag, message.reference, recipient.to, status)
     print_table(out, table)
+
+
+@click.command()
+@tag_argument
+@output_options
+def show(tag: str, form: OutputFormat) -> None:
+    """Show a message: its text, the outcome of each recipient, and the timeline of events.
+
+    CSV has the recipients only. Exits 1 if there is no such message.
+    """
+    with database_for_query() as database:
+        message, events = support.message(database, tag), support.events(database, tag)
+        resolutions = support.resolutions(database, tag)
+    match form:
+        case OutputFormat.JSON:
+            decided = [api_row({name: getattr(each, name) for name in RESOLUTION_COLUMNS}) for each in resolutions]
+            text = json.dumps(MESSAGE.dump(message) | {"resolutions": decided})
+            click.echo(f'{text[:-1]}, "events": [{", ".join(map(event_text, events))}]}}')
+        case OutputFormat.CSV:
+            write_csv(RECIPIENT_COLUMNS, recipient_rows(message, message.recipients))
+        case OutputFormat.TABLE:
+            print_message(out, message)
+            print_resolutions(out, resolutions)
+            print_events(out, events)

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, fail, out, say
+from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, fail, not_ignored, out, say
 from receiver.cli.options import PORT
-from receiver.cli.signals import not_ignored
 from receiver.cli.tables import MEANING, print_rows
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 

@@ -1,4 +1,4 @@
-"""`receiver worker`."""
+"""`receiver worker`, and `receiver resume`, which ends its pauses."""
 
 import os
 import signal
@@ -9,10 +9,11 @@ import click
 from receiver import VERSION, metrics
 from receiver.app import make_caller
 from receiver.cli.config import log_settings
+from receiver.cli.console import not_ignored, out
 from receiver.cli.database import demand_schema
-from receiver.cli.signals import not_ignored
-from receiver.database.database import Database
+from receiver.database.database import Database, Session
 from receiver.log import get_logger, to_stderr
+from receiver.messages import credentials, pace
 from receiver.messages.worker import Worker
 from receiver.settings import read_settings
 
@@ -72,3 +73,17 @@ def _stop_on_signal(running: Worker, stops: set[signal.Signals]) -> None:
     """
     signal.sigwait(stops)
     running.stop()
+
+
+@click.command()
+def resume() -> None:
+    """Resume sending now, ending any pause for a 429 or for refused credentials."""
+    with Database(read_settings().database_url) as database:
+        demand_schema(database)
+        was_paused = database.write(_end_pauses)
+    out.print("Sending was resumed." if was_paused else "Sending was not paused.")
+
+
+def _end_pauses(session: Session) -> bool:
+    was_paused = pace.resume(session)
+    return credentials.resume(session) or was_paused
