@@ -22,8 +22,8 @@ from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
 from receiver.messages.report import MessageReport
-from receiver.reports import progress, support
-from receiver.reports.progress import Summary
+from receiver.reports import results as reports
+from receiver.reports.results import Summary
 from receiver.schemas.responses import MESSAGE
 
 
@@ -36,7 +36,7 @@ def results(reference_prefix: str, form: OutputFormat) -> None:
     They are sorted by reference; those of a file share its name as their prefix. Exits 1 if there are none.
     """
     with database_for_query() as database:
-        found = list(support.results(database, reference_prefix))
+        found = list(reports.results(database, reference_prefix))
     match form:
         case OutputFormat.JSON:
             write_json("messages", (json.dumps(MESSAGE.dump(each)) for each in found), more=False)
@@ -95,7 +95,7 @@ def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summar
     """Redraws the summary on a terminal, and prints a line for every change elsewhere. Returns the last one."""
     shown = None
     with Live(console=out) if out.is_terminal else nullcontext() as live:
-        for summary in progress.watch(database, prefix, seconds=seconds):
+        for summary in reports.watch(database, prefix, seconds=seconds):
             if live:
                 live.update(_summary_panel(summary))
             elif summary != shown:

@@ -1,6 +1,6 @@
 """Look-ups and conditions on messages and recipients that more than one package needs. Nothing here writes.
 
-Filters, pages and orders that only reports need are in ``receiver.reports.lookup``.
+Filters, pages and orders that only reports need are in ``receiver.reports.messages``.
 """
 
 from datetime import datetime

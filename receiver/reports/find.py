@@ -12,7 +12,7 @@ from receiver.database.database import Database
 from receiver.errors import MessageNotFound
 from receiver.messages.report import MessageReport, RecipientReport
 from receiver.reports import support
-from receiver.reports.lookup import MessageFilter
+from receiver.reports.messages import MessageFilter
 
 
 class FoundBy(StrEnum):

@@ -5,7 +5,7 @@ are two readers. ``Database.reads_views_only`` decides which of them serves.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -23,7 +23,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from receiver.core.events import is_storable
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.core.status import ConfirmedBy, Disposition, RecipientStatus
 from receiver.core.tags import is_tag
@@ -32,8 +31,7 @@ from receiver.database.models import Instant
 from receiver.errors import MessageNotFound
 from receiver.messages.report import MessageReport, RecipientReport, error_report, summary_of
 from receiver.reports import messages as tables
-from receiver.reports.lookup import NEWEST, MessageFilter, begins_with
-from receiver.reports.messages import PAGE_SIZE, EventReport, ResolutionReport
+from receiver.reports.messages import NEWEST, EventReport, MessageFilter, ResolutionReport, begins_with
 
 ViewRow = Mapping[str, Any]
 """A row of a support view, by column name."""
@@ -47,44 +45,6 @@ def may_read_tables(session: Session) -> bool:
 
 
 _MAY = text("SELECT has_table_privilege('messages', 'SELECT')")
-
-
-def tags(session: Session, wanted: MessageFilter, *, limit: int) -> Sequence[str]:
-    """Returns the tags of at most ``limit`` messages, newest first.
-
-    ``wanted`` holds one of reference, message id, recipient and sender. Raises NotImplementedError without any.
-    """
-    for query, value in (
-        (_BY_REFERENCE, wanted.reference),
-        (_BY_MESSAGE_ID, wanted.message_id),
-        (_BY_RECIPIENT, wanted.to),
-        (_BY_SENDER, wanted.sender),
-    ):
-        if value is not None:
-            return session.scalars(query, {"value": value, "limit": limit}).all()
-    raise NotImplementedError(wanted)
-
-
-def tags_by_last_digits(session: Session, digits: str, *, limit: int) -> Sequence[str]:
-    """Returns the tags of at most ``limit`` messages to a number that ends in ``digits``, newest first.
-
-    Only the newest NEWEST recipients are searched, because no index serves the end of a number.
-    """
-    return session.scalars(_BY_ENDING, {"ending": f"%{digits}", "newest": NEWEST, "limit": limit}).all()
-
-
-def tags_by_reference(session: Session, prefix: str, *, after: tuple[str, str] | None, limit: int) -> Sequence[str]:
-    """Returns the tags of at most ``limit`` messages whose reference begins with ``prefix``, by reference, then tag.
-
-    ``after`` is the reference and tag of the last message of the previous page.
-    """
-    shown = table("support_messages", column("tag", String), column("reference", String))
-    wanted = select(shown.c.tag).where(begins_with(shown.c.reference, prefix))
-    if after is not None:
-        reference, tag = after
-        later = or_(shown.c.reference > reference, shown.c.tag > tag)
-        wanted = wanted.where(shown.c.reference >= reference, later)
-    return session.scalars(wanted.order_by(shown.c.reference, shown.c.tag).limit(limit)).all()
 
 
 _BY_ENDING = text("""
@@ -114,30 +74,6 @@ _BY_RECIPIENT = text("""
 _BY_SENDER = text("""
     SELECT tag FROM support_messages WHERE sender = :value ORDER BY created_at DESC, key DESC LIMIT :limit
 """)
-
-
-def message_rows(session: Session, of: Sequence[str]) -> list[ViewRow]:
-    """Returns the messages with these tags, newest first."""
-    return _rows(session, _MESSAGES, of)
-
-
-def recipient_rows(session: Session, of: Sequence[str]) -> list[ViewRow]:
-    """Returns the recipients of the messages with these tags, those of each message in the request's order."""
-    return _rows(session, _RECIPIENTS, of)
-
-
-def event_rows(session: Session, tag: str) -> list[ViewRow]:
-    """Returns the message's events, first received first."""
-    return _rows(session, _EVENTS, [tag])
-
-
-def resolution_rows(session: Session, tag: str) -> list[ViewRow]:
-    """Returns what people decided about the message, oldest first."""
-    return _rows(session, _RESOLUTIONS, [tag])
-
-
-def _rows(session: Session, query: TextClause, of: Sequence[str]) -> list[ViewRow]:
-    return [dict(row) for row in session.execute(query, {"tags": list(of)}).mappings()] if of else []
 
 
 _TAGS: BindParameter[str] = bindparam("tags", expanding=True, type_=String)
@@ -187,38 +123,55 @@ def message(database: Database, tag: str) -> MessageReport:
 
 
 def messages(database: Database, wanted: MessageFilter, *, limit: int) -> Sequence[MessageReport]:
-    """Returns at most ``limit`` messages that fit, newest first."""
+    """Returns at most ``limit`` messages that fit, newest first.
+
+    ``wanted`` holds one of reference, message id, recipient and sender. Through the views NotImplementedError is raised
+    without any.
+    """
     if not database.reads_views_only:
         return tables.messages(database, wanted, limit=limit).messages
+    for query, value in (
+        (_BY_REFERENCE, wanted.reference),
+        (_BY_MESSAGE_ID, wanted.message_id),
+        (_BY_RECIPIENT, wanted.to),
+        (_BY_SENDER, wanted.sender),
+    ):
+        if value is not None:
+            with database.read() as session:
+                return _reports(session, session.scalars(query, {"value": value, "limit": limit}).all())
+    raise NotImplementedError(wanted)
+
+
+def messages_by_reference(
+    database: Database, prefix: str, *, after: tuple[str, str] | None, limit: int
+) -> list[MessageReport]:
+    """Returns at most ``limit`` messages whose reference begins with ``prefix``, by reference, then tag.
+
+    ``after`` is the reference and tag of the last message of the previous page.
+    """
+    if not database.reads_views_only:
+        return tables.messages_by_reference(database, prefix, after=after, limit=limit)
+    shown = table("support_messages", column("tag", String), column("reference", String))
+    wanted = select(shown.c.tag).where(begins_with(shown.c.reference, prefix))
+    if after is not None:
+        reference, tag = after
+        later = or_(shown.c.reference > reference, shown.c.tag > tag)
+        wanted = wanted.where(shown.c.reference >= reference, later)
     with database.read() as session:
-        return _reports(session, tags(session, wanted, limit=limit))
+        tags = session.scalars(wanted.order_by(shown.c.reference, shown.c.tag).limit(limit)).all()
+        return sorted(_reports(session, tags), key=lambda each: (each.reference or "", each.tag))
 
 
-def messages_by_last_digits(database: Database, digits: str, *, limit: int) -> Sequence[MessageReport]:
+def messages_by_last_digits(database: Database, digits: str, *, limit: int) -> list[MessageReport]:
     """Returns at most ``limit`` messages to a number that ends in ``digits``, newest first.
 
-    Only the newest recipients are searched (``receiver.reports.lookup.NEWEST``).
+    Only the newest NEWEST recipients are searched, because no index serves the end of a number.
     """
     if not database.reads_views_only:
         return tables.messages_by_last_digits(database, digits, limit=limit)
+    ending = {"ending": f"%{digits}", "newest": NEWEST, "limit": limit}
     with database.read() as session:
-        return _reports(session, tags_by_last_digits(session, digits, limit=limit))
-
-
-def results(database: Database, prefix: str) -> Iterator[MessageReport]:
-    """Yields every message whose reference begins with ``prefix``, by reference, then tag."""
-    if not database.reads_views_only:
-        yield from tables.results(database, prefix)
-        return
-    after = None
-    while is_storable(prefix):
-        with database.read() as session:
-            found = _reports(session, tags_by_reference(session, prefix, after=after, limit=PAGE_SIZE))
-        found.sort(key=lambda each: (each.reference or "", each.tag))
-        yield from found
-        if len(found) < PAGE_SIZE:
-            return
-        after = (found[-1].reference or "", found[-1].tag)
+        return _reports(session, session.scalars(_BY_ENDING, ending).all())
 
 
 def events(database: Database, tag: str) -> list[EventReport]:
@@ -227,7 +180,7 @@ def events(database: Database, tag: str) -> list[EventReport]:
         return tables.events(database, tag)
     with database.read() as session:
         _tagged(session, tag)
-        return [_event(row) for row in event_rows(session, tag)]
+        return [_event(row) for row in _rows(session, _EVENTS, [tag])]
 
 
 def resolutions(database: Database, tag: str) -> list[ResolutionReport]:
@@ -236,7 +189,7 @@ def resolutions(database: Database, tag: str) -> list[ResolutionReport]:
         return tables.resolutions(database, tag)
     with database.read() as session:
         _tagged(session, tag)
-        rows = resolution_rows(session, tag)
+        rows = _rows(session, _RESOLUTIONS, [tag])
     return [ResolutionReport(**{**row, "send_status": SendStatus(row["send_status"])}) for row in rows]
 
 
@@ -249,9 +202,13 @@ def _tagged(session: Session, tag: str) -> MessageReport:
 
 def _reports(session: Session, tags: Sequence[str]) -> list[MessageReport]:
     recipients: dict[str, list[RecipientReport]] = {}
-    for row in recipient_rows(session, tags):
+    for row in _rows(session, _RECIPIENTS, tags):
         recipients.setdefault(row["tag"], []).append(_recipient(dict(row)))
-    return [_message(dict(row), recipients[row["tag"]]) for row in message_rows(session, tags)]
+    return [_message(dict(row), recipients[row["tag"]]) for row in _rows(session, _MESSAGES, tags)]
+
+
+def _rows(session: Session, query: TextClause, tags: Sequence[str]) -> list[ViewRow]:
+    return [dict(row) for row in session.execute(query, {"tags": list(tags)}).mappings()] if tags else []
 
 
 def _message(row: dict[str, Any], recipients: list[RecipientReport]) -> MessageReport:

@@ -6,7 +6,7 @@ from werkzeug.exceptions import BadRequest
 from receiver.core.tags import is_tag
 from receiver.errors import InvalidFields, MessageNotFound
 from receiver.reports import messages
-from receiver.reports.lookup import MessageFilter
+from receiver.reports.messages import MessageFilter
 from receiver.schemas.requests import FILTERS, load_fields
 from receiver.schemas.responses import MESSAGE, PAGE, event_text
 from receiver.web.authentication import Access, requires

@@ -17,7 +17,7 @@ from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
 from receiver.reports import messages
-from receiver.reports.lookup import MessageFilter
+from receiver.reports.messages import MessageFilter
 from receiver.reports.overview import figures
 from receiver.schemas.requests import MessagesQuerySchema, load_fields
 from tests.benchmarks.history import (

@@ -17,7 +17,7 @@ from receiver.database import schema
 from receiver.database.database import Database
 from receiver.database.engine import where
 from receiver.database.models import METADATA
-from receiver.reports.progress import summary, viewed_summary
+from receiver.reports.results import summary, viewed_summary
 from tests.database.test_migrations import VIEWS, fill
 from tests.support import readme
 from tests.support.builders import ALICE, MESSAGE_ID, SENDER

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from receiver.database.database import Database
 from receiver.reports import lists
-from receiver.reports.lookup import messages_by_last_digits
+from receiver.reports.messages import messages_by_last_digits
 from tests.support import readme
 from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sender
 from tests.support.plans import plans
@@ -61,11 +61,11 @@ def test_no_table_is_read_whole(filled: Database) -> None:
 def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_table_whole(filled: Database) -> None:
     [of_pair] = plans(filled, lambda session: lists.conversation(session, [ALICE], [BOB], limit=9))
     [of_all] = plans(filled, lambda session: lists.conversation(session, [ALICE, CAROL], None, limit=9))
-    [ending] = plans(filled, lambda session: messages_by_last_digits(session, "9999", limit=9))
+    ending = plans(filled, lambda _: messages_by_last_digits(filled, "9999", limit=9))
 
     for plan in (of_pair, of_all):
         assert not re.search(WHOLE, plan), plan
-    assert "recipients_created_at_index" in ending
+    assert any("recipients_created_at_index" in plan for plan in ending)
 
 
 def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(filled: Database) -> None:

@@ -15,7 +15,7 @@ from receiver.messages import sender
 from receiver.messages.outbox import Attempt, add_submitting, write_lapsed
 from receiver.messages.report import MessageReport
 from receiver.reports import messages
-from receiver.reports.lookup import MessageFilter
+from receiver.reports.messages import MessageFilter
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.support.stored import MINUTE, answer, deliver, message_ids, recipients, statuses, submit, view

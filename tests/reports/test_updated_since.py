@@ -13,7 +13,7 @@ from receiver.maintenance import recompute
 from receiver.messages import sender
 from receiver.messages.outbox import write_lapsed
 from receiver.reports import messages as reporting
-from receiver.reports.lookup import MessageFilter
+from receiver.reports.messages import MessageFilter
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, make_event
 from tests.support.stored import HOUR, answer, change, deliver, messages, submit

@@ -16,7 +16,8 @@ def plans(database: Database, ask: Callable[[Session], object]) -> list[str]:
     statements: list[tuple[str, Any]] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        statements.append((statement, values))
+        if not statement.startswith("BEGIN"):  # of a session that ``ask`` opens
+            statements.append((statement, values))
 
     with database.read() as session:
         event.listen(database.engine, "before_cursor_execute", remember)

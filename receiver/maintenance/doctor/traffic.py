@@ -32,7 +32,7 @@ from receiver.maintenance.doctor.findings import Finding, ok, skipped, warning, 
 from receiver.messages import credentials
 from receiver.messages.pace import paused_until
 from receiver.messages.queue import backlog
-from receiver.reports.lookup import shows_status
+from receiver.reports.messages import shows_status
 from receiver.reports.overview import Figures, figures
 from receiver.settings import Settings
 

@@ -17,8 +17,8 @@ from receiver.database.database import Database
 from receiver.events.store import record
 from receiver.messages.report import report_message
 from receiver.reports import messages
-from receiver.reports.lookup import MessageFilter, messages_by_reference, messages_page
-from receiver.reports.progress import summary, watch
+from receiver.reports.messages import MessageFilter, messages_page
+from receiver.reports.results import results, summary, watch
 from tests.support.builders import ALICE, BOB, make_event, make_message, make_sender, store_message
 from tests.support.plans import plans
 
@@ -46,7 +46,7 @@ def test_exactly_those_are_found_whose_reference_begins_so(
 
     expected = sorted(each for each in references if each.startswith(prefix))
     assert found(database, prefix) == len(expected)
-    assert [each.reference for each in messages.results(database, prefix)] == expected
+    assert [each.reference for each in results(database, prefix)] == expected
     page = messages.messages(database, MessageFilter(reference_prefix=prefix), limit=50)
     assert sorted(each.reference or "" for each in page.messages) == expected
 
@@ -101,10 +101,8 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
     """It counts a last time when they are over, however long the pause between two counts would be."""
     store_message(database, ALICE, reference="lunch-1")
     clock = [1000.0]
-    monkeypatch.setattr("receiver.reports.progress.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(
-        "receiver.reports.progress.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds)
-    )
+    monkeypatch.setattr("receiver.reports.results.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("receiver.reports.results.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
 
     assert [each.open for each in watch(database, "lunch-", seconds=2.5)] == [1] * 4
     assert clock[0] == 1002.5
@@ -114,16 +112,16 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
 def test_results_are_all_and_each_once_whatever_shares_a_reference(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "PAGE_SIZE", 3)
+    monkeypatch.setattr("receiver.reports.results.PAGE_SIZE", 3)
     sending = make_sender(database)
     tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]
     sending.queue(make_message(ALICE, reference="B"))
 
-    found = list(messages.results(database, ""))
+    found = list(results(database, ""))
     assert sorted(each.tag for each in found if each.reference != "B") == sorted(tags)
     assert len(found) == 12
     assert [each.reference for each in found] == ["B", *"abbbbbbbccd"]
-    assert list(messages.results(database, "\udcff")) == []
+    assert list(results(database, "\udcff")) == []
 
 
 def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: Database) -> None:
@@ -133,13 +131,12 @@ def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: 
     wanted, now = MessageFilter(reference_prefix="order-29"), times.now()
 
     listed = plans(database, lambda session: messages_page(session, wanted, limit=50, now=now))
-    results = plans(
-        database,
-        lambda session: messages_by_reference(session, "order-", after=("order-29", "0"), limit=50),
+    by_reference = plans(
+        database, lambda _: messages.messages_by_reference(database, "order-", after=("order-29", "0"), limit=50)
     )
 
     assert "messages_reference_index" in listed[0]
-    assert "messages_reference_index" in results[0]
+    assert any("messages_reference_index" in plan for plan in by_reference)
 
 
 def test_the_references_are_found_by_their_index(database: Database) -> None:

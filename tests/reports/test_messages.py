@@ -16,7 +16,7 @@ from receiver.database.database import Database, Session
 from receiver.events.store import record
 from receiver.messages.outbox import record_result
 from receiver.reports import find, messages
-from receiver.reports.lookup import MessageFilter, messages_page
+from receiver.reports.messages import MessageFilter, messages_page
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.support.plans import plans
 from tests.support.stored import MINUTE, answer, deliver, submit, submitting

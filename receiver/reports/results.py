@@ -1,4 +1,4 @@
-"""The progress of all messages whose references share a prefix: their statuses, counted once or watched."""
+"""All messages whose references begin with a prefix: their outcomes, and their progress, counted once or watched."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,29 @@ from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
 from receiver.database.lookup import OPEN, is_overdue, lapsed
 from receiver.database.models import Message, Recipient
-from receiver.reports.lookup import begins_with
+from receiver.messages.report import MessageReport
+from receiver.reports import support
+from receiver.reports.messages import begins_with
+
+PAGE_SIZE = 500
+"""Messages that one query of ``results`` reads."""
 
 EVERY_SECONDS = 1
 
 PAUSE = 9
 """The pause between two counts, as a multiple of how long a count takes (most of a second for 100,000 messages), so
 that the database can serve others."""
+
+
+def results(database: Database, prefix: str) -> Iterator[MessageReport]:
+    """Yields every message whose reference begins with ``prefix``, by reference, then tag."""
+    after = None
+    while is_storable(prefix):  # no stored reference begins with anything else
+        page = support.messages_by_reference(database, prefix, after=after, limit=PAGE_SIZE)
+        yield from page
+        if len(page) < PAGE_SIZE:
+            return
+        after = (page[-1].reference or "", page[-1].tag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
