@@ -1,6 +1,5 @@
 """The environment that Alembic runs, both for `receiver migrate` and for a developer's `alembic`."""
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from receiver.bandwidth.error_codes import ERROR_CODES, RANGES, unlisted
 from receiver.database.json_rows import insert_rows, parameter
 from receiver.database.models import METADATA, Base, ErrorCodeRow, ErrorRangeRow
 from receiver.database.schema import migrating
-from receiver.settings import DEFAULT_DATABASE_URL, with_driver
+from receiver.settings import read_settings
 
 
 def write_error_codes(connection: Connection) -> None:
@@ -48,7 +47,7 @@ def is_compared(_item: object, name: str | None, *_: object) -> bool:
 
 def run() -> None:
     attributes = context.config.attributes
-    url = attributes.get("url") or with_driver(os.environ.get("DATABASE_URL") or DEFAULT_DATABASE_URL)
+    url = attributes.get("url") or read_settings().database_url
     with migrating(url) as connection:
         context.configure(
             connection=connection,

@@ -1,23 +1,21 @@
 """The settings: read from the environment once, into a frozen object; every problem is reported at once.
 
 A setting is a field of Settings, and its variable is the field's name in capitals. config/example.env documents each.
-
-environs collects the problems and parses single values. The five helpers below remain because a blank variable is the
-same as an absent one here, whereas environs 15 reports a blank number as invalid and takes no mapping but os.environ,
-and because a list names the entry that is wrong without quoting it.
+A secret may stand in a file instead: the variable's name with _FILE behind it is then the file's path.
 """
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from environs import Env, EnvValidationError
 from marshmallow import ValidationError
+from marshmallow.fields import Boolean, Field, Float, Integer
 from marshmallow.validate import Range
 
 from receiver.core import numbers
@@ -25,7 +23,7 @@ from receiver.core.pace import Rates
 from receiver.errors import ConfigurationError
 from receiver.log import LEVELS
 
-Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 EXAMPLE = Path(__file__).with_name("example.env")
 """The file that documents every setting; in a checkout a link to config/example.env."""
@@ -66,7 +64,10 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The running configuration."""
+    """The running configuration.
+
+    A field with ``repr=False`` is a secret: it may be given in a file, and its value is shown nowhere.
+    """
 
     database_url: str = field(repr=False)
     bandwidth_account_id: str | None
@@ -87,10 +88,10 @@ class Settings:
     """Recipients x segments per second; None is no limit."""
     bandwidth_sender_rate: float | None
     """The same for each sender."""
-    callback_credentials: tuple[Credential, ...]
+    callback_credentials: tuple[Credential, ...] = field(repr=False)
     allow_unauthenticated_callbacks: bool
-    api_keys: tuple[ApiKey, ...]
-    read_only_api_keys: tuple[ApiKey, ...]
+    api_keys: tuple[ApiKey, ...] = field(repr=False)
+    read_only_api_keys: tuple[ApiKey, ...] = field(repr=False)
     overdue_after_hours: float
     max_body_bytes: int
     log_level: str
@@ -115,11 +116,23 @@ def is_bandwidths(url: str) -> bool:
     return host == "bandwidth.com" or host.endswith(".bandwidth.com")
 
 
-VARIABLES = tuple(setting.name.upper() for setting in fields(Settings))
+VARIABLES = tuple(each.name.upper() for each in fields(Settings))
 """The names of all settings in the environment."""
+
+SECRETS = tuple(each.name.upper() for each in fields(Settings) if not each.repr)
+"""The settings whose values are shown nowhere."""
+
+FILE_VARIABLES = {f"{name}_FILE": name for name in SECRETS}
+"""The secret that each variable may give by the path of a file that holds it."""
+
+MAX_SECRET = 2**16
+"""Bytes of the file of a secret."""
 
 ENV_FILE = "RECEIVER_ENV_FILE"
 """The variable that names a settings file."""
+
+NAMES = (*VARIABLES, *FILE_VARIABLES, ENV_FILE)
+"""The names of all variables that mean something to this program."""
 
 _BEGINNINGS = (
     "BANDWIDTH_",
@@ -141,13 +154,13 @@ _FEW_LETTERS = 2
 def misspelt(name: str) -> str | None:
     """The setting that ``name`` probably misspells; None if it is a setting, or has nothing to do with ours."""
     upper = name.upper()
-    if name in (*VARIABLES, ENV_FILE):
+    if name in NAMES:
         return None
     if upper.startswith("BANDWIDTH_RECEIVER_"):  # Kubernetes sets such variables for a service named so
         return None
     beginnings = tuple(each for each in _BEGINNINGS if upper.startswith(each))
-    alike = [each for each in VARIABLES if beginnings and each.startswith(beginnings)]
-    distances = {each: _distance(upper, each) for each in alike or (*VARIABLES, ENV_FILE)}
+    alike = [each for each in NAMES if beginnings and each.startswith(beginnings)]
+    distances = {each: _distance(upper, each) for each in alike or NAMES}
     nearest = min(distances, key=distances.__getitem__)
     return nearest if beginnings or distances[nearest] <= _FEW_LETTERS else None
 
@@ -162,59 +175,160 @@ def _distance(first: str, second: str) -> int:
     return row[-1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Environment:
+    """The text of each variable that is set, and what is wrong with it."""
+
+    texts: Mapping[str, str]
+    sources: Mapping[str, str]
+    """The variable that gave a secret by a file."""
+    problems: dict[str, str]
+    """By the variable that is to be corrected."""
+
+    def report(self, name: str, problem: str) -> None:
+        self.problems.setdefault(self.sources.get(name, name), problem)
+
+    def is_given(self, name: str) -> bool:
+        """Whether the setting has a value, be it invalid. A blank variable has none."""
+        return name in self.sources or name in self.problems or bool(self.texts.get(name, "").strip())
+
+    def text(self, name: str, check: Callable[[str], None] | None = None) -> str | None:
+        """The setting's text; None if it is absent or invalid."""
+
+        def checked(text: str) -> str:
+            if check:
+                check(text)
+            return text
+
+        return self.value(name, checked, None)
+
+    def value(self, name: str, parse: Callable[[str], Value], default: Value) -> Value:
+        """What ``parse`` makes of the setting's text; the default if it is absent or invalid."""
+        text = self.texts.get(name, "")
+        return self._parsed(name, parse, text, default) if text.strip() else default
+
+    def several(self, name: str, parse: Callable[[str, int], Value]) -> tuple[Value, ...]:
+        """The comma-separated items of the setting; none if one of them is invalid, as a blank one is."""
+
+        def parse_all(text: str) -> tuple[Value, ...]:
+            return tuple(parse(entry.strip(), place) for place, entry in enumerate(text.split(","), start=1))
+
+        text = self.texts.get(name, "")
+        return self._parsed(name, parse_all, text, ()) if text else ()
+
+    def _parsed(self, name: str, parse: Callable[[str], Value], text: str, default: Value) -> Value:
+        try:
+            return parse(text)
+        except ValidationError as error:
+            self.report(name, " ".join(map(str, error.messages)))
+            return default
+
+
 def read_settings(*, sending: bool = False, serving: bool = False) -> Settings:
-    """The settings from the environment.
+    """The settings from the environment, and from the files that it names.
 
     ``sending`` requires the settings for calling Bandwidth, ``serving`` also those that protect the API. Raises
     ConfigurationError with every problem; no value appears in it.
     """
-    env = Env(eager=False)
+    environment = _read_environment()
     settings = Settings(
-        database_url=with_driver(_text(env, "DATABASE_URL", check=_check_database_url) or DEFAULT_DATABASE_URL),
-        bandwidth_account_id=_text(env, "BANDWIDTH_ACCOUNT_ID", required=sending or serving),
-        bandwidth_client_id=_text(env, "BANDWIDTH_CLIENT_ID", check=_check_user),
-        bandwidth_client_secret=_text(env, "BANDWIDTH_CLIENT_SECRET"),
-        bandwidth_token_url=_text(env, "BANDWIDTH_TOKEN_URL", check=_check_url(DEFAULT_TOKEN_URL)) or DEFAULT_TOKEN_URL,
-        bandwidth_username=_text(env, "BANDWIDTH_USERNAME", check=_check_user),
-        bandwidth_password=_text(env, "BANDWIDTH_PASSWORD"),
-        bandwidth_application_id=_text(env, "BANDWIDTH_APPLICATION_ID"),
-        bandwidth_from=_text(env, "BANDWIDTH_FROM", check=_check_sender),
+        database_url=with_driver(environment.text("DATABASE_URL", _check_database_url) or DEFAULT_DATABASE_URL),
+        bandwidth_account_id=environment.text("BANDWIDTH_ACCOUNT_ID"),
+        bandwidth_client_id=environment.text("BANDWIDTH_CLIENT_ID", _check_user),
+        bandwidth_client_secret=environment.text("BANDWIDTH_CLIENT_SECRET"),
+        bandwidth_token_url=environment.text("BANDWIDTH_TOKEN_URL", _check_url(DEFAULT_TOKEN_URL)) or DEFAULT_TOKEN_URL,
+        bandwidth_username=environment.text("BANDWIDTH_USERNAME", _check_user),
+        bandwidth_password=environment.text("BANDWIDTH_PASSWORD"),
+        bandwidth_application_id=environment.text("BANDWIDTH_APPLICATION_ID"),
+        bandwidth_from=environment.text("BANDWIDTH_FROM", _check_sender),
         bandwidth_api_url=(
-            _text(env, "BANDWIDTH_API_URL", check=_check_url(DEFAULT_API_URL)) or DEFAULT_API_URL
+            environment.text("BANDWIDTH_API_URL", _check_url(DEFAULT_API_URL)) or DEFAULT_API_URL
         ).rstrip("/"),
-        bandwidth_connect_timeout=_number(env, "BANDWIDTH_CONNECT_TIMEOUT", default=5, highest=600),
-        bandwidth_read_timeout=_number(env, "BANDWIDTH_READ_TIMEOUT", default=25, highest=600),
-        bandwidth_rate=_rate(env, "BANDWIDTH_RATE"),
-        bandwidth_sender_rate=_rate(env, "BANDWIDTH_SENDER_RATE"),
-        callback_credentials=_several(env, "CALLBACK_CREDENTIALS", _credential),
-        allow_unauthenticated_callbacks=_given("ALLOW_UNAUTHENTICATED_CALLBACKS")
-        and env.bool("ALLOW_UNAUTHENTICATED_CALLBACKS"),
-        api_keys=_several(env, "API_KEYS", _api_key("key")),
-        read_only_api_keys=_several(env, "READ_ONLY_API_KEYS", _api_key("read-only key")),
-        overdue_after_hours=_number(env, "OVERDUE_AFTER_HOURS", default=27, highest=8760),
-        max_body_bytes=env.int("MAX_BODY_BYTES", validate=Range(min=1)) if _given("MAX_BODY_BYTES") else 4_194_304,
-        log_level=_text(env, "LOG_LEVEL", check=_check_level) or "info",
+        bandwidth_connect_timeout=environment.value("BANDWIDTH_CONNECT_TIMEOUT", _number(600), 5.0),
+        bandwidth_read_timeout=environment.value("BANDWIDTH_READ_TIMEOUT", _number(600), 25.0),
+        bandwidth_rate=environment.value("BANDWIDTH_RATE", _rate, None),
+        bandwidth_sender_rate=environment.value("BANDWIDTH_SENDER_RATE", _rate, None),
+        callback_credentials=environment.several("CALLBACK_CREDENTIALS", _credential),
+        allow_unauthenticated_callbacks=environment.value("ALLOW_UNAUTHENTICATED_CALLBACKS", _truth, default=False),
+        api_keys=environment.several("API_KEYS", _api_key("key")),
+        read_only_api_keys=environment.several("READ_ONLY_API_KEYS", _api_key("read-only key")),
+        overdue_after_hours=environment.value("OVERDUE_AFTER_HOURS", _number(8760), 27.0),
+        max_body_bytes=environment.value("MAX_BODY_BYTES", _size, 4_194_304),
+        log_level=environment.text("LOG_LEVEL", _check_level) or "info",
     )
-    problems = _incomplete_pairs(needed=sending or serving) | (_access_problems(settings) if serving else {})
-    problems |= _malformed(env) | _not_utf_8()
-    if problems:
-        raise ConfigurationError(problems)
+    _check_account(environment, needed=sending or serving)
+    if serving:
+        _check_access(environment, settings)
+    if environment.problems:
+        raise ConfigurationError(environment.problems)
     return settings
 
 
+def _read_environment() -> _Environment:
+    """The text of each setting. It is empty if its file cannot be read or it is not UTF-8, which is reported."""
+    texts = {name: os.environ.get(name, "") for name in VARIABLES}
+    # Python decodes what is not UTF-8 to surrogates, which no log, header or database accepts.
+    problems = {name: "is not UTF-8." for name, text in texts.items() if re.search("[\ud800-\udfff]", text)}
+    sources = {}
+    for variable, name in FILE_VARIABLES.items():
+        if path := os.environ.get(variable, "").strip():
+            sources[name] = variable
+            try:
+                if texts[name].strip():
+                    raise ValidationError(f"is set, and so is {name}: remove one of them.")
+                texts[name] = _read_secret(Path(path))
+            except ValidationError as error:
+                problems[variable] = f"{error.messages[0]}"
+    return _Environment({name: text for name, text in texts.items() if name not in problems}, sources, problems)
+
+
+def _read_secret(path: Path) -> str:
+    """The text of a secret's file without the line break at its end, which editors and `echo` write.
+
+    Raises ValidationError. It does not quote the path: somebody may have put the secret itself into the variable.
+    """
+    try:
+        # A pipe would block or be empty the second time, because every process of the server reads the file.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValidationError("names a directory, a pipe or a device: name a file that holds the value.")
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET + 1)
+        text = content.decode("utf-8-sig")  # with or without the mark that Windows writes
+    except UnicodeDecodeError as error:
+        raise ValidationError("names a file that is not UTF-8: write the value into it as plain text.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ValidationError(f"names a file that cannot be read ({reason}): correct its path or access.") from error
+    if len(content) > MAX_SECRET:
+        raise ValidationError(f"names a file of more than {MAX_SECRET} bytes: name the one that holds the value.")
+    if "\0" in text:
+        raise ValidationError("names a file with a NUL in it: write the value into it as plain text.")
+    if not text.strip():
+        raise ValidationError("names a file that is empty: write the value into it.")
+    return re.sub(r"\r?\n\Z", "", text)
+
+
 def describe(settings: Settings) -> dict[str, str]:
-    """Returns every setting as it may be shown: of secrets only their number and names."""
-    shown = {name: getattr(settings, name.lower()) for name in VARIABLES}
-    url = re.split(rf"\?{_OPTION}", settings.database_url)[0]
-    whole = url if "@" in url else settings.database_url
-    hidden = re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", whole, flags=re.DOTALL)
-    shown["DATABASE_URL"] = hidden.partition("?")[0]
-    for name in ("BANDWIDTH_CLIENT_SECRET", "BANDWIDTH_PASSWORD"):
-        shown[name] = "(set)" if shown[name] else None
-    shown["CALLBACK_CREDENTIALS"] = ", ".join(f"{each.user}:(set)" for each in settings.callback_credentials)
-    for name in ("API_KEYS", "READ_ONLY_API_KEYS"):
-        shown[name] = ", ".join(f"{each.name}:(set)" for each in shown[name])
-    return {name: NOT_SET if value in (None, "") else str(value) for name, value in shown.items()}
+    """Returns every setting as it may be shown: of secrets only their number and names, and the path of their file."""
+    shown: dict[str, str] = {}
+    for name in VARIABLES:
+        value = getattr(settings, name.lower())
+        text = _describe_secret(name, value) if name in SECRETS and value else value
+        shown[name] = NOT_SET if text in (None, "", ()) else str(text)
+        path = os.environ.get(f"{name}_FILE", "").strip()
+        if name in SECRETS and path:
+            shown[f"{name}_FILE"] = path
+    return shown
+
+
+def _describe_secret(name: str, value: Any) -> str:
+    if name == "DATABASE_URL":
+        url = re.split(rf"\?{_OPTION}", value)[0]
+        hidden = re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", url if "@" in url else value, flags=re.DOTALL)
+        return hidden.partition("?")[0]
+    if isinstance(value, tuple):
+        return ", ".join(f"{each.user if isinstance(each, Credential) else each.name}:(set)" for each in value)
+    return "(set)"
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -242,84 +356,52 @@ def _credential_warnings(settings: Settings) -> list[str]:
     return []
 
 
-def _incomplete_pairs(*, needed: bool) -> dict[str, str]:
-    """The missing credentials for Bandwidth. An invalid value is not missing."""
+def _check_account(environment: _Environment, *, needed: bool) -> None:
+    """Reports what is missing for calling Bandwidth. An invalid value is not missing."""
+    if needed and not environment.is_given("BANDWIDTH_ACCOUNT_ID"):
+        environment.report("BANDWIDTH_ACCOUNT_ID", "is missing: set it to the number of your account at Bandwidth.")
     oauth, basic = ("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")
-    if needed and not any(map(_given, oauth + basic)):
-        return dict.fromkeys(oauth, "is missing: Bandwidth requires OAuth 2.0. Copy it from your API credential there.")
-    halves = (oauth, oauth[::-1], basic, basic[::-1])
-    lone = {name: other for name, other in halves if _given(other) and not _given(name)}
-    return {name: f"is missing: {other} is set, and both are needed." for name, other in lone.items()}
+    if needed and not any(map(environment.is_given, oauth + basic)):
+        for name in oauth:
+            environment.report(
+                name, "is missing: Bandwidth requires OAuth 2.0. Copy it from your API credential there."
+            )
+    for name, other in (oauth, oauth[::-1], basic, basic[::-1]):
+        if environment.is_given(other) and not environment.is_given(name):
+            environment.report(name, f"is missing: {other} is set, and both are needed.")
 
 
-def _malformed(env: Env) -> dict[str, str]:
-    try:
-        env.seal()
-    except EnvValidationError as error:
-        found = cast("Mapping[str, list[str]]", error.error_messages)
-        return {name: " ".join(messages) for name, messages in found.items()}
-    return {}
-
-
-def _not_utf_8() -> dict[str, str]:
-    """The settings that are not UTF-8. Python decodes them to surrogates, which no log, header or database accepts."""
-    given = {name: os.environ.get(name, "") for name in VARIABLES}
-    return {name: "is not UTF-8." for name, value in given.items() if re.search("[\ud800-\udfff]", value)}
-
-
-def _access_problems(settings: Settings) -> dict[str, str]:
-    """Returns the problems that would leave the API or the callback URL unusable or open to anybody."""
-    problems = {}
+def _check_access(environment: _Environment, settings: Settings) -> None:
+    """Reports what would leave the API or the callback URL unusable or open to anybody."""
     keys = [each.key for each in settings.api_keys + settings.read_only_api_keys]
-    if not keys:
-        problems["API_KEYS"] = "is missing: without a key nobody could use the API. Set it to name:key."
+    if not keys and not environment.is_given("READ_ONLY_API_KEYS"):
+        environment.report("API_KEYS", "is missing: without a key nobody could use the API. Set it to name:key.")
     if len(set(keys)) < len(keys):
-        problems["API_KEYS"] = "contains a key twice, or one that is also in READ_ONLY_API_KEYS."
+        environment.report("API_KEYS", "contains a key twice, or one that is also in READ_ONLY_API_KEYS.")
     if not settings.callback_credentials and not settings.allow_unauthenticated_callbacks:
-        problems["CALLBACK_CREDENTIALS"] = (
+        environment.report(
+            "CALLBACK_CREDENTIALS",
             "is missing: anybody could post events. Set it to user:password, "
-            "or set ALLOW_UNAUTHENTICATED_CALLBACKS=true if a proxy checks them."
+            "or set ALLOW_UNAUTHENTICATED_CALLBACKS=true if a proxy checks them.",
         )
-    return problems
 
 
-def _text(env: Env, name: str, *, required: bool = False, check: Callable[[str], None] | None = None) -> str | None:
-    """The variable's text; None if it is blank or absent."""
-
-    def validate(value: str) -> None:
-        if required and not value.strip():
-            raise ValidationError("is blank.")
-        if check and value:
-            check(value)
-
-    text: str | None = env.str(name, validate=validate) if required else env.str(name, "", validate=validate)
-    return text if text and text.strip() else None  # None if it is invalid; sealing reports that
+def _number(highest: float) -> Callable[[str], float]:
+    return _parser(Float(validate=Range(min=0, min_inclusive=False, max=highest)))
 
 
-def _given(name: str) -> bool:
-    """Whether the variable has a value; a blank one has none."""
-    return bool(os.environ.get(name, "").strip())
+def _parser(field: Field[Value]) -> Callable[[str], Value]:
+    """The function that reads a text as the field does."""
+
+    def parse(text: str) -> Value:
+        return field.deserialize(text)
+
+    return parse
 
 
-def _number(env: Env, name: str, *, default: float, highest: float) -> float:
-    within = Range(min=0, min_inclusive=False, max=highest)
-    return env.float(name, validate=within) if _given(name) else default
-
-
-def _rate(env: Env, name: str) -> float | None:
-    return env.float(name, validate=Range(min=MIN_RATE, max=MAX_RATE)) if _given(name) else None
-
-
-def _several(env: Env, name: str, read: Callable[[str, int], Item]) -> tuple[Item, ...]:
-    """The comma-separated items of a variable; none if any of them is invalid."""
-    items: list[Item] = []
-
-    def validate(value: str) -> None:
-        entries = value.split(",") if value else []
-        items.extend(read(entry.strip(), place) for place, entry in enumerate(entries, start=1))
-
-    env.str(name, "", validate=validate)
-    return tuple(items)
+_rate = _parser(Float(validate=Range(min=MIN_RATE, max=MAX_RATE)))
+_size = _parser(Integer(validate=Range(min=1)))
+_truth = _parser(Boolean())
 
 
 def _credential(entry: str, place: int) -> Credential:

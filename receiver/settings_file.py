@@ -13,7 +13,7 @@ from pathlib import Path
 
 from receiver.core.text import one_line
 from receiver.errors import ConfigurationError
-from receiver.settings import VARIABLES, misspelt, read_settings
+from receiver.settings import NAMES, misspelt, read_settings
 
 WHITE_SPACE, NEWLINES = " \t\n\r", "\n\r"
 ESCAPED = '"\\`$'
@@ -98,7 +98,7 @@ def _text(path: Path) -> str:
 def _problem(each: Assignment) -> str | None:
     """Returns what is wrong with the assignment of a setting; None if it is right or not meant as one of ours."""
     words = re.split(r"[\s:]+", each.name.strip("\ufeff").upper().removeprefix("EXPORT "))
-    first = words[0] if words[0] in VARIABLES or misspelt(words[0]) else None
+    first = words[0] if words[0] in NAMES or misspelt(words[0]) else None
     if not each.is_closed:
         return "has an unclosed quote."
     if first is None:
@@ -107,7 +107,7 @@ def _problem(each: Assignment) -> str | None:
         return "has no value: write NAME=VALUE."
     if not NAME.fullmatch(each.name):
         return f"is not the name of a setting: write {misspelt(first) or first}=VALUE, with nothing before it."
-    if each.name in VARIABLES:
+    if each.name in NAMES:
         return None
     return f"is not a setting; did you mean {misspelt(each.name) or first}?"
 

@@ -24,7 +24,7 @@ from receiver.database import schema
 from receiver.database.database import Database
 from receiver.errors import ReceiverError
 from receiver.reports import messages
-from receiver.settings import ENV_FILE
+from receiver.settings import ENV_FILE, FILE_VARIABLES
 
 API_KEY, CALLBACK_USER, CALLBACK_PASSWORD = "demo-key", "bandwidth", "demo-password"
 
@@ -105,7 +105,7 @@ def _step(title: str) -> None:
 
 def _environment(folder: Path, simulator_port: int) -> dict[str, str]:
     return os.environ | {
-        ENV_FILE: "",
+        **dict.fromkeys((ENV_FILE, *FILE_VARIABLES), ""),
         "DATABASE_URL": f"sqlite:///{folder / 'receiver.sqlite3'}",
         "BANDWIDTH_API_URL": f"http://127.0.0.1:{simulator_port}/api/v2",
         "BANDWIDTH_ACCOUNT_ID": "5000000",

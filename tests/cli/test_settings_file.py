@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.settings import ENV_FILE, VARIABLES
+from receiver.settings import ENV_FILE, NAMES
 from tests.support.processes import environment, run
 
 
@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
 
 def settings(**more: str) -> dict[str, str]:
     """An environment without a setting."""
-    return {name: value for name, value in os.environ.items() if name not in (*VARIABLES, ENV_FILE)} | more
+    return {name: value for name, value in os.environ.items() if name not in NAMES} | more
 
 
 @pytest.mark.parametrize("where", ["before", "behind", "environment", "both"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.settings import ENV_FILE, VARIABLES
+from receiver.settings import NAMES
 from tests.support.builders import ALICE
 
 pytestmark = pytest.mark.outside
@@ -66,7 +66,7 @@ def install(folder: Path, *what: str) -> Receiver:
     pip("--python", str(environment / "bin" / "python"), "install", "--quiet", "--no-deps", "--ignore-installed", *what)
     outside = folder / "outside"
     outside.mkdir()
-    given = {name: value for name, value in os.environ.items() if name not in {*VARIABLES, ENV_FILE, "PYTHONPATH"}}
+    given = {name: value for name, value in os.environ.items() if name not in {*NAMES, "PYTHONPATH"}}
 
     def receiver(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -124,3 +124,4 @@ def test_a_wheel_holds_every_migration_once_and_nothing_of_the_tests(wheel: Path
         assert [name for name in held if name.endswith(path.name)] == [f"receiver/{path.relative_to(ROOT)}"]
     assert {name.partition("/")[0].partition("-")[0] for name in held} == {"receiver", "bandwidth_receiver"}
     assert "receiver/migrations/dictionary.py" not in held  # which needs the tests
+    assert "receiver/py.typed" in held  # so that type checkers read the annotations (PEP 561)

@@ -30,7 +30,8 @@ class Surroundings:
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(os.environ) | {"DEMO_MARKER": self.marker, "TMPDIR": str(self.folder)}
+        own = {"API_KEYS_FILE": "/nonexistent"}  # a setting of the operator, which the demo must not read
+        return dict(os.environ) | own | {"DEMO_MARKER": self.marker, "TMPDIR": str(self.folder)}
 
     def processes(self) -> list[psutil.Process]:
         return [each for each in psutil.process_iter() if _marker(each) == self.marker]

@@ -22,7 +22,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from receiver.cli import main
-from receiver.settings import ENV_FILE, VARIABLES, ApiKey, Credential
+from receiver.settings import NAMES, ApiKey, Credential
 from tests.support.builders import API_KEY, CALLBACK_AUTH, CLIENT_SECRET, READ_ONLY_KEY, make_settings
 from tests.support.postgres import free_port
 
@@ -49,7 +49,7 @@ def environment(database_url: str, **changes: Any) -> dict[str, str]:
     """The environment of a child: the settings of `make_settings` and none of the tester's own."""
     settings = make_settings(database_url, **changes)
     given = {field.name.upper(): _written(getattr(settings, field.name)) for field in fields(settings)}
-    return {name: value for name, value in os.environ.items() if name not in (*VARIABLES, ENV_FILE)} | given
+    return {name: value for name, value in os.environ.items() if name not in NAMES} | given
 
 
 def _written(value: Any) -> str:
@@ -89,7 +89,7 @@ SECRETS = (API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], CLIENT_SECRET, "hunter2")
 
 def invoke(*arguments: str, environment: dict[str, str]) -> Result:
     """Runs `receiver` in this process, which is faster, with these settings and no others."""
-    absent: dict[str, str | None] = dict.fromkeys((*VARIABLES, ENV_FILE))
+    absent: dict[str, str | None] = dict.fromkeys(NAMES)
     result = CliRunner().invoke(main, arguments, env=absent | environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
     assert not any(secret in result.output for secret in SECRETS)

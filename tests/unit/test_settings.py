@@ -11,7 +11,7 @@ from hypothesis.strategies import sampled_from, text
 from receiver.app import from_environment
 from receiver.database.engine import where
 from receiver.errors import ConfigurationError
-from receiver.settings import VARIABLES, ApiKey, Credential, describe, read_settings, warnings
+from receiver.settings import NAMES, VARIABLES, ApiKey, Credential, describe, read_settings, warnings
 from tests.support.builders import make_settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "example.env"
@@ -29,7 +29,7 @@ MISSING = {"BANDWIDTH_ACCOUNT_ID", "BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECR
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
+    for name in NAMES:
         monkeypatch.delenv(name, raising=False)
 
 
