@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEBIAN := jq nginx-light pgbouncer prometheus sqlite3 systemd
 MARKS := .venv/.installed
 
-.PHONY: help install debian demo format lint check test outside soak torture crash dictionary bench bench-scale bench-walks clean audit
+.PHONY: help install debian demo format lint check test outside soak torture crash dictionary settings bench bench-scale bench-walks clean audit
 
 # A target's help is what follows ## in its line. A list that is piped or redirected has no colours.
 help:  ## Print this list of targets
@@ -78,6 +78,9 @@ crash: $(MARKS)-test  ## Kill senders between any two steps: nothing is sent twi
 
 dictionary: $(MARKS)-test  ## Write migrations/data-dictionary.md from the comments of a migrated PostgreSQL
 	$(BIN)/python -m migrations.dictionary
+
+settings: $(MARKS)  ## Write docs/settings.md from config/example.env and the code
+	$(BIN)/python -m docs.settings
 
 # Speed is measured apart from the tests, because the figures are those of an idle machine. See tests/benchmarks.
 bench: $(MARKS)-bench  ## Measure receiving and sending, side by side with other programs

@@ -55,7 +55,7 @@ def _choice(option: str, words: type[StrEnum], *, default: str, what: str) -> Ca
 def simulate(request: str, callbacks: str, **options: Any) -> None:
     """Run a simulated Bandwidth on this machine; a recipient's number selects its outcome.
 
-    The README lists the numbers.
+    docs/simulator.md lists the numbers.
     """
     switches = Switches(request=RequestFate(request), callbacks=CallbackShape(callbacks))
     try:

@@ -1,4 +1,4 @@
-"""Lists of rows of the support views, newest first, as support staff see them in SQL (README, "Support by SQL")."""
+"""Lists of rows of the support views, newest first, as support staff see them in SQL (docs/support.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

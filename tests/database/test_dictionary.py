@@ -3,7 +3,7 @@
 from migrations.dictionary import PAGE, WORDS, page
 from receiver.database import schema
 from receiver.database.database import Database
-from tests.support import readme
+from tests.support import pages
 from tests.support.stored import change
 
 
@@ -36,5 +36,5 @@ def test_every_word_has_a_meaning() -> None:
     assert [word for words in WORDS.values() for word in words if not word.meaning] == []
 
 
-def test_the_readme_links_the_page() -> None:
-    assert f"({PAGE.relative_to(readme.ROOT).as_posix()})" in readme.TEXT
+def test_the_page_for_support_links_it() -> None:
+    assert f"(../{PAGE.relative_to(pages.ROOT).as_posix()})" in pages.SUPPORT.text

@@ -11,7 +11,7 @@ from receiver.core import times
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.database.models import METADATA, Instant
-from tests.support import readme
+from tests.support import pages
 from tests.support.aged import Tables, purge, tables
 
 BLANKED = {
@@ -122,8 +122,8 @@ def test_removing_leaves_no_row_but_of_what_names_nobody(filled: Database) -> No
     assert {name for name, rows in tables(filled).items() if rows} == FOR_EVER
 
 
-def test_the_readme_says_so_of_every_table() -> None:
-    lines = [line for line in readme.TEXT.splitlines() if line.startswith("| `")]
+def test_the_page_for_operators_says_so_of_every_table() -> None:
+    lines = pages.OPERATIONS.section("How long data is kept").table("Table").splitlines()
     table = {cells[1]: cells[3] for line in lines if len(cells := [each.strip() for each in line.split("|")]) == 5}
     said = {name: cell for names, cell in table.items() for name in re.findall(r"`(\w+)`", names) if name in BLANKED}
 

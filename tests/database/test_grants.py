@@ -19,7 +19,7 @@ from receiver.database.engine import where
 from receiver.database.models import METADATA
 from receiver.reports.results import summary, viewed_summary
 from tests.database.test_migrations import VIEWS, fill
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, MESSAGE_ID, SENDER
 from tests.support.postgres import Server
 from tests.support.processes import environment, invoke
@@ -170,10 +170,12 @@ def test_temporary_tables_which_postgresql_lets_everybody_make_can_be_refused_to
     assert role.readable() == READABLE
 
 
-def test_the_readme_s_statements_make_a_role_that_reads_the_views_in_utc(
+def test_the_statements_for_support_make_a_role_that_reads_the_views_in_utc(
     postgres_url: str, postgres_server: Server
 ) -> None:
-    [statements] = readme.examples("postgresql")
+    section = pages.SUPPORT.section("Access")
+    [statements] = section.examples("postgresql")
+    assert section.examples("sh") == ["receiver grant-support support"]  # which is what `grant` runs
     name = f"support_{uuid.uuid4().hex[:12]}"
     for statement in statements.replace("ROLE support", f"ROLE {name}").split("\n"):
         postgres_server.execute(statement)

@@ -138,7 +138,7 @@ def test_a_time_is_told_in_utc_on_both_engines_whatever_the_session_s_time_zone(
 
 
 def test_a_day_in_a_query_is_that_of_utc(database: Database) -> None:
-    """As the README says: on PostgreSQL in a session with the time zone UTC."""
+    """As docs/support.md says: on PostgreSQL in a session with the time zone UTC."""
     day = "SELECT count(*) FROM support_messages WHERE created_at >= '2026-11-{}' AND created_at < '2026-11-{}'"
     for hour, minute in ((0, 0), (23, 59)):
         submit(database, ALICE, created_at=datetime(2026, 11, 21, hour, minute, tzinfo=UTC))

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from receiver.database.database import Database
 from receiver.reports import lists
 from receiver.reports.messages import messages_by_last_digits
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sender
 from tests.support.plans import plans
 from tests.support.stored import change, deliver, messages
@@ -81,13 +81,13 @@ def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(filled:
     "question",
     [
         "Which numbers should leave our lists, and why?",
-        "Which numbers keep failing, and got nothing since?",
-        "Of whom does Bandwidth or the carrier say that they have opted out?",
+        "Which numbers keep failing, and have received nothing since?",
+        "Who has opted out according to Bandwidth or the carrier?",
     ],
 )
 def test_a_question_about_failures_reads_nothing_else(sqlite: Database, question: str) -> None:
     """SQLite would rather read all recipients, because those have an index in the order of their numbers."""
-    [plan] = plans(sqlite, lambda session: session.execute(text(readme.questions()[question].rstrip(";"))).all())
+    [plan] = plans(sqlite, lambda session: session.execute(text(pages.SUPPORT.questions()[question].rstrip(";"))).all())
 
     assert "SCAN r USING INDEX recipients_failed_index" in plan
     assert "SCAN r USING INDEX recipients_recipient" not in plan

@@ -1,4 +1,4 @@
-"""README's "From an empty Debian machine": every file, unit and command that it names exists."""
+"""Every file, unit and command in "From an empty Debian machine" of docs/operations.md exists."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import shlex
 from click.testing import CliRunner
 
 from receiver.cli import main
-from tests.support import readme
+from tests.support import pages
 
-PAGE = "\n".join(readme.examples("bash"))
+PAGE = "\n".join(pages.OPERATIONS.section("From an empty Debian machine").examples("sh"))
 INSTALLED = "/opt/bandwidth-receiver/"
 MADE = {".venv/bin/receiver"}
 
@@ -18,14 +18,14 @@ MADE = {".venv/bin/receiver"}
 def test_every_file_that_the_page_takes_from_the_program_exists() -> None:
     named = set(re.findall(rf"{INSTALLED}([\w./*-]+)", PAGE)) - MADE
     assert len(named) >= 4
-    assert [name for name in named if not list(readme.ROOT.glob(name))] == []
+    assert [name for name in named if not list(pages.ROOT.glob(name))] == []
 
 
 def test_every_unit_that_the_page_starts_exists() -> None:
     (started,) = re.findall(r"systemctl enable --now (.*)", PAGE)
     units = [unit if "." in unit else f"{unit}.service" for unit in started.split()]
     assert len(units) == 3
-    assert [unit for unit in units if not (readme.ROOT / "config" / "systemd" / unit).is_file()] == []
+    assert [unit for unit in units if not (pages.ROOT / "config" / "systemd" / unit).is_file()] == []
 
 
 def test_every_command_of_the_page_exists_with_its_options() -> None:
@@ -37,6 +37,6 @@ def test_every_command_of_the_page_exists_with_its_options() -> None:
 
 
 def test_the_operators_command_is_the_units_command() -> None:
-    unit = (readme.ROOT / "config" / "systemd" / "receiver-serve.service").read_text()
+    unit = (pages.ROOT / "config" / "systemd" / "receiver-serve.service").read_text()
     (installed,) = re.findall(r"ExecStart=(.*) serve", unit)
-    assert f"exec runuser -u receiver -- {installed} " in (readme.ROOT / "config" / "receiver.sh").read_text()
+    assert f"exec runuser -u receiver -- {installed} " in (pages.ROOT / "config" / "receiver.sh").read_text()

@@ -1,4 +1,4 @@
-"""An upgrade as README.md describes it: migrate first, then restart host by host; and back, in the other order."""
+"""An upgrade as docs/operations.md describes it: migrate, then restart host by host; and back, in reverse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every question of the README's "Support by SQL" is answered by its query, on a database whose story is known."""
+"""Every question of docs/support.md is answered by its query, on a database whose story is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.maintenance import purge, resolve
 from receiver.maintenance.purge import Terms
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_event
 from tests.support.stored import HOUR, answer, deliver, submit
 
@@ -127,21 +127,21 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "What happened to this message?": [
         (z(21), "accepted", "Bandwidth has it: a 202, or an event that proves it.", 2, 1, 1, 0, 0, True)
     ],
-    "Who in the group got it, who did not, why, and what is to be done?": [
+    "Who in the group received it, who did not, why, and what should be done?": [
         (ALICE, "delivered", "Delivered. Handed to Bandwidth's network, no more.", None),
         (INVALID, "failed", TAKES_NONE, REMOVE),
     ],
-    "What did Bandwidth say about it, in the order in which it came?": [
+    "What did Bandwidth report about it, in order of arrival?": [
         (z(21, second=1), "message-failed", INVALID, 4404, 1, "applied"),
         (z(21, second=2), "message-delivered", INVALID, None, 1, "extraneous"),
         (z(21, second=3), "message-delivered", ALICE, None, 2, "applied"),
     ],
-    "What became of the order's messages, by the application's own reference?": [
+    "What became of the messages with this reference of the application?": [
         ("lunch-1", z(21), "accepted", 2, 1, 1, True)
     ],
     "Which message has this id at Bandwidth?": [("lunch-1", "lunch-1", z(21), "accepted", 1, 1)],
     "What did we send on that day, and how did it go?": [(z(21), "lunch-1", "accepted", 2, 1, 1)],
-    "What did we send to this number, and did it arrive?": [
+    "What did we send to this number, and was it delivered?": [
         (z(23), "lunch-3", "failed", TAKES_NONE),
         (z(21), "lunch-1", "failed", TAKES_NONE),
     ],
@@ -149,7 +149,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (INVALID, TAKES_NONE, 2, z(23)),
         (DAVE, OPTED_OUT, 1, z(24)),
     ],
-    "Which numbers keep failing, and got nothing since?": [
+    "Which numbers keep failing, and have received nothing since?": [
         (INVALID, 2, z(21)),
         (ALICE, 2, z(23)),
         (CAROL, 2, z(22)),
@@ -170,29 +170,29 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     ],
     "Who answered STOP, or another word that means it?": [(z(23, 13), ERIN, "STOP"), (z(22, 14), BOB, "Stop!")],
     "Who has opted out, and has not opted in again?": [(SENDER, BOB, "STOP", z(22, 14))],
-    "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
-    "How does sending go, and what holds it up?": [
+    "Who has opted out according to Bandwidth or the carrier?": [(DAVE, 4775, z(24))],
+    "How fast are messages being sent, and what delays them?": [
         ("Nothing is queued, and nothing holds up sending.", 0, None, 1, 0.0),
     ],
     "What was not sent, and why?": [
         ("decided", z(25, 3), "operator", "Not sent: a person decided so. Decided by jane: Frank got nothing."),
         ("refused", z(25, 1), "bandwidth", "Not sent: Bandwidth refused it. Bandwidth said: 'from' is not yours."),
     ],
-    "Of which messages does nobody know whether they were sent?": [
+    "Which messages may or may not have been sent?": [
         ("unknown", z(25, 2), "timed-out", "Too slow."),
     ],
-    "About which of them did a person decide, and why?": [("decided", "refused", "Frank got nothing.", "jane")],
+    "Which of them did a person resolve, and why?": [("decided", "refused", "Frank got nothing.", "jane")],
     "What is overdue?": [
         ("overdue", DAVE, "sending", f"On its way to the carrier. {OVERDUE}"),
         ("overdue", FRANK, "pending", f"Bandwidth has it, and has not said anything about this recipient. {OVERDUE}"),
     ],
-    "Which messages were sent twice, so that everybody got two?": [("twice", z(25, 5), "copy-1 copy-2", 1)],
+    "Which messages were sent twice, so that everybody received two?": [("twice", z(25, 5), "copy-1 copy-2", 1)],
     "Where does Bandwidth contradict itself?": [(z(22, second=9), "lunch-2", BOB, "message-delivered", "failed")],
     "Which events belong to no message of ours?": [
         (z(26), "message-delivered", ALICE, "of-nobody", NOBODYS_TAG),
     ],
-    "What did Bandwidth send that could not be understood?": [(z(26, 1), 2, "The element is not an object.", "42")],
-    "What failed, by day?": [
+    "What did Bandwidth send that could not be read?": [(z(26, 1), 2, "The element is not an object.", "42")],
+    "What failed each day?": [
         ("2026-11-24", 4775, "The recipient has opted out.", 1),
         ("2026-11-24", 5600, "The carrier is congested.", 1),
         ("2026-11-23", 4404, "The number takes no messages, or is invalid.", 1),
@@ -202,7 +202,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("2026-11-22", 5600, "The carrier is congested.", 1),
         ("2026-11-21", 4404, "The number takes no messages, or is invalid.", 1),
     ],
-    "How many extraneous events came by day, and did they stop while invalid numbers still failed?": [
+    "How many extraneous events arrived each day, and did they stop while invalid numbers still failed?": [
         ("2026-11-23", 0, 1),
         ("2026-11-21", 1, 1),
     ],
@@ -222,33 +222,33 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
 """The rows of each query; a message's tag is written as its reference."""
 
 
-def test_every_query_of_the_readme_is_a_question_s() -> None:
-    assert list(readme.questions().values()) == [query.strip() for query in readme.examples("sql")]
-    assert list(readme.questions()) == list(ANSWERS)
+def test_every_query_has_a_question() -> None:
+    assert list(pages.SUPPORT.questions().values()) == [query.strip() for query in pages.SUPPORT.examples("sql")]
+    assert list(pages.SUPPORT.questions()) == list(ANSWERS)
 
 
 def asked(story: Story, question: str) -> list[tuple[object, ...]]:
-    query = readme.questions()[question].replace(readme.TAG, story.tags["lunch-1"])
+    query = pages.SUPPORT.questions()[question].replace(pages.TAG, story.tags["lunch-1"])
     with story.database.read() as session:
         if session.connection().dialect.name == "postgresql":
             session.execute(text("SET LOCAL TIME ZONE 'UTC'"))
         return [story.named(row) for row in session.execute(text(query.rstrip(";")))]
 
 
-def test_every_query_of_the_readme_answers_its_question(story: Story) -> None:
+def test_every_query_answers_its_question(story: Story) -> None:
     assert {question: asked(story, question) for question in ANSWERS} == ANSWERS
 
 
 ABOUT_NUMBERS: dict[str, list[tuple[Any, ...]]] = {
     "Which numbers should leave our lists, and why?": [(DAVE, OPTED_OUT, 1, z(24))],
-    "Which numbers keep failing, and got nothing since?": [],
+    "Which numbers keep failing, and have received nothing since?": [],
     "Who answered STOP, or another word that means it?": [],
     "Who has opted out, and has not opted in again?": [],
-    "Of whom does Bandwidth or the carrier say that they have opted out?": [(DAVE, 4775, z(24))],
+    "Who has opted out according to Bandwidth or the carrier?": [(DAVE, 4775, z(24))],
 }
 TRENDS = (
-    "What failed, by day?",
-    "How many extraneous events came by day, and did they stop while invalid numbers still failed?",
+    "What failed each day?",
+    "How many extraneous events arrived each day, and did they stop while invalid numbers still failed?",
     "Which failures did we pay for in that month?",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from receiver.cli import main
+from tests.support import pages
 from tests.support.processes import Child, invoke, run, simulating, wait_for
 
 SECONDS = 20.0
@@ -68,6 +70,10 @@ def test_the_demo_shows_an_extraneous_event_and_a_threefold_one(tmp_path: Path, 
     assert ["message-delivered", "×3", "+12005610002", "applied"] in [line[-4:] for line in lines]  # noqa: RUF001
     assert ["message-delivered", "+12005564404", "extraneous"] in [line[-3:] for line in lines]
     assert ["+12005564404", "failed", "4404", "rejected-forbidden-to-number"] in lines
+    [shown] = pages.README.section("Two commands").examples("text")
+    for row in filter(None, shown.splitlines()):
+        words = re.sub(r"^\d\d-\d\d [\d:]+ +[\d.]+ s ", "", row.strip()).split()  # without the times
+        assert [line for line in lines if " ".join(words) in " ".join(line)] != [], row
 
 
 def _printed(words: str) -> Callable[[Child], bool]:

@@ -248,7 +248,7 @@ def test_an_address_that_cannot_be_listened_on_is_said_in_a_sentence(
 
 @pytest.fixture
 def another_server(tmp_path: Path, postgres_url: str) -> Iterator[str]:
-    """`wsgi:app` in two processes that share a folder, as the README says."""
+    """`wsgi:app` in two processes that share a folder, as docs/operations.md says."""
     port, shared = free_port(), tmp_path / "shared"
     shared.mkdir()
     settings = environment(postgres_url) | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}

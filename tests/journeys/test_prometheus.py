@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from tests.deployment.test_monitoring import EXPRESSIONS
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, BOB, READ_ONLY_KEY
 from tests.support.debian import program
 from tests.support.loop import looping
@@ -26,12 +26,12 @@ EMPTY = {each for each in EXPRESSIONS if each.startswith("sum(increase(receiver_
 def prometheus(folder: Path, *, server: str, worker: str) -> Iterator[str]:
     """Runs Prometheus, which scrapes every second; yields its URL."""
     folder.mkdir()
-    config = (readme.ROOT / "config" / "prometheus.yml").read_text()
+    config = (pages.ROOT / "config" / "prometheus.yml").read_text()
     for written, real in (("127.0.0.1:8080", server), ("127.0.0.1:9100", worker), ("interval: 30s", "interval: 1s")):
         assert written in config
         config = config.replace(written, real)
     (folder / "prometheus.yml").write_text(config)
-    (folder / "alerts.yml").write_text((readme.ROOT / "config" / "alerts.yml").read_text())
+    (folder / "alerts.yml").write_text((pages.ROOT / "config" / "alerts.yml").read_text())
     (folder / "receiver.key").write_text(READ_ONLY_KEY)
     address = f"127.0.0.1:{free_port()}"
     options = [f"--web.listen-address={address}", f"--storage.tsdb.path={folder / 'tsdb'}"]

@@ -1,4 +1,4 @@
-"""Backs up and restores a database with the commands of README.md, as an operator would type them."""
+"""Backs up and restores a database with the commands of docs/operations.md, as an operator would type them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support import readme
+from tests.support import pages
 from tests.support.debian import PATH, program
 from tests.support.postgres import wheel_install
 
@@ -16,8 +16,8 @@ PROGRAMS = wheel_install(18) / "bin"
 
 
 def example(word: str) -> str:
-    """The block of commands in README.md that begins with ``word``."""
-    [found] = [each for each in readme.examples("bash") if each.startswith(word)]
+    """The block of commands in docs/operations.md that begins with ``word``."""
+    [found] = [each for each in pages.OPERATIONS.section("Backup and restore").examples("sh") if each.startswith(word)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""A real nginx that spreads requests over several hosts, configured as README.md says."""
+"""A real nginx that spreads requests over several hosts, configured as docs/operations.md says."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from receiver.reports.overview import PaceReport, QueueReport
 from receiver.schemas import responses
 from receiver.web.authentication import Access, requires
 from receiver.web.openapi.document import describe
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, API_KEY, BOB, make_element
 from tests.support.service import LATER, MESSAGES, OUTAGES, Service, outage, sent
 from tests.web.test_authentication import ACCESS
@@ -131,11 +131,10 @@ def test_an_example_that_does_not_fit_would_be_seen(document: Any, wrong: dict[s
     assert fits(document, message["schema"], message["example"] | wrong) != []
 
 
-def test_the_curl_examples_are_those_of_the_readme(document: Any) -> None:
+def test_the_curl_examples_are_those_of_the_page(document: Any) -> None:
     described = [sample["source"] for each in operations(document).values() for sample in each.get("x-codeSamples", [])]
-    written = [each for each in readme.examples("sh") if each.startswith("curl") and ":8080/" in each]
 
-    assert {_words(each) for each in described} == {_words(each) for each in written}
+    assert {_words(each) for each in described} == {_words(each) for each in pages.API.examples("sh")}
 
 
 def _words(curl: str) -> tuple[str, ...]:
@@ -154,9 +153,9 @@ def test_the_bodies_of_the_curl_examples_are_the_documents_examples(document: An
             assert shown == [json.loads(words[words.index("-d") + 1]) for words in curls]
 
 
-def test_every_status_of_the_readme_is_described(document: Any) -> None:
+def test_every_status_of_the_page_is_described(document: Any) -> None:
     named = {
-        status for row in readme.first_column("Answer to `POST /messages`") for status in re.findall(r"\d{3}", row)
+        status for row in pages.API.first_column("Response to `POST /messages`") for status in re.findall(r"\d{3}", row)
     }
 
     assert named <= set(document["paths"]["/messages"]["post"]["responses"])

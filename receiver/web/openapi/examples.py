@@ -1,4 +1,4 @@
-"""The examples of the API's description: those of README.md, which run against config/development.env."""
+"""The examples of the API's description: those of docs/api.md, which run against config/development.env."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ CURL: dict[str, list[str]] = {
     "health.ready": [f"curl -s {SERVER}/health/ready"],
     "documentation.document": [f"curl -s {SERVER}/openapi.json"],
 }
-"""The curl commands of README.md, by endpoint."""
+"""The curl commands of docs/api.md, by endpoint."""
 
 _CREATED, _DELIVERED = "2026-11-21T12:00:00.251000Z", "2026-11-21T12:00:01.480000Z"
 

@@ -1,4 +1,4 @@
-"""README.md's commands for support print what it shows."""
+"""The commands that docs/support.md shows print what it says."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ import pytest
 from receiver.cli import console
 from receiver.core.events import Unreadable
 from receiver.database.database import Database
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, make_element, make_event, store_message
 from tests.support.processes import PATIENCE, environment, invoke
 from tests.support.stored import HOUR, change, deliver, submit
 
-RECEIVER = ".venv/bin/receiver --env-file config/my.env"
+SECTION = pages.SUPPORT.section("In the terminal")
 COMMANDS = ("find", "show", "overdue", "unlinked", "unreadable")
-EXAMPLES = [
-    line
-    for example in readme.examples("sh")
-    for line in example.splitlines()
-    if line.startswith(tuple(f"{RECEIVER} {command} " for command in COMMANDS))
-]
+EXAMPLES = SECTION.commands("receiver")
 INVALID = "+12005564404"
 
 
 def _run(example: str, tag: str, *, database_url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = example.replace(RECEIVER, shlex.join([sys.executable, "-m", "receiver.cli"])).replace(readme.TAG, tag)
+    receiver = shlex.join([sys.executable, "-m", "receiver.cli"])
+    command = example.replace("receiver", receiver, 1).replace(pages.TAG, tag)
     return subprocess.run(
         ["sh", "-c", command],
         env=environment(database_url),
@@ -70,12 +66,12 @@ def test_every_example_in_the_terminal_answers_its_question(sqlite: Database, sq
     assert "42" in replayed.stdout
 
 
-def test_the_exit_codes_of_the_readme_are_those_of_the_commands() -> None:
+def test_the_exit_codes_are_those_of_the_commands() -> None:
     codes = [0, console.EXIT_WRONG, console.EXIT_USAGE, console.EXIT_UNKNOWN, console.EXIT_INTERRUPTED]
-    assert readme.first_column("Exit code") == [str(each) for each in codes]
+    assert SECTION.first_column("Exit code") == [str(each) for each in codes]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_readme_shows_the_form_of_every_command_that_has_one(command: str) -> None:
-    assert command in readme.first_column("Form of")
+def test_the_output_of_every_command_that_prints_json_is_described(command: str) -> None:
+    assert command in SECTION.first_column("Output of")
     assert "--json" in invoke(command, "--help", environment={}).stdout

@@ -1,4 +1,4 @@
-"""README.md describes the log as a server writes it."""
+"""docs/operations.md describes the log as a server writes it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, BOB, make_element
 from tests.support.debian import program
 from tests.support.processes import environment, serving
 
 EVERY = ["timestamp", "level", "logger", "event"]
 ROW = re.compile(r"^\| `(?P<event>[a-z' ]+)` \| [^|]+ \| (?P<fields>[^|]+) \|$", re.MULTILINE)
-LOGS = next(each for each in re.split(r"^#+ ", readme.TEXT, flags=re.MULTILINE) if each.startswith("Logs\n"))
-FIELDS = {row["event"]: set(re.findall(r"`(\w+)`", row["fields"])) for row in ROW.finditer(LOGS)}
+LOGS = pages.OPERATIONS.section("Logs")
+FIELDS = {row["event"]: set(re.findall(r"`(\w+)`", row["fields"])) for row in ROW.finditer(LOGS.text)}
 FIELDS["late event"] |= FIELDS["event repeated"]  # "the same"
 
 
@@ -46,7 +46,7 @@ def lines(sqlite_template: str, tmp_path_factory: pytest.TempPathFactory) -> lis
     return [json.loads(line) for line in child.output.splitlines() if line.startswith("{")]
 
 
-def test_every_line_has_the_fields_that_the_readme_names(lines: list[Any]) -> None:
+def test_every_line_has_the_fields_that_the_page_names(lines: list[Any]) -> None:
     ours = [line for line in lines if line["event"] in FIELDS]
 
     assert {"callback", "event repeated", "late event", "send", "request"} <= {line["event"] for line in ours}
@@ -57,7 +57,7 @@ def test_every_line_has_the_fields_that_the_readme_names(lines: list[Any]) -> No
 
 
 def test_the_jq_example_finds_the_contradictions(lines: list[Any], tmp_path: Path) -> None:
-    (example,) = [code for code in readme.examples("sh") if code.startswith("jq ")]
+    [example] = LOGS.examples("sh")
     (tmp_path / "receiver.log").write_text("\n".join(map(json.dumps, lines)))
 
     _, *arguments = shlex.split(example)

@@ -1,4 +1,4 @@
-"""README.md is right about security: who may do what, what a leak gives away, and where the limits are."""
+"""docs/security.md is right: who may do what, what a leak gives away, and where the limits are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from receiver.events.committer import WAIT_SECONDS, WAITING_BYTES, WAITING_CALLB
 from receiver.settings import ApiKey
 from receiver.web.authentication import Access, declared_access
 from receiver.web.server import LONGEST_HEAD
-from tests.support import readme
+from tests.support import pages
 from tests.support.builders import ALICE, API_KEY, CALLBACK_AUTH, READ_ONLY_KEY, make_element, make_settings
 from tests.support.processes import SECRETS
 from tests.support.service import Service
@@ -108,7 +108,7 @@ def everything(database: Database) -> str:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    [table] = re.findall(r"^\| Limit \|.*\n\|[-|]+\n((?:\|.*\n)+)", readme.TEXT, re.MULTILINE)
+    table = pages.SECURITY.table("Limit")
 
     for written in (
         f"{LONGEST_HEAD // 1024} KiB",
