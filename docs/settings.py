@@ -6,10 +6,11 @@ python -m docs.settings
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from receiver.settings import EXAMPLE, NOT_SET, VARIABLES, Settings, describe, read_settings
+from receiver.settings import EXAMPLE, NAMES, NOT_SET, SECRETS, describe, read_settings
 
 PAGE = Path(__file__).parent / "settings.md"
 
@@ -21,6 +22,10 @@ For operators who configure the service. Written by `make settings` from config/
 Each setting is an environment variable, or a line of the settings file that `receiver config --example` prints; see
 [Settings and processes](operations.md#settings-and-processes). A blank value is the same as none. `receiver config`
 prints the values in use, without secrets.
+
+A secret can be read from a file, such as one that a container or systemd provides: `API_KEYS_FILE` instead of
+`API_KEYS` is the path of a file that holds the keys. One line break at the end of the file is ignored. Setting both is
+an error.
 """
 
 _SECTION = re.compile(r"# --- (?P<title>.+?) -+")
@@ -51,43 +56,36 @@ def documented(example: str) -> Iterator[Documented]:
 
 def defaults() -> dict[str, str]:
     """The value of each setting in an empty environment, as `receiver config` prints it."""
-    given = {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
+    given = {name: os.environ.pop(name) for name in NAMES if name in os.environ}
     try:
         return describe(read_settings())
     finally:
         os.environ.update(given)
 
 
-def secrets() -> set[str]:
-    """The names of the settings that hold a secret; DATABASE_URL holds one if it contains a password."""
-    hidden = {each.name.upper() for each in fields(Settings) if not each.repr}
-    return hidden | {"CALLBACK_CREDENTIALS", "API_KEYS", "READ_ONLY_API_KEYS"}
-
-
 def page() -> str:
     """The page, from the settings of this version."""
-    return "\n".join([INTRODUCTION, *_sections()])
+    return "\n".join([INTRODUCTION, *_sections()]).rstrip() + "\n"
 
 
 def _sections() -> Iterator[str]:
-    values, hidden, section = defaults(), secrets(), None
-    for each in documented(EXAMPLE.read_text(encoding="utf-8")):
-        if each.section != section:
-            yield from ([""] if section else [])
-            yield from (f"## {each.section}\n", "| Setting | Default | Meaning |", "|---|---|---|")
-            section = each.section
-        names = "<br>".join(f"`{name}`" for name in each.names)
-        shown = "<br>".join(_shown(values[name]) for name in each.names)
-        confidential = [f"`{name}`" for name in each.names if name in hidden]
-        secret = f" Secret: {', '.join(confidential)}." if confidential else ""
-        yield f"| {names} | {shown} | {each.meaning}{secret} |"
-    yield ""
+    values = defaults()
+    for section, group in groupby(documented(EXAMPLE.read_text(encoding="utf-8")), key=lambda each: each.section):
+        yield from (f"## {section}\n", "| Setting | Default | Meaning |", "|---|---|---|")
+        for each in group:
+            names = "<br>".join(f"`{name}`" for name in each.names)
+            shown = "<br>".join(_shown(values[name]) for name in each.names)
+            confidential = ", ".join(f"`{name}`" for name in each.names if name in SECRETS)
+            secret = f" Secret: {confidential}." if confidential else ""
+            yield f"| {names} | {shown} | {each.meaning}{secret} |"
+        yield ""
 
 
 def _shown(value: str) -> str:
-    """The value as it is written in a settings file."""
-    written = {NOT_SET: "none", "True": "`true`", "False": "`false`"}
-    return written.get(value, f"`{value}`")
+    """The value as people write it in a settings file."""
+    if value == NOT_SET:
+        return "none"
+    return f"`{value.lower() if value in ('True', 'False') else value.removesuffix('.0')}`"
 
 
 def main() -> None:

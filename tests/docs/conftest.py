@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.database.schema import upgrade
-from receiver.settings import ENV_FILE, VARIABLES
+from receiver.settings import NAMES
 from receiver.settings_file import assignments
 from tests.support import pages
 from tests.support.curl import Terminal
@@ -20,7 +20,7 @@ from tests.support.processes import serving, simulating
 def development() -> dict[str, str]:
     """The environment of config/development.env."""
     values = {each.name: each.value or "" for each in assignments(_development())}
-    return {name: value for name, value in os.environ.items() if name not in (*VARIABLES, ENV_FILE)} | values
+    return {name: value for name, value in os.environ.items() if name not in NAMES} | values
 
 
 def _development() -> str:
