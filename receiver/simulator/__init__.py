@@ -7,7 +7,6 @@ send or for a token, and what callbacks look like (switches.py).
 
 from receiver.simulator.callbacks import Callback
 from receiver.simulator.fates import MAGIC_NUMBERS
-from receiver.simulator.options import SimulatorOptions
 from receiver.simulator.simulator import Simulator
 from receiver.simulator.switches import (
     Accident,
@@ -16,6 +15,7 @@ from receiver.simulator.switches import (
     Point,
     RequestFate,
     SearchShape,
+    SimulatorOptions,
     Switches,
     TokenFate,
 )

@@ -1,7 +1,9 @@
-"""The simulated account: its rate and queue, its search quota, its record file, and what it accepted."""
+"""The simulated account: its tokens, its rate and queue, its search quota, its record file, and what it accepted."""
 
+import hmac
 import json
 import math
+import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +23,71 @@ from receiver.simulator.callbacks import (
     timestamp,
 )
 from receiver.simulator.delivery import Delivery
-from receiver.simulator.options import SimulatorOptions
-from receiver.simulator.switches import Switchboard, Switches
-from receiver.simulator.tokens import TokenIssuer, is_expected
+from receiver.simulator.switches import SimulatorOptions, Switchboard, Switches
 from receiver.simulator.validation import CreateMessageRequest, queue_full, quota_exceeded
+
+
+class TokenIssuer:
+    """Issues tokens to the account's client and revokes them; safe for use from several threads.
+
+    Bandwidth does not say what a token looks like; to a client it is opaque.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: str | None,
+        client_secret: str | None,
+        lifetime: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.lifetime = lifetime
+        """How many seconds a token is valid."""
+        self._client_id, self._client_secret = client_id, client_secret
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._expiries: dict[str, float] = {}
+        """When each token expires; the oldest token first."""
+
+    def knows_client(self, *, client_id: str, client_secret: str) -> bool:
+        """Whether these are the client's own id and secret."""
+        pairs = ((client_id, self._client_id), (client_secret, self._client_secret))
+        return all(is_expected(given, expected) for given, expected in pairs)
+
+    def issue(self) -> str:
+        """Returns a new token; earlier ones stay valid."""
+        token = secrets.token_urlsafe(48)
+        with self._lock:
+            self._drop_expired()
+            self._expiries[token] = self._clock() + self.lifetime
+        return token
+
+    def is_valid(self, token: str) -> bool:
+        """Whether the token was issued, and has neither expired nor been revoked."""
+        with self._lock:
+            expiry = self._expiries.get(token)
+            return expiry is not None and self._clock() < expiry
+
+    def revoke(self) -> int:
+        """Revokes every token; returns how many were still valid."""
+        with self._lock:
+            self._drop_expired()
+            revoked = len(self._expiries)
+            self._expiries.clear()
+        return revoked
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        for token in [token for token, expiry in self._expiries.items() if expiry <= now]:
+            del self._expiries[token]
+
+
+def is_expected(given: str, expected: str | None) -> bool:
+    """Whether a credential is the expected one, compared in constant time; None expects anything but ""."""
+    if expected is None:
+        return given != ""
+    return hmac.compare_digest(given.encode(), expected.encode())
+
 
 MAX_MESSAGES = 10_000
 """How many accepted messages are remembered."""

@@ -16,9 +16,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from receiver.simulator.account import SimulatedAccount
 from receiver.simulator.callbacks import AcceptedMessage
 from receiver.simulator.search import search
-from receiver.simulator.server import SWITCHES_KEY
+from receiver.simulator.server import SWITCHES_KEY, TOKEN_PATH
 from receiver.simulator.switches import Action, RequestFate, Switches, TokenFate
-from receiver.simulator.tokens import TOKEN_PATH
 from receiver.simulator.validation import (
     BAD_GATEWAY,
     Refusal,

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from receiver.core.times import now
 from receiver.simulator.callbacks import Callback, CallbackAttempt, Chain
-from receiver.simulator.options import SimulatorOptions
+from receiver.simulator.switches import SimulatorOptions
 
 HEADERS = {"User-Agent": "BandwidthAPI/v2", "Content-Type": "application/json; charset=utf-8"}
 FAILURES = (OSError, HTTPException, UnicodeError)

@@ -14,9 +14,10 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 from receiver.simulator.switches import Accident, Action, Point, Switchboard, Switches
-from receiver.simulator.tokens import TOKEN_PATH
 
 logger = logging.getLogger("receiver.simulator")
+
+TOKEN_PATH = "/api/v1/oauth2/token"  # noqa: S105 - a path
 
 SWITCHES_KEY = "receiver.simulator.switches"
 """Where a request's environ holds its switches; None if it is neither one to send nor one for a token."""

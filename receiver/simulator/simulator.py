@@ -8,10 +8,8 @@ from typing import Self
 from receiver.simulator.account import SimulatedAccount
 from receiver.simulator.api import create_app
 from receiver.simulator.callbacks import AcceptedMessage
-from receiver.simulator.options import SimulatorOptions, check_url
-from receiver.simulator.server import SimulatorServer
-from receiver.simulator.switches import Action, Point, Switches
-from receiver.simulator.tokens import TOKEN_PATH
+from receiver.simulator.server import TOKEN_PATH, SimulatorServer
+from receiver.simulator.switches import Action, Point, SimulatorOptions, Switches, check_url
 
 
 class Simulator:

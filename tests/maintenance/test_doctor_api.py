@@ -154,9 +154,9 @@ def test_without_a_date_nothing_is_said_about_the_clock(serve: Serve, examine: E
     ],
 )
 def test_only_what_neither_the_second_nor_the_journey_explains_is_skew(date: datetime, took: int, skew: int) -> None:
-    answered_at = NOW + timedelta(seconds=took)
+    received_at = NOW + timedelta(seconds=took)
 
-    assert bandwidth.least_skew(date, asked_at=NOW, answered_at=answered_at) == timedelta(seconds=skew)
+    assert bandwidth.least_skew(date, sent_at=NOW, received_at=received_at) == timedelta(seconds=skew)
 
 
 def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from receiver.simulator import Accident, Action, Point, RequestFate, Simulator, Switches
-from receiver.simulator.tokens import TokenIssuer
+from receiver.simulator.account import TokenIssuer
 from tests.support.processes import simulating
 from tests.support.simulators import MESSAGE, Start, bearer, messages_url, post, request_token
 

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from receiver.simulator import Point, Simulator
-from receiver.simulator.tokens import TOKEN_PATH
+from receiver.simulator.server import TOKEN_PATH
 from tests.support.processes import SimulatorProcess, wait_for
 
 ALICE, BOB = "+12345678902", "+12345678903"

@@ -1,25 +1,91 @@
 """Bandwidth in both directions: our calls to its API, and its calls to our callback URL.
 
 The API gets a request for a token and one harmless search. The callback URL is tried as Bandwidth uses it: first
-without credentials, then with them; never with an event.
+without credentials, then with them; never with an event. Nothing is retried, no redirect is followed, and every request
+ends within a given time.
 """
 
 import ipaddress
 import json
 import secrets
-from collections.abc import Iterator
+import ssl
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+import requests
+
 from receiver.bandwidth.client import BandwidthAccount, Client
+from receiver.bandwidth.connection import Call, exchange, make_session
+from receiver.bandwidth.history import read_failure, read_page, search_request, time_span
 from receiver.bandwidth.oauth import CREDENTIALS
-from receiver.bandwidth.probe import Credentials, ProbeResponse, ask_bandwidth, post_nothing, search_failure
-from receiver.bandwidth.responses import NoToken
+from receiver.bandwidth.responses import NoToken, causes_of, read_result
+from receiver.core import times
 from receiver.maintenance.doctor.findings import Finding, Mark, ok, skipped, warning, wrong
 from receiver.maintenance.doctor.settings import is_loopback
 from receiver.settings import Settings
+
+NOTHING = b"[]"
+"""A callback without events: it gets the usual response, and nothing is stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResponse:
+    """The response to a probe, whole or not."""
+
+    call: Call
+    sent_at: datetime
+    received_at: datetime
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status; None if there was no whole response, and then ``failure`` says why."""
+        return None if self.call.body is None else self.call.status
+
+    @property
+    def failure(self) -> str:
+        """Why there was no whole response, in one word: ``tls-failed``, ``timed-out`` ..."""
+        if self.call.status is not None:
+            return "cut-short"
+        return getattr(read_result(self.call), "type", None) or "no-answer"
+
+    @property
+    def complaint(self) -> str | None:
+        """Bandwidth's sentence about what is wrong; None if the response has none."""
+        return getattr(read_result(self.call), "description", None)
+
+    @property
+    def distrust(self) -> str:
+        """The problem with the server's certificate; ``""`` if none is known."""
+        found = (each for each in causes_of(self.call.error) if isinstance(each, ssl.SSLError))
+        return next((getattr(each, "verify_message", "") or str(each.reason or "") for each in found), "")
+
+    def headers(self, name: str) -> Sequence[str]:
+        """All headers of that name."""
+        reply = self.call.reply
+        return [str(each) for each in reply.headers.get_all(name, [])] if reply and reply.headers else []
+
+    @property
+    def date(self) -> datetime | None:
+        """The Date header: the server's clock, without the fraction of the second (RFC 9110, 6.6.1).
+
+        None if it is missing or cannot be read.
+        """
+        try:
+            date = parsedate_to_datetime(self.call.header("Date"))
+            read = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+        return read if times.EARLIEST_YEAR <= read.year <= times.LATEST_YEAR else None
+
+    @property
+    def took(self) -> timedelta:
+        return self.received_at - self.sent_at
+
 
 LONGEST_CALL = 10.0
 """Seconds after which a call is abandoned; a healthy API responds sooner."""
@@ -44,9 +110,17 @@ def check_api(settings: Settings) -> Iterator[Finding]:
             for check in ("Bandwidth", "clock"):
                 yield skipped(check, "needs a token")
             return
-        reply = ask_bandwidth(client, account)
-    yield _check_credentials(reply)
-    yield _check_clock(reply)
+        response = _search(client, account)
+    yield _check_credentials(response)
+    yield _check_clock(response)
+
+
+def _search(client: Client, account: BandwidthAccount) -> ProbeResponse:
+    """Searches for the newest message of the last hour."""
+    now = times.now()
+    query = time_span(now - timedelta(hours=1), now) | {"limit": "1"}
+    call = client.call(search_request(account.messages_url, query))
+    return ProbeResponse(call=call, sent_at=now, received_at=times.now())
 
 
 def _check_token(client: Client) -> Finding:
@@ -64,28 +138,28 @@ def _check_token(client: Client) -> Finding:
     return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
 
 
-def _check_credentials(reply: ProbeResponse) -> Finding:
+def _check_credentials(response: ProbeResponse) -> Finding:
     """Checks whether Bandwidth accepts a search of this account."""
-    trouble = search_failure(reply)
-    if trouble is None:
+    if read_page(response.call) is not None:
         return ok("Bandwidth", "accepts the credentials, and answers queries about the account's messages")
-    if reply.status == 429:
+    trouble = read_failure(response.call)
+    if response.status == 429:
         return warning("Bandwidth", trouble.found, trouble.remedy)
-    if reply.status is None and reply.distrust:
-        return wrong("Bandwidth", f"{trouble.found}: {reply.distrust}", trouble.remedy)
-    if reply.status is not None and reply.complaint is None:
+    if response.status is None and response.distrust:
+        return wrong("Bandwidth", f"{trouble.found}: {response.distrust}", trouble.remedy)
+    if response.status is not None and response.complaint is None:
         found = f"{trouble.found}, and not in Bandwidth's JSON"
         remedy = "something else responds in its place: check BANDWIDTH_API_URL and any proxy."
         return wrong("Bandwidth", found, remedy)
     return wrong("Bandwidth", trouble.found, trouble.remedy)
 
 
-def _check_clock(reply: ProbeResponse) -> Finding:
+def _check_clock(response: ProbeResponse) -> Finding:
     """Checks whether our clock is right, by the Date header of the response."""
-    date = reply.date
+    date = response.date
     if date is None:
         return skipped("clock", "no response had a Date header to compare it with")
-    skew = least_skew(date, asked_at=reply.asked_at, answered_at=reply.answered_at)
+    skew = least_skew(date, sent_at=response.sent_at, received_at=response.received_at)
     if abs(skew) <= DOUBTFUL_SKEW:
         return ok("clock", "agrees with Bandwidth's to within seconds")
     found = f"is {abs(skew).total_seconds():.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} Bandwidth's"
@@ -94,12 +168,12 @@ def _check_clock(reply: ProbeResponse) -> Finding:
     return mark("clock", found, remedy)
 
 
-def least_skew(date: datetime, *, asked_at: datetime, answered_at: datetime) -> timedelta:
+def least_skew(date: datetime, *, sent_at: datetime, received_at: datetime) -> timedelta:
     """Returns by how much our clock is ahead at least.
 
     The Date header has whole seconds, cut off, and was written at any moment between request and response.
     """
-    ahead, behind = asked_at - (date + timedelta(seconds=1)), date - answered_at
+    ahead, behind = sent_at - (date + timedelta(seconds=1)), date - received_at
     return max(ahead, timedelta(0)) - max(behind, timedelta(0))
 
 
@@ -139,8 +213,14 @@ def check_callback_url(url: str, settings: Settings) -> Iterator[Finding]:
     yield _check_refusal(_post(url, ("receiver-doctor", secrets.token_urlsafe())))
 
 
-def _post(url: str, credentials: Credentials | None) -> ProbeResponse:
-    return post_nothing(url, credentials=credentials, seconds=BANDWIDTH_WAITS)
+def _post(url: str, credentials: tuple[str, str] | None) -> ProbeResponse:
+    """Posts a callback without events, as Bandwidth does."""
+    call, sent_at = Call(time.monotonic), times.now()
+    request = requests.Request("POST", url, data=NOTHING)
+    with make_session(credentials) as session:
+        timeouts = (BANDWIDTH_WAITS, BANDWIDTH_WAITS)
+        call.carry_out(lambda: exchange(session, request, timeouts=timeouts), seconds=BANDWIDTH_WAITS)
+    return ProbeResponse(call=call, sent_at=sent_at, received_at=times.now())
 
 
 def check_address(url: str) -> Finding:
@@ -164,49 +244,49 @@ def _is_local(host: str) -> bool:
         return is_loopback(host)
 
 
-def _check_challenge(reply: ProbeResponse, *, is_open: bool) -> Finding:
+def _check_challenge(response: ProbeResponse, *, is_open: bool) -> Finding:
     """Checks whether the response to a request without credentials makes Bandwidth send another one with them."""
-    schemes = [each.partition(" ")[0].lower() for each in reply.headers("WWW-Authenticate")]
-    if reply.status == 401 and "basic" in schemes:
-        found = f"a request without credentials gets 401 with WWW-Authenticate: Basic, in {_milliseconds(reply)}"
+    schemes = [each.partition(" ")[0].lower() for each in response.headers("WWW-Authenticate")]
+    if response.status == 401 and "basic" in schemes:
+        found = f"a request without credentials gets 401 with WWW-Authenticate: Basic, in {_milliseconds(response)}"
         return ok(CHALLENGE, found)
-    if reply.status == 401:
+    if response.status == 401:
         how = f"with WWW-Authenticate: {', '.join(schemes)[:MOST_SHOWN]}" if schemes else "without WWW-Authenticate"
         remedy = "the proxy must pass on our header WWW-Authenticate: Basic; without it no event ever arrives."
         return wrong(CHALLENGE, f"a request without credentials gets 401 {how}", remedy)
-    if _is_ours(reply):
+    if _is_ours(response):
         found = "a request without credentials is accepted, so anyone who knows the URL can post forged events"
         if is_open:
             return warning(CHALLENGE, found, "set CALLBACK_CREDENTIALS, unless the network is private.")
         return wrong(CHALLENGE, found, "the server at that URL runs with other settings than these: restart it.")
-    return _not_ours(CHALLENGE, reply)
+    return _not_ours(CHALLENGE, response)
 
 
-def _check_acceptance(reply: ProbeResponse, *, entry: str) -> Finding:
+def _check_acceptance(response: ProbeResponse, *, entry: str) -> Finding:
     """Checks whether these credentials are accepted. A callback without events stores nothing."""
-    if _is_ours(reply):
-        return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(reply)}")
-    if reply.status == 401:
+    if _is_ours(response):
+        return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(response)}")
+    if response.status == 401:
         remedy = "the server at that URL runs with other settings, or a proxy drops the Authorization header."
         return wrong(ACCEPTS, f"{entry} is refused", remedy)
-    return _not_ours(ACCEPTS, reply)
+    return _not_ours(ACCEPTS, response)
 
 
-def _check_refusal(reply: ProbeResponse) -> Finding:
+def _check_refusal(response: ProbeResponse) -> Finding:
     """Checks whether wrong credentials are refused."""
-    if reply.status == 401:
+    if response.status == 401:
         return ok(REFUSES, "they are refused")
-    if _is_ours(reply):
+    if _is_ours(response):
         return wrong(REFUSES, "they are accepted", "set CALLBACK_CREDENTIALS on the server at that URL.")
-    return _not_ours(REFUSES, reply)
+    return _not_ours(REFUSES, response)
 
 
-def _is_ours(reply: ProbeResponse) -> bool:
+def _is_ours(response: ProbeResponse) -> bool:
     """Whether this is this program's response to a callback without events."""
-    if reply.status != 200 or reply.call.body is None:
+    if response.status != 200 or response.call.body is None:
         return False
     try:
-        tally = json.loads(reply.call.body)
+        tally = json.loads(response.call.body)
     except (ValueError, RecursionError):
         return False
     return isinstance(tally, dict) and tally.get("recorded") == 0
@@ -232,20 +312,20 @@ _STATUSES = {
 }
 
 
-def _not_ours(check: str, reply: ProbeResponse) -> Finding:
+def _not_ours(check: str, response: ProbeResponse) -> Finding:
     """Returns the finding about a response that is not this program's."""
-    if reply.status is None and reply.failure == "tls-failed":
-        found = f"its certificate is not trusted: {reply.distrust or 'TLS failed'}"
+    if response.status is None and response.failure == "tls-failed":
+        found = f"its certificate is not trusted: {response.distrust or 'TLS failed'}"
         return wrong(check, found, "install a certificate of a public authority for that name, with its whole chain.")
-    if reply.status is None:
-        return wrong(check, *_FAILURES.get(reply.failure, (f"no connection: {reply.failure}", "check the URL.")))
-    if reply.status // 100 == 3:
-        target = next(iter(reply.headers("Location")), "elsewhere")
+    if response.status is None:
+        return wrong(check, *_FAILURES.get(response.failure, (f"no connection: {response.failure}", "check the URL.")))
+    if response.status // 100 == 3:
+        target = next(iter(response.headers("Location")), "elsewhere")
         remedy = "Bandwidth does not follow redirects: register the final URL."
         return wrong(check, f"redirects to {target[:MOST_SHOWN]}", remedy)
-    remedy = _STATUSES.get(reply.status, "that is not this program's response: check the URL and any proxy.")
-    return wrong(check, f"responds with {reply.status}", remedy)
+    remedy = _STATUSES.get(response.status, "that is not this program's response: check the URL and any proxy.")
+    return wrong(check, f"responds with {response.status}", remedy)
 
 
-def _milliseconds(reply: ProbeResponse) -> str:
-    return f"{reply.took.total_seconds() * 1000:.0f} ms"
+def _milliseconds(response: ProbeResponse) -> str:
+    return f"{response.took.total_seconds() * 1000:.0f} ms"

@@ -1,4 +1,6 @@
-"""The API's description (OpenAPI 3.1), made from the schemas that validate and from the access that each view declares.
+"""The API's description (OpenAPI 3.1), for programs and as a page for people, and the routes that serve both.
+
+It is made from the schemas that validate and from the access that each view declares, and needs no database.
 
 flask-smorest (0.47) would declare the responses at the views, but replace neither the texts in operations.py, which are
 most of this package, nor the page without JavaScript. Its decorators describe one content type per status and no links,
@@ -6,21 +8,26 @@ add a ``default`` response to every route, and take over the parsing: a 400 or 4
 instead of problem+json.
 """
 
+import base64
+import hashlib
+import json
 import re
 from copy import deepcopy
+from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from flask import Flask
+from flask import Blueprint, Flask, Response, current_app, render_template, request, url_for
+from markdown_it import MarkdownIt
 from marshmallow import fields
 
 from receiver import VERSION
 from receiver.core.text import Word
 from receiver.schemas.fields import CountField, InstantField, TextField
 from receiver.schemas.requests import TEXT_OR_MEDIA
-from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access
+from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access, requires
 from receiver.web.openapi.examples import CURL, SERVER
 from receiver.web.openapi.operations import OPERATIONS, PROBLEM, Fragment, header, problem_response
 
@@ -153,3 +160,71 @@ def _with_meanings(_converter: Any, field: fields.Field[Any], ret: Fragment) -> 
 
 def _text_or_null(field: fields.Field[Any]) -> str | list[str]:
     return ["string", "null"] if field.allow_none else "string"
+
+
+EXTENSION = "receiver documentation"
+
+blueprint = Blueprint("documentation", __name__, template_folder="templates")
+
+
+class Documentation:
+    """The description of an application's routes, as a document for programs and as a page for people."""
+
+    def __init__(self, described: dict[str, Any]) -> None:
+        self._described = described
+        self.document = json.dumps(described).encode()
+
+    @cached_property
+    def page(self) -> bytes:
+        """The page in HTML, rendered when it is first requested: most processes never serve it."""
+        return render_template("docs.html", document=self._described, style=self._style).encode()
+
+    @cached_property
+    def policy(self) -> str:
+        """The page's Content-Security-Policy: its own style sheet and nothing else."""
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'"
+
+    @cached_property
+    def _style(self) -> str:
+        return render_template("docs.css")
+
+
+@blueprint.get("/")
+@requires(Access.PUBLIC)
+def root() -> Response:
+    """Redirects a browser that opens the bare address to the page."""
+    return Response(status=302, headers={"Location": url_for("documentation.page")})
+
+
+@blueprint.get("/openapi.json")
+@requires(Access.PUBLIC)
+def document() -> Response:
+    return _unless_cached(Response(_documentation().document, content_type="application/json"))
+
+
+@blueprint.get("/docs")
+@requires(Access.PUBLIC)
+def page() -> Response:
+    response = Response(_documentation().page, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _documentation().policy
+    return _unless_cached(response)
+
+
+def register(app: Flask) -> None:
+    """Describes all routes of the application. Raises LookupError for a route without a description."""
+    markdown = MarkdownIt("commonmark", {"html": False})
+    app.jinja_env.filters |= {"paragraphs": markdown.render, "line": markdown.renderInline}
+    app.extensions[EXTENSION] = Documentation(describe(app))
+
+
+def _documentation() -> Documentation:
+    return cast("Documentation", current_app.extensions[EXTENSION])
+
+
+def _unless_cached(response: Response) -> Response:
+    """304 for a client that has it. Anybody may cache it, but must revalidate, because a release changes it."""
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response

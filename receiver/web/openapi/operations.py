@@ -208,7 +208,7 @@ OPERATIONS: dict[str, Fragment] = {
             503: DATABASE_UNAVAILABLE,
         },
     },
-    "queue.show": {
+    "monitoring.queue": {
         "operationId": "showQueue",
         "summary": "Show the queue and the rates of sending",
         "responses": {
@@ -216,7 +216,7 @@ OPERATIONS: dict[str, Fragment] = {
             503: DATABASE_UNAVAILABLE,
         },
     },
-    "queue.metrics": {
+    "monitoring.metrics": {
         "operationId": "showMetrics",
         "summary": "Metrics for Prometheus",
         "responses": {200: text_response("Prometheus's text format.", "text/plain"), 503: DATABASE_UNAVAILABLE},
@@ -242,12 +242,12 @@ OPERATIONS: dict[str, Fragment] = {
             ),
         },
     },
-    "health.live": {
+    "monitoring.live": {
         "operationId": "isLive",
         "summary": "Whether this process is alive",
         "responses": {200: json_response("It is.", health_schema("live"), {"status": "live"})},
     },
-    "health.ready": {
+    "monitoring.ready": {
         "operationId": "isReady",
         "summary": "Whether this process can do its work",
         "responses": {
