@@ -42,12 +42,16 @@ class CannotCount(ReceiverError):
 class StorageUnavailable(ReceiverError):
     """The database did not respond; try again."""
 
-    def __init__(self, message: str | None = None, *, reason: str = "", database: str = "") -> None:
+    def __init__(
+        self, message: str | None = None, *, reason: str = "", database: str = "", in_doubt: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         """The database's own error message, without values of rows."""
         self.database = database
         """The database's file, or its name and host; must not be shown to clients."""
+        self.in_doubt = in_doubt
+        """Whether the transaction may be stored all the same, because the result of its commit was not received."""
 
 
 class StorageRefused(StorageUnavailable):

@@ -7,7 +7,9 @@ wrote something, and whose wait succeeded, proves every commit before it.
 """
 
 import threading
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
@@ -32,11 +34,24 @@ def mark_unconfirmed(connection: Any, record: Any) -> None:
     connection.add_notice_handler(handle_notice)
 
 
-def demand_confirmed(connection: Connection) -> None:
+class HasInfo(Protocol):
+    """A connection of SQLAlchemy or of its pool."""
+
+    @property
+    def info(self) -> dict[Any, Any]: ...
+
+
+def demand_confirmed(connection: HasInfo) -> None:
     """Raises StorageUnavailable if the standby has not confirmed the commit made just now."""
     if connection.info.pop(UNCONFIRMED, False):
         reason = "the wait for the standby was cancelled, so the standby has not confirmed the commit"
-        raise StorageUnavailable("The standby has not confirmed that this is stored; try again.", reason=reason)
+        raise StorageUnavailable(
+            "The standby has not confirmed that this is stored; try again.", reason=reason, in_doubt=True
+        )
+
+
+WRITE_ENTRY = "SELECT pg_logical_emit_message(true, 'receiver', '')"
+"""Writes an entry in PostgreSQL's log, which needs no row, no extension, no privilege and no particular wal_level."""
 
 
 def write_anyway(session: Session) -> None:
@@ -49,8 +64,7 @@ def write_anyway(session: Session) -> None:
 
 def _write(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        # Only an entry in the log: it needs no row, no extension, no privilege and no particular wal_level.
-        connection.exec_driver_sql("SELECT pg_logical_emit_message(true, 'receiver', '')")
+        connection.exec_driver_sql(WRITE_ENTRY)
 
 
 class Commits:
@@ -69,17 +83,26 @@ class Commits:
 
     def commit(self, connection: Connection) -> None:
         """Commits the connection's transaction. Raises StorageUnavailable if the standby does not confirm it."""
-        doubted = self._doubted  # a commit that is doubted from here on may come later in the log than this one
-        in_doubt = doubted > self._proved
-        if in_doubt:
-            _write(connection)
-        try:
+        with self.confirming(connection) as is_in_doubt:
+            if is_in_doubt:
+                _write(connection)
             connection.commit()
+
+    @contextmanager
+    def confirming(self, connection: HasInfo) -> Iterator[bool]:
+        """Its block commits. Yields whether the transaction must write something, because an earlier one is doubted.
+
+        Raises StorageUnavailable if the standby does not confirm the commit.
+        """
+        doubted = self._doubted  # a commit that is doubted from here on may come later in the log than this one
+        is_in_doubt = doubted > self._proved
+        try:
+            yield is_in_doubt
             demand_confirmed(connection)
         except BaseException:
             with self._lock:
                 self._doubted += 1
             raise
-        if in_doubt:
+        if is_in_doubt:
             with self._lock:
                 self._proved = max(self._proved, doubted)

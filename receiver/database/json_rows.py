@@ -77,7 +77,12 @@ def parameter(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
     No text may hold NUL or a lone surrogate. Instants are written by instant(), bytes by octets().
     """
-    return {ROWS: msgspec.json.encode(list(rows)).decode()}
+    return {ROWS: to_json(list(rows))}
+
+
+def to_json(value: object) -> str:
+    """The JSON text of rows, or of one."""
+    return msgspec.json.encode(value).decode()
 
 
 def is_one_of(column: AnyColumn, values: Set[str]) -> ColumnElement[bool]:
@@ -104,11 +109,16 @@ class Statements:
 
     def __init__(self, package: str, file: str) -> None:
         self._texts: dict[tuple[str, str], TextClause | TextualSelect] = {}
+        self.at_once: dict[str, str] = {}
+        """By name, the statements for Database.write_at_once(), whose parameter is $1: one object, or an array."""
         instants = _instants()
         for part in files(package).joinpath(file).read_text("utf-8").split("-- name: ")[1:]:
             heading, *lines = part.splitlines()
             name, _, dialect = heading.partition(", ")
             sql = "\n".join(line for line in lines if not line.startswith("--")).strip().removesuffix(";")
+            if "$1" in sql:
+                self.at_once[name] = sql
+                continue
             for each in [dialect] if dialect else DIALECTS:
                 # Where SQLite has the text of an instant, Python needs the instant.
                 self._texts[name, each] = text(sql).columns(**instants) if each == "sqlite" else text(sql)

@@ -116,11 +116,19 @@ class Caller:
         _log(result, message, tag=tag, number=attempt.number, seconds=seconds)
         return result
 
-    def store(self, tag: str, result: SendResult, write: Callable[[Session], Written]) -> Written | None:
+    def store(
+        self,
+        tag: str,
+        result: SendResult,
+        write: Callable[[Session], Written],
+        *,
+        write_at_once: Callable[[Accepted], Written | None] | None = None,
+    ) -> Written | None:
         """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
-        Never raises, because the message may be sent. A 429 also pauses all sending, and a result that proves the
-        credentials clears what stood against them, in the same transaction.
+        ``write_at_once`` may store an acceptance in a journey of its own, or store nothing and return None. Never
+        raises, because the message may be sent. A 429 also pauses all sending, and a result that proves the credentials
+        clears what stood against them, in the same transaction.
         """
         clears = self.suspicion.is_raised and _shows_credentials(result)
         if clears:
@@ -128,6 +136,10 @@ class Caller:
         give_up = time.monotonic() + RECORD_SECONDS
         while True:
             try:
+                if write_at_once is not None and isinstance(result, Accepted) and not clears:
+                    stored = write_at_once(result)
+                    if stored is not None:
+                        return stored
                 value, ends_pause = self.database.write(partial(self._write, result=result, write=write, clears=clears))
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:

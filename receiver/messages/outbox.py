@@ -8,15 +8,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
+from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult, Unknown
+from receiver.core.pace import BURST, Rates
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become
 from receiver.core.status import default_status
-from receiver.database.json_rows import instant, statements
+from receiver.database.database import Database
+from receiver.database.json_rows import instant, statements, to_json
 from receiver.database.lookup import JOINED, lapsed
 from receiver.database.models import Message, Recipient
 from receiver.events.links import bind
@@ -40,15 +42,17 @@ class Attempt:
     """How many requests were begun for the message, this one included."""
 
     def columns(self) -> dict[str, Any]:
-        """Returns the columns, but the number, of a message that is submitting by this attempt."""
+        """Returns the columns of a message that hold its last attempt."""
         return {
-            "send_status": SendStatus.SUBMITTING,
+            "attempt": self.number,
             "submitted_at": self.at,
             "deadline": self.deadline,
             "overdue_at": self.overdue_at,
-            "claimable_at": None,
-            "updated_at": self.at,
         }
+
+    def row(self) -> dict[str, Any]:
+        """Returns the same columns, as the statements in outbox.sql take them."""
+        return {name: instant(each) if isinstance(each, datetime) else each for name, each in self.columns().items()}
 
 
 Tagged = tuple[str, OutboundMessage]
@@ -57,14 +61,7 @@ Tagged = tuple[str, OutboundMessage]
 
 def add_submitting(session: Session, message: OutboundMessage, *, tag: str, attempt: Attempt) -> int:
     """Stores a message that is about to be sent, and its recipients; returns its key."""
-    row = {
-        "send_status": SendStatus.SUBMITTING,
-        "attempt": attempt.number,
-        "created_at": instant(attempt.at),
-        "submitted_at": instant(attempt.at),
-        "deadline": instant(attempt.deadline),
-        "overdue_at": instant(attempt.overdue_at),
-    }
+    row = attempt.row() | {"send_status": SendStatus.SUBMITTING, "created_at": instant(attempt.at)}
     return _insert(session, [(tag, message)], row)[0]
 
 
@@ -76,22 +73,7 @@ def add_queued(session: Session, new: Sequence[Tagged], *, now: datetime) -> lis
 
 
 def _insert(session: Session, new: Sequence[Tagged], state: dict[str, Any]) -> list[int]:
-    rows = [
-        {
-            "tag": tag,
-            "reference": message.reference,
-            "application_id": message.application_id,
-            "sender": message.sender,
-            "text": message.text,
-            "media": json.dumps(message.media),
-            "priority": message.priority,
-            "expiration": instant(message.expiration),
-            "units": message.units,
-            "asked_by": message.asked_by,
-            **state,
-        }
-        for tag, message in new
-    ]
+    rows = [_row(message, tag=tag) | state for tag, message in new]
     keys = {each.tag: each.pk for each in SQL.run(session, "insert messages", rows)}
     pks = [keys[tag] for tag, _ in new]
     recipients = [
@@ -101,6 +83,78 @@ def _insert(session: Session, new: Sequence[Tagged], state: dict[str, Any]) -> l
     ]
     SQL.run(session, "insert recipients", recipients)
     return pks
+
+
+def _row(message: OutboundMessage, *, tag: str) -> dict[str, Any]:
+    return {
+        "tag": tag,
+        "reference": message.reference,
+        "application_id": message.application_id,
+        "sender": message.sender,
+        "text": message.text,
+        "media": json.dumps(message.media),
+        "priority": message.priority,
+        "expiration": instant(message.expiration),
+        "units": message.units,
+        "asked_by": message.asked_by,
+    }
+
+
+class Submitted(Protocol):
+    """A message that submit_at_once() stored."""
+
+    pk: int
+    is_suspect: bool
+    """Whether anything stands against the credentials."""
+
+
+def submit_at_once(
+    database: Database,
+    message: OutboundMessage,
+    *,
+    tag: str,
+    attempt: Attempt,
+    key: IdempotencyKey | None,
+    rates: Rates,
+    credentials: str,
+) -> Submitted | None:
+    """Takes a turn, stores a message that is about to be sent and commits, in one journey to PostgreSQL.
+
+    Returns None, and stores nothing, on SQLite, if the message has no turn now, or if ``key`` stands for a message.
+    ``credentials`` is their fingerprint. Raises StorageUnavailable.
+    """
+    if database.is_sqlite:
+        return None
+    row = _row(message, tag=tag) | attempt.row()
+    row |= {
+        "recipients": message.to,
+        "credentials": credentials,
+        "account_seconds": rates.account and row["units"] / rates.account,
+        "sender_seconds": rates.sender and row["units"] / rates.sender,
+        "burst": BURST.total_seconds(),
+    }
+    if key is not None:
+        row |= {"api_key": key.api_key, "key": key.key, "sha256": key.sha256, "expires_at": instant(key.expires_at)}
+    stored: list[Submitted] = database.write_at_once(SQL.at_once["submit new message"], [to_json(row)])
+    return stored[0] if stored else None
+
+
+def accept_at_once(database: Database, message_pk: int, *, number: int, accepted: Accepted, now: datetime) -> bool:
+    """Stores that Bandwidth accepted the attempt with that number and commits, in one journey to PostgreSQL.
+
+    Returns False if record_result() must store it: on SQLite, if the response had no message id, or if anything else is
+    known about the message or that id. Raises StorageUnavailable.
+    """
+    if database.is_sqlite or accepted.message_id is None:
+        return False
+    row = {
+        "pk": message_pk,
+        "attempt": number,
+        "message_id": accepted.message_id,
+        "segment_count": accepted.segment_count,
+        "updated_at": instant(now),
+    }
+    return bool(database.write_at_once(SQL.at_once["store acceptance"], [to_json(row)]))
 
 
 def message_with_key(session: Session, message_pk: int) -> Message | None:
@@ -149,7 +203,11 @@ def retry_refused(session: Session, refused: Message, attempt: Attempt | None, *
         "updated_at": now,
     }
     if attempt is not None:
-        columns = attempt.columns() | {"attempt": attempt.number}
+        columns = attempt.columns() | {
+            "send_status": SendStatus.SUBMITTING,
+            "claimable_at": None,
+            "updated_at": attempt.at,
+        }
     if not change(session, unchanged, **NO_ERROR | columns, denied_at=None):
         return False
     show_default_status(session, refused.pk, before=SendStatus.REFUSED, after=SendStatus.SUBMITTING, now=now)

@@ -22,6 +22,107 @@
 -- A claim passes over locked messages, and so never waits. SQLite has one writer at a time and needs no locks.
 
 
+-- name: submit new message, postgresql
+-- Does for one message what "read holds", "lock lanes", "move lanes", "insert messages", "insert recipients", "insert
+-- keys" and "delete expired keys" do one after the other. It stores nothing and returns no row unless the message may
+-- go out now: nothing is paused, each lane that has a rate exists and is free, and the idempotency key, if there is
+-- one, stands for no message. $1 is an object. Its "account_seconds" and "sender_seconds" are how long the message
+-- occupies either lane, null without a rate; "burst" is how many seconds of idle time a lane may make up for.
+-- Locks: the lanes, the account's first, if there is a rate; then the key. Nobody waits for what is new.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_record(CAST($1 AS jsonb)) AS given (
+        tag varchar(40), reference varchar(255), application_id varchar(255), sender varchar(64) COLLATE "C",
+        recipients jsonb, text text, media text, priority varchar(16), expiration timestamptz, units integer,
+        attempt integer, submitted_at timestamptz, deadline timestamptz, overdue_at timestamptz, asked_by varchar(255),
+        api_key varchar(255) COLLATE "C", key varchar(255) COLLATE "C", sha256 varchar(64), expires_at timestamptz,
+        credentials varchar(64), account_seconds double precision, sender_seconds double precision,
+        burst double precision)),
+limits AS MATERIALIZED (
+    SELECT CAST('' AS varchar(64)) COLLATE "C" AS lane, account_seconds AS seconds FROM given
+    WHERE account_seconds IS NOT NULL
+    UNION ALL SELECT sender, sender_seconds FROM given WHERE sender_seconds IS NOT NULL),
+locked AS MATERIALIZED (
+    SELECT lanes.sender, lanes.next_at, lanes.paused_until FROM lanes
+    WHERE lanes.sender = '' AND EXISTS (SELECT FROM limits) OR lanes.sender IN (SELECT lane FROM limits)
+    ORDER BY lanes.sender
+    FOR UPDATE OF lanes),
+-- Read once the lanes are locked, which may take time.
+clock AS MATERIALIZED (SELECT clock_timestamp() AS now, count(*) FROM locked),
+turn AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('messages', 'pk')) AS pk FROM clock
+    WHERE NOT EXISTS (SELECT FROM lanes WHERE lanes.sender = '' AND lanes.paused_until > clock.now)
+        AND NOT EXISTS (SELECT FROM locked WHERE locked.paused_until > clock.now)
+        AND NOT EXISTS (
+            SELECT FROM limits LEFT JOIN locked ON locked.sender = limits.lane
+            WHERE locked.next_at IS NULL OR locked.next_at > clock.now)),
+kept AS (
+    INSERT INTO idempotency_keys (api_key, key, sha256, message_pk, expires_at, repeats)
+    SELECT given.api_key, given.key, given.sha256, turn.pk, given.expires_at, 0 FROM given, turn
+    WHERE given.key IS NOT NULL
+    ON CONFLICT (api_key, key) DO UPDATE SET
+        sha256 = excluded.sha256, message_pk = excluded.message_pk, expires_at = excluded.expires_at,
+        repeats = excluded.repeats
+    WHERE idempotency_keys.expires_at < CAST(CAST($1 AS jsonb) ->> 'submitted_at' AS timestamptz)
+    RETURNING message_pk),
+stored AS (
+    INSERT INTO messages (
+        pk, tag, reference, application_id, sender, text, media, priority, urgency, expiration, units, receipts,
+        send_status, attempt, failures, deadline, created_at, submitted_at, overdue_at, updated_at, asked_by)
+    SELECT
+        turn.pk, tag, reference, application_id, sender, text, media, priority,
+        CASE WHEN priority = 'high' THEN 0 ELSE 1 END, expiration, units, false, 'submitting', attempt, 0, deadline,
+        submitted_at, submitted_at, overdue_at, submitted_at, asked_by
+    FROM given, turn
+    WHERE given.key IS NULL OR EXISTS (SELECT FROM kept)
+    RETURNING pk),
+placed AS (
+    INSERT INTO recipients (
+        message_pk, recipient, position, status, standing, invalid_recipient, created_at, updated_at)
+    SELECT
+        stored.pk, number.value, number.place - 1, 'pending', CAST('' AS bytea), false, given.submitted_at,
+        given.submitted_at
+    FROM stored, given, jsonb_array_elements_text(given.recipients) WITH ORDINALITY AS number (value, place)),
+moved AS (
+    UPDATE lanes SET
+        next_at = greatest(locked.next_at, clock.now - make_interval(secs => given.burst))
+            + make_interval(secs => limits.seconds)
+    FROM locked JOIN limits ON limits.lane = locked.sender, clock, given, stored
+    WHERE lanes.sender = locked.sender),
+deleted AS (
+    DELETE FROM idempotency_keys USING given, stored
+    WHERE given.key IS NOT NULL AND (idempotency_keys.api_key, idempotency_keys.key) IN (
+        SELECT expired.api_key, expired.key FROM idempotency_keys expired, given
+        WHERE expired.expires_at < given.submitted_at AND (expired.api_key, expired.key) <> (given.api_key, given.key)
+        ORDER BY expired.expires_at LIMIT 2 FOR UPDATE OF expired SKIP LOCKED))
+SELECT
+    stored.pk,
+    EXISTS (SELECT FROM credential_pauses WHERE credential_pauses.credentials = given.credentials) AS is_suspect
+FROM stored, given;
+
+
+-- name: store acceptance, postgresql
+-- Does for one message what "lock message ids" and "accept message" do, if nothing else is known about it: it is still
+-- submitting by that attempt, and its message id is new. No event that was stored can wait for an id that is new,
+-- because an event without a message brings its id, too. Otherwise it returns no row. What it may have stored then, the
+-- message id, is true all the same. $1 is an object. Locks: the message id, then the message.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_record(CAST($1 AS jsonb)) AS given (
+        pk bigint, attempt integer, message_id varchar(128) COLLATE "C", segment_count integer,
+        updated_at timestamptz)),
+bound AS (
+    INSERT INTO message_ids (message_id, message_pk, answered, linked_at)
+    SELECT given.message_id, given.pk, true, given.updated_at
+    FROM given JOIN messages ON messages.pk = given.pk
+    WHERE messages.attempt = given.attempt AND messages.send_status = 'submitting'
+    ON CONFLICT (message_id) DO NOTHING
+    RETURNING message_pk)
+UPDATE messages SET
+    send_status = 'accepted', segment_count = given.segment_count, updated_at = given.updated_at
+FROM given, bound
+WHERE messages.pk = bound.message_pk AND messages.attempt = given.attempt AND messages.send_status = 'submitting'
+RETURNING messages.pk;
+
+
 -- name: read holds
 -- What may hold a message up: the pause after a 429, and a refusal of these credentials. Locks nothing.
 SELECT
@@ -155,23 +256,25 @@ DELETE FROM idempotency_keys WHERE (api_key, key) IN (
 -- A claimed message becomes submitting, if its claim still stands: the end of the lease is the fence. Past this commit
 -- it is sent once or, if nobody stores the result, unknown. Locks: the message.
 UPDATE messages SET
-    send_status = 'submitting', attempt = given.attempt, submitted_at = given.at, deadline = given.deadline,
-    overdue_at = given.overdue_at, updated_at = given.at, claimable_at = NULL, refused_because = NULL,
+    send_status = 'submitting', attempt = given.attempt, submitted_at = given.submitted_at, deadline = given.deadline,
+    overdue_at = given.overdue_at, updated_at = given.submitted_at, claimable_at = NULL, refused_because = NULL,
     error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
-    pk bigint, until timestamptz, attempt integer, at timestamptz, deadline timestamptz, overdue_at timestamptz)
+    pk bigint, until timestamptz, attempt integer, submitted_at timestamptz, deadline timestamptz,
+    overdue_at timestamptz)
 WHERE messages.pk = given.pk AND messages.send_status = 'queued' AND messages.claimable_at = given.until
 RETURNING messages.pk;
 
 -- name: submit claimed message, sqlite
 UPDATE messages SET
-    send_status = 'submitting', attempt = given.attempt, submitted_at = given.at, deadline = given.deadline,
-    overdue_at = given.overdue_at, updated_at = given.at, claimable_at = NULL, refused_because = NULL,
+    send_status = 'submitting', attempt = given.attempt, submitted_at = given.submitted_at, deadline = given.deadline,
+    overdue_at = given.overdue_at, updated_at = given.submitted_at, claimable_at = NULL, refused_because = NULL,
     error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
 FROM (
     SELECT
         json_extract(value, '$.pk') AS pk, substr(json_extract(value, '$.until'), 1, 26) AS until,
-        json_extract(value, '$.attempt') AS attempt, substr(json_extract(value, '$.at'), 1, 26) AS at,
+        json_extract(value, '$.attempt') AS attempt,
+        substr(json_extract(value, '$.submitted_at'), 1, 26) AS submitted_at,
         substr(json_extract(value, '$.deadline'), 1, 26) AS deadline,
         substr(json_extract(value, '$.overdue_at'), 1, 26) AS overdue_at
     FROM json_each(:rows)

@@ -142,14 +142,7 @@ def fix_future_claims(session: Session, *, now: datetime) -> int:
 
 def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
     """Makes a claimed message submitting; returns False if the claim no longer stands."""
-    row = {
-        "pk": claimed.pk,
-        "until": instant(claimed.until),
-        "attempt": attempt.number,
-        "at": instant(attempt.at),
-        "deadline": instant(attempt.deadline),
-        "overdue_at": instant(attempt.overdue_at),
-    }
+    row = attempt.row() | {"pk": claimed.pk, "until": instant(claimed.until)}
     return bool(SQL.run(session, "submit claimed message", [row]).all())
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from receiver.bandwidth.error_codes import explain
+from receiver.core.messages import Accepted, OutboundMessage
 from receiver.core.send_status import RefusedBecause, SendStatus, shown
 from receiver.core.status import TERMINAL, ConfirmedBy, RecipientStatus, confirmed_by, is_overdue
 from receiver.database.models import Message
+from receiver.messages.outbox import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,56 @@ def report_message(row: Message, *, now: datetime) -> MessageReport:
         asked_by=row.asked_by,
         summary=summary_of(recipients),
         complete=all(each.status in TERMINAL for each in recipients),
+        recipients=recipients,
+    )
+
+
+def report_accepted(
+    message: OutboundMessage, *, key: int, tag: str, attempt: Attempt, accepted: Accepted, now: datetime
+) -> MessageReport:
+    """Returns the report of a message that Bandwidth has just accepted, and about which nothing else is known yet.
+
+    It is equal to report_message() of the stored message, without another journey to the database.
+    """
+    recipients = [
+        RecipientReport(
+            to=number,
+            status=RecipientStatus.PENDING,
+            error_code=None,
+            error_name=None,
+            description=None,
+            confirmed_by=None,
+            invalid_recipient=False,
+            overdue=False,
+            occurred_at=None,
+            updated_at=attempt.at,
+        )
+        for number in message.to
+    ]
+    return MessageReport(
+        key=key,
+        tag=tag,
+        reference=message.reference,
+        message_id=accepted.message_id,
+        message_ids=[accepted.message_id] if accepted.message_id else [],
+        sent_twice=False,
+        application_id=message.application_id,
+        sender=message.sender,
+        text=message.text,
+        media=list(message.media),
+        priority=message.priority,
+        expiration=message.expiration,
+        segment_count=accepted.segment_count,
+        send_status=SendStatus.ACCEPTED,
+        refused_because=None,
+        error=None,
+        created_at=attempt.at,
+        submitted_at=attempt.at,
+        updated_at=now,
+        redacted_at=None,
+        asked_by=message.asked_by,
+        summary=summary_of(recipients),
+        complete=False,
         recipients=recipients,
     )
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from receiver.core import times
-from receiver.core.messages import IdempotencyKey, OutboundMessage, Refused, SendResult
+from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult
 from receiver.core.pace import Rates
 from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable
 from receiver.core.tags import new_tag
@@ -30,7 +30,7 @@ from receiver.messages.call import NOT_CALLED, Caller
 from receiver.messages.idempotency import KeysTaken
 from receiver.messages.outbox import Attempt
 from receiver.messages.pace import Turn
-from receiver.messages.report import MessageReport, report_message
+from receiver.messages.report import MessageReport, report_accepted, report_message
 
 log = get_logger(__name__)
 
@@ -82,12 +82,14 @@ class _Start:
             commits.write_anyway(session)
             self.overtaken = Submission(tag=self.tag, message=_read(session, self.tag), is_replayed=True)
 
-    def record(self, session: Session, result: SendResult) -> Message | None:
+    def record(self, session: Session, result: SendResult) -> MessageReport | None:
         """Stores the result; returns the message as it is then."""
         if self.pk is None:
             raise ValueError(self.tag)
-        outbox.record_result(session, self.pk, number=self.attempt.number, result=result, now=times.now())
-        return outbox.message_with_key(session, self.pk)
+        now = times.now()
+        outbox.record_result(session, self.pk, number=self.attempt.number, result=result, now=now)
+        stored = outbox.message_with_key(session, self.pk)
+        return report_message(stored, now=now) if stored else None
 
     def undo_submit(self, session: Session) -> None:
         """Refuses the message, which Bandwidth was not called for, if it was stored.
@@ -110,10 +112,15 @@ class Sender:
     rates: Rates
 
     def send(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
-        """Sends one message, once, and waits for Bandwidth's response.
+        """Sends one message, once, and waits for Bandwidth's response; for a repeated key, see repeat().
 
-        Raises StorageUnavailable and TooFast before anything was stored or sent, never after.
+        Raises KeyReused, StorageUnavailable and TooFast before anything was stored or sent, never after.
         """
+        start = self._start(message, key=key)
+        if self._submit_at_once(start):
+            return self._call(start)
+        if key is not None and (earlier := self.repeat(key, at_once=True)) is not None:
+            return earlier
         try:
             start = self._submit(message, key=key)
         except KeysTaken:
@@ -121,7 +128,7 @@ class Sender:
         return self._call(start)
 
     def queue(self, message: OutboundMessage, *, key: IdempotencyKey | None = None) -> Submission:
-        """Leaves a message to the workers. Raises StorageUnavailable."""
+        """Leaves a message to the workers; for a repeated key, see repeat(). Raises KeyReused, StorageUnavailable."""
         try:
             return self.database.write(partial(_queue_one, message=message, key=key))
         except KeysTaken:
@@ -160,6 +167,35 @@ class Sender:
             return self._send_again(stored) if at_once else self.database.write(partial(_queue_again, refused=stored))
         return Submission(tag=stored.tag, message=report_message(stored, now=times.now()), is_replayed=True)
 
+    def _start(self, message: OutboundMessage, *, key: IdempotencyKey | None) -> _Start:
+        now = times.whole_millisecond(times.now())
+        return _Start(message=message, tag=new_tag(now), attempt=self.caller.attempt(now, number=1), key=key)
+
+    def _submit_at_once(self, start: _Start) -> bool:
+        """Commits a new message as submitting in one journey to the database; returns False if _submit() must do it.
+
+        Raises StorageUnavailable, after which the message is refused if it was stored all the same.
+        """
+        try:
+            submitted = outbox.submit_at_once(
+                self.database,
+                start.message,
+                tag=start.tag,
+                attempt=start.attempt,
+                key=start.key,
+                rates=self.rates,
+                credentials=self.caller.gateway.fingerprint,
+            )
+        except StorageUnavailable as error:
+            if error.in_doubt:
+                self.caller.store(start.tag, NOT_CALLED, start.undo_submit)
+            raise
+        if submitted is None:
+            return False
+        start.pk = submitted.pk
+        self.caller.suspicion.is_raised |= submitted.is_suspect
+        return True
+
     def _submit(
         self, message: OutboundMessage, *, key: IdempotencyKey | None = None, refused: Message | None = None
     ) -> _Start:
@@ -171,9 +207,7 @@ class Sender:
         give_up, turn = time.monotonic() + TURN_SECONDS, None
         while True:
             if refused is None:
-                now = times.whole_millisecond(times.now())
-                attempt = self.caller.attempt(now, number=1)
-                start = _Start(message=message, tag=new_tag(now), attempt=attempt, key=key)
+                start = self._start(message, key=key)
             else:
                 attempt = self.caller.attempt(times.now(), number=refused.attempt + 1)
                 start = _Start(message=message, tag=refused.tag, attempt=attempt, refused=refused)
@@ -211,12 +245,23 @@ class Sender:
     def _call(self, start: _Start) -> Submission:
         """Calls Bandwidth for a message that is submitting, and stores the result."""
         result = self.caller.call(start.message, tag=start.tag, attempt=start.attempt)
-        stored = self.caller.store(start.tag, result, partial(start.record, result=result))
+        report = self.caller.store(
+            start.tag, result, partial(start.record, result=result), write_at_once=partial(self._accept_at_once, start)
+        )
         return Submission(
             tag=start.tag,
-            message=report_message(stored, now=times.now()) if stored is not None else None,
+            message=report,
             retry_after=result.retry_after if isinstance(result, Refused) else None,
         )
+
+    def _accept_at_once(self, start: _Start, accepted: Accepted) -> MessageReport | None:
+        """Stores in one journey that Bandwidth accepted a new message; returns None if _Start.record() must do it."""
+        now, attempt = times.now(), start.attempt
+        if start.pk is None or start.refused is not None:
+            return None
+        if not outbox.accept_at_once(self.database, start.pk, number=attempt.number, accepted=accepted, now=now):
+            return None
+        return report_accepted(start.message, key=start.pk, tag=start.tag, attempt=attempt, accepted=accepted, now=now)
 
     def _send_again(self, refused: Message) -> Submission:
         """Makes another attempt for a refused message, unless another request is quicker, or it has no turn."""

@@ -42,9 +42,14 @@ def create() -> Response:
     sender, headers = services().sender, request.headers
     at_once = "Prefer" not in headers or not _prefers_async(headers["Prefer"])
     key = _idempotency_key(headers[KEY], body) if KEY in headers else None
-    submission = sender.repeat(key, at_once=at_once) if key else None
-    if submission is None:  # a repeat is not validated: its expiration may have passed since
+    try:
         message = replace(read_message(body, services().settings), asked_by=principal().name)
+    except InvalidFields:
+        repeated = sender.repeat(key, at_once=at_once) if key else None
+        if repeated is None:  # a repeat may be invalid: its expiration may have passed since
+            raise
+        submission = repeated
+    else:
         submission = sender.send(message, key=key) if at_once else sender.queue(message, key=key)
     g.tag = submission.tag
     response = _respond(submission)

@@ -217,3 +217,16 @@ def test_a_commit_proves_only_what_was_in_doubt_before_it_began() -> None:
         written.append(connection.written)
 
     assert written == [1, 1, 1]
+
+
+def test_a_statement_that_travels_with_its_commit_is_no_success_either(primary: Primary, stored: Database) -> None:
+    statement = "INSERT INTO lanes (sender, next_at) SELECT $1, now() ON CONFLICT DO NOTHING RETURNING sender"
+    assert stored.write_at_once(statement, ["+19195550001"])
+    primary.lose_standby()
+
+    for expected in (1, 0):  # the second stores nothing, and waits all the same, because the first is in doubt
+        with primary.cancelling(), pytest.raises(StorageUnavailable, match="has not confirmed") as raised:
+            stored.write_at_once(statement, ["+19195550002"])
+        assert raised.value.in_doubt, expected
+    primary.find_standby()
+    assert stored.write_at_once(statement, ["+19195550002"]) == []

@@ -1,24 +1,21 @@
 """What a repeat with the same Idempotency-Key is told, and does, by what became of the message meanwhile."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from receiver.core import times
 from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause, SendStatus
-from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
 from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox, queue
 from tests.support.builders import ACCEPTED, ALICE, BOB, MESSAGE_ID, make_element
+from tests.support.lost_commits import HAS_RESULT, IS_QUEUED, IS_SUBMITTING, losing_commit
 from tests.support.processes import wait_for
 from tests.support.service import LATER, ONCE, BusyGateway, Service, is_problem, wrong_fields
 from tests.web.test_send import BUSY, INTERNAL, NO_CONNECTION, NOT_VALID, UNKNOWNS
@@ -232,30 +229,9 @@ def test_another_attempt_is_not_begun_on_what_was_queued_and_cancelled_meanwhile
     assert service.message(tag)["refusedBecause"] == "cancelled"
 
 
-@contextlib.contextmanager
-def commit_that_nobody_hears_of(database: Database, number: int) -> Iterator[None]:
-    """The ``number``th write from now on, counted from 1, is committed, but the connection breaks before it is said.
-
-    The first write of a request with a key looks for the key, and counts its repeats."""
-    remaining = [number]
-
-    def commit(connection: Connection) -> None:
-        if connection.get_execution_options().get("writes"):
-            remaining[0] -= 1
-            if remaining[0] == 0:
-                driver: Any = connection.connection.driver_connection
-                driver.commit()
-                raise OperationalError("COMMIT", {}, Exception("the connection is lost"))
-
-    event.listen(database.engine, "commit", commit)
-    yield
-    event.remove(database.engine, "commit", commit)
-    assert remaining[0] <= 0, "there were not so many writes"
-
-
 def test_if_it_is_not_heard_that_the_message_was_stored_its_repeat_sends_it(service: Service) -> None:
     """Nobody has called Bandwidth, so nobody has to wonder for ever whether it was sent."""
-    with commit_that_nobody_hears_of(service.database, 2):
+    with losing_commit(service.database, IS_SUBMITTING):
         assert is_problem(service.send(headers=ONCE), 503)
 
     assert service.gateway.sent == []
@@ -270,7 +246,7 @@ def test_nor_if_it_is_not_heard_that_another_attempt_was_begun(service: Service)
     tag = problem(service.send(headers=ONCE))["tag"]
     service.gateway.answer = ACCEPTED
 
-    with commit_that_nobody_hears_of(service.database, 2):
+    with losing_commit(service.database, IS_SUBMITTING):
         assert is_problem(service.send(headers=ONCE), 503)
 
     assert service.message(tag)["sendStatus"] == "refused"
@@ -279,7 +255,7 @@ def test_nor_if_it_is_not_heard_that_another_attempt_was_begun(service: Service)
 
 
 def test_if_it_is_not_heard_that_it_was_queued_the_repeat_finds_it(service: Service) -> None:
-    with commit_that_nobody_hears_of(service.database, 2):
+    with losing_commit(service.database, IS_QUEUED):
         assert is_problem(service.send(headers=ONCE | LATER), 503)
 
     assert service.send(headers=ONCE | LATER).get_json()["sendStatus"] == "queued"
@@ -296,7 +272,7 @@ def test_if_it_is_not_heard_that_the_answer_was_stored_it_is_stored_again(
 ) -> None:
     service.gateway.answer = answer
 
-    with commit_that_nobody_hears_of(service.database, 3):
+    with losing_commit(service.database, HAS_RESULT):
         assert service.send(headers=ONCE).status_code == status
 
     assert len(service.gateway.sent) == 1
