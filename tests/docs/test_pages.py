@@ -106,6 +106,18 @@ def test_the_contents_of_a_page_are_its_headings(page: Page) -> None:
     assert contents == headings
 
 
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    """https://keepachangelog.com/en/1.1.0/"""
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    versions = re.split(r"^## ", pages.CHANGELOG.text, flags=re.MULTILINE)[1:]
+
+    assert re.match(r"\[Unreleased\]\n", versions[0])
+    assert [each for each in versions[1:] if not re.match(r"\[\d+\.\d+\.\d+\]", each)] == []
+    for version in versions:
+        found = re.findall(r"^### (.+)$", version, re.MULTILINE)
+        assert found == [kind for kind in kinds if kind in found], version.partition("\n")[0]
+
+
 @every([pages.CONTRIBUTING, pages.ARCHITECTURE])
 def test_every_path_that_a_developer_reads_exists(page: Page) -> None:
     named = {path.rstrip(".") for path in PATH.findall(LINK.sub("]", page.text))}
