@@ -123,10 +123,12 @@ def sqlite_databases() -> SqliteDatabases:
 
 
 @pytest.fixture(scope="session")
-def postgresql_databases(postgres_server: Server, worker_id: str, testrun_uid: str) -> PostgresqlDatabases:
+def postgresql_databases(postgres_server: Server, worker_id: str, testrun_uid: str) -> Iterator[PostgresqlDatabases]:
     """Creates databases. On an existing server their names carry the test run's identifier, to share the server."""
     own = isinstance(postgres_server, PostgresServer)
-    return PostgresqlDatabases(postgres_server, f"test_{worker_id}" if own else f"test_{testrun_uid[:8]}_{worker_id}")
+    prefix = f"test_{worker_id}" if own else f"test_{testrun_uid[:8]}_{worker_id}"
+    with contextlib.closing(PostgresqlDatabases(postgres_server, prefix)) as databases:
+        yield databases
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    import psycopg
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -57,12 +60,15 @@ class Server:
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Runs one statement outside a transaction, on a new connection, since the server may have been restarted."""
-        import psycopg
-
-        url = self.url(database).replace("+psycopg", "", 1)
-        with psycopg.connect(url, autocommit=True) as connection:
+        with self.connect(database) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """A new connection that commits each statement."""
+        import psycopg
+
+        return psycopg.connect(self.url(database).replace("+psycopg", "", 1), autocommit=True)
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """Creates a database and returns its URL. FILE_COPY is the fastest strategy for a small template."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 
+from tests.support.databases import PostgresqlDatabases
 from tests.support.postgres import ExistingServer, PostgresError, PostgresServer, StopMode
 
 OWNER = """
@@ -185,6 +187,63 @@ def test_every_test_gets_the_migrated_database_unspoilt(database_url: str, attem
     with engine.begin() as connection:
         assert len(connection.execute(text("SELECT version_num FROM alembic_version")).all()) == 1
         connection.execute(text("DELETE FROM alembic_version"))
+
+
+@pytest.fixture
+def databases(postgresql_databases: PostgresqlDatabases) -> Iterator[PostgresqlDatabases]:
+    with contextlib.closing(
+        PostgresqlDatabases(postgresql_databases.server, f"{postgresql_databases.prefix}_a")
+    ) as own:
+        yield own
+
+
+ROW = """INSERT INTO unreadable_callbacks
+         (sha256, reason, payload, whole_body, first_received_at, last_received_at, deliveries)
+         VALUES ('', '', '', false, now(), now(), 1)"""
+
+
+def test_a_database_is_used_again_without_its_rows(databases: PostgresqlDatabases, postgresql_template: str) -> None:
+    with databases.new(Path(), postgresql_template) as url:
+        name = make_url(url).database or ""
+        databases.server.execute(ROW, name)
+
+    with databases.new(Path(), postgresql_template) as again, databases.new(Path(), postgresql_template) as other:
+        assert again == url != other
+        databases.server.execute(ROW, name)
+        assert databases.server.execute("SELECT pk FROM unreadable_callbacks", name) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE events ALTER COLUMN type SET DEFAULT 1",
+        "ALTER DATABASE {} SET default_transaction_read_only = on",
+        "ALTER DATABASE {} CONNECTION LIMIT 1",
+        "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+        "ALTER ROLE CURRENT_USER IN DATABASE {} SET search_path = elsewhere",
+        "ANALYZE",
+        "CREATE FUNCTION one() RETURNS integer RETURN 1",
+        "CREATE INDEX one ON events (message_id)",
+        "ALTER VIEW support_error_codes RENAME COLUMN advice TO hint",
+        "CREATE SCHEMA one",
+        "DELETE FROM alembic_version",
+        "DROP VIEW support_failures",
+        "GRANT SELECT (text) ON messages TO PUBLIC",
+        "REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC",
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+        "UPDATE error_codes SET advice = advice",
+    ],
+)
+def test_a_database_that_differs_in_more_than_its_rows_is_not_used_again(
+    databases: PostgresqlDatabases, postgresql_template: str, statement: str
+) -> None:
+    with databases.new(Path(), postgresql_template) as url:
+        name = make_url(url).database or ""
+        elsewhere = () if "DATABASE" in statement else (name,)
+        databases.server.execute(statement.format(name), *elsewhere)
+
+    assert databases.spare == []
+    assert databases.server.execute(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == []
 
 
 def test_each_engine_can_be_asked_for_alone(postgres_url: str, sqlite_url: str) -> None:
