@@ -230,7 +230,7 @@ def test_a_terminal_shows_how_far_it_is(tmp_path: Path, sqlite_url: str) -> None
     (tmp_path / "lunch.csv").write_text(RIGHT)
     terminal = environment(sqlite_url) | {"FORCE_COLOR": "1", "TERM": "xterm"}
 
-    ended = run("send-many", "lunch.csv", environment=terminal, folder=tmp_path)
+    ended = run("send-many", "lunch.csv", environment=terminal, folder=tmp_path, from_command_line=True)
 
     assert ended.returncode == 0
     for shown in ("checking", "queueing", "100%"):

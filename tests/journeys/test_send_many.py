@@ -79,7 +79,7 @@ def test_a_terminal_shows_a_bar(loop: Loop, tmp_path: Path) -> None:
     wait_for(lambda: loop.api.message(tag)["complete"], "the outcome")
 
     terminal = loop.environment | {"FORCE_COLOR": "1", "TERM": "xterm"}
-    watched = run("watch", "on a terminal", environment=terminal, folder=tmp_path)
+    watched = run("watch", "on a terminal", environment=terminal, folder=tmp_path, from_command_line=True)
 
     assert watched.returncode == 0
     for shown in ("send status", "delivered", "1 of 1 complete", "━" * 40):

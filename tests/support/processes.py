@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from tempfile import TemporaryFile
+from typing import IO, Any, Self, TypeVar
 
 import psutil
 import requests
@@ -24,6 +25,7 @@ from click.testing import CliRunner, Result
 from receiver.cli import main
 from receiver.settings import NAMES, ApiKey, Credential
 from tests.support.builders import API_KEY, CALLBACK_AUTH, CLIENT_SECRET, READ_ONLY_KEY, make_settings
+from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.postgres import free_port
 
 Found = TypeVar("Found")
@@ -65,22 +67,70 @@ def _written(value: Any) -> str:
     return str(value)
 
 
+def start(
+    *arguments: str,
+    environment: dict[str, str],
+    folder: Path,
+    streams: tuple[int, int, int],
+    from_command_line: bool = False,
+    before: tuple[str, dict[str, Any]] | None = None,
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Starts `receiver` as the leader of a session, on these standard streams.
+
+    The fork server does it, which is faster; unless the process has to be started ``from_command_line``, is another
+    release's, which is found in its folder, or has other variables that Python itself reads at its start. What a
+    command decides while it is imported, as whether it writes to a terminal, needs the command line. ``before`` is for
+    the fork server alone: see ForkServer.start.
+    """
+    is_special = (folder / "receiver").is_dir() or _of_python(environment) != _of_python(os.environ)
+    if from_command_line or is_special:
+        command = [sys.executable, "-m", "receiver.cli", *arguments]
+        standard_input, output, errors = streams
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=standard_input,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+    return fork_server().start(arguments, environment=environment, folder=folder, streams=streams, before=before)
+
+
+def _of_python(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name.startswith("PYTHON")}
+
+
 def run(
-    *arguments: str, environment: dict[str, str], folder: Path, standard_input: str = ""
+    *arguments: str,
+    environment: dict[str, str],
+    folder: Path,
+    standard_input: str = "",
+    from_command_line: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Runs `receiver` with these arguments to its end. No command may ever print a traceback."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "receiver.cli", *arguments],
-        env=environment,
-        cwd=folder,
-        input=standard_input,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
+        given.write(standard_input.encode())
+        given.seek(0)
+        streams = (given.fileno(), output.fileno(), errors.fileno())
+        process = start(
+            *arguments, environment=environment, folder=folder, streams=streams, from_command_line=from_command_line
+        )
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        printed = [_read(each) for each in (output, errors)]
+    ended = subprocess.CompletedProcess(arguments, code, *printed)
     assert "Traceback" not in ended.stdout + ended.stderr, ended.stderr
     return ended
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 SECRETS = (API_KEY, READ_ONLY_KEY, CALLBACK_AUTH[1], CLIENT_SECRET, "hunter2")
@@ -107,24 +157,31 @@ def faults(output: str) -> int:
 class Child:
     """A running `receiver`, its output in a file."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, *arguments: str, environment: dict[str, str], folder: Path, **options: Any) -> None:
+        """``options`` are those of `start`."""
         self._gone = False
         self.environment = environment
         self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "receiver.cli", *arguments],
-                env=environment,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        with Path(os.devnull).open("rb") as nothing, self.log.open("ab") as output:
+            streams = (nothing.fileno(), output.fileno(), output.fileno())
+            self.process = start(*arguments, environment=environment, folder=folder, streams=streams, **options)
 
     @property
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    @property
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether SIGSTOP has taken effect."""
+        return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+
+    def thaw(self) -> None:
+        """Lets a frozen child and its children continue."""
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def wait_until(self, condition: Callable[[], Found], what: str) -> Found:
         """Like wait_for, but fails as soon as the child has ended."""
@@ -170,6 +227,10 @@ class Child:
 
 def living(group: int) -> list[psutil.Process]:
     """The processes of that group that have not ended."""
+    try:
+        os.killpg(group, 0)  # looking at every process of the machine takes longer
+    except ProcessLookupError:
+        return []
     return [each for each in psutil.process_iter() if _group(each) == group]
 
 

@@ -7,12 +7,10 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from pathlib import Path
 
-from tests.support.processes import PATIENCE
+from tests.support.processes import PATIENCE, start
 
 
 def on_terminal(
@@ -21,15 +19,13 @@ def on_terminal(
     """What the command shows on a terminal with that many columns, colours included."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
-    command = [sys.executable, "-m", "receiver.cli", *arguments]
     unset = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    with subprocess.Popen(
-        command, env=unset | {"TERM": "xterm"}, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as child:
-        os.close(theirs)
-        shown = b"".join(iter(lambda: _read(ours), b""))
-        os.close(ours)
-        assert child.wait(PATIENCE) == exit_code, shown
+    streams, settings = (theirs, theirs, theirs), unset | {"TERM": "xterm"}
+    child = start(*arguments, environment=settings, folder=folder, streams=streams, from_command_line=True)
+    os.close(theirs)
+    shown = b"".join(iter(lambda: _read(ours), b""))
+    os.close(ours)
+    assert child.wait(PATIENCE) == exit_code, shown
     return shown.decode()
 
 

@@ -67,6 +67,11 @@ JOURNEYS: dict[str, tuple[Point, Point]] = {
 """The points before and after a statement that travels together with its commit."""
 
 
+def install(point: str, nth: int, how: int) -> None:
+    """Dooms this process, as the fork server asks for it."""
+    Doom(Point(point), nth=nth, how=signal.Signals(how)).watch()
+
+
 class Doom:
     """What happens to this process and its group when it reaches a point for the ``nth`` time."""
 
@@ -75,7 +80,8 @@ class Doom:
         self._times = itertools.count(1)
         self._journeys: WeakKeyDictionary[Any, Point] = WeakKeyDictionary()
 
-    def install(self) -> None:
+    def watch(self) -> None:
+        """Listens to what this process does from now on."""
         event.listen(Engine, "before_cursor_execute", self._read_statement)
         event.listen(Engine, "commit", self._before_commit)
         event.listen(Engine, "rollback", lambda connection: connection.info.pop("points", None))

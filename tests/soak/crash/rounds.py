@@ -9,10 +9,9 @@ from typing import Any
 
 from tests.soak.crash.checking import Asked, Outcome
 from tests.soak.crash.doom import OF_SERVERS, OF_WORKERS, Point
-from tests.soak.crash.nursery import Sender
 from tests.soak.crash.scene import Life, Scene, ask
 from tests.support.postgres import free_port
-from tests.support.processes import wait_for
+from tests.support.processes import Child, wait_for
 from tests.support.stored import view
 
 Told = Callable[[Life], None]
@@ -73,7 +72,7 @@ class Workers(Senders):
         self.scene.queue(*to, reference=asked.reference, priority=priority)
         asked.is_promised = True
 
-    def _start(self, life: Life) -> Sender:
+    def _start(self, life: Life) -> Child:
         return self.scene.start("worker", "--threads", "2", point=life.point, nth=life.nth, rate=life.rate)
 
     def finish(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +18,11 @@ from sqlalchemy import select, text, update
 from receiver.core import times
 from receiver.database.database import Database, Session
 from receiver.database.models import Message
+from tests.soak.crash import doom
 from tests.soak.crash.doom import HELD_AT, Point
-from tests.soak.crash.nursery import Nursery, Sender
 from tests.support.builders import BEARER, make_message, make_sender
 from tests.support.postgres import free_port
-from tests.support.processes import PATIENCE, Api, SimulatorProcess, environment, invoke, simulating, wait_for
+from tests.support.processes import PATIENCE, Api, Child, SimulatorProcess, environment, invoke, simulating, wait_for
 
 TOLD = ("+19195550101", "+12005564404", "+12005571001", "+12005610001", "+12005620001", "+12005580001", "+12005550000")
 """Recipients whose events show that a message to them was accepted."""
@@ -80,22 +81,32 @@ class Scene:
     folder: Path
     database: Database
     database_url: str
-    nursery: Nursery
+    stack: ExitStack
+    """Ends what is started."""
     simulator: SimulatorProcess
     callback_port: int
     """The port to which the simulator posts its events."""
     random: Random
-    senders: list[Sender] = field(default_factory=list)
+    senders: list[Child] = field(default_factory=list)
     """All senders that were ever started."""
     caught: set[str] = field(default_factory=set)
     """The tags of the messages that were submitting when their sender was killed."""
 
-    def start(self, *arguments: str, rate: float | None = None, **doom: Any) -> Sender:
-        settings = self.settings(rate=rate)
-        self.senders.append(self.nursery.start(*arguments, environment=settings, folder=self.folder, **doom))
-        return self.senders[-1]
+    def start(
+        self,
+        *arguments: str,
+        rate: float | None = None,
+        point: Point | None = None,
+        nth: int = 1,
+        how: signal.Signals = signal.SIGKILL,
+    ) -> Child:
+        """Starts `receiver` with these arguments, and with a doom that meets it at its point."""
+        fate = (doom.__name__, {"point": point, "nth": nth, "how": how}) if point else None
+        child = Child(*arguments, environment=self.settings(rate=rate), folder=self.folder, before=fate)
+        self.senders.append(self.stack.enter_context(child))
+        return child
 
-    def serve(self, port: int, *arguments: str, **options: Any) -> Sender:
+    def serve(self, port: int, *arguments: str, **options: Any) -> Child:
         """Runs `receiver serve`; returns when it is ready."""
         server = self.start("serve", "--port", str(port), *arguments, **options)
         with Api(f"http://127.0.0.1:{port}") as api:
@@ -117,7 +128,7 @@ class Scene:
             return [f"+1200566{number:03}{position}" for position in range(count)]
         return self.random.sample(TOLD, count)
 
-    def die(self, life: Life, senders: list[Sender]) -> None:
+    def die(self, life: Life, senders: list[Child]) -> None:
         """Waits until a sender reaches the point, kills them all, and lets the simulator continue."""
         if life.point in HELD_AT:
             self.simulator.wait_held()
@@ -200,12 +211,16 @@ def staged(url: str, folder: Path, *, seed: int) -> Iterator[Scene]:
     """Sets a scene on a migrated database; none of its processes outlives the block."""
     port = free_port()
     callback_url = f"http://127.0.0.1:{port}/callbacks/bandwidth"
-    with Nursery() as nursery, Database(url) as database, simulating(folder, callback_url=callback_url) as simulator:
+    with (
+        Database(url) as database,
+        simulating(folder, callback_url=callback_url) as simulator,
+        ExitStack() as stack,
+    ):
         yield Scene(
             folder=folder,
             database=database,
             database_url=url,
-            nursery=nursery,
+            stack=stack,
             simulator=simulator,
             callback_port=port,
             random=Random(seed),

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.soak.crash.doom import Point
-from tests.soak.crash.nursery import Sender
 from tests.soak.crash.scene import Scene, staged
-from tests.support.processes import wait_for
+from tests.support.processes import Child, wait_for
 
 SILENT = "+12005660001"
 
@@ -37,7 +36,7 @@ def wait_for_statuses(scene: Scene, expected: dict[str, str]) -> None:
     wait_for(lambda: expected.items() <= scene.statuses().items(), f"{expected}")
 
 
-def frozen_worker(scene: Scene, point: Point) -> Sender:
+def frozen_worker(scene: Scene, point: Point) -> Child:
     worker = scene.start("worker", point=point, how=signal.SIGSTOP)
     wait_for(lambda: worker.is_frozen, f"the worker to be frozen: {point}")
     return worker
