@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TextIO
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,10 +162,7 @@ def run(order: dict[str, Any], streams: Sequence[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    # Python decides at its start, by what a stream is, whether it can seek and buffers lines.
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = _stream(0), _stream(1), _stream(2)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
@@ -173,6 +171,18 @@ def run(order: dict[str, Any], streams: Sequence[int]) -> None:
         module, options = order["before"]
         import_module(module).install(**options)
     main(order["arguments"], prog_name="receiver")
+
+
+def _stream(number: int) -> TextIO:
+    """A standard stream as Python opens it at its start."""
+    raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
+    raw.name = ("<stdin>", "<stdout>", "<stderr>")[number]  # type: ignore[misc]
+    if number == 0:
+        return io.TextIOWrapper(io.BufferedReader(raw))
+    is_errors = number == 2
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), errors="backslashreplace" if is_errors else None, line_buffering=is_errors
+    )
 
 
 def load_commands() -> None:

@@ -110,13 +110,15 @@ def run(
     from_command_line: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Runs `receiver` with these arguments to its end. No command may ever print a traceback."""
-    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
-        given.write(standard_input.encode())
-        given.seek(0)
-        streams = (given.fileno(), output.fileno(), errors.fileno())
-        process = start(
-            *arguments, environment=environment, folder=folder, streams=streams, from_command_line=from_command_line
-        )
+    reading, writing = os.pipe()
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        with os.fdopen(reading) as given:
+            streams = (given.fileno(), output.fileno(), errors.fileno())
+            process = start(
+                *arguments, environment=environment, folder=folder, streams=streams, from_command_line=from_command_line
+            )
+        with suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
+            pipe.write(standard_input)
         try:
             code = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
