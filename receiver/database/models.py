@@ -235,12 +235,12 @@ class MessageId(Base):
     linked_at: Mapped[datetime | None] = mapped_column(Instant, comment="When its message became known.")
 
 
-UNREAD: ColumnElement[bool] = literal_column(
+UNPARSED: ColumnElement[bool] = literal_column(
     "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
     """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
 )
-"""Inbound events that the previous version stored or redacted, so their columns must be read from the payload. This is
-SQL text, because an index serves a query only if both use the same words."""
+"""Inbound events that the previous version stored or redacted, so their columns must be read from the payload. The schema
+calls them unread. This is SQL text, because an index serves a query only if both use the same words."""
 
 REDACTED = '{"redacted":true}'
 """The payload of a redacted event or element. No event can have it, and it marks the row as redacted already."""
@@ -267,8 +267,8 @@ class StoredEvent(Base):
             postgresql_where=text("linked_by IS NULL"),
             sqlite_where=text("linked_by IS NULL"),
         ),
-        # UNREAD events, which servers and workers read later
-        Index("events_unread_index", "pk", postgresql_where=UNREAD, sqlite_where=UNREAD),
+        # UNPARSED events, which servers and workers read later
+        Index("events_unread_index", "pk", postgresql_where=UNPARSED, sqlite_where=UNPARSED),
         # support_inbound by sender, newest first
         Index(
             "events_sender_first_received_at_index",

@@ -1,8 +1,8 @@
-"""Replies that people sent to us, read from the payloads of events that were stored unread by the previous version.
+"""Replies that people sent to us, read from the payloads of events that were stored unparsed by the previous version.
 
 The previous version has no columns for them. Reading is part of the tidying of server and worker, so a migration reads
-no row, and what an old process stores beside a new one is read within seconds. UNREAD in database/models says which
-events are unread.
+no row, and what an old process stores beside a new one is read within seconds. UNPARSED in database/models says which
+events are unparsed.
 """
 
 import threading
@@ -18,7 +18,7 @@ from receiver.core.events import Event, Reply
 from receiver.database.database import Database
 from receiver.database.json_rows import parameter, rows_of
 from receiver.database.lookup import count
-from receiver.database.models import BLANK_REPLY, UNREAD, StoredEvent
+from receiver.database.models import BLANK_REPLY, UNPARSED, StoredEvent
 from receiver.errors import NotJSON, StorageUnavailable, locate
 from receiver.events.store import REPLY, columns_of
 from receiver.log import get_logger
@@ -29,40 +29,40 @@ PAGE = 1000
 """Rows per transaction: short enough not to hold up receiving."""
 
 EVERY_SECONDS = 10
-"""How often unread events are looked for."""
+"""How often unparsed events are looked for."""
 
 BETWEEN_SECONDS = 0.02
 """The pause between two transactions, in which others have their turn."""
 
 
-def count_unread(session: Session) -> int:
-    """Counts the unread events, up to the MOST of database/lookup."""
-    return count(session, select(StoredEvent.pk).where(UNREAD).order_by(StoredEvent.pk))
+def count_unparsed(session: Session) -> int:
+    """Counts the unparsed events, up to the MOST of database/lookup."""
+    return count(session, select(StoredEvent.pk).where(UNPARSED).order_by(StoredEvent.pk))
 
 
 def read_page(database: Database) -> int:
-    """Reads the first thousand unread events in one transaction; returns how many there were."""
+    """Reads the first thousand unparsed events in one transaction; returns how many there were."""
     with database.read() as session:
-        if session.execute(first_unread(limit=1)).first() is None:
+        if session.execute(first_unparsed(limit=1)).first() is None:
             return 0
     return database.write(_read_page)
 
 
-def first_unread(*, limit: int) -> Select[int, str]:
-    """Selects key and payload of the first unread events."""
-    return select(StoredEvent.pk, StoredEvent.payload).where(UNREAD).order_by(StoredEvent.pk).limit(limit)
+def first_unparsed(*, limit: int) -> Select[int, str]:
+    """Selects key and payload of the first unparsed events."""
+    return select(StoredEvent.pk, StoredEvent.payload).where(UNPARSED).order_by(StoredEvent.pk).limit(limit)
 
 
-def lock_unread(session: Session, *, limit: int) -> Sequence[tuple[int, str]]:
-    """Locks the first unread events that no other transaction has locked; returns their keys and payloads."""
-    found = first_unread(limit=limit).with_for_update(skip_locked=True)
+def lock_unparsed(session: Session, *, limit: int) -> Sequence[tuple[int, str]]:
+    """Locks the first unparsed events that no other transaction has locked; returns their keys and payloads."""
+    found = first_unparsed(limit=limit).with_for_update(skip_locked=True)
     return [(pk, payload) for pk, payload in session.execute(found)]
 
 
 def _read_page(session: Session) -> int:
-    unread = lock_unread(session, limit=PAGE)
-    write_replies(session, {pk: read(payload) for pk, payload in unread})
-    return len(unread)
+    unparsed = lock_unparsed(session, limit=PAGE)
+    write_replies(session, {pk: read(payload) for pk, payload in unparsed})
+    return len(unparsed)
 
 
 def read(payload: str) -> Reply | None:
@@ -88,7 +88,7 @@ def _set_replies(dialect: str) -> Update:
 
 
 class ReplyReader:
-    """A thread that reads all unread events, at once and every ten seconds, until it is closed."""
+    """A thread that reads all unparsed events, at once and every ten seconds, until it is closed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -20,7 +20,7 @@ from tests.support.builders import ALICE, SENDER, make_settings
 from tests.support.locks import Held, wait_until
 from tests.support.plans import plans
 from tests.support.stored import change, columns, view
-from tests.support.unread_replies import store_payload, store_reply
+from tests.support.unparsed_replies import store_payload, store_reply
 
 READ = ("sender", "text", "group_members", "opt_out")
 
@@ -29,18 +29,18 @@ def shown(database: Database) -> dict[str, tuple[Any, ...]]:
     return {row["message_id"]: columns(row, *READ) for row in view(database, "support_inbound")}
 
 
-def unread_now(database: Database) -> int:
+def unparsed_now(database: Database) -> int:
     with database.read() as session:
-        return replies.count_unread(session)
+        return replies.count_unparsed(session)
 
 
 def test_a_reply_of_the_version_before_is_unread_and_then_read(database: Database) -> None:
     store_reply(database, "STOP")
-    assert (shown(database), unread_now(database)) == ({"inbound": (None, None, None, None)}, 1)
+    assert (shown(database), unparsed_now(database)) == ({"inbound": (None, None, None, None)}, 1)
 
     assert replies.read_page(database) == 1
 
-    assert (shown(database), unread_now(database)) == ({"inbound": (ALICE, "STOP", SENDER, True)}, 0)
+    assert (shown(database), unparsed_now(database)) == ({"inbound": (ALICE, "STOP", SENDER, True)}, 0)
     assert replies.read_page(database) == 0
 
 
@@ -69,7 +69,7 @@ def test_outbound_events_are_nothing_to_read(database: Database) -> None:
     store_payload(database, '{"message": {"from": "x", "text": "x"}}', "outbound")
     change(database, "UPDATE events SET type = 'message-delivered'")
 
-    assert (unread_now(database), replies.read_page(database)) == (0, 0)
+    assert (unparsed_now(database), replies.read_page(database)) == (0, 0)
 
 
 def test_at_most_a_thousand_are_read_in_a_transaction(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_what_the_version_before_redacts_beside_this_one_is_blanked(database: Da
     store_reply(database, "STOP")
     replies.read_page(database)
     change(database, "UPDATE events SET payload = :payload, recipient = 'redacted-1'", payload=REDACTED)
-    assert unread_now(database) == 1
+    assert unparsed_now(database) == 1
 
     assert (replies.read_page(database), replies.read_page(database)) == (1, 0)
 
@@ -98,7 +98,7 @@ def test_what_the_version_before_redacts_beside_this_one_is_blanked(database: Da
 def test_several_processes_read_at_the_same_time_and_none_waits_for_another(postgres: Database) -> None:
     for number in range(3):
         store_reply(postgres, "Hello", f"id-{number}")
-    held = Held(lambda session: replies.lock_unread(session, limit=2))
+    held = Held(lambda session: replies.lock_unparsed(session, limit=2))
     other = threading.Thread(target=lambda: postgres.write(held))
     other.start()
     held.wait()
@@ -115,12 +115,12 @@ def test_what_is_unread_is_found_by_an_index_of_its_own(database: Database) -> N
         store_reply(database, "Hello", f"id-{number}")
     while replies.read_page(database):
         pass
-    store_reply(database, "Hello", "unread")
+    store_reply(database, "Hello", "unparsed")
 
-    one, page = replies.first_unread(limit=1), replies.first_unread(limit=1000)
+    one, page = replies.first_unparsed(limit=1), replies.first_unparsed(limit=1000)
     for ask in (
         lambda session: session.execute(one).first() is not None,
-        replies.count_unread,
+        replies.count_unparsed,
         lambda session: session.execute(page).all(),
     ):
         [plan] = plans(database, ask)
@@ -151,7 +151,7 @@ def test_a_reader_goes_on_after_an_error(database: Database, monkeypatch: pytest
     store_other = Database(str(database.engine.url.render_as_string(hide_password=False)))
     with store_other, replies.ReplyReader(database):
         store_reply(store_other, "Hello")
-        wait_until(lambda: unread_now(store_other) == 0)
+        wait_until(lambda: unparsed_now(store_other) == 0)
 
 
 def test_replies_that_keep_coming_during_an_upgrade_are_all_read(database_url: str) -> None:

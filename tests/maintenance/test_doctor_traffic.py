@@ -174,7 +174,7 @@ def test_unlinked_and_unreadable_of_the_last_day_are_counted_and_inbound_is_not(
 
 def test_counting_ends_where_more_would_be_no_news() -> None:
     none = dict.fromkeys(field.name for field in fields(Figures)) | {"unlinked": 0, "unreadable": 0}
-    [overdue, *_] = traffic.check_counts(Figures(**none | {"overdue": MOST}), unknown=0, unread=0)
+    [overdue, *_] = traffic.check_counts(Figures(**none | {"overdue": MOST}), unknown=0, unparsed=0)
 
     assert overdue.found.endswith(f": {MOST} or more")
 

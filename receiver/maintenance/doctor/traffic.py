@@ -27,7 +27,7 @@ from receiver.core.status import UNKNOWN_TIME, WITH_CODE, WITHOUT_CODE, Recipien
 from receiver.database.database import Database
 from receiver.database.lookup import MOST, count
 from receiver.database.models import LaneRow, Message, Recipient, StoredEvent
-from receiver.events.replies import count_unread
+from receiver.events.replies import count_unparsed
 from receiver.maintenance.doctor.findings import Finding, ok, skipped, warning, wrong
 from receiver.messages import credentials
 from receiver.messages.pace import paused_until
@@ -60,10 +60,10 @@ def check_traffic(database: Database, settings: Settings) -> Iterator[Finding]:
         senders = read_sender_traffic(session, since=now - LATELY, until=now - QUEUED_AT_BANDWIDTH)
         queue = read_queue_state(session, since=now - UNWORKED, now=now)
         in_old_order = count_old_order(session)
-        unread = count_unread(session)
+        unparsed = count_unparsed(session)
         refused_since = credentials.refused_since(session, BandwidthAccount.of(settings).fingerprint)
     yield from check_arrival(senders, found.last_event_at, now=now)
-    yield from check_counts(found, unknown=unknown, unread=unread)
+    yield from check_counts(found, unknown=unknown, unparsed=unparsed)
     yield _check_workers(queue, now=now)
     yield _check_pause(queue.paused_until, now=now)
     yield _check_credentials(refused_since, now=now)
@@ -129,7 +129,7 @@ def check_arrival(
         )
 
 
-def check_counts(found: Figures, *, unknown: int, unread: int) -> Iterator[Finding]:
+def check_counts(found: Figures, *, unknown: int, unparsed: int) -> Iterator[Finding]:
     """Returns a finding for each count that should be zero."""
     yield _none_or(
         found.overdue,
@@ -156,7 +156,7 @@ def check_counts(found: Figures, *, unknown: int, unread: int) -> Iterator[Findi
         "`receiver unreadable` lists them; Bandwidth sends something new, or somebody else posts callbacks.",
     )
     yield _none_or(
-        unread,
+        unparsed,
         "replies",
         "replies stored by the previous version, whose text and STOP `support_inbound` does not show yet",
         "servers and workers of this version read them within minutes; start one if none is running.",

@@ -10,12 +10,12 @@ from receiver.events import replies
 from tests.support.builders import ALICE
 from tests.support.processes import environment, serving, wait_for, working
 from tests.support.stored import columns, view
-from tests.support.unread_replies import store_reply
+from tests.support.unparsed_replies import store_reply
 
 
 def is_read(database: Database) -> bool:
     with database.read() as session:
-        return replies.count_unread(session) == 0
+        return replies.count_unparsed(session) == 0
 
 
 @pytest.mark.parametrize("process", [serving, working], ids=["serve", "worker"])
