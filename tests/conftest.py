@@ -22,7 +22,7 @@ from receiver.database.database import Database
 from tests.support.databases import ENGINES, PostgresqlDatabases, SqliteDatabases, fresh_database
 from tests.support.log_lines import Lines
 from tests.support.postgres import ExistingServer, PostgresServer, Server
-from tests.support.wire import CERTIFICATE, KEY, Script, Serve, Wire
+from tests.support.scripted_server import CERTIFICATE, KEY, Script, ScriptedServer, Serve
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=100)
 settings.load_profile("ci")
@@ -44,15 +44,15 @@ def logged() -> Iterator[Lines]:
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts scripted servers; ``tls=True`` starts one with a certificate that nothing trusts by default."""
     (tmp_path / "server.pem").write_text(KEY + CERTIFICATE)
-    wires: list[Wire] = []
+    servers: list[ScriptedServer] = []
 
-    def start(script: Script, *, tls: bool = False, accepting: bool = True) -> Wire:
-        wires.append(Wire(script, tls=tmp_path / "server.pem" if tls else None, accepting=accepting))
-        return wires[-1]
+    def start(script: Script, *, tls: bool = False, accepting: bool = True) -> ScriptedServer:
+        servers.append(ScriptedServer(script, tls=tmp_path / "server.pem" if tls else None, accepting=accepting))
+        return servers[-1]
 
     yield start
-    for wire in wires:
-        wire.close()
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture(params=ENGINES)

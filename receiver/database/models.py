@@ -239,7 +239,7 @@ UNPARSED: ColumnElement[bool] = literal_column(
     "linked_by IS NULL AND type IN ('message-received', 'requested-location-response', 'suggestion-response')"
     """ AND (keyword IS NULL OR (payload = '{"redacted":true}' AND members IS NOT NULL))"""
 )
-"""Inbound events that the previous version stored or redacted, so their columns must be read from the payload. The schema
+"""Inbound events that the previous version stored or redacted, whose columns must be read from the payload. The schema
 calls them unread. This is SQL text, because an index serves a query only if both use the same words."""
 
 REDACTED = '{"redacted":true}'

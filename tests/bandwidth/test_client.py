@@ -18,7 +18,7 @@ from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
 from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from tests.samples import load
-from tests.support.wire import CERTIFICATE, Peer, Script, Serve, Wire, answer, answering
+from tests.support.scripted_server import CERTIFICATE, Peer, Script, ScriptedServer, Serve, answer, answering
 
 Connect = Callable[..., BandwidthGateway]
 
@@ -42,7 +42,7 @@ def connect(serve: Serve) -> Iterator[Connect]:
     gateways: list[BandwidthGateway] = []
 
     def make(
-        wire: Wire | None = None,
+        server: ScriptedServer | None = None,
         *,
         url: str = "http://127.0.0.1:{port}/api/v2",
         clock: Callable[[], float] = time.monotonic,
@@ -50,7 +50,7 @@ def connect(serve: Serve) -> Iterator[Connect]:
     ) -> BandwidthGateway:
         known = {"account_id": "5500001", "username": "user", "password": "s3cret-password"}
         timeouts = {"connect_timeout": 5.0, "read_timeout": 5.0}
-        port = wire.port if wire else 0
+        port = server.port if server else 0
         account = BandwidthAccount(api_url=url.format(port=port), **(known | timeouts | settings))
         gateways.append(BandwidthGateway(account, clock=clock))
         return gateways[-1]
@@ -105,15 +105,15 @@ def parts(request: bytes) -> tuple[str, dict[str, str], Any]:
 
 
 def test_a_request_carries_exactly_the_documented_headers_and_fields(serve: Serve, connect: Connect) -> None:
-    wire = serve(answering(answer("202 Accepted", BODY_202)))
-    assert connect(wire).create_message(MESSAGE, tag=TAG) == ACCEPTED
-    [request] = wire.requests
+    server = serve(answering(answer("202 Accepted", BODY_202)))
+    assert connect(server).create_message(MESSAGE, tag=TAG) == ACCEPTED
+    [request] = server.requests
     first, headers, fields = parts(request)
     assert first == "POST /api/v2/users/5500001/messages HTTP/1.1"
     length = headers.pop("Content-Length")
     assert int(length) == len(request.partition(b"\r\n\r\n")[2])
     assert headers == {
-        "Host": f"127.0.0.1:{wire.port}",
+        "Host": f"127.0.0.1:{server.port}",
         "User-Agent": "bandwidth-receiver",
         "Accept": "application/json",
         "Accept-Encoding": "identity",
@@ -151,16 +151,16 @@ def test_a_request_carries_exactly_the_documented_headers_and_fields(serve: Serv
 def test_a_field_goes_out_in_bandwidths_own_form_or_not_at_all(
     serve: Serve, connect: Connect, change: dict[str, Any], field: str, value: object
 ) -> None:
-    wire = serve(answering(answer("202 Accepted")))
-    connect(wire).create_message(replace(MESSAGE, **change), tag=TAG)
-    assert parts(wire.requests[0])[2].get(field) == value
+    server = serve(answering(answer("202 Accepted")))
+    connect(server).create_message(replace(MESSAGE, **change), tag=TAG)
+    assert parts(server.requests[0])[2].get(field) == value
 
 
 def test_account_and_credentials_may_hold_any_character(serve: Serve, connect: Connect) -> None:
-    wire = serve(answering(answer("202 Accepted")))
-    gateway = connect(wire, account_id="a/b ?", username="üser", password="pä:ss", url="http://127.0.0.1:{port}/")
+    server = serve(answering(answer("202 Accepted")))
+    gateway = connect(server, account_id="a/b ?", username="üser", password="pä:ss", url="http://127.0.0.1:{port}/")
     gateway.create_message(MESSAGE, tag=TAG)
-    first, headers, _ = parts(wire.requests[0])
+    first, headers, _ = parts(server.requests[0])
     assert first == "POST /users/a%2Fb%20%3F/messages HTTP/1.1"
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode() == "üser:pä:ss"
 
@@ -175,19 +175,19 @@ def test_the_environment_changes_nothing(
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
-    wire = serve(answering(answer("202 Accepted", BODY_202)))
-    assert connect(wire).create_message(MESSAGE, tag=TAG) == ACCEPTED
+    server = serve(answering(answer("202 Accepted", BODY_202)))
+    assert connect(server).create_message(MESSAGE, tag=TAG) == ACCEPTED
     assert proxy.connections == 0
-    assert parts(wire.requests[0])[1]["Authorization"].endswith(base64.b64encode(b"user:s3cret-password").decode())
+    assert parts(server.requests[0])[1]["Authorization"].endswith(base64.b64encode(b"user:s3cret-password").decode())
 
 
 def test_cookies_are_not_kept(serve: Serve, connect: Connect) -> None:
-    wire = serve(answering(answer("202 Accepted", b"", "Set-Cookie: a=b; Path=/"), answer("202 Accepted")))
-    gateway = connect(wire)
+    server = serve(answering(answer("202 Accepted", b"", "Set-Cookie: a=b; Path=/"), answer("202 Accepted")))
+    gateway = connect(server)
     for _ in range(2):
         gateway.create_message(MESSAGE, tag=TAG)
-    assert len(wire.requests) == 2
-    assert not any(b"cookie" in request.lower() for request in wire.requests)
+    assert len(server.requests) == 2
+    assert not any(b"cookie" in request.lower() for request in server.requests)
 
 
 # ---- 202: accepted, whatever the body ----
@@ -241,7 +241,7 @@ def test_no_more_than_a_mebibyte_of_a_body_is_read(serve: Serve, connect: Connec
         piece = b"10000\r\n" + piece + b"\r\n"
 
     def flood(peer: Peer) -> None:
-        while not peer.wire.closing.is_set():
+        while not peer.server.closing.is_set():
             peer.send(piece)
 
     body = BODY_202 if "close" in framing else b"%x\r\n%s\r\n" % (len(BODY_202), BODY_202)
@@ -515,8 +515,8 @@ def test_a_redirect_is_not_followed(serve: Serve, connect: Connect) -> None:
     other = serve(answering(answer("202 Accepted", BODY_202)))
     for status in (301, 302, 303, 307, 308):
         location = f"Location: http://127.0.0.1:{other.port}/"
-        wire = serve(answering(answer(f"{status} Moved", b"elsewhere", location)))
-        assert connect(wire).create_message(MESSAGE, tag=TAG) == Unknown(status=status)
+        server = serve(answering(answer(f"{status} Moved", b"elsewhere", location)))
+        assert connect(server).create_message(MESSAGE, tag=TAG) == Unknown(status=status)
     assert other.connections == 0
 
 
@@ -560,22 +560,22 @@ def test_an_answer_that_does_not_come_in_time_is_unknown(
 def test_a_connection_dropped_before_the_server_accepted_it_is_unknown(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wire = serve(hang_up, accepting=False)
+    server = serve(hang_up, accepting=False)
     send_all = socket.socket.sendall
 
     def close_after_the_headers(*args: Any) -> None:
         send_all(*args)
-        wire.close()
+        server.close()
 
     monkeypatch.setattr(socket.socket, "sendall", close_after_the_headers)
-    assert connect(wire).create_message(MESSAGE, tag=TAG) == NO_ANSWER
+    assert connect(server).create_message(MESSAGE, tag=TAG) == NO_ANSWER
 
 
 def test_a_request_that_cannot_be_written_to_its_end_is_unknown(serve: Serve, connect: Connect) -> None:
     stop = threading.Event()
-    wire = serve(lambda peer: stop.wait(5) and None)
+    server = serve(lambda peer: stop.wait(5) and None)
     endless = replace(MESSAGE, text="x" * 30_000_000)
-    assert connect(wire, **QUICK).create_message(endless, tag=TAG) == TIMED_OUT
+    assert connect(server, **QUICK).create_message(endless, tag=TAG) == TIMED_OUT
     stop.set()
 
 
@@ -610,8 +610,8 @@ def test_a_handshake_that_is_never_answered_is_refused(serve: Serve, connect: Co
 
 def test_a_handshake_that_trickles_ends_in_time(serve: Serve, connect: Connect) -> None:
     record = b"\x16\x03\x03\x40\x00"  # the head of a TLS record whose 16 KiB take their time
-    wire = serve(lambda peer: (peer.send(record), peer.trickle(b"\x02\0\0\0"))[1])
-    [said] = at_once([connect(wire, url="https://127.0.0.1:{port}", **QUICK)])
+    server = serve(lambda peer: (peer.send(record), peer.trickle(b"\x02\0\0\0"))[1])
+    [said] = at_once([connect(server, url="https://127.0.0.1:{port}", **QUICK)])
     assert unreachable(said, "connect-timeout")
 
 
@@ -626,17 +626,17 @@ def test_a_handshake_that_trickles_ends_in_time(serve: Serve, connect: Connect) 
 def test_a_failed_handshake_is_refused_and_sends_nothing(
     serve: Serve, connect: Connect, script: Script, tls: bool
 ) -> None:
-    wire = serve(script, tls=tls)
-    gateway = connect(wire, url="https://127.0.0.1:{port}")
+    server = serve(script, tls=tls)
+    gateway = connect(server, url="https://127.0.0.1:{port}")
     assert unreachable(gateway.create_message(MESSAGE, tag=TAG), "tls-failed")
-    assert (wire.connections, wire.requests) == (1, [])
+    assert (server.connections, server.requests) == (1, [])
 
 
 def test_a_handshake_that_is_reset_is_refused(serve: Serve, connect: Connect) -> None:
-    wire = serve(lambda peer: (peer.connection.recv(4096), peer.reset())[1])
-    gateway = connect(wire, url="https://127.0.0.1:{port}")
+    server = serve(lambda peer: (peer.connection.recv(4096), peer.reset())[1])
+    gateway = connect(server, url="https://127.0.0.1:{port}")
     assert unreachable(gateway.create_message(MESSAGE, tag=TAG), "connection-failed")
-    assert wire.connections == 1
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -673,25 +673,25 @@ def test_a_call_abandoned_before_the_line_writes_nothing_afterwards(
         seen.set()
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    wire = serve(script)
-    [said] = at_once([connect(wire, **QUICK)])
+    server = serve(script)
+    [said] = at_once([connect(server, **QUICK)])
     assert unreachable(said, "connect-timeout")
     resolved.set()
     assert seen.wait(5)
-    assert (wire.connections, rest) == (1, [b""])
+    assert (server.connections, rest) == (1, [b""])
 
 
 def test_a_machine_without_a_thread_to_spare_sends_nothing(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wire = serve(answering(answer("202 Accepted")))
+    server = serve(answering(answer("202 Accepted")))
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert unreachable(connect(wire).create_message(MESSAGE, tag=TAG), "connection-failed")
-    assert wire.connections == 0
+    assert unreachable(connect(server).create_message(MESSAGE, tag=TAG), "connection-failed")
+    assert server.connections == 0
 
 
 # ---- Connections ----
@@ -703,12 +703,12 @@ def test_a_connection_is_re_used_until_it_has_been_idle_for_two_seconds(
     serve: Serve, connect: Connect, trusted: None, tls: bool, idle: float, connections: int
 ) -> None:
     clock = [1000.0]
-    wire = serve(answering(*[answer("202 Accepted", BODY_202)] * 3), tls=tls)
-    gateway = connect(wire, url=f"http{'s' * tls}://127.0.0.1:{{port}}", clock=lambda: clock[0])
+    server = serve(answering(*[answer("202 Accepted", BODY_202)] * 3), tls=tls)
+    gateway = connect(server, url=f"http{'s' * tls}://127.0.0.1:{{port}}", clock=lambda: clock[0])
     for _ in range(2):
         assert gateway.create_message(MESSAGE, tag=TAG) == ACCEPTED
         clock[0] += idle
-    assert wire.connections == connections
+    assert server.connections == connections
 
 
 def test_a_connection_that_the_peer_closed_while_idle_is_not_re_used(serve: Serve, connect: Connect) -> None:
@@ -720,13 +720,13 @@ def test_a_connection_that_the_peer_closed_while_idle_is_not_re_used(serve: Serv
         peer.connection.close()
         closed.set()
 
-    wire = serve(script)
-    gateway = connect(wire)
+    server = serve(script)
+    gateway = connect(server)
     for connections in (1, 2, 3):
         assert gateway.create_message(MESSAGE, tag=TAG) == ACCEPTED
         assert closed.wait(5)
         closed.clear()
-        assert wire.connections == connections
+        assert server.connections == connections
 
 
 @pytest.mark.parametrize("ending", [hang_up, Peer.reset], ids=["closed", "reset"])
@@ -739,11 +739,11 @@ def test_a_re_used_connection_that_drops_is_unknown_and_not_tried_again(
         peer.read_request()
         ending(peer)
 
-    wire = serve(script)
-    gateway = connect(wire)
+    server = serve(script)
+    gateway = connect(server)
     assert gateway.create_message(MESSAGE, tag=TAG) == ACCEPTED
     assert gateway.create_message(MESSAGE, tag=TAG) == NO_ANSWER
-    assert (wire.connections, len(wire.requests)) == (1, 2)
+    assert (server.connections, len(server.requests)) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -768,12 +768,12 @@ def test_what_comes_late_is_never_taken_for_the_answer_to_the_next_call(
         assert answered.wait(5)
         peer.send(answer("202 Accepted", b'{"id": "of the first"}'))
 
-    wire = serve(script)
-    gateway = connect(wire, **QUICK)
+    server = serve(script)
+    gateway = connect(server, **QUICK)
     gateway.create_message(MESSAGE, tag="first")
     answered.set()
     assert gateway.create_message(MESSAGE, tag="second") == Accepted(message_id="of the second")
-    assert wire.connections == 2
+    assert server.connections == 2
 
 
 def test_many_threads_share_a_gateway_and_each_gets_its_own_answer(serve: Serve, connect: Connect) -> None:
@@ -792,19 +792,19 @@ def test_many_threads_share_a_gateway_and_each_gets_its_own_answer(serve: Serve,
             return TIMED_OUT
         return NO_ANSWER if turn % 10 == 3 else Accepted(message_id=f"tag-{turn}")
 
-    wire = serve(script)
-    gateway = connect(wire, connect_timeout=1.0, read_timeout=1.0)
+    server = serve(script)
+    gateway = connect(server, connect_timeout=1.0, read_timeout=1.0)
     with ThreadPoolExecutor(32) as threads:
         said = list(threads.map(lambda turn: gateway.create_message(MESSAGE, tag=f"tag-{turn}"), range(300)))
     assert said == [expected(turn) for turn in range(300)]
-    assert len(wire.requests) == 300
-    assert wire.connections < 300
+    assert len(server.requests) == 300
+    assert server.connections < 300
 
 
 def test_a_gateway_can_be_closed_and_used_again(serve: Serve, connect: Connect) -> None:
-    wire = serve(answering(*[answer("202 Accepted", BODY_202)] * 2))
-    gateway = connect(wire)
+    server = serve(answering(*[answer("202 Accepted", BODY_202)] * 2))
+    gateway = connect(server)
     for _ in range(2):
         assert gateway.create_message(MESSAGE, tag=TAG) == ACCEPTED
         gateway.close()
-    assert wire.connections == 2
+    assert server.connections == 2

@@ -15,7 +15,7 @@ from receiver.core.events import Unreadable
 from receiver.errors import QueryRefused, RecordsUnavailable
 from tests.support.builders import ALICE, BOB, MESSAGE_ID, SENDER
 from tests.support.log_lines import Lines
-from tests.support.wire import Peer, Serve, Wire, answer, answering
+from tests.support.scripted_server import Peer, ScriptedServer, Serve, answer, answering
 from tests.unit.test_history_records import make_row
 
 Ask = Callable[..., MessageSearch]
@@ -49,9 +49,9 @@ def clock() -> CountingClock:
 def ask(clock: CountingClock) -> Iterator[Ask]:
     """Makes searches that wait by the counting clock."""
 
-    def make(wire: Wire | None = None, **changes: Any) -> MessageSearch:
+    def make(server: ScriptedServer | None = None, **changes: Any) -> MessageSearch:
         settings: dict[str, Any] = {
-            "api_url": f"http://127.0.0.1:{wire.port if wire else 9}/api/v2",
+            "api_url": f"http://127.0.0.1:{server.port if server else 9}/api/v2",
             "account_id": "5500001",
             "username": "üser",
             "password": "s3cret-password",
@@ -72,35 +72,35 @@ def page(*rows: Any, token: str | None = None, **changes: Any) -> bytes:
     return answer("200 OK", json.dumps({"totalCount": 1, "pageInfo": info, "messages": rows} | changes).encode())
 
 
-def questions(wire: Wire) -> list[dict[str, str]]:
+def questions(server: ScriptedServer) -> list[dict[str, str]]:
     """The parameters of every request, in order."""
-    targets = [request.split(b" ")[1].decode() for request in wire.requests]
+    targets = [request.split(b" ")[1].decode() for request in server.requests]
     return [{name: value for name, [value] in parse_qs(urlsplit(each).query).items()} for each in targets]
 
 
 def test_by_message_id(serve: Serve, ask: Ask) -> None:
-    wire = serve(answering(page(make_row("DELIVERED", ALICE), make_row("FAILED", BOB))))
+    server = serve(answering(page(make_row("DELIVERED", ALICE), make_row("FAILED", BOB))))
 
-    found = list(ask(wire).of_message(MESSAGE_ID))
+    found = list(ask(server).of_message(MESSAGE_ID))
 
     assert [(each.status, each.recipients) for each in found if isinstance(each, HistoryRecord)] == [
         ("DELIVERED", (ALICE,)),
         ("FAILED", (BOB,)),
     ]
-    assert questions(wire) == [{"messageId": MESSAGE_ID}]
+    assert questions(server) == [{"messageId": MESSAGE_ID}]
 
 
 def test_by_numbers_and_time_as_bandwidth_wants_them_written(serve: Serve, ask: Ask) -> None:
-    wire = serve(answering(page()))
+    server = serve(answering(page()))
 
-    assert list(ask(wire).between(SENDER, [ALICE, BOB], SINCE, UNTIL)) == []
+    assert list(ask(server).between(SENDER, [ALICE, BOB], SINCE, UNTIL)) == []
 
-    [request] = wire.requests
+    [request] = server.requests
     target = request.split(b" ")[1].decode()
     assert target.startswith("/api/v2/users/5500001/messages?")
     assert "+" not in target
     assert " " not in unquote(target)
-    assert questions(wire) == [
+    assert questions(server) == [
         {
             "sourceTn": SENDER,
             "destinationTn": f"{ALICE},{BOB}",
@@ -111,22 +111,22 @@ def test_by_numbers_and_time_as_bandwidth_wants_them_written(serve: Serve, ask: 
 
 
 def test_a_sender_too_short_to_be_asked_for_is_left_out(serve: Serve, ask: Ask) -> None:
-    wire = serve(answering(page()))
+    server = serve(answering(page()))
 
-    assert list(ask(wire).between("BANK", [ALICE], SINCE, UNTIL)) == []
+    assert list(ask(server).between("BANK", [ALICE], SINCE, UNTIL)) == []
 
-    assert "sourceTn" not in questions(wire)[0]
+    assert "sourceTn" not in questions(server)[0]
 
 
 def test_a_request_has_credentials_in_utf_8_and_neither_a_proxy_nor_a_body(
     serve: Serve, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    wire = serve(answering(page()))
+    server = serve(answering(page()))
 
-    list(ask(wire).of_message("x"))
+    list(ask(server).of_message("x"))
 
-    head = wire.requests[0]
+    head = server.requests[0]
     credentials = base64.b64encode("üser:s3cret-password".encode())
     assert b"\r\nAuthorization: Basic " + credentials + b"\r\n" in head
     assert b"content-type" not in head.lower()
@@ -135,52 +135,52 @@ def test_a_request_has_credentials_in_utf_8_and_neither_a_proxy_nor_a_body(
 
 def test_every_page_is_read_and_the_question_repeated_with_its_token(serve: Serve, ask: Ask) -> None:
     token = "ab+/cd=="
-    wire = serve(answering(page(make_row(), token=token), page(make_row("SENT")), page(make_row("FAILED"))))
+    server = serve(answering(page(make_row(), token=token), page(make_row("SENT")), page(make_row("FAILED"))))
 
-    found = list(ask(wire).of_message(MESSAGE_ID))
+    found = list(ask(server).of_message(MESSAGE_ID))
 
     assert [each.status for each in found if isinstance(each, HistoryRecord)] == ["DELIVERED", "SENT"]
-    assert questions(wire) == [{"messageId": MESSAGE_ID}, {"messageId": MESSAGE_ID, "pageToken": token}]
+    assert questions(server) == [{"messageId": MESSAGE_ID}, {"messageId": MESSAGE_ID, "pageToken": token}]
 
 
 def test_pages_without_an_end_are_left(serve: Serve, ask: Ask) -> None:
-    wire = serve(answering(*[page(make_row(), token="again")] * 200))
+    server = serve(answering(*[page(make_row(), token="again")] * 200))
 
     with pytest.raises(QueryRefused, match="no end"):
-        list(ask(wire).of_message(MESSAGE_ID))
+        list(ask(server).of_message(MESSAGE_ID))
 
-    assert len(wire.requests) == 100
+    assert len(server.requests) == 100
 
 
 @pytest.mark.parametrize(
     "info", [{}, None, [], "x", {"nextPageToken": None}, {"nextPageToken": ""}, {"nextPageToken": 7}]
 )
 def test_any_other_page_info_is_the_last_page(serve: Serve, ask: Ask, info: Any) -> None:
-    wire = serve(answering(page(make_row(), pageInfo=info)))
+    server = serve(answering(page(make_row(), pageInfo=info)))
 
-    assert len(list(ask(wire).of_message(MESSAGE_ID))) == 1
+    assert len(list(ask(server).of_message(MESSAGE_ID))) == 1
 
 
 def test_the_body_may_be_an_array_that_wraps_the_object(serve: Serve, ask: Ask) -> None:
-    wire = serve(answering(answer("200 OK", json.dumps([{"messages": [make_row()]}]).encode())))
+    server = serve(answering(answer("200 OK", json.dumps([{"messages": [make_row()]}]).encode())))
 
-    assert len(list(ask(wire).of_message(MESSAGE_ID))) == 1
+    assert len(list(ask(server).of_message(MESSAGE_ID))) == 1
 
 
 def test_rows_that_are_inbound_or_about_another_message_are_left_out(serve: Serve, ask: Ask) -> None:
     rows = [make_row(messageDirection="INBOUND"), make_row(messageId=MESSAGE_ID + "0"), make_row("SENT", new={"x": 1})]
-    wire = serve(answering(page(*rows)))
+    server = serve(answering(page(*rows)))
 
-    [found] = ask(wire).of_message(MESSAGE_ID)
+    [found] = ask(server).of_message(MESSAGE_ID)
 
     assert isinstance(found, HistoryRecord)
     assert found.status == "SENT"
 
 
 def test_a_row_that_cannot_be_read_does_no_harm_and_is_told(serve: Serve, ask: Ask, logged: Lines) -> None:
-    wire = serve(answering(page(make_row(), 7, make_row("SENT"))))
+    server = serve(answering(page(make_row(), 7, make_row("SENT"))))
 
-    found = list(ask(wire).of_message(MESSAGE_ID))
+    found = list(ask(server).of_message(MESSAGE_ID))
 
     assert [isinstance(each, Unreadable) for each in found] == [False, True, False]
     assert [line["reason"] for line in logged] == ["The row is not an object."]
@@ -190,16 +190,16 @@ def test_a_row_that_cannot_be_read_does_no_harm_and_is_told(serve: Serve, ask: A
 def test_a_bad_byte_in_one_row_does_no_harm_to_the_page(serve: Serve, ask: Ask, raw: bytes) -> None:
     rows = [make_row(recipient=ALICE, carrierName="?"), make_row(recipient=BOB)]
     body = json.dumps({"pageInfo": {}, "messages": rows}).encode().replace(b"?", raw)
-    wire = serve(answering(answer("200 OK", body)))
+    server = serve(answering(answer("200 OK", body)))
 
-    found = list(ask(wire).of_message(MESSAGE_ID))
+    found = list(ask(server).of_message(MESSAGE_ID))
 
     assert [each.recipients for each in found if isinstance(each, HistoryRecord)] == [(ALICE,), (BOB,)]
 
 
 def test_requests_keep_the_limit_of_bandwidth(serve: Serve, ask: Ask, clock: CountingClock) -> None:
-    wire = serve(answering(*[page()] * 11))
-    search = ask(wire)
+    server = serve(answering(*[page()] * 11))
+    search = ask(server)
 
     for _ in range(11):
         list(search.of_message("x"))
@@ -210,9 +210,9 @@ def test_requests_keep_the_limit_of_bandwidth(serve: Serve, ask: Ask, clock: Cou
 
 def test_too_many_requests_waits_as_long_as_bandwidth_says(serve: Serve, ask: Ask, clock: CountingClock) -> None:
     refused = answer("429 Too Many Requests", b'{"type": "rate_limit_exceeded"}', "Retry-After: 300")
-    wire = serve(answering(refused, page(make_row())))
+    server = serve(answering(refused, page(make_row())))
 
-    assert len(list(ask(wire).of_message(MESSAGE_ID))) == 1
+    assert len(list(ask(server).of_message(MESSAGE_ID))) == 1
 
     assert clock.waits == [300]
 
@@ -264,23 +264,23 @@ def test_what_failed_is_tried_again(serve: Serve, ask: Ask, clock: CountingClock
 def test_a_refusal_is_one_sentence_that_says_what_to_do(
     serve: Serve, ask: Ask, status: int, body: dict[str, Any], words: str, requests: int
 ) -> None:
-    wire = serve(answering(*[answer(f"{status} Whatever", json.dumps(body).encode())] * 9))
+    server = serve(answering(*[answer(f"{status} Whatever", json.dumps(body).encode())] * 9))
 
     with pytest.raises(RecordsUnavailable) as refusal:
-        list(ask(wire).of_message("x"))
+        list(ask(server).of_message("x"))
 
     assert f"answered {status}: " in str(refusal.value)
     assert words in str(refusal.value)
-    assert len(wire.requests) == requests
+    assert len(server.requests) == requests
     assert "s3cret" not in str(refusal.value)
     assert isinstance(refusal.value, QueryRefused) is (status == 400)
 
 
 def test_a_wait_that_is_too_long_is_not_begun(serve: Serve, ask: Ask, clock: CountingClock) -> None:
-    wire = serve(answering(answer("429 Too Many Requests", b"", f"Retry-After: {LONGEST_WAIT + 1}")))
+    server = serve(answering(answer("429 Too Many Requests", b"", f"Retry-After: {LONGEST_WAIT + 1}")))
 
     with pytest.raises(RecordsUnavailable, match="429"):
-        list(ask(wire).of_message("x"))
+        list(ask(server).of_message("x"))
 
     assert clock.waits == []
 

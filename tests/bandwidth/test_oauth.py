@@ -25,7 +25,7 @@ from tests.support.bandwidth_endpoints import (
 )
 from tests.support.log_lines import Lines
 from tests.support.processes import wait_for
-from tests.support.wire import Peer, Serve, answer
+from tests.support.scripted_server import Peer, Serve, answer
 
 MESSAGE = OutboundMessage(to=("+12345678902",), sender="+12345678901", application_id="93de2206", text="Hello")
 MANY = 20
@@ -35,7 +35,7 @@ MANY = 20
 def endpoints() -> Iterator[Endpoints]:
     endpoints = Endpoints()
     yield endpoints
-    endpoints.wire.close()
+    endpoints.server.close()
 
 
 @pytest.fixture
@@ -462,12 +462,12 @@ def test_a_token_endpoint_that_cannot_be_reached_is_named(endpoints: Endpoints, 
 
 
 def test_a_token_endpoint_with_a_certificate_nobody_trusts_gets_no_secret(serve: Serve, endpoints: Endpoints) -> None:
-    wire = serve(Peer.wait_for_hang_up, tls=True)
+    server = serve(Peer.wait_for_hang_up, tls=True)
 
-    found = refusal(endpoints.gateway(token_url=f"https://127.0.0.1:{wire.port}/token"))
+    found = refusal(endpoints.gateway(token_url=f"https://127.0.0.1:{server.port}/token"))
 
     assert found.type == "tls-failed"
-    assert wire.requests == []
+    assert server.requests == []
 
 
 def test_the_token_endpoint_may_ask_to_be_left_alone(endpoints: Endpoints, clock: Clock) -> None:

@@ -28,8 +28,8 @@ from receiver.database.database import Database
 from tests.benchmarks.history import History
 from tests.benchmarks.load import Load, Outcome
 from tests.benchmarks.workload import Store, make_events, make_request
-from tests.support.aged import DAY, store_history
 from tests.support.loop import select
+from tests.support.old_rows import DAY, store_history
 from tests.support.postgres import PostgresServer
 from tests.support.processes import Child, environment, serving
 

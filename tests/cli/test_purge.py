@@ -15,10 +15,10 @@ from click.testing import Result
 from receiver.core import times
 from receiver.database.database import Database
 from tests.maintenance.test_purge import RUBBISH, fill
-from tests.support.aged import DAY, aged, rows, said, tables
 from tests.support.builders import ALICE, BOB, SENDER, make_event
+from tests.support.old_rows import DAY, rows, store_old_events, store_old_message, tables
 from tests.support.processes import PATIENCE, environment, invoke
-from tests.support.queued import enqueue
+from tests.support.queue_steps import enqueue
 from tests.support.stored import deliver
 
 
@@ -100,7 +100,7 @@ def test_spans_are_days_weeks_or_years(sqlite_url: str, span: str) -> None:
 
 
 def test_without_a_terminal_it_wants_to_be_told_yes(sqlite: Database, sqlite_url: str) -> None:
-    aged(sqlite, ALICE, days=91)
+    store_old_message(sqlite, ALICE, days=91)
 
     result = purge(sqlite_url, "--older-than", "90d")
 
@@ -113,7 +113,7 @@ def test_without_a_terminal_it_wants_to_be_told_yes(sqlite: Database, sqlite_url
 def test_on_a_terminal_it_asks(
     sqlite: Database, sqlite_url: str, tmp_path: Path, answer: str, code: int, left: int
 ) -> None:
-    aged(sqlite, ALICE, days=91)
+    store_old_message(sqlite, ALICE, days=91)
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "receiver.cli", "purge", "--older-than", "90d"]
     os.write(controller, f"{answer}\n".encode())
@@ -136,8 +136,10 @@ def test_on_a_terminal_it_asks(
 
 def test_nothing_personal_is_in_the_file_afterwards(sqlite: Database, sqlite_url: str) -> None:
     """Personal data is gone from the rows, and from the free pages of the SQLite file."""
-    tag, _ = aged(sqlite, ALICE, BOB, days=91, message_id="known", text="The weather is fine " * 100)
-    said(sqlite, *(make_event("failed", to, message_id="known", tag=tag) for to in (ALICE, BOB)), RUBBISH, days=91)
+    tag, _ = store_old_message(sqlite, ALICE, BOB, days=91, message_id="known", text="The weather is fine " * 100)
+    store_old_events(
+        sqlite, *(make_event("failed", to, message_id="known", tag=tag) for to in (ALICE, BOB)), RUBBISH, days=91
+    )
     path = Path(sqlite_url.removeprefix("sqlite:///"))
 
     def found() -> set[str]:
@@ -155,7 +157,7 @@ def test_nothing_personal_is_in_the_file_afterwards(sqlite: Database, sqlite_url
 
 
 def test_show_says_that_a_message_was_redacted(database: Database, database_url: str) -> None:
-    tag, pk = aged(database, ALICE, days=91, message_id="known")
+    tag, pk = store_old_message(database, ALICE, days=91, message_id="known")
     deliver(database, make_event(message_id="known"))
     purge(database_url, "--older-than", "90d", "--redact", "--yes")
 

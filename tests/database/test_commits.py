@@ -16,7 +16,7 @@ from receiver.maintenance.doctor.database import try_write
 from tests.support.builders import make_event
 from tests.support.log_lines import Lines
 from tests.support.pgbouncer import pooling
-from tests.support.queued import claim, enqueue, put_back, submit
+from tests.support.queue_steps import claim, enqueue, put_back, submit
 from tests.support.schema import check_models
 from tests.support.standby import Primary
 from tests.support.stored import deliver, events

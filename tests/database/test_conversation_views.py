@@ -17,7 +17,7 @@ from receiver.messages.credentials import deny, resume
 from receiver.reports import overview
 from tests.database.test_inbound_view import receive
 from tests.support.builders import ALICE, BOB, SENDER, make_event, make_settings
-from tests.support.queued import claim, enqueue
+from tests.support.queue_steps import claim, enqueue
 from tests.support.stored import HOUR, MINUTE, answer, change, columns, deliver, submit, view
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)

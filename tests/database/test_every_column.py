@@ -12,7 +12,7 @@ from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.database.models import METADATA, Instant
 from tests.support import pages
-from tests.support.aged import Tables, purge, tables
+from tests.support.old_rows import Tables, purge, tables
 
 BLANKED = {
     "messages": {"text", "media", "error_description", "error_fields", "redacted_at"},

@@ -9,8 +9,8 @@ import pytest
 from receiver.bandwidth.callbacks import parse
 from receiver.database.database import Database
 from tests.samples import load
-from tests.support.aged import purge
 from tests.support.builders import ALICE, BOB, SENDER
+from tests.support.old_rows import purge
 from tests.support.stored import columns, deliver, view
 
 

@@ -14,8 +14,8 @@ from receiver.bandwidth.callbacks import parse
 from receiver.core import times
 from receiver.core.keywords import OPT_INS, OPT_OUTS
 from receiver.database.database import Database
-from tests.support.aged import purge
 from tests.support.builders import ALICE, BOB, NOON, SENDER
+from tests.support.old_rows import purge
 from tests.support.plans import plans
 from tests.support.stored import columns, deliver, view
 

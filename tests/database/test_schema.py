@@ -69,8 +69,9 @@ def test_every_view_and_every_column_of_it_says_what_it_is_and_nothing_is_said_o
         view: {each["name"]: each["comment"] for each in inspector.get_columns(view)}
         for view in inspector.get_view_names()
     }
-    said = tomllib.loads((ROOT / "migrations" / "views" / "0003.toml").read_text(encoding="utf-8"))
-    views, everywhere = said.pop("views"), said.pop("columns")
+    newest = max((ROOT / "migrations" / "views").glob("*.toml"))
+    comments_of = tomllib.loads(newest.read_text(encoding="utf-8"))
+    views, everywhere = comments_of.pop("views"), comments_of.pop("columns")
 
     comments = {view: inspector.get_table_comment(view)["text"] for view in found}
     comments |= {f"{view}.{name}": comment for view, columns in found.items() for name, comment in columns.items()}
@@ -78,7 +79,7 @@ def test_every_view_and_every_column_of_it_says_what_it_is_and_nothing_is_said_o
     assert [name for name, comment in comments.items() if not comment or not comment.endswith(".")] == []
     assert set(views) == set(found)
     assert [name for name in everywhere if not any(name in columns for columns in found.values())] == []
-    assert [f"{view}.{name}" for view, own in said.items() for name in own if name not in found[view]] == []
+    assert [f"{view}.{name}" for view, own in comments_of.items() for name in own if name not in found[view]] == []
 
 
 def test_the_tables_are_those_of_the_models(inspector: Inspector) -> None:

@@ -18,7 +18,7 @@ from tests.support.builders import CLIENT_ID, CLIENT_SECRET
 from tests.support.loop import SILENT, Loop
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.processes import SECRETS, environment, run, serving
-from tests.support.queued import claim, enqueue
+from tests.support.queue_steps import claim, enqueue
 from tests.support.stored import HOUR, change
 
 COUNT = """SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM unreadable_callbacks),

@@ -9,9 +9,9 @@ import pytest
 from receiver.core import times
 from receiver.database.database import Database
 from tests.benchmarks.history import History
-from tests.support.aged import DAY, aged, store_history
 from tests.support.builders import ALICE, make_element
 from tests.support.loop import select
+from tests.support.old_rows import DAY, store_history, store_old_message
 from tests.support.processes import Child, environment, invoke, run, serving
 
 MESSAGES = 800
@@ -24,7 +24,7 @@ def young(database_url: str) -> Iterator[str]:
     """Stores months of traffic until 15 days ago, and a message of today; returns its tag."""
     with Database(database_url) as database:
         store_history(database, History(MESSAGES, end=times.now() - 15 * DAY))
-        yield aged(database, ALICE, days=0, message_id="young", reference="young")[0]
+        yield store_old_message(database, ALICE, days=0, message_id="young", reference="young")[0]
 
 
 def left(database_url: str, mode: str) -> int:

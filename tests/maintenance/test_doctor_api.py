@@ -10,7 +10,7 @@ from receiver.core import times
 from receiver.maintenance.doctor import bandwidth
 from receiver.maintenance.doctor.findings import Finding, Mark
 from tests.support.builders import make_settings
-from tests.support.wire import Peer, Serve, answer, answering
+from tests.support.scripted_server import Peer, Serve, answer, answering
 
 PAGE = b'{"totalCount": 0, "pageInfo": {}, "messages": []}'
 REFUSED = b'{"type": "unauthorized", "description": "Authentication Failed"}'
@@ -41,12 +41,12 @@ def dated(by: timedelta) -> str:
 
 
 def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Serve, examine: Examine) -> None:
-    wire = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
+    server = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
 
-    found = examine(wire.port)
+    found = examine(server.port)
 
     assert (found["Bandwidth"].mark, found["clock"].mark) == (Mark.OK, Mark.OK)
-    [request] = wire.requests
+    [request] = server.requests
     assert request.startswith(b"GET /api/v2/users/5000000/messages?fromDateTime=")
     assert b"limit=1 " in request
     assert b"Authorization: Bearer a-token" in request
@@ -80,11 +80,11 @@ def test_what_bandwidth_answers_is_told_with_the_remedy(
 
 
 def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve, examine: Examine) -> None:
-    wire = serve(answering(), accepting=False)
-    wire.close()
+    server = serve(answering(), accepting=False)
+    server.close()
 
     basic = {"bandwidth_client_id": None, "bandwidth_username": "user", "bandwidth_password": "password"}
-    refused, unnamed = examine(wire.port, **basic), examine(0, url="http://no-such-host.invalid/api/v2", **basic)
+    refused, unnamed = examine(server.port, **basic), examine(0, url="http://no-such-host.invalid/api/v2", **basic)
 
     assert "Nothing listens" in refused["Bandwidth"].remedy
     assert "DNS" in unnamed["Bandwidth"].remedy
@@ -92,9 +92,9 @@ def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve, examine
 
 
 def test_a_certificate_that_nobody_trusts_is_told(serve: Serve, examine: Examine) -> None:
-    wire = serve(answering(answer("200 OK", PAGE)), tls=True)
+    server = serve(answering(answer("200 OK", PAGE)), tls=True)
 
-    found = examine(0, url=f"https://127.0.0.1:{wire.port}/api/v2")
+    found = examine(0, url=f"https://127.0.0.1:{server.port}/api/v2")
 
     assert found["Bandwidth"].mark is Mark.WRONG
     assert "self-signed certificate" in found["Bandwidth"].found
@@ -102,10 +102,10 @@ def test_a_certificate_that_nobody_trusts_is_told(serve: Serve, examine: Examine
 
 
 def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve, examine: Examine) -> None:
-    wire = serve(Peer.wait_for_hang_up)
+    server = serve(Peer.wait_for_hang_up)
 
     started = times.now()
-    found = examine(wire.port, bandwidth_connect_timeout=0.2, bandwidth_read_timeout=0.3)
+    found = examine(server.port, bandwidth_connect_timeout=0.2, bandwidth_read_timeout=0.3)
 
     assert "did not respond in time" in found["Bandwidth"].found
     assert times.now() - started < timedelta(seconds=5)
@@ -118,9 +118,9 @@ def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve, exa
 def test_a_clock_that_differs_from_bandwidths_is_told(
     serve: Serve, examine: Examine, ahead: int, mark: Mark, says: str
 ) -> None:
-    wire = serve(answering(answer("401 Unauthorized", REFUSED, dated(timedelta(seconds=ahead)))))
+    server = serve(answering(answer("401 Unauthorized", REFUSED, dated(timedelta(seconds=ahead)))))
 
-    found = examine(wire.port)["clock"]
+    found = examine(server.port)["clock"]
 
     assert found.mark is mark
     assert says in found.found
@@ -189,10 +189,10 @@ def test_why_there_is_no_token_is_told_and_bandwidth_is_not_asked(
 
 
 def test_with_a_username_bandwidth_is_asked_without_a_token(serve: Serve, examine: Examine) -> None:
-    wire = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
+    server = serve(answering(answer("200 OK", PAGE, dated(timedelta(0)))))
     basic = {"bandwidth_client_id": None, "bandwidth_client_secret": None}
 
-    found = examine(wire.port, **basic, bandwidth_username="user", bandwidth_password="password")
+    found = examine(server.port, **basic, bandwidth_username="user", bandwidth_password="password")
 
     assert (found["token"].mark, found["Bandwidth"].mark) == (Mark.SKIPPED, Mark.OK)
-    assert b"Authorization: Basic dXNlcjpwYXNzd29yZA==" in wire.requests[0]
+    assert b"Authorization: Basic dXNlcjpwYXNzd29yZA==" in server.requests[0]

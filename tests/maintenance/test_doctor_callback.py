@@ -8,7 +8,7 @@ from receiver.maintenance.doctor import bandwidth
 from receiver.maintenance.doctor.findings import Finding, Mark
 from receiver.settings import Credential
 from tests.support.builders import make_settings
-from tests.support.wire import Peer, Script, Serve, answer
+from tests.support.scripted_server import Peer, Script, Serve, answer
 
 CHALLENGE = 'WWW-Authenticate: Basic realm="bandwidth-receiver"'
 TALLY = b'{"recorded": 0, "duplicates": 0, "unlinked": 0, "unreadable": 0}'
@@ -16,7 +16,7 @@ RIGHT = b"YmFuZHdpZHRoOmNhbGxiYWNrOnBhc3N3b3Jk"
 """bandwidth:callback:password, as Basic authentication writes it."""
 
 
-def server(*, bare: bytes, right: bytes = b"", other: bytes = b"") -> Script:
+def behaviour(*, bare: bytes, right: bytes = b"", other: bytes = b"") -> Script:
     """Responds according to the credentials, with a connection for each request."""
 
     def script(peer: Peer) -> None:
@@ -29,7 +29,7 @@ def server(*, bare: bytes, right: bytes = b"", other: bytes = b"") -> Script:
 
 REFUSES = answer("401 Unauthorized", b"{}", CHALLENGE)
 TAKES = answer("200 OK", TALLY)
-SOUND = server(bare=REFUSES, right=TAKES, other=REFUSES)
+SOUND = behaviour(bare=REFUSES, right=TAKES, other=REFUSES)
 
 
 def examine(url: str, **changes: object) -> dict[str, Finding]:
@@ -45,14 +45,14 @@ def marks(found: dict[str, Finding]) -> list[Mark]:
 def test_a_sound_url_is_tried_bare_then_with_right_then_with_wrong_credentials_and_never_with_an_event(
     serve: Serve,
 ) -> None:
-    wire = serve(SOUND)
+    server = serve(SOUND)
 
-    found = examine(f"http://127.0.0.1:{wire.port}/callbacks/bandwidth")
+    found = examine(f"http://127.0.0.1:{server.port}/callbacks/bandwidth")
 
     assert marks(found) == [Mark.OK, Mark.OK, Mark.OK]
-    bodies = [request.partition(b"\r\n\r\n")[2] for request in wire.requests]
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
     assert bodies == [b"[]"] * 3
-    assert [b"uthorization:" in request for request in wire.requests] == [False, True, True]
+    assert [b"uthorization:" in request for request in server.requests] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_sound_url_is_tried_bare_then_with_right_then_with_wrong_credentials_a
 def test_whatever_keeps_bandwidth_from_sending_credentials_is_told(
     serve: Serve, bare: bytes, says: str, remedy: str
 ) -> None:
-    found = examine(f"http://127.0.0.1:{serve(server(bare=bare)).port}/")
+    found = examine(f"http://127.0.0.1:{serve(behaviour(bare=bare)).port}/")
 
     assert marks(found) == [Mark.WRONG, Mark.SKIPPED, Mark.SKIPPED]
     assert says in found[bandwidth.CHALLENGE].found
@@ -86,16 +86,17 @@ def test_a_challenge_beside_others_is_one(serve: Serve) -> None:
     both = answer("401 Unauthorized", b"{}", "WWW-Authenticate: Negotiate", CHALLENGE)
 
     assert (
-        marks(examine(f"http://127.0.0.1:{serve(server(bare=both, right=TAKES, other=both)).port}/")) == [Mark.OK] * 3
+        marks(examine(f"http://127.0.0.1:{serve(behaviour(bare=both, right=TAKES, other=both)).port}/"))
+        == [Mark.OK] * 3
     )
 
 
 def test_credentials_that_do_not_get_through_are_told_by_their_place(serve: Serve) -> None:
-    wire = serve(server(bare=REFUSES, right=TAKES, other=REFUSES))
+    server = serve(behaviour(bare=REFUSES, right=TAKES, other=REFUSES))
     credentials = (Credential("old", "hush"), Credential("bandwidth", "callback:password"))
 
     settings = make_settings("sqlite:///unused", callback_credentials=credentials)
-    found = list(bandwidth.check_callback_url(f"http://127.0.0.1:{wire.port}/", settings))
+    found = list(bandwidth.check_callback_url(f"http://127.0.0.1:{server.port}/", settings))
 
     accepts = [each for each in found if each.check == bandwidth.ACCEPTS]
     assert [each.mark for each in accepts] == [Mark.WRONG, Mark.OK]
@@ -105,16 +106,16 @@ def test_credentials_that_do_not_get_through_are_told_by_their_place(serve: Serv
 
 @pytest.mark.parametrize("other", [TAKES, answer("500 Oops", b"")])
 def test_a_server_that_does_not_refuse_wrong_credentials_is_told(serve: Serve, other: bytes) -> None:
-    wire = serve(server(bare=REFUSES, right=TAKES, other=other))
+    server = serve(behaviour(bare=REFUSES, right=TAKES, other=other))
 
-    assert marks(examine(f"http://127.0.0.1:{wire.port}/")) == [Mark.OK, Mark.OK, Mark.WRONG]
+    assert marks(examine(f"http://127.0.0.1:{server.port}/")) == [Mark.OK, Mark.OK, Mark.WRONG]
 
 
 def test_an_installation_that_lets_anybody_in_is_a_warning(serve: Serve) -> None:
-    wire = serve(server(bare=TAKES, other=TAKES))
+    server = serve(behaviour(bare=TAKES, other=TAKES))
     open_doors = {"callback_credentials": (), "allow_unauthenticated_callbacks": True}
 
-    found = examine(f"http://127.0.0.1:{wire.port}/", **open_doors)
+    found = examine(f"http://127.0.0.1:{server.port}/", **open_doors)
 
     assert found[bandwidth.CHALLENGE].mark is Mark.WARNING
 

@@ -23,7 +23,7 @@ from receiver.messages import credentials, outbox, pace
 from receiver.reports.overview import Figures
 from tests.support.builders import ALICE, BOB, SENDER, make_event, make_message, make_settings, store_message
 from tests.support.plans import plans
-from tests.support.queued import claim, enqueue
+from tests.support.queue_steps import claim, enqueue
 from tests.support.stored import HOUR, MINUTE, change, deliver, store_in_old_order
 
 OTHER = "+19195550111"

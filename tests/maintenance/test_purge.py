@@ -17,10 +17,20 @@ from receiver.maintenance.purge import Kind
 from receiver.maintenance.resolve import resolve
 from receiver.messages import outbox
 from receiver.reports import messages as reporting
-from tests.support.aged import DAY, aged, is_its_fold, purge, rows, said, survey, tables, with_belongings
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, CAROL, make_body, make_element, make_event
-from tests.support.queued import enqueue
+from tests.support.old_rows import (
+    DAY,
+    is_its_fold,
+    purge,
+    rows,
+    store_old_events,
+    store_old_message,
+    survey,
+    tables,
+    with_belongings,
+)
+from tests.support.queue_steps import enqueue
 from tests.support.stored import answer, change, deliver, events, message_ids, messages, statuses, submit, the_event
 
 RUBBISH = Unreadable(payload='"+19195550101"', reason="The element is not an object.")
@@ -29,9 +39,9 @@ BOTH_MODES = pytest.mark.parametrize("redact", [False, True], ids=["removed", "r
 
 def fill(database: Database, *, days: float, mark: str) -> tuple[str, int]:
     """Stores one row of every kind, so many days ago; returns the message's tag and key."""
-    tag, pk = aged(database, ALICE, BOB, days=days, message_id=f"{mark}-known", reference="lunch-1")
+    tag, pk = store_old_message(database, ALICE, BOB, days=days, message_id=f"{mark}-known", reference="lunch-1")
     with_belongings(database, pk)
-    said(
+    store_old_events(
         database,
         make_event("failed", ALICE, message_id=f"{mark}-known", error_code=4720, tag=tag),
         make_event("delivered", ALICE, message_id=f"{mark}-known", tag=tag),
@@ -149,7 +159,7 @@ def test_a_message_that_is_queued_stays_however_old(database: Database, *, redac
 
 
 def test_a_message_is_as_old_as_its_last_request_to_bandwidth(database: Database) -> None:
-    tag, _ = aged(database, ALICE, days=91)
+    tag, _ = store_old_message(database, ALICE, days=91)
     change(database, "UPDATE messages SET submitted_at = :at", at=instant(times.now() - DAY))
 
     assert survey(database).staying == 1
@@ -170,7 +180,7 @@ def test_one_whose_request_may_be_on_its_way_stays_until_its_deadline(database: 
 def test_what_is_open_goes_too_and_is_told_beforehand(database: Database) -> None:
     _, unknown = submit(database, ALICE, created_at=times.now() - 91 * DAY)
     answer(database, unknown, Unknown())
-    aged(database, ALICE, BOB, days=92)
+    store_old_message(database, ALICE, BOB, days=92)
     _, refused = submit(database, ALICE, created_at=times.now() - 93 * DAY)
     answer(database, refused, Refused(because=RefusedBecause.BANDWIDTH, status=400))
 
@@ -182,8 +192,8 @@ def test_what_is_open_goes_too_and_is_told_beforehand(database: Database) -> Non
 
 def test_an_unlinked_event_and_an_unreadable_element_are_as_old_as_their_last_delivery(database: Database) -> None:
     for days in (200, 1):
-        said(database, make_event(message_id="nobody's"), RUBBISH, days=days)
-    said(database, make_event("sent", message_id="nobody's"), days=100)
+        store_old_events(database, make_event(message_id="nobody's"), RUBBISH, days=days)
+    store_old_events(database, make_event("sent", message_id="nobody's"), days=100)
 
     assert purge(database) == {"unlinked events": 1}
 
@@ -192,8 +202,8 @@ def test_an_unlinked_event_and_an_unreadable_element_are_as_old_as_their_last_de
 
 
 def test_a_message_id_goes_with_the_last_event_that_came_under_it(database: Database) -> None:
-    said(database, make_event(message_id="one"), make_event("sent", message_id="one"), days=91)
-    said(database, make_event(message_id="other"), days=89)
+    store_old_events(database, make_event(message_id="one"), make_event("sent", message_id="one"), days=91)
+    store_old_events(database, make_event(message_id="other"), days=89)
 
     purge(database)
 
@@ -229,8 +239,8 @@ def test_more_than_a_page_is_found_to_its_end(database: Database, monkeypatch: p
 
 
 def test_a_late_event_of_a_removed_message_is_unlinked_and_goes_in_its_turn(database: Database) -> None:
-    tag, _ = aged(database, ALICE, days=91, message_id="known")
-    said(database, make_event("sent", message_id="known"), days=91)
+    tag, _ = store_old_message(database, ALICE, days=91, message_id="known")
+    store_old_events(database, make_event("sent", message_id="known"), days=91)
     purge(database)
 
     assert deliver(database, make_event(message_id="known", tag=tag)).unlinked == 1
@@ -243,9 +253,9 @@ def test_a_late_event_of_a_removed_message_is_unlinked_and_goes_in_its_turn(data
 
 def test_an_event_that_is_read_again_after_its_message_was_redacted_is_redacted_in_turn(database: Database) -> None:
     """It came before the redaction, when it could not be understood yet."""
-    tag, _ = aged(database, ALICE, days=91, message_id="known")
+    tag, _ = store_old_message(database, ALICE, days=91, message_id="known")
     element = make_element(message_id="known", tag=tag)
-    said(database, Unreadable(payload=json.dumps(element), reason="An older parser's."), days=85)
+    store_old_events(database, Unreadable(payload=json.dumps(element), reason="An older parser's."), days=85)
     purge(database, redact=True)
 
     assert [each.rows for each in replay.replay(database)] == [1]
@@ -259,12 +269,12 @@ def test_an_event_that_is_read_again_after_its_message_was_redacted_is_redacted_
 
 def test_nobody_calls_himself_as_a_blanked_number(database: Database) -> None:
     """Such an event would change an outcome, or keep the real one from being redacted for ever."""
-    tag, pk = aged(database, ALICE, days=91, message_id="known")
+    tag, pk = store_old_message(database, ALICE, days=91, message_id="known")
     forged = make_element("failed", f"redacted-{pk}-1", message_id="known", tag=tag)
-    said(database, make_event("failed", message_id="known"), *parse(make_body(forged)), days=91)
+    store_old_events(database, make_event("failed", message_id="known"), *parse(make_body(forged)), days=91)
 
     purge(database, redact=True)
-    said(database, *parse(make_body(forged | {"errorCode": 4720})), days=0)
+    store_old_events(database, *parse(make_body(forged | {"errorCode": 4720})), days=0)
 
     assert [each.recipient for each in events(database)] == [f"redacted-{pk}-1"]
     assert reporting.message(database, tag).recipients[0].error_code is None
@@ -272,7 +282,7 @@ def test_nobody_calls_himself_as_a_blanked_number(database: Database) -> None:
 
 
 def test_what_a_person_says_of_a_redacted_message_is_redacted_in_turn(database: Database) -> None:
-    tag, _ = aged(database, ALICE, days=91)
+    tag, _ = store_old_message(database, ALICE, days=91)
     change(database, "UPDATE messages SET send_status = 'unknown'")
     purge(database, redact=True)
 
@@ -286,7 +296,7 @@ def test_what_a_person_says_of_a_redacted_message_is_redacted_in_turn(database: 
 @pytest.mark.parametrize("whole_body", [False, True], ids=["element", "body"])
 def test_what_was_unreadable_and_redacted_is_not_read_again(database: Database, *, whole_body: bool) -> None:
     """No reply remains to be read, and the blank payload is not Bandwidth's."""
-    said(database, Unreadable(payload="[" * 9000, reason="Too deep.", whole_body=whole_body), days=91)
+    store_old_events(database, Unreadable(payload="[" * 9000, reason="Too deep.", whole_body=whole_body), days=91)
     purge(database, redact=True)
     before = tables(database)
 
@@ -300,8 +310,8 @@ def test_what_was_unreadable_and_redacted_is_not_read_again(database: Database, 
 def test_a_late_event_of_a_redacted_message_changes_no_outcome_and_is_redacted_in_turn(
     database: Database, known_by: str
 ) -> None:
-    tag, pk = aged(database, ALICE, days=91, message_id="known")
-    said(database, make_event("failed", message_id="known", error_code=4720), days=91)
+    tag, pk = store_old_message(database, ALICE, days=91, message_id="known")
+    store_old_events(database, make_event("failed", message_id="known", error_code=4720), days=91)
     purge(database, redact=True)
 
     late = make_event(message_id="known" if known_by == "message id" else "new", tag=tag if known_by == "tag" else None)
@@ -319,10 +329,10 @@ def test_a_late_event_of_a_redacted_message_changes_no_outcome_and_is_redacted_i
 
 
 def test_an_event_that_waited_links_after_it_was_redacted_and_does_no_harm(database: Database) -> None:
-    said(database, make_event(message_id="waiting"), days=91)
+    store_old_events(database, make_event(message_id="waiting"), days=91)
     purge(database, redact=True)
 
-    _, pk = aged(database, ALICE, days=0, message_id="waiting")
+    _, pk = store_old_message(database, ALICE, days=0, message_id="waiting")
 
     assert the_event(database).message_pk == pk
     assert statuses(database, pk) == {ALICE: "pending"}
@@ -344,7 +354,7 @@ def test_a_refused_message_that_was_redacted_is_not_queued_again(database: Datab
 
 
 def test_the_key_that_keeps_a_file_from_being_sent_twice_outlasts_the_redaction(database: Database) -> None:
-    _, pk = aged(database, ALICE, days=91)
+    _, pk = store_old_message(database, ALICE, days=91)
     with_belongings(database, pk, expires=False)
 
     purge(database, redact=True)
@@ -359,8 +369,8 @@ def test_events_that_bandwidth_put_under_one_id_for_two_messages_stay_apart(
     database: Database, *, redact: bool
 ) -> None:
     """That is an error of Bandwidth. With equal places in their messages the two events would get the same identity."""
-    tags = [aged(database, each, days=91, message_id="shared")[0] for each in (ALICE, BOB)]
-    said(
+    tags = [store_old_message(database, each, days=91, message_id="shared")[0] for each in (ALICE, BOB)]
+    store_old_events(
         database,
         *(make_event("sent", to, message_id="shared", tag=tag) for to, tag in zip((ALICE, BOB), tags, strict=True)),
         days=91,

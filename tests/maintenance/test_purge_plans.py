@@ -8,8 +8,8 @@ import pytest
 from receiver.database.database import Database, Session
 from receiver.maintenance import purge
 from receiver.maintenance.purge import Terms
-from tests.support.aged import QUARTER, aged, said
 from tests.support.builders import ALICE, BOB, make_event
+from tests.support.old_rows import QUARTER, store_old_events, store_old_message
 from tests.support.plans import plans
 from tests.support.stored import change
 
@@ -33,9 +33,9 @@ FROM events e, error_codes c WHERE c.code > 0
 def crowded(database: Database) -> Database:
     """A database with enough rows for every index to be used."""
     for number in range(40):
-        aged(database, ALICE, BOB, days=number * 5, message_id=f"known-{number}")
-        said(database, make_event(message_id=f"known-{number}"), days=number * 5)
-    said(database, make_event(message_id="nobody's"), days=91)
+        store_old_message(database, ALICE, BOB, days=number * 5, message_id=f"known-{number}")
+        store_old_events(database, make_event(message_id=f"known-{number}"), days=number * 5)
+    store_old_events(database, make_event(message_id="nobody's"), days=91)
     for statement in (MORE_MESSAGES, MORE_EVENTS):
         change(database, statement)
     return database

@@ -13,9 +13,17 @@ from receiver.events.committer import Committer
 from receiver.maintenance import recompute
 from receiver.maintenance.purge import redact_events, redact_messages, remove_events, remove_messages, terms
 from receiver.messages import idempotency, outbox
-from tests.support.aged import DAY, QUARTER, aged, is_its_fold, purge, said, with_belongings
 from tests.support.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
 from tests.support.locks import PATIENCE, Counted, locked, one_waits_for_the_other, onlooker, threads, wait_until
+from tests.support.old_rows import (
+    DAY,
+    QUARTER,
+    is_its_fold,
+    purge,
+    store_old_events,
+    store_old_message,
+    with_belongings,
+)
 from tests.support.stored import answer, events, links, messages, recording, submit
 
 Work = Callable[[Session], object]
@@ -45,8 +53,8 @@ LATE = {
 @BOTH_WAYS
 @pytest.mark.parametrize("name", LATE)
 def test_an_event_of_the_message(postgres: Database, name: str, *, redact: bool, reverse: bool) -> None:
-    tag, pk = aged(postgres, ALICE, days=91, message_id="known")
-    said(postgres, make_event("sent", message_id="known", tag=tag), days=91)
+    tag, pk = store_old_message(postgres, ALICE, days=91, message_id="known")
+    store_old_events(postgres, make_event("sent", message_id="known", tag=tag), days=91)
     late = make_event(LATE[name].type.removeprefix("message-"), message_id=LATE[name].message_id, tag=tag)
 
     in_turn(postgres, purging_messages(pk, redact=redact), recording(late), reverse=reverse)
@@ -64,8 +72,8 @@ def test_an_event_of_the_message(postgres: Database, name: str, *, redact: bool,
 
 @BOTH_MODES
 def test_an_event_without_a_message_that_is_being_linked(postgres: Database, *, redact: bool) -> None:
-    said(postgres, make_event(message_id="waiting"), make_event("received", message_id="inbound"), days=91)
-    tag, _ = aged(postgres, ALICE, days=0, message_id=None)
+    store_old_events(postgres, make_event(message_id="waiting"), make_event("received", message_id="inbound"), days=91)
+    tag, _ = store_old_message(postgres, ALICE, days=0, message_id=None)
     change = redact_events if redact else remove_events
     pks = [each.pk for each in events(postgres)]
     works = [
@@ -129,9 +137,9 @@ def test_who_comes_when_a_purge_stands_half_way_waits_or_passes(
 ) -> None:
     """Another transaction has locked rows of the second message."""
     for message_id in ("one", "two"):
-        _, pk = aged(postgres, ALICE, BOB, days=91, message_id=message_id)
+        _, pk = store_old_message(postgres, ALICE, BOB, days=91, message_id=message_id)
         with_belongings(postgres, pk)
-        said(postgres, make_event(message_id=message_id), days=91)
+        store_old_events(postgres, make_event(message_id=message_id), days=91)
     url = postgres.engine.url.render_as_string(hide_password=False)
     purges, other = purging_messages(1, 2, redact=redact), Counted(OTHERS[name])
 
@@ -152,7 +160,7 @@ def test_who_comes_when_a_purge_stands_half_way_waits_or_passes(
 @BOTH_MODES
 @BOTH_WAYS
 def test_another_purge(postgres: Database, *, redact: bool, reverse: bool) -> None:
-    one, two, three = (aged(postgres, ALICE, BOB, days=91 + number)[1] for number in range(3))
+    one, two, three = (store_old_message(postgres, ALICE, BOB, days=91 + number)[1] for number in range(3))
     works = [purging_messages(one, two, three, redact=redact), purging_messages(three, two, redact=redact)]
 
     in_turn(postgres, *works, reverse=reverse)
@@ -164,7 +172,7 @@ def test_another_purge(postgres: Database, *, redact: bool, reverse: bool) -> No
 
 @BOTH_MODES
 def test_left_free_purges_and_callbacks_do_no_harm(postgres: Database, *, redact: bool) -> None:
-    tags = [aged(postgres, ALICE, BOB, days=91, message_id=f"id-{number}")[0] for number in range(40)]
+    tags = [store_old_message(postgres, ALICE, BOB, days=91, message_id=f"id-{number}")[0] for number in range(40)]
     late = [
         make_element("failed", to, message_id=f"id-{number}", tag=tag, errorCode=code)
         for code in (1, 2, 1)

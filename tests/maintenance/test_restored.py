@@ -25,7 +25,7 @@ from tests.support.builders import (
     store_message,
 )
 from tests.support.processes import environment, invoke
-from tests.support.queued import claim, enqueue, submit
+from tests.support.queue_steps import claim, enqueue, submit
 from tests.support.stored import HOUR, answer, deliver, statuses, view
 
 FULL = Refused(because=RefusedBecause.RATE_LIMITED, status=429)

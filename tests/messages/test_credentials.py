@@ -29,7 +29,7 @@ from tests.messages.test_worker import enqueue, states, wait_for_states, working
 from tests.support.builders import ALICE, FakeGateway, make_message, make_sender
 from tests.support.log_lines import Lines
 from tests.support.processes import PATIENCE, wait_for
-from tests.support.queued import claim
+from tests.support.queue_steps import claim
 from tests.support.stored import messages
 
 

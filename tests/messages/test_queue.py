@@ -15,7 +15,7 @@ from receiver.messages.sender import tidy
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ACCEPTED, ALICE, BOB, make_event, make_message
 from tests.support.plans import plans
-from tests.support.queued import LEASE, UNREACHABLE, cancel, claim, enqueue, pks, put_back, submit
+from tests.support.queue_steps import LEASE, UNREACHABLE, cancel, claim, enqueue, pks, put_back, submit
 from tests.support.stored import answer, deliver, messages, statuses
 
 MOMENT = timedelta(microseconds=1)

@@ -7,7 +7,7 @@ from receiver.database.database import Database, Session
 from receiver.messages import queue
 from tests.support.builders import ALICE, make_event
 from tests.support.locks import Counted, Held, locked, one_waits_for_the_other, onlooker, threads
-from tests.support.queued import LEASE, UNREACHABLE, attempt, claim, claiming, enqueue, pks, submit
+from tests.support.queue_steps import LEASE, UNREACHABLE, attempt, claim, claiming, enqueue, pks, submit
 from tests.support.stored import answering, messages, recording, statuses
 
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["", "the other way round"])

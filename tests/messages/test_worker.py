@@ -21,7 +21,7 @@ from receiver.messages.worker import Worker
 from receiver.reports import messages as reporting
 from tests.support.builders import ALICE, BOB, FakeGateway, make_event, make_message, make_sender
 from tests.support.processes import PATIENCE, wait_for
-from tests.support.queued import claim
+from tests.support.queue_steps import claim
 from tests.support.stored import deliver, messages
 
 UNREACHABLE = Refused(because=RefusedBecause.UNREACHABLE, description="Connection refused.")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
-from tests.support.wire import Peer, Wire, answer
+from tests.support.scripted_server import Peer, ScriptedServer, answer
 
 CLIENT_ID, CLIENT_SECRET = "client-of-tests", "s3cret-of-client"
 BODY_202 = b'{"id": "14762070468292kw2fuqty55yp2b2", "segmentCount": 2}'
@@ -45,11 +45,11 @@ class Endpoints:
         """The token of each request that is about messages; what stands in Authorization, if that is no token."""
         self.expires_in: Any = 3600
         self._lock = threading.Lock()
-        self.wire = Wire(self._talk)
+        self.server = ScriptedServer(self._talk)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.wire.port}"
+        return f"http://127.0.0.1:{self.server.port}"
 
     def account(self, **changes: Any) -> BandwidthAccount:
         known: dict[str, Any] = {

@@ -15,7 +15,7 @@ from receiver.messages import credentials
 from receiver.messages.sender import tidy
 from receiver.reports.overview import GAUGES
 from tests.support.builders import ALICE, BOB, CAROL, READ_ONLY_KEY, make_element, make_settings
-from tests.support.queued import claim
+from tests.support.queue_steps import claim
 from tests.support.service import LATER, OUTAGES, BusyGateway, Service, execute, is_problem, outage
 
 IDLE = {"rate": None, "senderRate": None, "lastMinute": 0.0, "pausedUntil": None, "credentialsRefusedSince": None}

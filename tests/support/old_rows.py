@@ -29,7 +29,9 @@ LASTING = {"recipients": ("message_pk", "position")}
 """The keys of tables whose primary key is blanked by a purge."""
 
 
-def aged(database: Database, *to: str, days: float, message_id: str | None = None, **changes: Any) -> tuple[str, int]:
+def store_old_message(
+    database: Database, *to: str, days: float, message_id: str | None = None, **changes: Any
+) -> tuple[str, int]:
     """Stores a message that was accepted that many days ago; returns its tag and key."""
     created_at = times.now() - timedelta(days=days)
     tag, pk = submit(database, *to, created_at=created_at, **changes)
@@ -37,7 +39,7 @@ def aged(database: Database, *to: str, days: float, message_id: str | None = Non
     return tag, pk
 
 
-def said(database: Database, *elements: Event | Unreadable, days: float) -> None:
+def store_old_events(database: Database, *elements: Event | Unreadable, days: float) -> None:
     """Stores events that were received that many days ago."""
     deliver(database, *elements, now=times.now() - timedelta(days=days))
 

@@ -34,12 +34,12 @@ lZsclDczFYqDwH0sBI81nOyX4Fn7+asU+CHpYD5yQod2MEo/f0/NU0HY
 class Peer:
     """The server's end of one connection."""
 
-    def __init__(self, connection: socket.socket, wire: "Wire") -> None:
+    def __init__(self, connection: socket.socket, server: "ScriptedServer") -> None:
         self.connection = connection
-        self.wire = wire
+        self.server = server
 
     def read_request(self) -> bytes:
-        """Head and body of the next request, which the wire keeps; empty if the client has hung up."""
+        """Head and body of the next request, which the server keeps; empty if the client has hung up."""
         request = b""
         while b"\r\n\r\n" not in request:
             if not (piece := self.connection.recv(65536)):
@@ -50,8 +50,8 @@ class Peer:
         length = int(length_on.split(b"\r\n")[0] or 0)
         while len(body) < length:
             body += self.connection.recv(65536)
-        self.wire.requests.append(head + b"\r\n\r\n" + body)
-        return self.wire.requests[-1]
+        self.server.requests.append(head + b"\r\n\r\n" + body)
+        return self.server.requests[-1]
 
     def wait_for_request(self) -> None:
         """Until the first byte of a request is there, which stays unread: before that the client may not even know
@@ -63,10 +63,10 @@ class Peer:
 
     def trickle(self, content: bytes) -> None:
         """Send ``content`` again and again, a byte at a time, until the client hangs up."""
-        while not self.wire.closing.is_set():
+        while not self.server.closing.is_set():
             for byte in content:
                 self.connection.sendall(bytes([byte]))
-                self.wire.closing.wait(0.005)
+                self.server.closing.wait(0.005)
 
     def wait_for_hang_up(self) -> bytes:
         """What the client still sends before it closes the connection."""
@@ -85,7 +85,7 @@ class Peer:
 Script = Callable[[Peer], None]
 
 
-class Wire:
+class ScriptedServer:
     """Runs ``script`` for every connection, each in a thread of its own; the connection ends with the script.
 
     A script that fails with an OSError has only met a client that hung up; any other failure comes out of
@@ -143,7 +143,7 @@ class Wire:
             self._failures.append(error)
 
 
-Serve = Callable[..., Wire]
+Serve = Callable[..., ScriptedServer]
 """Starts a server that follows a script."""
 
 
