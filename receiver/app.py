@@ -10,8 +10,10 @@ from receiver.bandwidth.client import BandwidthAccount, BandwidthGateway
 from receiver.bandwidth.history import MessageSearch
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite
+from receiver.database.pipeline import Pipeline
 from receiver.errors import CannotCount, ConfigurationError
 from receiver.events.committer import Committer
+from receiver.events.store import STORE_PLAIN
 from receiver.messages.call import Caller, Gateway
 from receiver.messages.sender import Sender
 from receiver.settings import Settings, read_settings
@@ -31,13 +33,15 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     database = Database(settings.database_url)
     # On PostgreSQL callbacks have a connection of their own, so that requests of the application do not delay them; on
     # SQLite there is one writer at a time, so both wait in one queue.
-    committing = database if is_sqlite(settings.database_url) else Database(settings.database_url, connections=1)
+    is_postgres = not is_sqlite(settings.database_url)
+    committing = Database(settings.database_url, connections=1) if is_postgres else database
+    pipeline = Pipeline(committing, STORE_PLAIN) if is_postgres else None
     app.extensions[EXTENSION] = Services(
         settings=settings,
         sender=make_sender(settings, database, gateway),
         database=database,
         committing=committing,
-        committer=Committer(committing),
+        committer=Committer(committing, pipeline),
     )
     request_log.register(app, callback_endpoint=callbacks.ENDPOINT)
     problems.register(app)

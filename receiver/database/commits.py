@@ -44,10 +44,15 @@ class HasInfo(Protocol):
 def demand_confirmed(connection: HasInfo) -> None:
     """Raises StorageUnavailable if the standby has not confirmed the commit made just now."""
     if connection.info.pop(UNCONFIRMED, False):
-        reason = "the wait for the standby was cancelled, so the standby has not confirmed the commit"
-        raise StorageUnavailable(
-            "The standby has not confirmed that this is stored; try again.", reason=reason, in_doubt=True
-        )
+        raise unconfirmed()
+
+
+def unconfirmed() -> StorageUnavailable:
+    """The exception to raise about a commit that the standby has not confirmed."""
+    reason = "the wait for the standby was cancelled, so the standby has not confirmed the commit"
+    return StorageUnavailable(
+        "The standby has not confirmed that this is stored; try again.", reason=reason, in_doubt=True
+    )
 
 
 WRITE_ENTRY = "SELECT pg_logical_emit_message(true, 'receiver', '')"

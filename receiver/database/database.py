@@ -78,7 +78,7 @@ class Database:
         self.is_sqlite = is_sqlite(url)
         self._turn: AbstractContextManager[object] = WritersTurn() if self.is_sqlite else nullcontext()
         self._watchdog = Watchdog()
-        self._outage = Outage(self.where)
+        self.outage = Outage(self.where)
         self._commits = Commits()
         self._writing = self.engine.execution_options(writes=True)
 
@@ -113,7 +113,7 @@ class Database:
             self._note(error)
             raise
         except (SQLAlchemyError, psycopg.Error) as error:
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -136,7 +136,7 @@ class Database:
             except (SQLAlchemyError, psycopg.Error) as error:
                 may_succeed = _sqlstate(error) in _CONFLICTS | _UNPREPARED
                 if not attempts_left or not may_succeed or time.monotonic() >= give_up:
-                    raise self._unavailable(error) from error
+                    raise self.unavailable(error) from error
                 time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
         raise AssertionError("unreachable")
 
@@ -166,7 +166,7 @@ class Database:
                     if is_lost:
                         raise StorageUnavailable(reason=_reason(error), database=self.where, in_doubt=True) from error
                     raise
-            self._outage.note_success()
+            self.outage.note_success()
             return cursor.fetchall()
 
     @contextmanager
@@ -198,10 +198,10 @@ class Database:
                     self._commits.commit(connection)
                 else:
                     connection.commit()
-                self._outage.note_success()
+                self.outage.note_success()
                 return
 
-    def _unavailable(self, error: SQLAlchemyError | psycopg.Error) -> StorageUnavailable:
+    def unavailable(self, error: SQLAlchemyError | psycopg.Error) -> StorageUnavailable:
         """Returns the exception to raise instead of this one, and logs it."""
         cause = getattr(error, "orig", None) or error
         if isinstance(error, DataError | IntegrityError | psycopg.DataError | psycopg.IntegrityError):
@@ -209,11 +209,11 @@ class Database:
             constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
             log.error("row refused by the database", error=type(cause).__name__, constraint=constraint)
             return StorageRefused(reason=type(cause).__name__, database=self.where)
-        self._outage.note_failure(type(cause).__name__, _reason(cause))
+        self.outage.note_failure(type(cause).__name__, _reason(cause))
         return StorageUnavailable(reason=_reason(cause), database=self.where)
 
     def _note(self, error: StorageUnavailable) -> None:
-        self._outage.note_failure(type(error.__cause__ or error).__name__, error.reason or str(error))
+        self.outage.note_failure(type(error.__cause__ or error).__name__, error.reason or str(error))
 
 
 def _sqlstate(error: Exception) -> str | None:
@@ -249,7 +249,7 @@ class Outage:
     def __init__(self, database: str | None = None) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._began: float | None = None
+        self.began: float | None = None
         self._last_failure = 0.0
         self._failed = 0
 
@@ -258,16 +258,16 @@ class Outage:
         with self._lock:
             self._last_failure = time.monotonic()
             self._failed += 1
-            if self._began is None:
-                self._began = self._last_failure
+            if self.began is None:
+                self.began = self._last_failure
                 log.error("database unavailable", error=error, reason=reason, database=self._database)
 
     def note_success(self) -> None:
-        if self._began is None:  # as nearly always
+        if self.began is None:  # as nearly always
             return
         with self._lock:
             now = time.monotonic()
-            if self._began is None or now - self._last_failure < SETTLED_SECONDS:
+            if self.began is None or now - self._last_failure < SETTLED_SECONDS:
                 return
-            log.warning("database available again", seconds=round(now - self._began, 1), failed=self._failed)
-            self._began, self._failed = None, 0
+            log.warning("database available again", seconds=round(now - self.began, 1), failed=self._failed)
+            self.began, self._failed = None, 0

@@ -130,6 +130,13 @@ class Statements:
         connection = session.connection()
         return connection.execute(self._texts[name, connection.dialect.name], parameter(rows) | parameters)
 
+    def for_libpq(self, name: str, *parameters: str) -> str:
+        """The statement for PostgreSQL as libpq takes it, with ``$1`` for the first of these parameters and so on."""
+        sql = str(self._texts[name, "postgresql"])
+        for place, each in enumerate(parameters, 1):
+            sql = sql.replace(f":{each}", f"${place}")
+        return sql
+
     def run_for_each(self, session: Session, name: str, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Executes a statement that takes no rows once for each of these parameters, in their order."""
         connection = session.connection()

@@ -18,9 +18,10 @@ from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
 from receiver.core import times
 from receiver.database.database import Database
+from receiver.database.pipeline import Pipeline, StatementRefused
 from receiver.errors import StorageRefused, StorageUnavailable, locate
 from receiver.events import notes
-from receiver.events.store import Tally, record
+from receiver.events.store import LEFT, Tally, record, store_plain
 from receiver.log import get_logger
 
 log = get_logger(__name__)
@@ -58,8 +59,10 @@ class PendingCallback:
 class Committer:
     """Stores the callbacks that all threads of this process receive. The first callback starts its own thread."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, pipeline: Pipeline | None = None) -> None:
+        """``pipeline`` runs STORE_PLAIN; without it, all events are stored with several statements."""
         self._database = database
+        self._pipeline = pipeline
         self._waiting: deque[PendingCallback] = deque()
         self._backlog: deque[PendingCallback] = deque()
         """What the committer's thread has taken over, and no other thread touches."""
@@ -190,21 +193,41 @@ class Committer:
             self._bytes -= sum(callback.size for callback in callbacks)
 
     def _store(self, elements: Sequence[Element]) -> list[Tally | Exception]:
-        """What became of each element; for one that the database refuses, or that breaks the program, the error.
+        """What became of each element; for one that was not stored, the error."""
+        tallies = [LEFT] * len(elements)
+        if self._pipeline is not None:
+            try:
+                tallies = self._store_plain(self._pipeline, elements)
+            except StatementRefused as error:
+                log.info("the quick way was refused", sqlstate=str(error))
+        rest = [element for element, tally in zip(elements, tallies, strict=True) if tally is LEFT]
+        others = iter(self._store_others(rest) if rest or not elements else ())
+        return [next(others) if tally is LEFT else tally for tally in tallies]
+
+    def _store_plain(self, pipeline: Pipeline, elements: Sequence[Element]) -> list[Tally]:
+        """Stores what can be stored in one journey to the database."""
+        begun = time.monotonic()
+        result = store_plain(pipeline, elements, now=times.now())
+        if result.arrivals:
+            notes.publish(result, seconds=time.monotonic() - begun)
+        return result.tallies
+
+    def _store_others(self, elements: Sequence[Element]) -> Sequence[Tally | Exception]:
+        """Stores elements of every kind.
 
         One bad element does no harm to its neighbours: elements that cannot be stored together are halved until they
-        can, or until one is left. Raises StorageUnavailable when the database does not answer.
+        can, or until one is left.
         """
         begun = time.monotonic()
         try:
             result = self._database.write(lambda session: record(session, elements, now=times.now()))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must learn of it
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
-                raise
+                return [error] * len(elements)
             if len(elements) == 1:
                 log.error("an element cannot be stored", error=type(error).__name__, place=locate(error))  # noqa: TRY400
                 return [error]
             half = len(elements) // 2
-            return self._store(elements[:half]) + self._store(elements[half:])
+            return [*self._store_others(elements[:half]), *self._store_others(elements[half:])]
         notes.publish(result, seconds=time.monotonic() - begun)
-        return [*result.tallies]
+        return result.tallies

@@ -20,7 +20,7 @@ from receiver.core.status import (
     statement,
     status_of,
 )
-from receiver.events.store import DUPLICATE, UNREADABLE, Arrival, StoreResult
+from receiver.events.store import DUPLICATE, LEFT, UNREADABLE, Arrival, StoreResult
 from receiver.log import contain_errors, get_logger
 
 log = get_logger(__name__)
@@ -77,7 +77,7 @@ def publish(result: StoreResult, *, seconds: float) -> None:
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
     metrics.count_elements(
-        elements=len(result.tallies),
+        elements=len(result.tallies) - result.tallies.count(LEFT),
         duplicates=result.tallies.count(DUPLICATE),
         unreadable=result.tallies.count(UNREADABLE),
         events=Counter((note.event.type, note.disposition) for note in new),

@@ -12,15 +12,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 
+import msgspec
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from receiver.core.events import Event, Gathered, Identity, Reply, Source, Unreadable, gather
-from receiver.database.json_rows import instant, statements
+from receiver.core.status import RECEIPT_TYPES, says_invalid_recipient, standing, statement
+from receiver.database.json_rows import ROWS, instant, octets, statements
+from receiver.database.pipeline import Pipeline
 from receiver.events.links import bind, messages_tagged, report_clash
 from receiver.events.outcomes import Linked, merge
 
 SQL = statements("receiver.events", "store.sql")
+
+STORE_PLAIN = SQL.for_libpq("store plain events", ROWS, "now")
+"""The statement for store_plain()."""
 
 REPLY = ("sender", "text", "media", "members", "keyword")
 """The columns of an event that hold what a person sent to us."""
@@ -47,6 +53,8 @@ class Tally:
 
 RECORDED, DUPLICATE, UNREADABLE = Tally(recorded=1), Tally(duplicates=1), Tally(unreadable=1)
 UNLINKED = Tally(recorded=1, unlinked=1)
+LEFT = Tally()
+"""The tally of an element that store_plain() has left to record()."""
 
 
 class Received(NamedTuple):
@@ -56,14 +64,31 @@ class Received(NamedTuple):
     last: datetime
 
 
+class PlainRow(msgspec.Struct, array_like=True, frozen=True):
+    """What "store plain events" returns for an event; a column of "store events" has the same name."""
+
+    place: int
+    message_pk: int | None
+    bound_tag: str | None
+    submitted_at: datetime | None
+    deliveries: int
+    first_received_at: datetime
+    standing: bytes | None
+    invalid_recipient: bool | None
+    updated_at: datetime | None
+
+
+_PLAIN_ROWS = msgspec.json.Decoder(list[PlainRow])
+
+
 class Arrival(NamedTuple):
     """An event that came in this transaction, however often."""
 
     event: Event
-    """As it is stored."""
+    """As it is stored; the description of a plain event is that of this delivery."""
     is_new: bool
-    row: Row[Any]
-    """What "store events" returned for it."""
+    row: Any
+    """What the database returned for it: a PlainRow, or a row of "store events", which has the same columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +104,22 @@ class StoreResult:
     @property
     def tally(self) -> Tally:
         return sum(self.tallies, Tally())
+
+
+def store_plain(pipeline: Pipeline, elements: Sequence[Event | Unreadable], *, now: datetime) -> StoreResult:
+    """Stores the plain events of callbacks, in one journey to PostgreSQL, and leaves the other elements to record().
+
+    ``pipeline`` runs STORE_PLAIN. Raises StatementRefused if nothing was stored but record() may succeed, and
+    StorageUnavailable.
+    """
+    gathered = [*gather(element for element in elements if isinstance(element, Event)).values()]
+    # An event with two tags may prove that Bandwidth errs.
+    rows = [_row(each, now=now, source=Source.CALLBACK) for each in gathered if len(each.tags) < 2]
+    stored = _PLAIN_ROWS.decode(pipeline.run(msgspec.json.encode(rows), str(now).encode())) if rows else ()
+    arrivals = [
+        Arrival(gathered[row.place].event, row.deliveries == gathered[row.place].deliveries, row) for row in stored
+    ]
+    return StoreResult(_tallies(elements, arrivals), arrivals, now)
 
 
 def record(
@@ -115,7 +156,8 @@ def record(
     # Messages that are known to be accepted, and whether their receipts are on.
     accepted = {row.message_pk: row.receipts for _, _, row in arrivals if row.receipts is not None}
     merge(session, [*waiting, *linked], accepted=accepted, now=now)
-    return StoreResult(_tallies(elements, arrivals), arrivals, now)
+    tallies = _tallies(elements, arrivals)
+    return StoreResult([UNREADABLE if each is LEFT else each for each in tallies], arrivals, now)
 
 
 def _store(session: Session, rows: Sequence[Mapping[str, Any]], *, anyway: bool = False) -> dict[Identity, Row[Any]]:
@@ -125,7 +167,7 @@ def _store(session: Session, rows: Sequence[Mapping[str, Any]], *, anyway: bool 
 
 
 def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]:
-    """The row of an event; ``claim`` is the tag of the message that it is to be linked to."""
+    """The row of an event and of its statement; ``claim`` is the tag of the message that it is to be linked to."""
     event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
     received_at = instant(now + timedelta(microseconds=gathered.place))
@@ -143,6 +185,12 @@ def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]
         "deliveries": gathered.deliveries,
         "source": source,
         "payload": event.payload,
+        "place": gathered.place,
+        "is_inbound": event.is_inbound,
+        "is_receipt": event.type in RECEIPT_TYPES,
+        "status": statement(event.type, event.error_code),
+        "standing": octets(standing(event)),
+        "invalid_recipient": says_invalid_recipient(event.type, event.error_code),
     }
     return row | columns_of(event.reply) if event.reply else row
 
@@ -174,16 +222,18 @@ def _times(received: Received) -> dict[str, str | None]:
 
 
 def _tallies(elements: Sequence[Event | Unreadable], arrivals: Sequence[Arrival]) -> list[Tally]:
-    """Returns a tally for each element. Of several equal elements only the first can be new."""
-    new = {
-        event.identity: UNLINKED if row.message_pk is None and not event.is_inbound else RECORDED
-        for event, is_new, row in arrivals
-        if is_new
-    }
-    return [
-        new.pop(element.identity, DUPLICATE) if isinstance(element, Event) else UNREADABLE  # the others find nothing
-        for element in elements
-    ]
+    """A tally for each event that has arrived, LEFT for other elements. Of equal elements only the first can be new."""
+    tally_of: dict[Identity | None, Tally] = {}
+    for event, is_new, row in arrivals:
+        is_unlinked = row.message_pk is None and not event.is_inbound
+        tally_of[event.identity] = DUPLICATE if not is_new else UNLINKED if is_unlinked else RECORDED
+    tallies = []
+    for element in elements:
+        identity = element.identity if isinstance(element, Event) else None
+        tallies.append(tally_of.get(identity, LEFT))
+        if identity in tally_of:
+            tally_of[identity] = DUPLICATE
+    return tallies
 
 
 def _store_carefully(

@@ -16,6 +16,7 @@
 --     3. events by identity                  "store events"; "link event" needs the lock on its message id
 --     4. messages by pk                      "lock messages to accept", "turn on receipts"
 --     5. recipients by message_pk, recipient "raise standings"
+-- "store plain events" takes 3 to 5 in one statement.
 -- PostgreSQL inserts in the order in which a query's ORDER BY, or the array, gives the rows. An UPDATE has no order, so
 -- a SELECT ... FOR UPDATE goes before it. SQLite has one writer at a time and needs none of this.
 
@@ -244,6 +245,107 @@ RETURNING
         WHERE r.message_pk = events.message_pk AND r.recipient = CAST(events.recipient AS text)) AS invalid_recipient,
     (SELECT r.updated_at FROM recipients r
         WHERE r.message_pk = events.message_pk AND r.recipient = CAST(events.recipient AS text)) AS updated_at;
+
+
+-- name: store plain events, postgresql
+-- All that most callbacks need, in one statement: stores events, or counts them as repeats, and raises their recipients.
+-- An event is plain if it needs nothing else: it is inbound, or its message id stands for an accepted message and its
+-- tag is not that of another. A repeat is plain if neither its time nor its message differs from what is stored. Events
+-- that are not plain are neither stored nor returned; the other statements store them.
+-- The table "events" is only inserted into: a plan that reads it, made while it was empty, would scan it for ever.
+-- Locks: the events in the order of their identity; then their messages in the order of pk, first against being
+-- removed, which a foreign key would do too late, and those whose receipts turn out to be on against changes; then the
+-- recipients that change, in the order of their key. Each CTE that locks is preceded by one that ends with a sort: that
+-- needs all of its rows, so what comes before it is locked before.
+-- Returned is one JSON array, with an array for each event, in the order of place: the columns of the last SELECT. Of
+-- the recipient they hold what it showed until now, null if the message has no such recipient.
+WITH plain AS MATERIALIZED (
+    SELECT given.*, messages.pk AS message_pk, messages.tag AS bound_tag, messages.submitted_at, messages.receipts
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+            place integer, message_id varchar(128) COLLATE "C", recipient varchar(64) COLLATE "C",
+            type varchar(64) COLLATE "C", error_code integer, claim varchar, tag varchar(1024), description text,
+            occurred_at timestamptz, first_received_at timestamptz, last_received_at timestamptz, deliveries integer,
+            source varchar(16), payload text, sender varchar(64) COLLATE "C", text text, media text, members text,
+            keyword varchar(16) COLLATE "C", is_inbound boolean, is_receipt boolean, status varchar(16),
+            standing bytea, invalid_recipient boolean)
+        LEFT JOIN message_ids ON message_ids.message_id = given.message_id AND NOT given.is_inbound
+        LEFT JOIN messages ON messages.pk = message_ids.message_pk AND messages.send_status = 'accepted'
+    WHERE given.is_inbound OR messages.pk IS NOT NULL AND (
+        given.claim IS NULL OR given.claim = messages.tag
+        OR (SELECT another.pk FROM messages another WHERE another.tag = given.claim) IS NULL)),
+stored AS (
+    INSERT INTO events (
+        message_id, recipient, type, error_code, tag, description, occurred_at, first_received_at, last_received_at,
+        deliveries, source, payload, sender, text, media, members, keyword, message_pk, linked_by)
+    SELECT
+        message_id, recipient, type, error_code, tag, description, occurred_at, first_received_at, last_received_at,
+        deliveries, source, payload, sender, text, media, members, keyword, message_pk,
+        CASE WHEN claim = bound_tag THEN 'tag' WHEN message_pk IS NOT NULL THEN 'messageId' END
+    FROM plain
+    ORDER BY message_id, recipient, type, error_code
+    ON CONFLICT (message_id, recipient, type, error_code) DO UPDATE SET
+        deliveries = events.deliveries + excluded.deliveries,
+        first_received_at = least(events.first_received_at, excluded.first_received_at),
+        last_received_at = greatest(events.last_received_at, excluded.last_received_at)
+    WHERE events.occurred_at IS NOT DISTINCT FROM excluded.occurred_at
+        AND events.message_pk IS NOT DISTINCT FROM excluded.message_pk
+    RETURNING pk, message_id, recipient, type, error_code, description, deliveries, first_received_at),
+arrived AS MATERIALIZED (
+    SELECT
+        plain.place, plain.message_pk, plain.recipient, plain.bound_tag, plain.submitted_at, plain.is_receipt,
+        plain.receipts, plain.status, plain.standing, plain.invalid_recipient, plain.error_code, plain.occurred_at,
+        stored.pk AS event_pk, stored.description, stored.deliveries, stored.first_received_at
+    FROM stored JOIN plain USING (message_id, recipient, type, error_code)
+    ORDER BY plain.message_pk),
+kept AS MATERIALIZED (
+    SELECT messages.pk
+    FROM messages JOIN (SELECT DISTINCT message_pk FROM arrived) AS needed ON needed.message_pk = messages.pk
+    ORDER BY messages.pk
+    FOR KEY SHARE OF messages),
+receiving AS MATERIALIZED (
+    SELECT messages.pk
+    FROM messages JOIN (SELECT DISTINCT message_pk FROM arrived WHERE is_receipt AND NOT receipts) AS proved
+        ON proved.message_pk = messages.pk
+    WHERE NOT messages.receipts AND (SELECT count(*) FROM kept) >= 0
+    ORDER BY messages.pk
+    FOR NO KEY UPDATE OF messages),
+turned AS (
+    UPDATE messages SET receipts = true, updated_at = :now
+    FROM receiving
+    WHERE messages.pk = receiving.pk AND NOT messages.receipts
+    RETURNING messages.pk),
+best AS MATERIALIZED (
+    SELECT DISTINCT ON (message_pk, recipient)
+        message_pk, recipient, status, standing, event_pk, nullif(error_code, 0) AS error_code, description, occurred_at,
+        bool_or(invalid_recipient) OVER (PARTITION BY message_pk, recipient) AS invalid_recipient
+    FROM arrived
+    WHERE message_pk IS NOT NULL AND status IS NOT NULL
+    ORDER BY message_pk, recipient, standing DESC),
+locked AS MATERIALIZED (
+    SELECT best.*
+    FROM best JOIN recipients r ON r.message_pk = best.message_pk AND r.recipient = best.recipient
+    WHERE (r.standing < best.standing OR best.invalid_recipient AND NOT r.invalid_recipient)
+        AND (SELECT count(*) FROM turned) >= 0
+    ORDER BY r.message_pk, r.recipient
+    FOR NO KEY UPDATE OF r),
+raised AS (
+    UPDATE recipients AS r SET
+        status = CASE WHEN r.standing < locked.standing THEN locked.status ELSE r.status END,
+        standing = CASE WHEN r.standing < locked.standing THEN locked.standing ELSE r.standing END,
+        event_pk = CASE WHEN r.standing < locked.standing THEN locked.event_pk ELSE r.event_pk END,
+        error_code = CASE WHEN r.standing < locked.standing THEN locked.error_code ELSE r.error_code END,
+        description = CASE WHEN r.standing < locked.standing THEN locked.description ELSE r.description END,
+        occurred_at = CASE WHEN r.standing < locked.standing THEN locked.occurred_at ELSE r.occurred_at END,
+        invalid_recipient = r.invalid_recipient OR locked.invalid_recipient,
+        updated_at = :now
+    FROM locked
+    WHERE r.message_pk = locked.message_pk AND r.recipient = locked.recipient
+        AND (r.standing < locked.standing OR locked.invalid_recipient AND NOT r.invalid_recipient))
+SELECT coalesce(json_agg(json_build_array(
+    arrived.place, arrived.message_pk, arrived.bound_tag, arrived.submitted_at, arrived.deliveries,
+    arrived.first_received_at, replace(encode(r.standing, 'base64'), chr(10), ''), r.invalid_recipient, r.updated_at)
+    ORDER BY arrived.place), '[]')
+FROM arrived LEFT JOIN recipients r ON r.message_pk = arrived.message_pk AND r.recipient = arrived.recipient;
 
 
 -- name: lock messages to accept, postgresql

@@ -235,5 +235,10 @@ def test_many_messages_are_linked_in_one_batch(database: Database) -> None:
         make_event(recipient=ALICE, message_id="four"),
     )
 
-    assert links(database) == [(answered, "messageId"), (untagged[1], "messageId"), (tagged[1], "tag"), (None, None)]
+    assert {row.message_id: (row.message_pk, row.linked_by) for row in events(database)} == {
+        "three": (answered, "messageId"),
+        "two": (untagged[1], "messageId"),
+        "one": (tagged[1], "tag"),
+        "four": (None, None),
+    }
     assert message_ids(database) == {"one": tagged[1], "two": untagged[1], "three": answered, "four": None}

@@ -1,0 +1,163 @@
+"""Runs one statement in one journey to PostgreSQL: its settings, the statement and the commit travel together.
+
+A transaction of database.py makes a journey for BEGIN, for each statement and for COMMIT, and SQLAlchemy's machinery
+costs more than a short statement does. This uses libpq's pipeline mode through psycopg.pq
+(postgresql.org/docs/current/libpq-pipeline-mode.html): everything up to a Sync is one transaction, which the Sync
+commits, or rolls back if anything in it failed.
+"""
+
+import select
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import PoolProxiedConnection
+
+from receiver.database.commits import UNCONFIRMED, unconfirmed
+from receiver.database.database import Database
+from receiver.database.engine import GIVE_UP_SECONDS, WRITE_SETTINGS
+from receiver.errors import StorageUnavailable
+
+REFUSALS = ("0A", "22", "23", "26", "40", "42")
+"""Classes of SQLSTATE with which a server refuses a statement and goes on (PostgreSQL, "Error Codes"): features, data,
+constraints, missing prepared statements, conflicts with other transactions, names. Rows that are stored in another way
+may pass. After any other error, such as a time-out, they would fail again."""
+
+DIRECT, PREPARED = "direct", "prepared"
+"""Marks in a connection's ``info``: no pooler stands between it and the server; its statements are prepared."""
+
+_SETTINGS = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in WRITE_SETTINGS.items())
+_SETTINGS_SQL = f"SELECT pg_backend_pid(), {_SETTINGS}".encode()
+"""Settings local to the transaction, because a pooler shares sessions between clients; and which process runs it."""
+
+_SETTINGS_NAME, _STATEMENT_NAME = b"receiver_settings", b"receiver_statement"
+
+
+class StatementRefused(Exception):
+    """PostgreSQL refused the statement, and nothing was stored."""
+
+
+class Pipeline:
+    """One statement of PostgreSQL, which must write whenever it returns anything. Used by one thread at a time.
+
+    Its connections come from the pool of a Database, so they are made, counted and closed like all others. A connection
+    on which anything failed is not used again.
+    """
+
+    def __init__(self, database: Database, sql: str) -> None:
+        self._database = database
+        self._sql = sql.encode()
+
+    def run(self, *parameters: bytes) -> bytes:
+        """Runs the statement in a transaction of its own; returns the only value of its result once that is durable.
+
+        Raises StatementRefused if nothing was stored and another way of storing it may succeed. Raises
+        StorageUnavailable within 10 seconds if nothing was stored, or if that is not known.
+        """
+        until = time.monotonic() + GIVE_UP_SECONDS
+        try:
+            connection = self._connect()
+        except SQLAlchemyError as error:
+            raise self._database.unavailable(error) from error
+        try:
+            value = _exchange(connection, self._sql, parameters, until=until)
+        except StatementRefused:
+            connection.invalidate()
+            raise
+        except psycopg.Error as error:
+            connection.invalidate()
+            reason = str(error).partition("\n")[0]
+            raise self._failed(StorageUnavailable(reason=reason, database=self._database.where)) from error
+        is_unconfirmed = connection.info.pop(UNCONFIRMED, False)
+        connection.close()
+        if is_unconfirmed:
+            raise self._failed(unconfirmed())
+        if self._database.outage.began is not None:
+            self._database.outage.note_success()
+        return value
+
+    def _connect(self) -> PoolProxiedConnection:
+        """A connection that the server has not ended while it was idle."""
+        while True:
+            connection = self._database.engine.raw_connection()
+            connection.info.pop(UNCONFIRMED, None)
+            if not select.select([_pgconn(connection).socket], [], [], 0)[0]:
+                return connection
+            connection.invalidate()  # what arrives on an idle connection is its end
+
+    def _failed(self, error: StorageUnavailable) -> StorageUnavailable:
+        self._database.outage.note_failure(type(error).__name__, error.reason)
+        return error
+
+
+def _exchange(connection: PoolProxiedConnection, sql: bytes, parameters: Sequence[bytes], *, until: float) -> bytes:
+    """Sends everything, and returns the statement's value once the server has committed.
+
+    Raises StatementRefused, or psycopg.Error for every other error.
+    """
+    pgconn, info = _pgconn(connection), connection.info
+    pgconn.enter_pipeline_mode()
+    if not info.get(DIRECT):
+        pgconn.send_query_params(_SETTINGS_SQL, None)
+        pgconn.send_query_params(sql, parameters)
+    else:
+        if not info.get(PREPARED):
+            pgconn.send_prepare(_SETTINGS_NAME, _SETTINGS_SQL)
+            pgconn.send_prepare(_STATEMENT_NAME, sql)
+        pgconn.send_query_prepared(_SETTINGS_NAME, None)
+        pgconn.send_query_prepared(_STATEMENT_NAME, parameters)
+    pgconn.pipeline_sync()
+    pid, value = _values(pgconn, until)
+    pgconn.exit_pipeline_mode()
+    info[PREPARED] = info.get(DIRECT, False)
+    # A pooler cannot know in advance which session a client will get, so the process id that it reports is another.
+    info[DIRECT] = int(pid) == pgconn.backend_pid
+    return value
+
+
+def _values(pgconn: PGconn, until: float) -> list[bytes]:
+    """The first value of each result that has rows, once the server has committed."""
+    waiting = select.poll()
+    waiting.register(pgconn.socket, select.POLLIN | select.POLLOUT)
+    while pgconn.flush():  # it writes without blocking, and the server may have to be read from before it reads on
+        _wait(waiting, until)
+        pgconn.consume_input()
+    waiting.modify(pgconn.socket, select.POLLIN)
+    values: list[bytes] = []
+    while True:
+        while pgconn.is_busy():
+            _wait(waiting, until)
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:  # the end of a statement's results
+            continue
+        if result.status == ExecStatus.PIPELINE_SYNC:
+            return values
+        if result.status == ExecStatus.TUPLES_OK:
+            values.append(result.get_value(0, 0) or b"")
+        elif result.status != ExecStatus.COMMAND_OK:
+            raise _error(result)
+
+
+def _wait(waiting: select.poll, until: float) -> None:
+    if not waiting.poll(max(0, until - time.monotonic()) * 1000):
+        raise psycopg.OperationalError("the server does not respond")
+
+
+def _error(result: PGresult) -> Exception:
+    sqlstate = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
+    if sqlstate[:2] in REFUSALS:
+        return StatementRefused(sqlstate)
+    # Only its first sentence: in further ones PostgreSQL quotes values of the row, such as telephone numbers.
+    sentence = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.partition(b"\n")[0]
+    return psycopg.OperationalError(sentence.decode("utf-8", "replace"))
+
+
+def _pgconn(connection: PoolProxiedConnection) -> PGconn:
+    driver: Any = connection.driver_connection
+    pgconn: PGconn = driver.pgconn
+    return pgconn
