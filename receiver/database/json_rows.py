@@ -110,7 +110,7 @@ class Statements:
     def __init__(self, package: str, file: str) -> None:
         self._texts: dict[tuple[str, str], TextClause | TextualSelect] = {}
         self.at_once: dict[str, str] = {}
-        """By name, the statements for Database.write_at_once(), whose parameter is $1: one object, or an array."""
+        """By name, the statements for Database.write_at_once() and Pipeline, whose parameters are $1 and so on."""
         instants = _instants()
         for part in files(package).joinpath(file).read_text("utf-8").split("-- name: ")[1:]:
             heading, *lines = part.splitlines()
@@ -129,13 +129,6 @@ class Statements:
         """Executes the statement once, with all these rows."""
         connection = session.connection()
         return connection.execute(self._texts[name, connection.dialect.name], parameter(rows) | parameters)
-
-    def for_libpq(self, name: str, *parameters: str) -> str:
-        """The statement for PostgreSQL as libpq takes it, with ``$1`` for the first of these parameters and so on."""
-        sql = str(self._texts[name, "postgresql"])
-        for place, each in enumerate(parameters, 1):
-            sql = sql.replace(f":{each}", f"${place}")
-        return sql
 
     def run_for_each(self, session: Session, name: str, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Executes a statement that takes no rows once for each of these parameters, in their order."""

@@ -158,6 +158,8 @@ class Committer:
                     self._backlog.append(callback)
             self._leave(done)
             metrics.set_waiting(self._taken)
+        if self._pipeline is not None:
+            self._pipeline.release()
 
     def _next_batch(self) -> list[tuple[PendingCallback, Sequence[Element]]]:
         """What one transaction takes of everything that waits: callbacks, and of each the elements that are next.
@@ -199,9 +201,13 @@ class Committer:
             try:
                 tallies = self._store_plain(self._pipeline, elements)
             except StatementRefused as error:
-                log.info("the quick way was refused", sqlstate=str(error))
+                log.warning("statement refused", sqlstate=str(error))
         rest = [element for element, tally in zip(elements, tallies, strict=True) if tally is LEFT]
-        others = iter(self._store_others(rest) if rest or not elements else ())
+        if not rest and elements:
+            return [*tallies]
+        if self._pipeline is not None:
+            self._pipeline.release()
+        others = iter(self._store_others(rest))
         return [next(others) if tally is LEFT else tally for tally in tallies]
 
     def _store_plain(self, pipeline: Pipeline, elements: Sequence[Element]) -> list[Tally]:

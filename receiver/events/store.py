@@ -18,14 +18,14 @@ from sqlalchemy.orm import Session
 
 from receiver.core.events import Event, Gathered, Identity, Reply, Source, Unreadable, gather
 from receiver.core.status import RECEIPT_TYPES, says_invalid_recipient, standing, statement
-from receiver.database.json_rows import ROWS, instant, octets, statements
+from receiver.database.json_rows import instant, octets, statements
 from receiver.database.pipeline import Pipeline
 from receiver.events.links import bind, messages_tagged, report_clash
 from receiver.events.outcomes import Linked, merge
 
 SQL = statements("receiver.events", "store.sql")
 
-STORE_PLAIN = SQL.for_libpq("store plain events", ROWS, "now")
+STORE_PLAIN = SQL.at_once["store plain events"]
 """The statement for store_plain()."""
 
 REPLY = ("sender", "text", "media", "members", "keyword")

@@ -257,11 +257,11 @@ RETURNING
 -- removed, which a foreign key would do too late, and those whose receipts turn out to be on against changes; then the
 -- recipients that change, in the order of their key. Each CTE that locks is preceded by one that ends with a sort: that
 -- needs all of its rows, so what comes before it is locked before.
--- Returned is one JSON array, with an array for each event, in the order of place: the columns of the last SELECT. Of
+-- $1 is a JSON array of the events, $2 the present instant. Returned is one JSON array, with an array for each event, in the order of place: the columns of the last SELECT. Of
 -- the recipient they hold what it showed until now, null if the message has no such recipient.
 WITH plain AS MATERIALIZED (
     SELECT given.*, messages.pk AS message_pk, messages.tag AS bound_tag, messages.submitted_at, messages.receipts
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS given (
             place integer, message_id varchar(128) COLLATE "C", recipient varchar(64) COLLATE "C",
             type varchar(64) COLLATE "C", error_code integer, claim varchar, tag varchar(1024), description text,
             occurred_at timestamptz, first_received_at timestamptz, last_received_at timestamptz, deliveries integer,
@@ -310,7 +310,7 @@ receiving AS MATERIALIZED (
     ORDER BY messages.pk
     FOR NO KEY UPDATE OF messages),
 turned AS (
-    UPDATE messages SET receipts = true, updated_at = :now
+    UPDATE messages SET receipts = true, updated_at = CAST($2 AS timestamptz)
     FROM receiving
     WHERE messages.pk = receiving.pk AND NOT messages.receipts
     RETURNING messages.pk),
@@ -337,7 +337,7 @@ raised AS (
         description = CASE WHEN r.standing < locked.standing THEN locked.description ELSE r.description END,
         occurred_at = CASE WHEN r.standing < locked.standing THEN locked.occurred_at ELSE r.occurred_at END,
         invalid_recipient = r.invalid_recipient OR locked.invalid_recipient,
-        updated_at = :now
+        updated_at = CAST($2 AS timestamptz)
     FROM locked
     WHERE r.message_pk = locked.message_pk AND r.recipient = locked.recipient
         AND (r.standing < locked.standing OR locked.invalid_recipient AND NOT r.invalid_recipient))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from receiver.database import schema
 from receiver.database.commits import Commits
 from receiver.database.database import Database, Session
+from receiver.database.pipeline import Pipeline
 from receiver.database.views import grant_support
 from receiver.errors import StorageUnavailable
 from receiver.maintenance.doctor.database import try_write
@@ -78,6 +80,28 @@ def test_so_is_one_through_a_pooler(primary: Primary, stored: Database) -> None:
         deliver(pooled, make_event(message_id="pooled"))
 
     assert [row.deliveries for row in events(stored, under="pooled")] == [3]
+
+
+@pytest.mark.parametrize("how", ["cancel", "terminate"])
+@pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
+def test_so_is_one_that_travels_with_its_statement(primary: Primary, logged: Lines, how: str, *, pooled: bool) -> None:
+    url = primary.url("confirmed")
+    with ExitStack() as stack:
+        url = stack.enter_context(pooling(url)) if pooled else url
+        database = stack.enter_context(Database(url, connections=1))
+        pipeline = Pipeline(database, "SELECT pg_logical_emit_message(true, 'receiver', '')::text")
+        for _ in range(3):
+            pipeline.run()
+        primary.lose_standby()
+        with primary.cancelling(how=how):
+            for _ in range(3):
+                with pytest.raises(StorageUnavailable) as raised:
+                    pipeline.run()
+                assert how == "terminate" or "standby has not confirmed" in str(raised.value)
+        primary.find_standby()
+
+        assert b"/" in pipeline.run()
+    assert [line["event"] for line in logged] == ["database unavailable"]
 
 
 def test_many_of_them_are_one_line_in_the_log(primary: Primary, stored: Database, logged: Lines) -> None:

@@ -36,10 +36,13 @@ def deliver(database: Database, *elements: Event | Unreadable, now: datetime | N
     """Stores these elements as the committer does: on PostgreSQL first what is plain, then the others."""
     now, tally = now or times.now(), Tally()
     if database.engine.dialect.name == "postgresql":
+        pipeline = Pipeline(database, STORE_PLAIN)
         try:
-            result = store_plain(Pipeline(database, STORE_PLAIN), elements, now=now)
+            result = store_plain(pipeline, elements, now=now)
         except StatementRefused:
             return database.write(recording(*elements, now=now))
+        finally:
+            pipeline.release()
         elements = tuple(each for each, its in zip(elements, result.tallies, strict=True) if its is LEFT)
         tally = result.tally
     return tally + database.write(recording(*elements, now=now)) if elements or tally == Tally() else tally

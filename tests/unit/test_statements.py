@@ -75,7 +75,7 @@ def test_the_words_in_a_statement_of_the_store_are_those_of_the_core(heading: st
 def test_the_columns_of_the_stores_rows_have_the_types_that_the_tables_have(heading: str) -> None:
     columns = [column for table in METADATA.tables.values() for column in table.columns]
     types = {(each.name, each.type.compile(postgresql()).lower()) for each in columns}
-    types |= {("claim", "varchar")}
+    types |= {("claim", "varchar"), ("place", "integer"), ("is_inbound", "boolean"), ("is_receipt", "boolean")}
     [given] = re.findall(r"AS given \(\s*((?:[^()]|\(\d+\))*)\)", STORE[heading])
 
     for each in given.replace("timestamptz", "timestamp with time zone").split(","):
@@ -85,7 +85,7 @@ def test_the_columns_of_the_stores_rows_have_the_types_that_the_tables_have(head
 
 def test_a_statement_that_stores_events_stores_every_column() -> None:
     generated = {"pk"}
-    for heading in ("store events, postgresql", "store events, sqlite"):
+    for heading in ("store events, postgresql", "store events, sqlite", "store plain events, postgresql"):
         [inserted] = re.findall(r"INSERT INTO events \(([^)]*)\)", STORE[heading])
         assert (
             set(re.findall(r"\w+", inserted)) == {column.name for column in StoredEvent.__table__.columns} - generated
@@ -97,7 +97,8 @@ def test_rows_are_locked_in_an_order_that_the_statement_says(heading: str) -> No
     """The array is sorted already, so a plan that changes the order would come as a surprise, and as a deadlock."""
     sql = " ".join(STORE[heading].split())
 
-    assert len(re.findall("FOR NO KEY UPDATE OF", sql)) == len(re.findall(r"ORDER BY [^()]* FOR NO KEY UPDATE OF", sql))
+    for lock in ("FOR NO KEY UPDATE OF", "FOR KEY SHARE OF"):
+        assert len(re.findall(lock, sql)) == len(re.findall(rf"ORDER BY [^()]* {lock}", sql))
     if "INSERT INTO events" in sql:
         assert "ORDER BY message_id, recipient, type, error_code ON CONFLICT" in sql
 
