@@ -9,7 +9,7 @@ commits, or rolls back if anything in it failed.
 import select
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus
@@ -96,6 +96,12 @@ class Pipeline:
         connection, self._kept = self._kept, None
         if connection is not None:
             connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _exchange(connection: PoolProxiedConnection, sql: bytes, parameters: Sequence[bytes], *, until: float) -> bytes:

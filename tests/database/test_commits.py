@@ -89,7 +89,7 @@ def test_so_is_one_that_travels_with_its_statement(primary: Primary, logged: Lin
     with ExitStack() as stack:
         url = stack.enter_context(pooling(url)) if pooled else url
         database = stack.enter_context(Database(url, connections=1))
-        pipeline = Pipeline(database, "SELECT pg_logical_emit_message(true, 'receiver', '')::text")
+        pipeline = stack.enter_context(Pipeline(database, "SELECT pg_logical_emit_message(true, 'receiver', '')::text"))
         for _ in range(3):
             pipeline.run()
         primary.lose_standby()

@@ -46,9 +46,8 @@ def database(server: PostgresServer) -> Iterator[Database]:
 
 @pytest.fixture
 def pipeline(database: Database) -> Iterator[Pipeline]:
-    pipeline = Pipeline(database, NOTE)
-    yield pipeline
-    pipeline.release()
+    with Pipeline(database, NOTE) as pipeline:
+        yield pipeline
 
 
 def note(pipeline: Pipeline, word: str) -> int:
@@ -70,9 +69,8 @@ def test_what_it_returns_is_durable(server: PostgresServer, pipeline: Pipeline) 
 
 def test_its_statements_are_prepared_and_its_settings_last_for_one_transaction(database: Database) -> None:
     names = "current_setting('statement_timeout') || current_setting('lock_timeout')"
-    pipeline = Pipeline(database, f"SELECT {names} || current_setting('plan_cache_mode')")
-
-    assert {pipeline.run() for _ in range(4)} == {b"5s5sforce_generic_plan"}
+    with Pipeline(database, f"SELECT {names} || current_setting('plan_cache_mode')") as pipeline:
+        assert {pipeline.run() for _ in range(4)} == {b"5s5sforce_generic_plan"}
 
     with database.engine.connect() as connection:
         outside = connection.execute(text("SELECT current_setting('plan_cache_mode')")).scalar_one()
@@ -85,6 +83,7 @@ def test_it_shares_its_connection_with_transactions(database: Database, pipeline
     pids = set()
     for _ in range(4):
         note(pipeline, "shared")
+        pipeline.release()
         pids.add(database.write(lambda session: session.execute(text("SELECT pg_backend_pid()")).scalar_one()))
     assert len(pids) == 1
 
@@ -103,8 +102,8 @@ def test_what_is_refused_stores_nothing_and_does_no_harm_to_the_next(
     server: PostgresServer, database: Database, pipeline: Pipeline, sql: str, logged: Lines
 ) -> None:
     for _ in range(4):
-        with pytest.raises(StatementRefused):
-            Pipeline(database, sql).run()
+        with Pipeline(database, sql) as refused, pytest.raises(StatementRefused):
+            refused.run()
     assert noted(server, "half") is None
     assert note(pipeline, "whole") == 1
     assert logged == []
@@ -236,8 +235,7 @@ def line_to(server: PostgresServer) -> Iterator[tuple[Line, str]]:
 
 
 def test_a_request_that_is_lost_stored_nothing_and_a_lost_response_is_no_success(server: PostgresServer) -> None:
-    with line_to(server) as (line, url), Database(url, connections=1) as database:
-        pipeline = Pipeline(database, NOTE)
+    with line_to(server) as (line, url), Database(url) as database, Pipeline(database, NOTE) as pipeline:
         for lost, stored in (("loses_requests", None), ("loses_responses", 1)):
             note(pipeline, "warm")
             note(pipeline, "warm")
@@ -252,6 +250,7 @@ def test_a_request_that_is_lost_stored_nothing_and_a_lost_response_is_no_success
 def test_prepared_statements_that_are_gone_are_refused_once(database: Database, pipeline: Pipeline) -> None:
     for _ in range(3):
         note(pipeline, "gone")
+    pipeline.release()
     with database.engine.connect() as connection:
         connection.exec_driver_sql("DEALLOCATE ALL")
 
@@ -272,8 +271,8 @@ def test_a_schema_that_changes_beside_it_is_not_noticed(server: PostgresServer, 
 
 
 def test_a_result_whose_type_changes_is_refused_once(server: PostgresServer, database: Database) -> None:
+    server.execute("INSERT INTO noted VALUES ('typed', 1)", "piped")
     pipeline = Pipeline(database, "SELECT max(times) FROM noted")
-    note(Pipeline(database, NOTE), "typed")
     for type_ in ("bigint", "integer"):
         server.execute(f"ALTER TABLE noted ALTER COLUMN times TYPE {type_}", "piped")
         found = []
@@ -284,17 +283,19 @@ def test_a_result_whose_type_changes_is_refused_once(server: PostgresServer, dat
                 found.append(str(error).encode())
         assert found.count(b"1") >= 3
         assert set(found) <= {b"1", b"0A000"}
+    pipeline.release()
 
 
 def test_a_large_parameter_arrives_whole(database: Database) -> None:
-    pipeline = Pipeline(database, "SELECT length($1)")
-    assert [pipeline.run(b"x" * 2**24) for _ in range(3)] == [b"%d" % 2**24] * 3
+    with Pipeline(database, "SELECT length($1)") as pipeline:
+        assert [pipeline.run(b"x" * 2**24) for _ in range(3)] == [b"%d" % 2**24] * 3
 
 
 def test_a_server_that_was_read_only_for_a_while_is_written_to_again(
     server: PostgresServer, database: Database, pipeline: Pipeline
 ) -> None:
     server.execute("ALTER DATABASE piped SET default_transaction_read_only = on")
+    pipeline.release()
     database.engine.dispose()
     for _ in range(2):
         with pytest.raises(StorageUnavailable, match="did not respond"):
@@ -310,7 +311,8 @@ def test_behind_a_pooler_nothing_is_prepared(server: PostgresServer) -> None:
     with ExitStack() as stack:
         url = stack.enter_context(pooling(server.url("piped"), default_pool_size=1))
         one, other = (stack.enter_context(Database(url, connections=1)) for _ in range(2))
-        noting, counting = Pipeline(one, NOTE), Pipeline(other, "SELECT count(*) FROM pg_prepared_statements")
+        noting = stack.enter_context(Pipeline(one, NOTE))
+        counting = stack.enter_context(Pipeline(other, "SELECT count(*) FROM pg_prepared_statements"))
         for times in range(1, 6):
             assert note(noting, "pooled") == times
             assert counting.run() == b"0"
@@ -318,10 +320,10 @@ def test_behind_a_pooler_nothing_is_prepared(server: PostgresServer) -> None:
 
 def test_a_pooler_that_was_restarted_is_not_noticed(server: PostgresServer) -> None:
     port = free_port()
-    with pooling(server.url("piped"), port=port) as url:
-        database = Database(url, connections=1)
-        pipeline = Pipeline(database, NOTE)
-        assert note(pipeline, "restarted") == 1
-    with pooling(server.url("piped"), port=port):
-        assert note(pipeline, "restarted") == 2
-    database.close()
+    with ExitStack() as stack:
+        with pooling(server.url("piped"), port=port) as url:
+            database = stack.enter_context(Database(url, connections=1))
+            pipeline = stack.enter_context(Pipeline(database, NOTE))
+            assert note(pipeline, "restarted") == 1
+        with pooling(server.url("piped"), port=port):
+            assert note(pipeline, "restarted") == 2

@@ -40,8 +40,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def pipeline(postgres: Database) -> Pipeline:
-    return Pipeline(postgres, STORE_PLAIN)
+def pipeline(postgres: Database) -> Iterator[Pipeline]:
+    with Pipeline(postgres, STORE_PLAIN) as pipeline:
+        yield pipeline
 
 
 @pytest.fixture
@@ -265,7 +266,9 @@ def test_each_is_told_to_the_log_as_by_the_other_statements(
 Way = Callable[[], object]
 
 
-def test_it_waits_for_its_locks_in_the_order_of_the_other_statements(postgres: Database, url: str) -> None:
+def test_it_waits_for_its_locks_in_the_order_of_the_other_statements(
+    postgres: Database, pipeline: Pipeline, url: str
+) -> None:
     """Each stops halfway, at a recipient that somebody else has locked, while the other runs into it."""
     pks = [store_message(postgres, ALICE, BOB, answer=Accepted(message_id=each))[1] for each in ("z", "a", "m")]
     batch = [make_event("sending", number, message_id=each) for each in "zam" for number in (BOB, ALICE)]
@@ -274,7 +277,7 @@ def test_it_waits_for_its_locks_in_the_order_of_the_other_statements(postgres: D
         change(postgres, "UPDATE messages SET receipts = false")
         change(postgres, "UPDATE recipients SET standing = '', status = 'pending'")
         careful = Counted(recording(*batch))
-        quick: Way = lambda: store(Pipeline(postgres, STORE_PLAIN), *reversed(batch))  # noqa: E731
+        quick: Way = lambda: store(pipeline, *reversed(batch))  # noqa: E731
         ways: list[Way] = [quick, lambda: postgres.write(careful)]  # noqa: B023
         with threads() as pool, onlooker(url) as watching:
             with locked(url, f"SELECT 1 FROM recipients WHERE message_pk = {pks[2]} FOR UPDATE"):
@@ -307,8 +310,7 @@ def test_new_and_old_ways_store_the_same_contradictions_in_opposite_orders(postg
         order = everything[:]
         random.Random(seed).shuffle(order)
         lost = 0
-        with Database(url, connections=1) as database:
-            pipeline = Pipeline(database, STORE_PLAIN)
+        with Database(url) as database, Pipeline(database, STORE_PLAIN) as pipeline:
             for start in range(0, len(order), 9):
                 batch = order[start : start + 9]
                 if seed % 2:
@@ -353,13 +355,15 @@ def test_a_message_that_is_being_purged_is_waited_for_and_its_event_is_stored_un
     assert links(postgres) == [(None, None)]
 
 
-def test_a_purge_waits_for_an_event_that_is_being_stored_and_neither_is_a_victim(postgres: Database, url: str) -> None:
+def test_a_purge_waits_for_an_event_that_is_being_stored_and_neither_is_a_victim(
+    postgres: Database, pipeline: Pipeline, url: str
+) -> None:
     """The event's statement stops at its recipient, before the check of the foreign key, which locks the message."""
     _, pk = aged(postgres, ALICE, days=91, message_id="known")
     purge = Counted(purging(pk))
     with threads() as pool, onlooker(url) as watching:
         with locked(url, "SELECT 1 FROM recipients FOR UPDATE"):
-            stored = pool.submit(store, Pipeline(postgres, STORE_PLAIN), make_event(message_id="known"))
+            stored = pool.submit(store, pipeline, make_event(message_id="known"))
             watching.wait_for(1)
             purged = pool.submit(postgres.write, purge)
             watching.wait_for(2)

@@ -32,8 +32,8 @@ class Primary(PostgresServer):
         """Confirms every commit that waits; from now on none waits."""
         self._require_standby("")
 
-    def connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(self.url().replace("+psycopg", "", 1), autocommit=True)
+    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+        connection = super().connect(database)
         connection.execute("SET synchronous_commit = on")
         return connection
 
