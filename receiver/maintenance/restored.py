@@ -65,8 +65,9 @@ def _mark_unknown(session: Session, message_pks: Sequence[int], attempt: Attempt
     """Marks each message as submitted by that attempt, whose response is lost."""
     these = Message.pk.in_(message_pks) & (Message.send_status != SendStatus.ACCEPTED)
     first = case((Message.send_status == SendStatus.SUBMITTING, Message.submitted_at), else_=attempt.at)
-    columns = attempt.columns() | {"submitted_at": first, "send_status": SendStatus.UNKNOWN, "updated_at": now}
-    change(session, these, **NO_ERROR | columns | error_columns(NOT_KNOWN), attempt=Message.attempt + 1)
+    columns = attempt.columns() | {"attempt": Message.attempt + 1, "submitted_at": first, "claimable_at": None}
+    columns |= {"send_status": SendStatus.UNKNOWN, "updated_at": now}
+    change(session, these, **NO_ERROR | columns | error_columns(NOT_KNOWN))
     session.execute(
         update(Recipient)
         .where(Recipient.message_pk.in_(message_pks), Recipient.status == default_status(SendStatus.REFUSED))
