@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make install` creates; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
-DEBIAN := jq nginx-light pgbouncer prometheus sqlite3 systemd
+DEBIAN := debootstrap jq nginx-light pgbouncer podman prometheus runc sqlite3 systemd
 MARKS := .venv/.installed
 
 .PHONY: help install debian demo format lint check test outside soak torture crash dictionary settings bench bench-scale bench-walks clean audit
@@ -64,7 +64,7 @@ test: $(MARKS)-test  ## Run all tests but those of `make outside` and `make soak
 	$(BIN)/pytest --numprocesses 2
 
 outside: $(MARKS)-test  ## Test with other people's programs, and as installed in an empty environment
-	$(BIN)/pytest --numprocesses 2 -m outside
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m outside
 
 soak: $(MARKS)-test  ## Run what takes minutes: long hostile tests, torture and crash
 	$(BIN)/pytest --numprocesses 2 -m soak

@@ -5,6 +5,7 @@ completion do not wait for SQLAlchemy and the like.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -115,6 +116,9 @@ def main() -> None:
 
     _open_streams()
     log.silence()
+    if os.getpid() == 1:
+        # The first process of a container ignores SIGTERM until it handles it (pid_namespaces(7)).
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _open_streams() -> None:
