@@ -123,15 +123,24 @@ VIEWS: dict[str, tuple[str, str]] = {
 }
 """For each view that grows: where to find a row whose values to query, and the order of its rows."""
 
+SPANS = (timedelta(hours=1), timedelta(days=1), timedelta(days=DAYS))
+"""How long after the middle of the history a row is looked for: some views cannot be read in the order of time."""
+
 KEYS = ("tag", "reference", "message_id", "recipient", "sender", "their_number")
 
 
 def sample(database: Database, view: str, history: History) -> Values:
     """A row of the view from the middle of the history."""
     condition, when = VIEWS[view]
-    query = text(f"SELECT * FROM {view} WHERE {condition} AND {when} >= :middle ORDER BY {when} LIMIT 1")
+    middle = history.created_at(history.messages // 2)
     with database.read() as session:
-        return dict(session.execute(query, {"middle": history.created_at(history.messages // 2)}).mappings().one())
+        for span in SPANS:
+            span_of_time = f"{when} >= :first AND {when} < :last"
+            query = f"SELECT * FROM {view} WHERE {condition} AND {span_of_time} ORDER BY {when} LIMIT 1"
+            found = session.execute(text(query), {"first": middle, "last": middle + span}).mappings().first()
+            if found is not None:
+                return dict(found)
+    raise LookupError(f"{view} has no row in the later half of the history")
 
 
 def _figures(asked: Database, _: int) -> int:

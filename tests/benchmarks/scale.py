@@ -18,7 +18,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,7 @@ def _measure(
         "ingest": ingested,
         "queries": {
             query: {
-                **{
-                    each.name: {"ms": timing[query].ms, "rows": timing[query].rows}
-                    for each, timing in zip((short, long), asked, strict=True)
-                },
+                **{each.name: asdict(timing[query]) for each, timing in zip((short, long), asked, strict=True)},
                 "pages": sum(plan.pages for plan in found),
                 "seq_scans": sorted({table for plan in found for table in plan.seq_scans}),
             }

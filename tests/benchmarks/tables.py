@@ -52,6 +52,8 @@ def of_queries(queries: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, each in queries.items():
         ratio = time_ratio(each)
         numbers = [f"{each['short']['ms']:.2f}", f"{each['long']['ms']:.2f}", f"{ratio:.2f}"]
+        if each["long"]["is_cut_off"]:
+            numbers[1:] = [f"cut off after {each['long']['ms']:.0f}", f"> {ratio:.0f}"]
         why = f" [red]{BY_NATURE.get(name, '')}" if ratio > MOST_TIME else ""
         pages = f"{each['pages']:,} [red]{' '.join(each['seq_scans'])}"
         rows = f"{each['short']['rows']} / {each['long']['rows']}"
