@@ -1,7 +1,8 @@
 """`make bench`: how fast callbacks are stored, side by side with what else could receive them, in one run.
 
-Every contestant gets the same events over the same number of connections, in turn, several times. Only the ratios mean
-anything on another machine.
+Every contestant gets the same events over the same number of connections, in turn, several times. After each turn
+every acknowledged event must be stored, and every recipient of the service's tables must show the fold of its events.
+Only the ratios mean anything on another machine.
 """
 
 from __future__ import annotations
@@ -12,23 +13,41 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from receiver.database.database import Database
-from tests.benchmarks import one_writer, pgbench, report
-from tests.benchmarks.contestants import CONTESTANTS, cpu_seconds, running
+from receiver.core import times
+from tests.benchmarks import network, one_writer, pgbench, profile, report
+from tests.benchmarks.contestants import (
+    FASTAPI,
+    FASTAPI_OURS,
+    FLASK_EMPTY,
+    FLASK_ORM,
+    FLASK_VIEW,
+    QUIET,
+    RECEIVER,
+    Contestant,
+    at_revision,
+    checked_out,
+    cpu_seconds,
+    running,
+)
 from tests.benchmarks.load import Load
-from tests.benchmarks.workload import Store, identity_of, make_body_of, make_events, make_request, problem
+from tests.benchmarks.proxy import Proxy, delaying
+from tests.benchmarks.truth import problem
+from tests.benchmarks.workload import Store, identity_of, make_body_of, make_events, make_request
 from tests.support.postgres import PostgresServer
 
-CONNECTIONS = (8, 32, 128)
 EVENTS = 60_000
 """Events in one run; more than any contestant stores."""
 
@@ -39,9 +58,46 @@ FOLDER = Path("build/bench")
 
 
 @dataclass(frozen=True)
+class Part:
+    """Contestants that are measured in turn, with each of these numbers of connections."""
+
+    name: str
+    contestants: Sequence[Contestant]
+    connections: Sequence[int]
+    known: bool = True
+    """Whether the events are about messages of ours."""
+    without_http: bool = False
+    """Whether pgbench, and SQLite, take turns too."""
+    with_base: bool = False
+    """Whether another revision of the service takes turns, if one is given."""
+    delay: float | None = None
+    """Seconds that a network between contestant and database takes in each direction; None: there is none."""
+
+
+PARTS = {
+    "receiving": [
+        Part(
+            report.RECEIVING,
+            (RECEIVER, FASTAPI, FASTAPI_OURS, FLASK_ORM, FLASK_VIEW, FLASK_EMPTY),
+            report.CONNECTIONS,
+            without_http=True,
+            with_base=True,
+        )
+    ],
+    "unknown": [Part(report.UNKNOWN, (RECEIVER,), report.CONNECTIONS, known=False, with_base=True)],
+    "logging": [Part(report.LOGGING, (RECEIVER, QUIET), (8,))],
+    "network": [
+        Part(report.network(delay), (RECEIVER, FASTAPI, FASTAPI_OURS), (1, 8, 32), delay=delay)
+        for delay in report.DELAYS
+    ],
+}
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One run of one contestant; times in milliseconds, CPU in seconds per 10,000 events."""
 
+    part: str
     name: str
     connections: int
     rate: float
@@ -56,77 +112,174 @@ class Measurement:
     """The load generator's share of all CPU time of the run."""
     not_stored: int = 0
     """Requests without a 2xx, those of the warm-up included."""
+    round_trips: float | None = None
+    """Journeys to the database per event."""
 
 
 class EventLost(Exception):
-    """An event was acknowledged and is not stored, or is stored twice."""
+    """An acknowledged event is not stored, or a recipient does not show the fold of its events."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running contestant."""
+
+    name: str
+    process: psutil.Process
+    port: int
+    store: Store | None
+    """Its database; None if it stores nothing."""
+    proxy: Proxy | None = None
+    """The network to its database, if there is one."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one contestant does in each round."""
+
+    name: str
+    connections: Sequence[int]
+    measure: Callable[[int], Measurement]
+    """Measures it once with that many connections."""
 
 
 class Bench:
-    """The benchmark of all contestants on one PostgreSQL."""
+    """The benchmark of all contestants on one PostgreSQL. Its measurements raise EventLost."""
 
-    def __init__(self, *, seconds: float, server: PostgresServer) -> None:
+    def __init__(self, *, rounds: int, seconds: float, server: PostgresServer, progress: Progress) -> None:
+        self.rounds = rounds
         self.seconds = seconds
         self.server = server
-        self.events = make_events(EVENTS)
-        self.requests = [make_request(each) for each in self.events]
-        self.identities = [identity_of(each) for each in self.events]
+        self.progress = progress
+        self.events = {known: make_events(EVENTS, known=known) for known in (True, False)}
+        """The elements of the callbacks, by whether their messages are ours."""
 
-    def over_http(
-        self, name: str, store: Store | None, process: psutil.Process, port: int, connections: int
-    ) -> Measurement:
-        """Runs one measurement. Raises EventLost."""
-        if store:
-            store.reset()
+    def run(self, part: Part) -> list[Measurement]:
+        """Measures every contestant of the part in turn, in all rounds."""
+        found = []
+        with self.turns(part) as turns:
+            order = [(number, turn) for number in part.connections for turn in turns if number in turn.connections]
+            task = self.progress.add_task(part.name, total=self.rounds * len(order))
+            for _ in range(self.rounds):
+                for connections, turn in order:
+                    self.progress.update(task, description=f"{part.name}: {turn.name}, {connections}")
+                    found.append(turn.measure(connections))
+                    self.progress.advance(task)
+            self.progress.update(task, description=part.name)
+        return found
+
+    @contextmanager
+    def turns(self, part: Part) -> Iterator[list[Turn]]:
+        """Starts the servers of a part, each with a database of its own."""
+        with ExitStack() as stack:
+            turns = []
+            for served, contestant in zip(stack.enter_context(self.serving(part)), part.contestants, strict=True):
+                connections = [number for number in part.connections if number >= contestant.least]
+                turns.append(Turn(served.name, connections, partial(self.over_http, part, served)))
+            if part.without_http:
+                store = Store(stack.enter_context(self._database("bench_pgbench")), plain=False)
+                files = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER)))
+                turns += [
+                    Turn(report.PGBENCH, part.connections, partial(self.by_pgbench, part, store)),
+                    Turn(report.ONE_WRITER, (1,), partial(self.by_one_writer, part, files)),
+                    Turn(report.SQLITE, (32,), partial(self.on_sqlite, part, files)),
+                ]
+            yield turns
+
+    @contextmanager
+    def serving(self, part: Part) -> Iterator[list[Served]]:
+        """Runs the servers of a part."""
+        with ExitStack() as stack:
+            proxy = None if part.delay is None else stack.enter_context(delaying(self.server.port, seconds=part.delay))
+            served = []
+            for place, each in enumerate(part.contestants):
+                url = stack.enter_context(self._database(f"bench{place}"))
+                store = Store(url, plain=each.plain, folder=each.folder)
+                if proxy:
+                    url = url.replace(f":{self.server.port}/", f":{proxy.port}/")
+                process, port = stack.enter_context(running(each, url, FOLDER / f"{place}.log"))
+                served.append(Served(each.name, process, port, store if each.stores else None, proxy))
+            yield served
+
+    @contextmanager
+    def _database(self, name: str) -> Iterator[str]:
+        yield self.server.create_database(name)
+        self.server.drop_database(name)
+
+    def over_http(self, part: Part, served: Served, connections: int) -> Measurement:
+        """Runs one measurement of a server."""
+        if served.store:
+            served.store.reset()
+        requests = [make_request(each) for each in self.events[part.known]]
         database = psutil.Process(self.server.pid)
-        before = cpu_seconds(process), cpu_seconds(database)
-        load = Load(port, self.requests)
-        outcome = load.run(connections=connections, warm_up=WARM_UP, seconds=self.seconds)
-        app, pg = cpu_seconds(process) - before[0], cpu_seconds(database) - before[1]
-        answered = (self.identities[place] for place in outcome.answered)
-        if store and (wrong := problem(answered, store.count())):
-            raise EventLost(f"{name}, {connections} connections: {wrong}")
+        before = cpu_seconds(served.process), cpu_seconds(database), served.proxy.round_trips if served.proxy else 0
+        outcome = Load(served.port, requests).run(connections=connections, warm_up=WARM_UP, seconds=self.seconds)
+        app, pg = cpu_seconds(served.process) - before[0], cpu_seconds(database) - before[1]
+        answered = [identity_of(self.events[part.known][place]) for place in outcome.answered]
+        if served.store and (wrong := problem(served.store, answered)):
+            raise EventLost(f"{part.name}: {served.name}, {connections} connections: {wrong}")
         latencies = sorted(outcome.latencies)
-        number = len(outcome.answered)
+        number = len(answered)
         whole_cpu = outcome.cpu * number / max(outcome.measured, 1)  # that of the warm-up estimated
         return Measurement(
-            name=name,
+            part=part.name,
+            name=served.name,
             connections=connections,
             rate=outcome.measured / outcome.seconds,
-            **{f"p{part}": latencies[len(latencies) * part // 100] / 1e6 for part in (50, 95, 99)},
+            **{f"p{each}": latencies[len(latencies) * each // 100] / 1e6 for each in (50, 95, 99)},
             mean=sum(latencies) / len(latencies) / 1e6,
             app_cpu=app / number * 10_000,
             database_cpu=pg / number * 10_000,
             load_share=whole_cpu / (app + pg + whole_cpu),
             not_stored=sum(outcome.refused.values()) + outcome.dropped + outcome.unanswered,
+            round_trips=(served.proxy.round_trips - before[2]) / number if served.proxy else None,
         )
 
-    def by_pgbench(self, store: Store, connections: int, folder: Path) -> Measurement:
-        """Measures the service's own statements for one event, without HTTP."""
+    def by_pgbench(self, part: Part, store: Store, connections: int) -> Measurement:
+        """Measures the service's own statement for one event, without HTTP."""
         store.reset()
-        with Database(store.url) as database:
-            script = pgbench.capture(database)
+        script = pgbench.make_script()
         name = store.url.rpartition("/")[2]
         for seconds in (WARM_UP, self.seconds):
             rate, mean = pgbench.run(
-                self.server, name, script, folder=folder, clients=connections, seconds=max(1, round(seconds))
+                self.server, name, script, folder=FOLDER, clients=connections, seconds=max(1, round(seconds))
             )
-        return Measurement(name=report.PGBENCH, connections=connections, rate=rate, mean=mean)
+        return Measurement(part=part.name, name=report.PGBENCH, connections=connections, rate=rate, mean=mean)
 
-    def on_sqlite(self, folder: Path) -> list[Measurement]:
-        """Measures the service on an SQLite file, and one writer without HTTP on another file."""
-        rows = [as_row(each) for each in self.events]
-        found = []
-        with tempfile.TemporaryDirectory(dir=folder) as files:
-            alone = Store(f"sqlite:///{files}/alone.sqlite3", plain=False)
-            alone.reset()
-            rate = one_writer.rate(f"{files}/alone.sqlite3", rows, warm_up=WARM_UP, seconds=self.seconds)
-            found.append(Measurement(name=report.ONE_WRITER, connections=1, rate=rate))
-            store = Store(f"sqlite:///{files}/served.sqlite3", plain=False)
-            with running(CONTESTANTS[0], store.url, folder / "sqlite.log") as (process, port):
-                measured = self.over_http(report.SQLITE, store, process, port, 32)
-            found.append(measured)
+    def by_one_writer(self, part: Part, files: Path, _connections: int) -> Measurement:
+        """Measures one writer without HTTP on an SQLite file."""
+        path = files / "alone.sqlite3"
+        Store(f"sqlite:///{path}", plain=False).reset()
+        rows = [as_row(each) for each in self.events[part.known]]
+        rate = one_writer.rate(str(path), rows, warm_up=WARM_UP, seconds=self.seconds)
+        remove(path)
+        return Measurement(part=part.name, name=report.ONE_WRITER, connections=1, rate=rate)
+
+    def on_sqlite(self, part: Part, files: Path, connections: int) -> Measurement:
+        """Measures the service on an SQLite file."""
+        path = files / "served.sqlite3"
+        store = Store(f"sqlite:///{path}", plain=False)
+        with running(RECEIVER, store.url, FOLDER / "sqlite.log") as (process, port):
+            found = self.over_http(part, Served(report.SQLITE, process, port, store), connections)
+        remove(path)
         return found
+
+    def profiled(self, connections: int) -> profile.Profile:
+        """Takes a profile of one of the service's processes while it receives callbacks."""
+        part = Part("profile", (RECEIVER,), (connections,))
+        with self.serving(part) as (served,):
+            if served.store:
+                served.store.reset()
+            load = Load(served.port, [make_request(each) for each in self.events[True]])
+            seconds = max(3.0, self.seconds)
+            run = partial(load.run, connections=connections, warm_up=WARM_UP, seconds=3 * seconds)
+            return profile.take(served.process, run, connections=connections, seconds=seconds, folder=FOLDER)
+
+
+def remove(path: Path) -> None:
+    """Removes an SQLite file with its log."""
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
 
 
 def as_row(element: dict[str, object]) -> dict[str, object]:
@@ -136,64 +289,81 @@ def as_row(element: dict[str, object]) -> dict[str, object]:
     return row | {"time": "2026-11-21 12:00:00.000000", "payload": make_body_of(element).decode()}
 
 
-def measure(*, rounds: int, seconds: float) -> list[Measurement]:
-    """Measures every contestant in turn, ``rounds`` times."""
-    found: list[Measurement] = []
-    with ExitStack() as stack:
-        server = stack.enter_context(PostgresServer(fsync=True))
-        bench = Bench(seconds=seconds, server=server)
-        stores: dict[str, Store | None] = {}
-        servers = {}
-        for place, each in enumerate(CONTESTANTS):
-            url = server.create_database(f"bench{place}")
-            stores[each.name] = Store(url, plain=each.plain) if each.stores else None
-            servers[each.name] = stack.enter_context(running(each, url, FOLDER / f"{place}.log"))
-        own = Store(server.create_database("bench_pgbench"), plain=False)
-        progress = stack.enter_context(Progress())
-        task = progress.add_task("", total=rounds * (len(CONNECTIONS) * (len(CONTESTANTS) + 1) + 1))
-        for number in range(1, rounds + 1):
-            for connections in CONNECTIONS:
-                for each in CONTESTANTS:
-                    progress.update(task, description=f"round {number}: {each.name}, {connections} connections")
-                    found.append(bench.over_http(each.name, stores[each.name], *servers[each.name], connections))
-                    progress.advance(task)
-                progress.update(task, description=f"round {number}: pgbench, {connections} connections")
-                found.append(bench.by_pgbench(own, connections, FOLDER))
-                progress.advance(task)
-            progress.update(task, description=f"round {number}: SQLite")
-            found += bench.on_sqlite(FOLDER)
-            progress.advance(task)
-    return found
-
-
-def machine() -> dict[str, object]:
-    packages = ("granian", "sqlalchemy", "psycopg", "flask", "gunicorn", "fastapi", "uvicorn", "asyncpg")
-    postgres = subprocess.run(
-        [PostgresServer().binary("postgres"), "--version"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+def machine() -> dict[str, Any]:
+    packages = ("granian", "uvloop", "sqlalchemy", "psycopg", "flask", "gunicorn", "fastapi", "uvicorn", "asyncpg")
+    postgres = [PostgresServer().binary("postgres"), "--version"]
     return {
+        "date": times.now().date().isoformat(),
+        "processor": processor(),
         "cores": os.cpu_count(),
+        "system": platform.platform(),
         "python": platform.python_version(),
-        "postgresql": postgres,
+        "postgresql": subprocess.run(postgres, capture_output=True, text=True, check=True).stdout.split()[-1],
         "packages": {name: version(name) for name in packages},
     }
 
 
+def processor() -> str:
+    """The processor's name, as Linux says it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def measure(parts: Sequence[str], *, rounds: int, seconds: float, base: str | None) -> dict[str, Any]:
+    """Measures these parts; returns the figures of every turn. Raises EventLost."""
+    found: dict[str, Any] = {"measured": [], "sends": [], "profile": None}
+    with ExitStack() as stack:
+        before = ()
+        if base:
+            folder = Path(stack.enter_context(TemporaryDirectory())) / "base"
+            stack.enter_context(checked_out(base, folder))
+            before = (at_revision(base, folder),)
+        server = stack.enter_context(PostgresServer(fsync=True))
+        progress = stack.enter_context(shown_progress())
+        bench = Bench(rounds=rounds, seconds=seconds, server=server, progress=progress)
+        for part in (each for name in parts for each in PARTS.get(name, ())):
+            compared = replace(part, contestants=part.contestants + before) if part.with_base else part
+            found["measured"] += map(asdict, bench.run(compared))
+        if "network" in parts:
+            task = progress.add_task("sending over a network", total=len(report.DELAYS))
+            for delay in report.DELAYS:
+                found["sends"].append(asdict(network.send(server, FOLDER.absolute(), delay=delay)))
+                progress.advance(task)
+        if "profile" in parts:
+            task = progress.add_task("profile", total=1)
+            taken = bench.profiled(8)
+            found["profile"] = {**asdict(taken), "summary": taken.summary}
+            progress.advance(task)
+    return found
+
+
+def shown_progress() -> Progress:
+    """A bar for each part on stderr: what is measured now, how many turns are over, how long it took and will take."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    choices = [*PARTS, "profile"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--base", metavar="REV", help="measure the service at this revision, too")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(choices)}; all of them if omitted")
     options = parser.parse_args()
+    if wrong := {*options.parts} - {*choices}:
+        parser.error(f"no such part: {', '.join(sorted(wrong))}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
-        found = measure(rounds=options.rounds, seconds=options.seconds)
+        found = measure(options.parts or choices, rounds=options.rounds, seconds=options.seconds, base=options.base)
     except EventLost as lost:
         sys.exit(f"FAILED: {lost}")
-    medians = report.medians(found)
-    content = {"machine": machine(), "options": vars(options), "rounds": [asdict(each) for each in found]}
+    content = {"machine": machine(), "options": vars(options), **found}
     (FOLDER / "bench.json").write_text(json.dumps(content, indent=1))
-    report.show(medians)
-    report.draw(medians, FOLDER / "bench.png")
+    report.show(content)
+    if "receiving" in (options.parts or choices):
+        report.draw(content, FOLDER / "bench.svg")
 
 
 if __name__ == "__main__":

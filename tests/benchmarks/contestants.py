@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -25,56 +25,86 @@ class Contestant:
     """Whether it has the tables of a receiver written by hand, or the service's own."""
     stores: bool = True
     """If not, it only shows the cost of a part of another contestant."""
+    least: int = 1
+    """The smallest number of connections with which it is measured."""
+    folder: Path | None = None
+    """The working tree of another version of the service; None for this one."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Python's search path, if its modules are not those of this working tree."""
+        return {"PYTHONPATH": str(self.folder)} if self.folder else {}
 
 
+SERVE = ["serve", "--port", "{port}"]
 WSGI = ["-m", "granian", "--interface", "wsgi", "--workers", "2", "--blocking-threads", "64", "--no-ws"]
-CONTESTANTS = (
-    Contestant("receiver", ["-m", "receiver.cli", "serve", "--port", "{port}"]),
-    Contestant("receiver, Flask view", [*WSGI, "--factory", "--port", "{port}", "receiver.app:from_environment"]),
-    Contestant("Flask, empty view", [*WSGI, "--port", "{port}", "tests.benchmarks.flask_empty:app"], stores=False),
-    # 64 threads are for the connections; each process has 20 to the database, more than two cores can use.
-    Contestant(
-        "Flask + ORM",
-        [
-            *("-m", "gunicorn", "--worker-class", "gthread", "--workers", "2", "--threads", "64"),
-            *("--bind", "127.0.0.1:{port}", "tests.benchmarks.flask_orm:app"),
-        ],
-        plain=True,
-    ),
-    Contestant(
-        "FastAPI + asyncpg",
-        [
-            *("-m", "uvicorn", "--workers", "2", "--no-access-log", "--log-level", "warning"),
-            *("--port", "{port}", "tests.benchmarks.fastapi_asyncpg:app"),
-        ],
-        plain=True,
-    ),
+ASGI = ["-m", "uvicorn", "--workers", "2", "--no-access-log", "--log-level", "warning", "--port", "{port}"]
+
+RECEIVER = Contestant("receiver", ["-m", "receiver.cli", *SERVE])
+QUIET = Contestant("receiver without log and metrics", ["-m", "tests.benchmarks.quiet", *SERVE])
+FLASK_VIEW = Contestant(
+    "receiver, Flask view", [*WSGI, "--factory", "--port", "{port}", "receiver.app:from_environment"], least=32
 )
+FLASK_EMPTY = Contestant(
+    "Flask, empty view", [*WSGI, "--port", "{port}", "tests.benchmarks.flask_empty:app"], stores=False, least=32
+)
+FLASK_ORM = Contestant(
+    "Flask + ORM",
+    # 64 threads are for the connections; each process has 20 to the database, more than two cores can use.
+    [
+        *("-m", "gunicorn", "--worker-class", "gthread", "--workers", "2", "--threads", "64"),
+        *("--bind", "127.0.0.1:{port}", "tests.benchmarks.flask_orm:app"),
+    ],
+    plain=True,
+)
+FASTAPI = Contestant("FastAPI + asyncpg", [*ASGI, "tests.benchmarks.fastapi_asyncpg:app"], plain=True)
+FASTAPI_OURS = Contestant("FastAPI + asyncpg, our statement", [*ASGI, "tests.benchmarks.fastapi_ours:app"])
+
+
+def at_revision(revision: str, folder: Path) -> Contestant:
+    """Returns the service of another revision, whose working tree is in that folder."""
+    return Contestant(f"receiver at {revision}", RECEIVER.command, folder=folder)
+
+
+@contextmanager
+def checked_out(revision: str, folder: Path) -> Iterator[None]:
+    """Makes a working tree of that revision in a new folder, and removes it afterwards. Raises CalledProcessError."""
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", folder, revision], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", folder], check=True)
 
 
 @contextmanager
 def running(contestant: Contestant, url: str, log: Path) -> Iterator[tuple[psutil.Popen, int]]:
     """Runs the contestant's server; yields it and its port when it listens."""
     port = free_port()
-    given = environment(url) | {"DATABASE_URL": url.replace("+psycopg", "") if "asyncpg" in contestant.name else url}
+    given = environment(url) | contestant.environment
     with log.open("wb") as output:
         server = psutil.Popen(
             [sys.executable, *(part.format(port=port) for part in contestant.command)],
             env=given,
             stdout=output,
             stderr=output,
+            cwd=contestant.folder,
         )
     try:
-        wait_for(lambda: any(each.laddr.port == port for each in _listening(server)), f"{contestant.name}, see {log}")
+        wait_for(lambda: _listens(server, port), f"{contestant.name}, see {log}")
         yield server, port
     finally:
         server.terminate()
         server.wait(30)
 
 
-def _listening(server: psutil.Popen) -> list[Any]:
-    every = [server, *server.children(recursive=True)]
-    return [each for process in every for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
+def _listens(server: psutil.Process, port: int) -> bool:
+    """Whether a process of the server listens on the port."""
+    for process in [server, *server.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            for each in process.net_connections():
+                if each.status == psutil.CONN_LISTEN and each.laddr.port == port:
+                    return True
+    return False
 
 
 def cpu_seconds(root: psutil.Process) -> float:

@@ -21,7 +21,8 @@ FROM new WHERE recipients.message_pk = new.message_pk AND recipients.recipient =
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=10, max_size=10) as app.state.pool:
+    url = os.environ["DATABASE_URL"].replace("+psycopg", "")
+    async with asyncpg.create_pool(url, min_size=10, max_size=10) as app.state.pool:
         yield
 
 

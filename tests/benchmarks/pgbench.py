@@ -1,7 +1,7 @@
-"""The service's own statements for one event, run by pgbench: what the database does without HTTP and without Python.
+"""The service's own statement for one event, run by pgbench: what the database does without HTTP and without Python.
 
-They are captured from the program while it records one event, so they cannot drift from it. What the program sets for
-each transaction as it begins it, in one journey to the server, pgbench gets for its sessions, at no cost to it.
+It and its rows are those of the program, so they cannot drift from it. What the program sets for each transaction,
+pgbench gets for its sessions, at no cost to it.
 """
 
 import os
@@ -9,28 +9,16 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import event, text
 
 from receiver.bandwidth import callbacks
 from receiver.core import times
-from receiver.database.database import Database
-from receiver.events.store import record
-from tests.benchmarks.workload import (
-    MESSAGES,
-    PK,
-    RECIPIENTS,
-    make_body_of,
-    make_one,
-    message_id_of,
-    recipient_of,
-    tag_of,
-)
+from receiver.database.engine import WRITE_SETTINGS
+from receiver.events.store import STORE_PLAIN, store_plain
+from tests.benchmarks.workload import MESSAGES, RECIPIENTS, make_body_of, make_one, message_id_of, recipient_of, tag_of
 from tests.support.postgres import PostgresServer
 
-CODE, EVENT_PK = 83719, 910_273_645
-"""An error code and a key that occur nowhere else in the captured statements."""
+CODE = 83719
+"""An error code that occurs nowhere else in the parameters."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +29,42 @@ class Script:
     options: str
 
 
-def capture(database: Database, number: int = 1234) -> Script:
-    """Captures what the program executes for one new event about that message, which must exist."""
-    executed: list[tuple[str, dict[str, Any]]] = []
+class _Recorder:
+    """Runs no statement, and keeps its parameters."""
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: dict[str, Any], *_: Any) -> None:
-        executed.append((statement, dict(parameters)))
+    parameters: tuple[bytes, ...] = ()
 
-    sequence = "SELECT setval(pg_get_serial_sequence('events', 'pk'), :pk, false)"
-    database.write(lambda session: session.execute(text(sequence), {"pk": EVENT_PK}))
-    elements = callbacks.parse(make_body_of(make_one(number, 1, code=CODE)))
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        database.write(lambda session: record(session, elements, now=times.now()))
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
-    (begin, _), *statements = executed
-    settings = re.findall(r"SET LOCAL (\w+) = '?([\w.]+)", begin)
-    return Script(_script(statements, _sentinels(number)), " ".join(f"-c {name}={value}" for name, value in settings))
+    def run(self, *parameters: bytes) -> bytes:
+        self.parameters = parameters
+        return b"[]"
 
 
-def _sentinels(number: int) -> dict[str, str]:
-    """The captured values, and the SQL that replaces each."""
+def make_script(number: int = 1234) -> Script:
+    """Returns a script that stores a new event about a message chosen at random.
+
+    Its parameters are those of an event about message ``number``, in which everything that is that message's own is
+    replaced by an expression. Only the standing stays that of the one event.
+    """
+    recorder = _Recorder()
+    elements = callbacks.parse(make_body_of(make_one(number, 1, "failed", CODE)))
+    store_plain(recorder, elements, now=times.now())  # type: ignore[arg-type]
+    sql = " ".join(STORE_PLAIN.split("\n"))
+    for place, value in enumerate(recorder.parameters, 1):
+        sql = sql.replace(f"${place}", _expression(value.decode(), _replacements(number)))
+    lines = [
+        f"\\set number random(0, {MESSAGES - 1})",
+        f"\\set position random(0, {RECIPIENTS - 1})",
+        "\\set code random(1, 99999)",
+        sql,
+    ]
+    return Script("\n".join(lines) + ";\n", " ".join(f"-c {name}={value}" for name, value in WRITE_SETTINGS.items()))
+
+
+def _replacements(number: int) -> dict[str, str]:
+    """The values that are the message's own, and the SQL that replaces each."""
     found = {
         tag_of(number): "('01M80000000000' || lpad(:number::text, 12, '0'))",
         message_id_of(number): "('1795300147488' || lpad(:number::text, 12, '0') || 'bench')",
-        str(PK + number): ":stored_message_pk::text",
-        str(EVENT_PK): ":stored_pk::text",
         str(CODE): ":code::text",
     }
     for position in range(RECIPIENTS):
@@ -76,25 +73,9 @@ def _sentinels(number: int) -> dict[str, str]:
     return found
 
 
-def _script(executed: list[tuple[str, dict[str, Any]]], sentinels: dict[str, str]) -> str:
-    lines = [f"\\set number random(0, {MESSAGES - 1})", f"\\set position random(0, {RECIPIENTS - 1})"]
-    lines += ["\\set code random(1, 99999)", "BEGIN;"]
-    for statement, parameters in executed:
-
-        def expression(match: re.Match[str], parameters: dict[str, Any] = parameters) -> str:
-            return _expression(str(parameters[match[1]]), sentinels)
-
-        written = re.sub(r"%\((\w+)\)s", expression, statement.replace("%%", "%"))
-        ending = ";"
-        if statement.startswith("INSERT INTO events"):
-            ending = " \\gset stored_"
-        lines.append(" ".join(written.split("\n")) + ending)
-    return "\n".join([*lines, "COMMIT;", ""])
-
-
-def _expression(value: str, sentinels: dict[str, str]) -> str:
-    pieces = re.split("(" + "|".join(map(re.escape, sentinels)) + ")", value)
-    return "(" + " || ".join(sentinels.get(each) or _literal(each) for each in pieces if each) + ")"
+def _expression(value: str, replacements: dict[str, str]) -> str:
+    pieces = re.split("(" + "|".join(map(re.escape, replacements)) + ")", value)
+    return "(" + " || ".join(replacements.get(each) or _literal(each) for each in pieces if each) + ")"
 
 
 def _literal(value: str) -> str:

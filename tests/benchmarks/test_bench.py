@@ -1,20 +1,28 @@
 """The benchmark reports correctly what was acknowledged, what was lost, and what pgbench runs."""
 
 import socket
+import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from receiver.bandwidth import callbacks
 from receiver.database.database import Database
-from tests.benchmarks import load, one_writer, pgbench
+from tests.benchmarks import load, one_writer, pgbench, profile, quiet, report
 from tests.benchmarks.bench import as_row
 from tests.benchmarks.load import Load
-from tests.benchmarks.workload import Store, identity_of, make_events, make_one, make_request, problem
+from tests.benchmarks.proxy import delaying
+from tests.benchmarks.truth import problem
+from tests.benchmarks.workload import Identity, Store, identity_of, make_events, make_one, make_request
+from tests.support.builders import make_body
 from tests.support.postgres import PostgresServer, Server
+from tests.support.stored import deliver
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -65,38 +73,118 @@ def test_a_request_that_is_never_answered_is_counted(monkeypatch: pytest.MonkeyP
     assert outcome.answered == []
 
 
-def test_an_event_that_was_answered_and_is_not_stored_or_stored_twice_is_a_problem() -> None:
-    one, other = (identity_of(each) for each in make_events(2))
-    assert problem([one, one], Counter([one, other])) is None
-    assert "not stored" in (problem([one, other], Counter([one])) or "")
-    assert "more than once" in (problem([one], Counter([one, one])) or "")
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A database with the messages of the benchmark, in an SQLite file."""
+    store = Store(f"sqlite:///{tmp_path / 'bench.sqlite3'}", plain=False)
+    store.reset()
+    return store
 
 
-def test_pgbench_runs_the_statements_that_store_one_event(postgres_server: Server, tmp_path: Path) -> None:
+def receive(store: Store, *elements: dict[str, object]) -> list[Identity]:
+    """Stores these elements as the service does; returns the identities of their events."""
+    with Database(store.url) as database:
+        deliver(database, *callbacks.parse(make_body(*elements)))
+    return [identity_of(each) for each in elements]
+
+
+def execute(store: Store, statement: str) -> None:
+    with closing(sqlite3.connect(store.url.removeprefix("sqlite:///"))) as file, file:
+        file.execute(statement)
+
+
+def test_a_store_is_as_it_should_be_if_every_recipient_shows_the_fold_of_all_events(store: Store) -> None:
+    events = make_events(200)
+    assert len({identity_of(each) for each in events}) == 196
+    assert len({each["to"] for each in events}) == 192
+
+    assert problem(store, receive(store, *events)) is None
+    assert problem(store, receive(store, *make_events(50, known=False))) is None
+
+
+def test_an_event_that_was_answered_more_often_than_stored_or_counted_is_a_problem(store: Store) -> None:
+    one, other = make_events(2)
+    acknowledged = receive(store, one, one)
+    assert problem(store, acknowledged) is None
+    assert "1 events were answered" in str(problem(store, [*acknowledged, identity_of(one)]))
+    assert "1 events were answered" in str(problem(store, [identity_of(other)]))
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["status = 'failed'", "standing = x'00'", "event_pk = NULL", "error_code = 4720", "invalid_recipient = 1"],
+)
+def test_a_recipient_that_does_not_show_the_fold_of_its_events_is_a_problem(store: Store, mistake: str) -> None:
+    (identity,) = receive(store, make_one(5, 1, "delivered"))
+    execute(store, f"UPDATE recipients SET {mistake} WHERE recipient = '{identity[1]}'")
+
+    assert f"{identity[1]} of message" in str(problem(store, [identity]))
+
+
+def test_pgbench_runs_the_statement_that_stores_one_event(postgres_server: Server, tmp_path: Path) -> None:
     if not isinstance(postgres_server, PostgresServer):
         pytest.skip("pgbench is that of the private server")
     store = Store(postgres_server.create_database("for_pgbench"), plain=False)
     try:
-        store.reset()
-        with Database(store.url) as database:
-            script = pgbench.capture(database)
+        script = pgbench.make_script()
         assert "-c statement_timeout=5s" in script.options
         store.reset()
 
         pgbench.run(postgres_server, "for_pgbench", script, folder=tmp_path, clients=1, count=3)
 
         query = "SELECT count(*), count(e.message_pk), count(r.event_pk) FROM events e LEFT JOIN recipients r"
-        (rows,) = postgres_server.execute(f"{query} ON r.event_pk = e.pk", "for_pgbench")
+        (rows,) = store.rows(f"{query} ON r.event_pk = e.pk")
         assert rows[:2] == (3, 3)
         assert rows[2] >= 1
     finally:
         postgres_server.drop_database("for_pgbench")
 
 
-def test_the_one_writer_on_sqlite_stores_what_it_counts(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'one.sqlite3'}", plain=False)
-    store.reset()
-    rows = [as_row(make_one(0, position)) for position in range(3)]
-    assert one_writer.rate(str(tmp_path / "one.sqlite3"), rows, warm_up=0, seconds=5) > 0
-    assert set(store.count().values()) == {1}
-    assert len(store.count()) == 3
+def test_the_one_writer_on_sqlite_stores_what_it_counts(store: Store) -> None:
+    rows = [as_row(make_one(0, position, "delivered")) for position in range(3)]
+    assert one_writer.rate(store.url.removeprefix("sqlite:///"), rows, warm_up=0, seconds=5) > 0
+    assert store.rows("SELECT count(*), sum(deliveries) FROM events") == [(3, 3)]
+
+
+def test_a_statement_and_its_response_are_one_round_trip_that_waits_for_the_network_both_ways() -> None:
+    with (
+        answering([b"half", b"whole"]) as (port, _),
+        delaying(port, seconds=0.02) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port)) as client,
+    ):
+        started = time.monotonic()
+        for number in (1, 2):
+            client.sendall(b"a statement")
+            client.recv(100)
+            assert proxy.round_trips == number
+        assert time.monotonic() - started >= 4 * 0.02
+
+
+def test_the_service_whose_log_and_metrics_are_replaced_still_has_these_functions() -> None:
+    assert all(hasattr(import_module(module), name) for module, name in quiet.SILENCED)
+
+
+def test_a_sample_belongs_to_the_innermost_code_that_is_somebodys() -> None:
+    stacks = {
+        ("run (asyncio/runners.py:1)", "_log_stored (receiver/web/callbacks.py:9)", "info (structlog/base.py:3)"): 30,
+        ("run (asyncio/runners.py:1)", "receive (receiver/web/callbacks.py:7)", "encode (json/encoder.py:2)"): 10,
+    }
+    found = profile.summarize(stacks, total=80, connections=8)
+
+    assert found.areas == {profile.OUTSIDE: 0.5, "log": 0.375, "view": 0.125}
+    assert found.lines["info (structlog/base.py:3)"] == 0.375
+
+
+def test_an_aim_is_met_on_its_own_side_of_the_limit() -> None:
+    rates = {report.US: 100.0, report.ASYNC: 90.0, report.QUIET: 110.0}
+    part = dict.fromkeys((report.US, report.ASYNC), report.RECEIVING)
+    measured = [
+        {"part": part.get(name, ""), "name": name, "connections": 8, "rate": rate, "p99": 1 / rate}
+        for name, rate in rates.items()
+    ]
+    found = {aim.sentence: aim.is_met for aim in report.aims(report.medians(measured))}
+
+    assert found == {
+        "receiver / FastAPI + asyncpg, 8 connections": True,
+        "p99 of receiver / of FastAPI + asyncpg, 8 connections": True,
+    }

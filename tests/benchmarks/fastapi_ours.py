@@ -1,0 +1,82 @@
+"""A receiver by hand that does for an event what the service does: FastAPI and asyncpg, the service's own statement.
+
+It stores each event alone, with what the service's rules compute, and finds out what the service counts: repeats,
+dispositions, false deliveries. It checks no credentials, logs nothing, and knows no other event than a plain one.
+"""
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import asyncpg
+import msgspec
+from fastapi import FastAPI, Request, Response
+
+from receiver.bandwidth import callbacks
+from receiver.core import times
+from receiver.core.events import Event
+from receiver.core.status import RECEIPT_TYPES, says_invalid_recipient, standing, statement
+from receiver.database.engine import WRITE_SETTINGS
+from receiver.database.json_rows import instant, octets
+from receiver.events.notes import notes_of
+from receiver.events.store import DUPLICATE, RECORDED, STORE_PLAIN, Arrival, PlainRow, StoreResult
+
+counts: Counter[str] = Counter()
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    url = os.environ["DATABASE_URL"].replace("+psycopg", "")
+    # For the session, which is even quicker than for each transaction.
+    pool = asyncpg.create_pool(url, min_size=10, max_size=10, server_settings=dict(WRITE_SETTINGS))
+    async with pool as app.state.pool:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/callbacks/bandwidth")
+async def receive(request: Request) -> Response:
+    for event in callbacks.parse(await request.body()):
+        now = times.now()
+        rows = msgspec.json.encode([row_of(event, now)]).decode()
+        stored = msgspec.json.decode(await app.state.pool.fetchval(STORE_PLAIN, rows, now), type=list[PlainRow])
+        count(event, stored[0], now)
+    return Response()
+
+
+def row_of(event: Event, now: datetime) -> dict[str, object]:
+    """Returns the row of an event, as STORE_PLAIN takes it."""
+    return {
+        "message_id": event.message_id,
+        "recipient": event.recipient,
+        "type": event.type,
+        "error_code": event.error_code,
+        "claim": event.tag,
+        "tag": event.tag,
+        "description": event.description,
+        "occurred_at": instant(event.occurred_at),
+        "first_received_at": instant(now),
+        "last_received_at": instant(now),
+        "deliveries": 1,
+        "source": "callback",
+        "payload": event.payload,
+        "place": 0,
+        "is_inbound": event.is_inbound,
+        "is_receipt": event.type in RECEIPT_TYPES,
+        "status": statement(event.type, event.error_code),
+        "standing": octets(standing(event)),
+        "invalid_recipient": says_invalid_recipient(event.type, event.error_code),
+    }
+
+
+def count(event: Event, row: PlainRow, now: datetime) -> None:
+    """Counts what the event is to its recipient."""
+    arrival = Arrival(event, row.deliveries == 1, row)
+    result = StoreResult([RECORDED if arrival.is_new else DUPLICATE], [arrival], now)
+    (note,) = notes_of(result)
+    counts[note.disposition if note.is_new else "repeat"] += 1
+    counts["false delivered"] += note.is_known_false
