@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEBIAN := debootstrap jq nginx-light pgbouncer podman prometheus runc sqlite3 systemd
 MARKS := .venv/.installed
 
-.PHONY: help install debian demo format lint check test outside soak torture crash dictionary settings bench bench-scale bench-walks clean audit
+.PHONY: help install debian demo format lint check test outside soak torture crash dictionary settings bench bench-docs bench-scale bench-walks clean audit
 
 # A target's help is what follows ## in its line. A list that is piped or redirected has no colours.
 help:  ## Print this list of targets
@@ -86,6 +86,11 @@ settings: $(MARKS)  ## Write docs/settings.md from config/example.env and the co
 bench: $(MARKS)-bench  ## Measure receiving and sending, side by side with other programs
 	$(BIN)/python -m tests.benchmarks.bench
 	$(BIN)/python -m tests.benchmarks.sending
+
+bench-docs: $(MARKS)-bench  ## Measure, and write the figures into docs/speed.md (BASE=REV: beside that revision)
+	$(BIN)/python -m tests.benchmarks.bench $(if $(BASE),--base $(BASE))
+	$(BIN)/python -m tests.benchmarks.sending
+	$(BIN)/python -m tests.benchmarks.document
 
 bench-scale: $(MARKS)-bench  ## Measure again with millions of events in the database
 	$(BIN)/python -m tests.benchmarks.scale

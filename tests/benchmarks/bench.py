@@ -240,10 +240,15 @@ class Bench:
         store.reset()
         script = pgbench.make_script()
         name = store.url.rpartition("/")[2]
-        for seconds in (WARM_UP, self.seconds):
-            rate, mean = pgbench.run(
-                self.server, name, script, folder=FOLDER, clients=connections, seconds=max(1, round(seconds))
-            )
+        rate, mean = pgbench.measure(
+            self.server,
+            name,
+            script,
+            folder=FOLDER,
+            clients=connections,
+            warm_up=round(WARM_UP),
+            seconds=max(1, round(self.seconds)),
+        )
         return Measurement(part=part.name, name=report.PGBENCH, connections=connections, rate=rate, mean=mean)
 
     def by_one_writer(self, part: Part, files: Path, _connections: int) -> Measurement:

@@ -22,6 +22,8 @@ BEGIN, END = "<!-- figures of make bench -->\n", "<!-- end of the figures -->"
 def main() -> None:
     page, chart = DOCS / "speed.md", DOCS / "speed.svg"
     content, sending = (json.loads((BUILD / f"{name}.json").read_text()) for name in ("bench", "sending"))
+    if content["options"]["parts"]:
+        raise SystemExit(f"{BUILD / 'bench.json'} holds only {', '.join(content['options']['parts'])}; run make bench.")
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

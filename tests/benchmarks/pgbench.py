@@ -83,31 +83,36 @@ def _literal(value: str) -> str:
     return "E'" + value.replace("\\", "\\\\").replace("'", "''").replace(":", "\\x3a") + "'"
 
 
-def run(
-    server: PostgresServer,
-    database: str,
-    script: Script,
-    *,
-    folder: Path,
-    clients: int,
-    seconds: int | None = None,
-    count: int = 1,
+def measure(
+    server: PostgresServer, database: str, script: Script, *, folder: Path, clients: int, warm_up: int, seconds: int
 ) -> tuple[float, float]:
-    """Runs it; returns transactions per second and their mean latency in milliseconds. Raises if any failed."""
+    """Returns the transactions per second after the warm-up, and their mean latency in milliseconds.
+
+    The warm-up is that of the same sessions, because each of them plans the statement.
+    """
+    bounds = ["-T", str(warm_up + seconds), "-P", "1"]
+    ended = run(server, database, script, *bounds, folder=folder, clients=clients)
+    reports = re.findall(r"^progress: [\d.]+ s, ([\d.]+) tps, lat ([\d.]+) ms", ended.stderr, re.MULTILINE)
+    measured = [(float(tps), float(latency)) for tps, latency in reports[warm_up:]]
+    total = sum(tps for tps, _ in measured)
+    return total / len(measured), sum(tps * latency for tps, latency in measured) / total
+
+
+def run(
+    server: PostgresServer, database: str, script: Script, *bounds: str, folder: Path, clients: int
+) -> subprocess.CompletedProcess[str]:
+    """Runs pgbench; ``bounds`` are its options that say for how long. Raises RuntimeError if anything failed."""
     file = folder / "pgbench.sql"
     file.write_text(script.text)
-    bound = ["-T", str(seconds)] if seconds else ["-t", str(count)]
-    command = [server.binary("pgbench"), "-n", "-M", "prepared", "-j", str(min(2, clients)), "-c", str(clients), *bound]
+    options = ["-n", "-M", "prepared", "-j", str(min(2, clients)), "-c", str(clients), *bounds]
     ended = subprocess.run(
-        [*command, "-f", file, server.url(database).replace("+psycopg", "")],
+        [server.binary("pgbench"), *options, "-f", file, server.url(database).replace("+psycopg", "")],
         env=os.environ | {"PGOPTIONS": script.options},
         capture_output=True,
         text=True,
-        timeout=(seconds or 0) + 60,
+        timeout=120,
         check=False,
     )
-    tps = re.search(r"tps = ([\d.]+)", ended.stdout)
-    latency = re.search(r"latency average = ([\d.]+) ms", ended.stdout)
-    if ended.returncode or not tps or not latency:
+    if ended.returncode:
         raise RuntimeError(f"pgbench ended with {ended.returncode}: {ended.stderr[-2000:]}")
-    return float(tps[1]), float(latency[1])
+    return ended

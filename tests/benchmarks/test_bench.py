@@ -130,7 +130,7 @@ def test_pgbench_runs_the_statement_that_stores_one_event(postgres_server: Serve
         assert "-c statement_timeout=5s" in script.options
         store.reset()
 
-        pgbench.run(postgres_server, "for_pgbench", script, folder=tmp_path, clients=1, count=3)
+        pgbench.run(postgres_server, "for_pgbench", script, "-t", "3", folder=tmp_path, clients=1)
 
         query = "SELECT count(*), count(e.message_pk), count(r.event_pk) FROM events e LEFT JOIN recipients r"
         (rows,) = store.rows(f"{query} ON r.event_pk = e.pk")
