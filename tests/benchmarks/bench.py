@@ -54,6 +54,9 @@ EVENTS = 60_000
 WARM_UP = 1.0
 """Seconds before each measurement."""
 
+PROFILED = (8, 128)
+"""With how many connections the service's processor time is profiled."""
+
 FOLDER = Path("build/bench")
 
 
@@ -315,11 +318,10 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def measure(parts: Sequence[str], *, rounds: int, seconds: float, base: str | None) -> dict[str, Any]:
-    """Measures these parts; returns the figures of every turn. Raises EventLost."""
-    found: dict[str, Any] = {"measured": [], "sends": [], "profile": None}
+def measure(parts: Sequence[str], *, rounds: int, seconds: float, base: str | None) -> Iterator[dict[str, Any]]:
+    """Measures these parts; yields the figures of each, by kind. Raises EventLost."""
     with ExitStack() as stack:
-        before = ()
+        before: tuple[Contestant, ...] = ()
         if base:
             folder = Path(stack.enter_context(TemporaryDirectory())) / "base"
             stack.enter_context(checked_out(base, folder))
@@ -328,19 +330,14 @@ def measure(parts: Sequence[str], *, rounds: int, seconds: float, base: str | No
         progress = stack.enter_context(shown_progress())
         bench = Bench(rounds=rounds, seconds=seconds, server=server, progress=progress)
         for part in (each for name in parts for each in PARTS.get(name, ())):
-            compared = replace(part, contestants=part.contestants + before) if part.with_base else part
-            found["measured"] += map(asdict, bench.run(compared))
+            compared = replace(part, contestants=(*part.contestants, *before)) if part.with_base else part
+            yield {"measured": [*map(asdict, bench.run(compared))]}
         if "network" in parts:
-            task = progress.add_task("sending over a network", total=len(report.DELAYS))
-            for delay in report.DELAYS:
-                found["sends"].append(asdict(network.send(server, FOLDER.absolute(), delay=delay)))
-                progress.advance(task)
+            tracked = progress.track(report.DELAYS, description="sending over a network")
+            yield {"sends": [asdict(network.send(server, FOLDER.absolute(), delay=delay)) for delay in tracked]}
         if "profile" in parts:
-            task = progress.add_task("profile", total=1)
-            taken = bench.profiled(8)
-            found["profile"] = {**asdict(taken), "summary": taken.summary}
-            progress.advance(task)
-    return found
+            tracked = progress.track(PROFILED, description="profile")
+            yield {"profiles": [asdict(bench.profiled(connections)) for connections in tracked]}
 
 
 def shown_progress() -> Progress:
@@ -360,14 +357,22 @@ def main() -> None:
     if wrong := {*options.parts} - {*choices}:
         parser.error(f"no such part: {', '.join(sorted(wrong))}")
     FOLDER.mkdir(parents=True, exist_ok=True)
+    parts = options.parts or choices
+    content: dict[str, Any] = {
+        "machine": machine(),
+        "options": vars(options),
+        "measured": [],
+        "sends": [],
+        "profiles": [],
+    }
     try:
-        found = measure(options.parts or choices, rounds=options.rounds, seconds=options.seconds, base=options.base)
+        for found in measure(parts, rounds=options.rounds, seconds=options.seconds, base=options.base):
+            content |= {kind: content[kind] + figures for kind, figures in found.items()}
+            (FOLDER / "bench.json").write_text(json.dumps(content, indent=1))
     except EventLost as lost:
         sys.exit(f"FAILED: {lost}")
-    content = {"machine": machine(), "options": vars(options), **found}
-    (FOLDER / "bench.json").write_text(json.dumps(content, indent=1))
     report.show(content)
-    if "receiving" in (options.parts or choices):
+    if "receiving" in parts:
         report.draw(content, FOLDER / "bench.svg")
 
 

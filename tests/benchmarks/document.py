@@ -57,12 +57,11 @@ def markdown(content: Mapping[str, Any], sending: Mapping[str, Any]) -> str:
             " synchronous send; in brackets the round trips to the database of each:",
             _network(found, content["sends"]),
         ]
-    if content["profile"]:
-        connections = content["profile"]["connections"]
-        parts.append(
-            f"Where the service's own processor time goes at {connections} connections, by a flame graph:"
-            f" {content['profile']['summary']}."
-        )
+    parts += [
+        f"Where the service's own processor time goes with {each['connections']} connections, by a flame graph:"
+        f" {report.summary(each)}."
+        for each in content["profiles"]
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -55,10 +55,6 @@ class Profile:
     lines: dict[str, float]
     """By function and line; the ten greatest."""
 
-    @property
-    def summary(self) -> str:
-        return ", ".join(f"{name} {share:.0%}" for name, share in self.areas.items() if share >= 0.01)
-
 
 def take(
     server: psutil.Process, load: Callable[[], object], *, connections: int, seconds: float, folder: Path
@@ -67,7 +63,7 @@ def take(
 
     Meanwhile ``load`` runs, which must last three times as long.
     """
-    stacks, graph = folder / "profile.raw", folder / "flame.svg"
+    stacks, graph = folder / f"profile-{connections}.raw", folder / f"flame-{connections}.svg"
     thread = threading.Thread(target=load)
     thread.start()
     time.sleep(WARM_UP)

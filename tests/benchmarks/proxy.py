@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.processes import PATIENCE
+
 
 @dataclass(frozen=True)
 class Proxy:
@@ -36,10 +38,13 @@ def delaying(port: int, *, seconds: float) -> Iterator[Proxy]:
     """Runs a proxy to that port of this machine, which delays each direction by so many seconds."""
     context = multiprocessing.get_context("spawn")
     round_trips = context.Value("q", 0, lock=False)  # only the proxy writes it
+    ready = context.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
         own = listening.getsockname()[1]
-        process = context.Process(target=_run, args=(listening, port, seconds, round_trips), daemon=True)
+        process = context.Process(target=_run, args=(listening, port, seconds, round_trips, ready), daemon=True)
         process.start()
+        if not ready.wait(PATIENCE):
+            raise TimeoutError("the proxy did not start")
     try:
         yield Proxy(own, round_trips)
     finally:
@@ -47,12 +52,12 @@ def delaying(port: int, *, seconds: float) -> Iterator[Proxy]:
         process.join()
 
 
-def _run(listening: socket.socket, port: int, seconds: float, round_trips: Any) -> None:
+def _run(listening: socket.socket, port: int, seconds: float, round_trips: Any, ready: Any) -> None:
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-    loop.run_until_complete(_serve(listening, port, seconds, round_trips))
+    loop.run_until_complete(_serve(listening, port, seconds, round_trips, ready))
 
 
-async def _serve(listening: socket.socket, port: int, seconds: float, round_trips: Any) -> None:
+async def _serve(listening: socket.socket, port: int, seconds: float, round_trips: Any, ready: Any) -> None:
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         turn = _Turn(round_trips)
         from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
@@ -62,6 +67,7 @@ async def _serve(listening: socket.socket, port: int, seconds: float, round_trip
         )
 
     async with await asyncio.start_server(connect, sock=listening) as server:
+        ready.set()
         await server.serve_forever()
 
 

@@ -135,8 +135,8 @@ def show(content: Mapping[str, Any]) -> None:
         console.print(_figures(found, part))
     if content["sends"]:
         console.print(_sends(content["sends"]))
-    if content["profile"]:
-        console.print(_profile(content["profile"]))
+    for profile in content["profiles"]:
+        console.print(_profile(profile))
     table = Table("aim", "limit", "reached", title="Aims", title_justify="left")
     for aim in aims(found):
         colour = "green" if aim.is_met else "red"
@@ -198,10 +198,15 @@ def _sends(sends: Iterable[Mapping[str, float]]) -> Table:
 
 def _profile(profile: Mapping[str, Any]) -> Table:
     title = f"The service's processor time, {_count(profile['connections'])}: the ten heaviest lines"
-    table = Table("line", "share", title=title, title_justify="left", caption=profile["summary"])
+    table = Table("line", "share", title=title, title_justify="left", caption=summary(profile))
     for line, share in profile["lines"].items():
         table.add_row(line, f"{share:.1%}")
     return table
+
+
+def summary(profile: Mapping[str, Any]) -> str:
+    """Where the processor time goes, in one line."""
+    return ", ".join(f"{area} {share:.0%}" for area, share in profile["areas"].items() if share >= 0.01)
 
 
 COLOURS = {US: "#1b6ca8", ALIKE: "#e0a030", ASYNC: "#f0cf8c", PGBENCH: "#888888", VIEW: "#6fb1e0", ORM: "#c0504d"}
