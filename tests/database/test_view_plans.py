@@ -1,17 +1,20 @@
 """A query of a view by tag, reference, id, number or day uses an index."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
 
-from receiver.database.database import Database
+from receiver.database.database import Database, Session
 from receiver.reports import lists
 from receiver.reports.messages import messages_by_last_digits
 from tests.support import pages
-from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message, make_sender
+from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message
+from tests.support.databases import ENGINES, fresh_database
 from tests.support.plans import plans
-from tests.support.stored import change, deliver, messages
+from tests.support.queued import enqueue_all
+from tests.support.stored import change, deliver
 
 BY_KEY = ("tag = 'x'", "reference = 'x'", "message_id = 'x'")
 A_DAY = "{0} >= '2026-01-01' AND {0} < '2026-01-02'"
@@ -38,24 +41,26 @@ WHOLE = r"Seq Scan on (messages|recipients|events|message_ids)|SCAN (m|r|e|shown
 """How either database's plan shows that it reads a whole table."""
 
 
-@pytest.fixture
-def filled(database: Database) -> Database:
-    """A database with tables large enough for an index."""
-    sending = make_sender(database)
-    for number in range(300):
-        sending.queue(make_message(f"+1919556{number:04}", BOB, reference=f"order-{number}"))
-    tags = messages(database)
-    deliver(database, *(make_event(recipient=BOB, message_id=f"id of {tag}", tag=tag) for tag in tags))
-    deliver(database, *(make_event(message_id=f"id-{number}") for number in range(100)))
-    return database
+@pytest.fixture(scope="module", params=ENGINES)
+def filled(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database with tables large enough for an index, which the tests of this module share."""
+    with fresh_database(request, migrated=True) as url, Database(url) as database:
+        new = (make_message(f"+1919556{number:04}", BOB, reference=f"order-{number}") for number in range(300))
+        tags = enqueue_all(database, new)
+        deliver(database, *(make_event(recipient=BOB, message_id=f"id of {tag}", tag=tag) for tag in tags))
+        deliver(database, *(make_event(message_id=f"id-{number}") for number in range(100)))
+        yield database
 
 
 def test_no_table_is_read_whole(filled: Database) -> None:
-    for view, conditions in ASKED.items():
-        for condition in conditions:
-            query = text(f"SELECT * FROM {view} WHERE {condition}")
-            [plan] = plans(filled, lambda session, query=query: session.execute(query).all())
-            assert not re.search(WHOLE, plan), f"{view} WHERE {condition}: {plan}"
+    asked = [f"{view} WHERE {condition}" for view, conditions in ASKED.items() for condition in conditions]
+
+    def ask(session: Session) -> None:
+        for each in asked:
+            session.execute(text(f"SELECT * FROM {each}")).all()
+
+    for each, plan in zip(asked, plans(filled, ask), strict=True):
+        assert not re.search(WHOLE, plan), f"{each}: {plan}"
 
 
 def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_table_whole(filled: Database) -> None:
@@ -68,10 +73,11 @@ def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_tabl
     assert any("recipients_created_at_index" in plan for plan in ending)
 
 
-def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(filled: Database) -> None:
-    change(filled, "UPDATE messages SET send_status = 'accepted', updated_at = '2026-01-01 12:00:00+00'")
+def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(database: Database) -> None:
+    enqueue_all(database, (make_message(ALICE) for _ in range(300)))
+    change(database, "UPDATE messages SET send_status = 'accepted', updated_at = '2026-01-01 12:00:00+00'")
 
-    [plan] = plans(filled, lambda session: session.execute(text("SELECT * FROM support_sending")).all())
+    [plan] = plans(database, lambda session: session.execute(text("SELECT * FROM support_sending")).all())
 
     assert not re.search(rf"{WHOLE}|SCAN messages\b(?! USING)", plan), plan
     assert "messages_updated_at_index" in plan

@@ -16,8 +16,9 @@ from receiver.maintenance.resolve import add_resolution
 from tests.events.test_deadlocks import assert_they_wait_for_each_other
 from tests.events.test_races import both_ways, meet
 from tests.support.agreement import assert_views_agree
-from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, make_sender, store_message
+from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.support.plans import plans
+from tests.support.queued import enqueue_all
 from tests.support.stored import answering, deliver, events, links, message_ids, messages, recording, statuses, view
 
 
@@ -95,9 +96,7 @@ def test_a_person_s_decision_meets_an_event(postgres: Database, send_status: Sen
 
 
 def test_rivals_are_found_by_a_number_whatever_their_sender_has_sent_to_others(database: Database) -> None:
-    sending = make_sender(database)
-    for number in range(300):
-        sending.queue(make_message(f"+1919556{number:04}"))
+    enqueue_all(database, (make_message(f"+1919556{number:04}") for number in range(300)))
     tag, _ = store_message(database, ALICE, BOB, answer=Unknown())
 
     def ask(session: Session) -> None:

@@ -1,6 +1,7 @@
 """The newest rows of the support views that commands list are found by an index, however long the history."""
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 
@@ -23,6 +24,7 @@ from receiver.reports.lists import (
     newest,
 )
 from tests.support.builders import ALICE, NOON, make_event
+from tests.support.databases import ENGINES, fresh_database
 from tests.support.plans import plans
 from tests.support.stored import submitting
 
@@ -47,12 +49,18 @@ def _fill(session: Session, *, minute: int) -> None:
     record(session, [*events, make_event(message_id=f"{minute}"), *unreadable], now=at)
 
 
-@pytest.mark.parametrize("view", INDEXES, ids=lambda view: str(view.table.name))
-def test_the_newest_rows_are_found_by_an_index(database: Database, view: View) -> None:
-    for minute in range(60):
-        database.write(partial(_fill, minute=minute))
+@pytest.fixture(scope="module", params=ENGINES)
+def filled(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An hour of messages and events, which the tests of this module share."""
+    with fresh_database(request, migrated=True) as url, Database(url) as database:
+        for minute in range(60):
+            database.write(partial(_fill, minute=minute))
+        yield database
 
-    *_, plan = plans(database, lambda session: newest(session, view, limit=10))
+
+@pytest.mark.parametrize("view", INDEXES, ids=lambda view: str(view.table.name))
+def test_the_newest_rows_are_found_by_an_index(filled: Database, view: View) -> None:
+    *_, plan = plans(filled, lambda session: newest(session, view, limit=10))
 
     assert INDEXES[view] in plan, plan
     assert not re.search(r"Seq Scan on messages|SCAN (m|messages)\b(?! USING)", plan), plan

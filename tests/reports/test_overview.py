@@ -10,13 +10,13 @@ from receiver.core.events import Source, Unreadable
 from receiver.core.messages import Accepted, Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database import lookup
-from receiver.database.database import Database
+from receiver.database.database import Database, Session
 from receiver.events.store import record
 from receiver.reports import overview
 from receiver.reports.overview import Figures, figures
 from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_event, make_message, make_sender
 from tests.support.plans import plans
-from tests.support.stored import HOUR, answer, deliver, submitting
+from tests.support.stored import HOUR, answer, answering, deliver, recording, submitting
 
 OVERDUE_AFTER = 27 * HOUR
 LONG_AGO = times.now() - 30 * HOUR
@@ -122,13 +122,16 @@ def test_nothing_is_counted_further_than_anybody_wants_to_know(database: Databas
 
 def test_every_figure_is_found_by_an_index(database: Database) -> None:
     now = times.now()
-    for number in range(300):
-        at, message_id = now - number * HOUR, f"id-{number}"
-        _, pk = database.write(lambda session, at=at: submitting(session, ALICE, created_at=at))
-        answer(database, pk, Accepted(message_id=message_id))
-        linked = [] if number % 50 == 0 else [make_event(message_id=message_id)]
-        foreign = [make_event(message_id=f"foreign-{number}")] if number % 50 == 0 else []
-        deliver(database, *linked, *foreign, Unreadable(payload=message_id, reason="No object."), now=at)
+
+    def fill(session: Session) -> None:
+        for number in range(300):
+            at, message_id = now - number * HOUR, f"id-{number}"
+            _, pk = submitting(session, ALICE, created_at=at)
+            answering(pk, Accepted(message_id=message_id))(session)
+            event = make_event(message_id=message_id if number % 50 else f"foreign-{number}")
+            recording(event, Unreadable(payload=message_id, reason="No object."), now=at)(session)
+
+    database.write(fill)
 
     found = plans(database, lambda session: figures(session, now=times.now(), overdue_after=OVERDUE_AFTER))
 

@@ -21,6 +21,7 @@ from receiver.reports.messages import MessageFilter, messages_page
 from receiver.reports.results import results, summary, watch
 from tests.support.builders import ALICE, BOB, make_event, make_message, make_sender, store_message
 from tests.support.plans import plans
+from tests.support.queued import enqueue_all
 
 CHARACTERS = "ab-%_\\zZ\x7fé\ud7ff\ue000\uffff\U00010000\U0010ffff"
 REFERENCES = st.text(alphabet=CHARACTERS, max_size=4)
@@ -125,9 +126,7 @@ def test_results_are_all_and_each_once_whatever_shares_a_reference(
 
 
 def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: Database) -> None:
-    sending = make_sender(database)
-    for number in range(300):
-        sending.queue(make_message(ALICE, reference=f"order-{number}"))
+    enqueue_all(database, (make_message(ALICE, reference=f"order-{number}") for number in range(300)))
     wanted, now = MessageFilter(reference_prefix="order-29"), times.now()
 
     listed = plans(database, lambda session: messages_page(session, wanted, limit=50, now=now))
@@ -141,9 +140,7 @@ def test_pages_by_the_beginning_of_a_reference_are_found_by_its_index(database: 
 
 def test_the_references_are_found_by_their_index(database: Database) -> None:
     """On a table large enough for an index."""
-    sending = make_sender(database)
-    for number in range(300):
-        sending.queue(make_message(ALICE, reference=f"order-{number}"))
+    enqueue_all(database, (make_message(ALICE, reference=f"order-{number}") for number in range(300)))
 
     found = plans(database, lambda session: summary(session, "order-29", now=times.now()))
 

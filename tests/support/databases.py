@@ -152,5 +152,9 @@ def fresh_database(request: pytest.FixtureRequest, *, migrated: bool) -> Iterato
     """A database of the engine that the fixture's parameter names; the other engine is not touched."""
     databases = request.getfixturevalue(f"{request.param}_databases")
     template = request.getfixturevalue(f"{request.param}_template") if migrated else None
-    with databases.new(request.getfixturevalue("tmp_path"), template) as url:
+    if request.scope == "function":
+        folder = request.getfixturevalue("tmp_path")
+    else:
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("database")
+    with databases.new(folder, template) as url:
         yield url

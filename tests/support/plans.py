@@ -9,8 +9,11 @@ from receiver.database.database import Database, Session
 
 
 def plans(database: Database, ask: Callable[[Session], object]) -> list[str]:
-    """The plan of each statement that ``ask`` executes. PostgreSQL analyzes its tables first, as autovacuum does;
-    SQLite has nothing like that, so its plan must be good without."""
+    """The plan of each statement that ``ask`` executes.
+
+    PostgreSQL analyzes its tables first, as autovacuum does; SQLite has nothing like that, so its plan must be good
+    without.
+    """
     if database.engine.dialect.name != "sqlite":
         database.write(lambda session: session.execute(text("ANALYZE")))
     statements: list[tuple[str, Any]] = []

@@ -1,10 +1,10 @@
 """Queues messages, and takes the steps that a worker takes with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from receiver.core import times
-from receiver.core.messages import Refused
+from receiver.core.messages import OutboundMessage, Refused
 from receiver.core.send_status import RefusedBecause
 from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
@@ -23,6 +23,14 @@ def enqueue(database: Database, *to: str, now: datetime | None = None, **changes
     tag = new_tag(now)
     [pk] = database.write(lambda session: outbox.add_queued(session, [(tag, make_message(*to, **changes))], now=now))
     return tag, pk
+
+
+def enqueue_all(database: Database, new: Iterable[OutboundMessage]) -> list[str]:
+    """Queues messages in one transaction; returns their tags."""
+    now = times.now()
+    tagged = [(new_tag(now), message) for message in new]
+    database.write(lambda session: outbox.add_queued(session, tagged, now=now))
+    return [tag for tag, _ in tagged]
 
 
 def claiming(
