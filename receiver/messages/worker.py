@@ -98,13 +98,23 @@ class Worker:
     requests and store the last results, so that no request waits for the database.
     """
 
-    def __init__(self, caller: Caller, *, rates: Rates, threads: int, attempts: int, lease: timedelta = LEASE) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        rates: Rates,
+        threads: int,
+        attempts: int,
+        lease: timedelta = LEASE,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         self._caller, self._database = caller, caller.database
         self._suspicion, self._credentials = caller.suspicion, caller.gateway.fingerprint
         self._rates = rates
         self._is_paced = rates != Rates()
         self._attempts = attempts
         self._lease = lease
+        self._poll_seconds = poll_seconds
         self._batch = threads
         self._under_way = threading.Semaphore(threads)
         self._stopping = threading.Event()
@@ -172,7 +182,7 @@ class Worker:
         """Returns a claimed message; None after a while if there is none, or nothing may be sent."""
         with self._claiming:
             if (known := self._caller.gateway.known_refusal()) is not None:  # every call would meet it
-                self._hold(known.retry_after or POLL_SECONDS)
+                self._hold(known.retry_after or self._poll_seconds)
             held = self._held_until - time.monotonic()
             if self._stopping.is_set():
                 return None
@@ -182,7 +192,7 @@ class Worker:
             elif not self._claimed:
                 self._claimed.extend(self._database.write(self._claim))
                 if not self._claimed:
-                    self._stopping.wait(POLL_SECONDS)
+                    self._stopping.wait(self._poll_seconds)
             return self._claimed.popleft() if self._claimed and not self._stopping.is_set() else None
 
     def _claim(self, session: Session) -> list[Claimed]:
@@ -284,7 +294,7 @@ class Worker:
         if turn.is_taken:
             return _Begun(turn_in=turn.wait.total_seconds(), is_suspect=turn.is_suspect)
         queue.release_claims(session, [claimed], claimable_at=times.now())
-        hold = POLL_SECONDS if turn.is_refused else turn.ask_again_in
+        hold = self._poll_seconds if turn.is_refused else turn.ask_again_in
         return _Begun(hold=None if turn.is_senders else hold, is_suspect=turn.is_suspect)
 
     def _submit_now(self, session: Session, claimed: Claimed, attempt: Attempt) -> _Begun:
@@ -300,7 +310,7 @@ class Worker:
             if ending.requeued.begins_pause:
                 log.error("credentials refused", tag=claimed.tag)
         if isinstance(result, Refused) and result.is_remembered:
-            self._hold(result.retry_after or POLL_SECONDS)
+            self._hold(result.retry_after or self._poll_seconds)
 
     def _requeue(self, session: Session, claimed: Claimed, refused: Refused) -> _Requeued | None:
         """Queues the message again; returns None if there is to be no other attempt."""

@@ -138,18 +138,18 @@ def probe_until(database: Database, gateway: JudgingGateway, count: int) -> None
 def test_nothing_of_the_queue_is_lost_and_it_goes_on_by_itself(
     database: Database, refused: Refused, logged: Lines
 ) -> None:
-    queue(database, *(str(number) for number in range(12)))
+    queue(database, *(str(number) for number in range(5)))
     gateway = JudgingGateway(always(refused))
     with working(database, gateway, threads=2, attempts=1):
         wait_for(lambda: is_paused(database), "the pause")
-        probe_until(database, gateway, 30)  # each message twice at least
-        assert states(database) == {"queued": 12}
+        probe_until(database, gateway, 15)  # each message twice at least
+        assert states(database) == {"queued": 5}
         assert {row.failures for row in messages(database).values()} == {0}
         assert {row.error_type for row in messages(database).values()} == {refused.type}
 
         gateway.judge = always(None)
         hasten_probe(database)
-        wait_for_states(database, accepted=12)
+        wait_for_states(database, accepted=5)
 
     assert pause(database) is None
     events = [line["event"] for line in logged]

@@ -78,7 +78,12 @@ def working(
     """A worker that runs, and is stopped at the end."""
     sender = make_sender(database, gateway, **rates)
     worker = Worker(
-        sender.caller, rates=sender.rates, threads=threads, attempts=attempts, lease=timedelta(seconds=lease)
+        sender.caller,
+        rates=sender.rates,
+        threads=threads,
+        attempts=attempts,
+        lease=timedelta(seconds=lease),
+        poll_seconds=0.05,
     )
     running = threading.Thread(target=worker.run)
     running.start()
