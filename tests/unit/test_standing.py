@@ -50,7 +50,7 @@ def neighbours(draw: st.DrawFn) -> tuple[Event, Event]:
 
 
 @given(neighbours())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_standings_compare_as_the_rules_do(pair: tuple[Event, Event]) -> None:
     one, other = pair
     assert (standing(one) > standing(other)) == (oracle.key(one) < oracle.key(other))
@@ -162,7 +162,7 @@ def old_standing(said: Event) -> bytes:
 
 
 @given(neighbours())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_comparing_with_the_order_of_before_never_lowers_a_status(pair: tuple[Event, Event]) -> None:
     stored, said = pair
     for one, other in ((old_standing(stored), standing(said)), (standing(stored), old_standing(said))):

@@ -26,6 +26,13 @@ DENIED = [
     Refused(because=RefusedBecause.BANDWIDTH, status=404),
 ]
 NOT_SENT_AND_MAY_PASS = [BUSY, NO_CONNECTION, INTERNAL, CREDENTIALS, *DENIED]
+SENT_AGAIN = pytest.mark.parametrize(
+    ("refusal", "follows"),
+    [*((each, ACCEPTED) for each in NOT_SENT_AND_MAY_PASS), *((BUSY, each) for each in (NOT_VALID, Unknown(), BUSY))],
+    ids=lambda result: f"{type(result).__name__} {getattr(result, 'status', '')}",
+)
+"""Every refusal that a repeat sends again, and every result that may follow."""
+
 FINAL = [NOT_VALID, *(Refused(because=RefusedBecause.BANDWIDTH, status=status) for status in (402, 409, 415))]
 
 
@@ -113,8 +120,7 @@ def test_an_event_that_proved_it_sent_meanwhile_makes_the_repeat_a_success(
     assert len(service.gateway.sent) == 1
 
 
-@pytest.mark.parametrize("refusal", NOT_SENT_AND_MAY_PASS, ids=lambda refusal: str(refusal.status))
-@pytest.mark.parametrize("follows", [ACCEPTED, NOT_VALID, Unknown(), BUSY], ids=["202", "400", "unknown", "429"])
+@SENT_AGAIN
 def test_what_is_known_not_to_have_been_sent_is_sent_again_with_its_tag(
     service: Service, refusal: Refused, follows: SendResult
 ) -> None:

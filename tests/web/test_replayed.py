@@ -12,8 +12,8 @@ from receiver.core.send_status import SendStatus
 from receiver.maintenance.resolve import resolve
 from tests.support.builders import ACCEPTED, ALICE, BOB, CAROL, make_element
 from tests.support.service import LATER, ONCE, BusyGateway, Headers, Service
-from tests.web.test_repeats import FINAL, NOT_SENT_AND_MAY_PASS, problem
-from tests.web.test_send import BUSY, NOT_VALID
+from tests.web.test_repeats import FINAL, SENT_AGAIN, problem
+from tests.web.test_send import BUSY
 
 PREFERENCES = pytest.mark.parametrize("prefer", [{}, LATER], ids=["at once", "later"])
 
@@ -79,8 +79,7 @@ def test_a_repeat_that_comes_while_the_first_is_answered_is_replayed(database_ur
     assert [(each.status_code, is_replayed(each)) for each in repeats] == [(409, True)] * 2
 
 
-@pytest.mark.parametrize("refusal", NOT_SENT_AND_MAY_PASS, ids=lambda refusal: str(refusal.status))
-@pytest.mark.parametrize("follows", [ACCEPTED, NOT_VALID, Unknown(), BUSY], ids=["202", "400", "unknown", "429"])
+@SENT_AGAIN
 def test_a_repeat_that_is_sent_again_is_answered_afresh(
     service: Service, refusal: SendResult, follows: SendResult
 ) -> None:

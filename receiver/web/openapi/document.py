@@ -76,11 +76,15 @@ SHARED = {
 """Responses that follow from the access of a route and from whether it has a body."""
 
 
-def describe(app: Flask) -> Fragment:
-    """The whole document. Raises LookupError unless OPERATIONS has exactly the application's routes."""
+def check_routes(app: Flask) -> None:
+    """Raises LookupError unless OPERATIONS has exactly the application's routes."""
     unmatched = OPERATIONS.keys() ^ app.view_functions.keys()
     if unmatched:
         raise LookupError(f"described but no route, or a route but not described: {', '.join(sorted(unmatched))}")
+
+
+def describe(app: Flask) -> Fragment:
+    """Returns the whole document."""
     spec = _without_routes()
     access = declared_access(app)
     for endpoint in OPERATIONS:
@@ -168,15 +172,27 @@ blueprint = Blueprint("documentation", __name__, template_folder="templates")
 
 
 class Documentation:
-    """The description of an application's routes, as a document for programs and as a page for people."""
+    """The description of an application's routes, as a document for programs and as a page for people.
 
-    def __init__(self, described: dict[str, Any]) -> None:
-        self._described = described
-        self.document = json.dumps(described).encode()
+    Everything is made when it is first requested, because most processes never serve it.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    @cached_property
+    def _described(self) -> Fragment:
+        return describe(self._app)
+
+    @cached_property
+    def document(self) -> bytes:
+        return json.dumps(self._described).encode()
 
     @cached_property
     def page(self) -> bytes:
-        """The page in HTML, rendered when it is first requested: most processes never serve it."""
+        """The page in HTML."""
+        markdown = MarkdownIt("commonmark", {"html": False})
+        self._app.jinja_env.filters |= {"paragraphs": markdown.render, "line": markdown.renderInline}
         return render_template("docs.html", document=self._described, style=self._style).encode()
 
     @cached_property
@@ -212,10 +228,9 @@ def page() -> Response:
 
 
 def register(app: Flask) -> None:
-    """Describes all routes of the application. Raises LookupError for a route without a description."""
-    markdown = MarkdownIt("commonmark", {"html": False})
-    app.jinja_env.filters |= {"paragraphs": markdown.render, "line": markdown.renderInline}
-    app.extensions[EXTENSION] = Documentation(describe(app))
+    """Lets the application describe its routes. Raises LookupError for a route without a description."""
+    check_routes(app)
+    app.extensions[EXTENSION] = Documentation(app)
 
 
 def _documentation() -> Documentation:
