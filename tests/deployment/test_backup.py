@@ -61,9 +61,11 @@ def shown(api: Api, tag: str) -> tuple[Any, ...]:
     return message, api.events(tag)
 
 
+@pytest.mark.parametrize("callbacks", [20, pytest.param(200, marks=pytest.mark.soak)])
 def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_again(
-    tmp_path: Path, backup: tuple[str, Backup]
+    tmp_path: Path, backup: tuple[str, Backup], callbacks: int
 ) -> None:
+    """So many callbacks are stored before the backup, and half as many after it."""
     url, way = backup
     with ExitStack() as stack:
         simulator = stack.enter_context(simulating(tmp_path))
@@ -73,10 +75,10 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         complete = complete_messages(url, host.api)
         is_open = host.api.send(OPEN).json()["tag"]
         with Traffic(url, [host.port], seed=20_261_128, seconds=20) as traffic:
-            traffic.flow(50)
+            traffic.flow(callbacks)
             acknowledged, asked = traffic.acknowledged(), dict(traffic.tags)
             way.take(tmp_path)
-            traffic.flow(20)
+            traffic.flow(callbacks // 2)
         late = host.api.queue(OPEN, reference="after the backup")
         worker = stack.enter_context(Child("worker", environment=settings, folder=tmp_path))
         wait_for(lambda: simulator.accepted(late), "everything that was queued to be sent")
@@ -95,7 +97,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         assert {tag: shown(host.api, tag) for tag in complete} == complete
         assert set(views(way.restored_url)) == VIEWS
         to_come = [each.callback for each in traffic.client.deliveries if not each.attempts]
-        for each in to_come[:50]:
+        for each in to_come[:callbacks]:
             answer = host.api.call("POST", "/callbacks/bandwidth", data=each.body, auth=CALLBACK_AUTH)
             assert answer.status_code == 200
             stored |= {key_told(told) for told in each.told}
@@ -104,7 +106,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         still_queued = "SELECT tag FROM support_messages WHERE send_status = 'queued'"
         wait_for(lambda: not select(way.restored_url, still_queued), "the worker to have nothing to do")
         statuses = dict(select(way.restored_url, "SELECT reference, send_status FROM support_messages"))
-        for reference in sorted(asked)[:20]:
+        for reference in sorted(asked)[: callbacks // 5]:
             again = request_message(host.api, reference)
             assert again.status_code == EXPECTED[statuses[reference]], again.text
         assert host.api.call("GET", f"/messages/{late}").status_code == 404

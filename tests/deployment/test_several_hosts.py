@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.soak.torture.checking import Findings
 from tests.soak.torture.servers import Server
 from tests.support.balancer import balancing
@@ -19,9 +21,11 @@ POOL = 6
 """Sessions of PostgreSQL that PgBouncer opens, for five processes that would open nine or ten each."""
 
 
+@pytest.mark.parametrize("callbacks", [15, pytest.param(100, marks=pytest.mark.soak)])
 def test_hosts_that_stop_and_start_while_traffic_goes_on_lose_nothing_and_double_nothing(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_url: str, callbacks: int
 ) -> None:
+    """So many callbacks are stored between any two steps."""
     with ExitStack() as stack:
         simulator = stack.enter_context(simulating(tmp_path))
         pooled = stack.enter_context(pooling(postgres_url, default_pool_size=POOL))
@@ -31,11 +35,11 @@ def test_hosts_that_stop_and_start_while_traffic_goes_on_lose_nothing_and_double
         balancer = stack.enter_context(balancing(tmp_path, [each.port for each in hosts]))
         with Traffic(postgres_url, [balancer], seed=20_261_126, seconds=10) as traffic:
             for host in hosts:
-                traffic.flow()
+                traffic.flow(callbacks)
                 host.children[-1].end(signal.SIGTERM)
-                traffic.flow()
+                traffic.flow(callbacks)
                 host.start()
-                traffic.flow()
+                traffic.flow(callbacks)
         wait_for(lambda: not hosts[0].api.get("/messages", sendStatus="queued")["messages"], "the queue to be sent")
 
         assert traffic.findings() == Findings()

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from receiver.core.tags import new_tag
 from receiver.core.times import now
 from receiver.database.engine import where
@@ -31,9 +33,11 @@ def readiness(api: Api) -> tuple[int, Any]:
     return answer.status_code, said.get("warning") or said.get("detail")
 
 
+@pytest.mark.parametrize("callbacks", [15, pytest.param(100, marks=pytest.mark.soak)])
 def test_hosts_stay_ready_and_lose_nothing_while_the_database_is_ahead_of_them(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, database_url: str, callbacks: int
 ) -> None:
+    """So many callbacks are stored between any two steps."""
     release = make_next_release(tmp_path)
     with ExitStack() as stack:
         simulator = stack.enter_context(simulating(tmp_path))
@@ -41,26 +45,26 @@ def test_hosts_stay_ready_and_lose_nothing_while_the_database_is_ahead_of_them(
         # On SQLite one process is all there is.
         hosts = [stack.enter_context(Server(tmp_path, settings)) for _ in range(1 if "sqlite" in database_url else 2)]
         with Traffic(database_url, [each.port for each in hosts], seed=20_261_127, seconds=10) as traffic:
-            traffic.flow()
+            traffic.flow(callbacks)
             said = run("serve", environment=settings, folder=release).stderr.strip()
             assert said == OLDER.replace("database", where(database_url))
             assert run("migrate", environment=settings, folder=release).returncode == 0
             assert [readiness(each.api) for each in hosts] == [(200, NEWER)] * len(hosts)
-            traffic.flow()
+            traffic.flow(callbacks)
             for host in hosts:
                 restart(host, release)
                 assert readiness(host.api) == (200, None)
-                traffic.flow()
+                traffic.flow(callbacks)
             assert len(select(database_url, "SELECT tag FROM support_campaigns")) > len(traffic.tags) - 10
 
             for host in hosts:
                 restart(host, tmp_path)
                 assert readiness(host.api) == (200, NEWER)
-            traffic.flow()
+            traffic.flow(callbacks)
             back = run("migrate", "--down", "--to", PRESENT, environment=settings, folder=release)
             assert back.returncode == 0
             assert [readiness(each.api) for each in hosts] == [(200, None)] * len(hosts)
-            traffic.flow()
+            traffic.flow(callbacks)
 
         assert traffic.findings() == Findings()
         assert not any("Traceback" in child.output for host in hosts for child in host.children)
@@ -75,12 +79,11 @@ def restart(host: Server, release: Path) -> None:
 
 
 def test_a_host_that_is_ahead_of_the_database_says_so_and_is_not_ready(tmp_path: Path, database_url: str) -> None:
-    release = make_next_release(tmp_path)
     settings = environment(database_url)
-    assert run("migrate", environment=settings, folder=release).returncode == 0
-    with Server(release, settings) as host:
+    with Server(tmp_path, settings) as host:
         assert readiness(host.api) == (200, None)
-        assert run("migrate", "--down", "--to", PRESENT, environment=settings, folder=release).returncode == 0
+        down = run("migrate", "--down", "--to", f"{int(PRESENT) - 1:04}", environment=settings, folder=tmp_path)
+        assert down.returncode == 0
 
         assert readiness(host.api) == (503, OLDER)
 

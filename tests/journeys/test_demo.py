@@ -87,8 +87,9 @@ MOMENTS: dict[str, Callable[[Child], bool]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("how", "moment"), [*((signal.SIGTERM, moment) for moment in MOMENTS), (signal.SIGHUP, "among the events")]
+)
 def test_a_sigterm_or_sighup_ends_the_whole_demo(
     tmp_path: Path, surroundings: Surroundings, moment: str, how: signal.Signals
 ) -> None:

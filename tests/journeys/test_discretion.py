@@ -36,20 +36,8 @@ BUGGED = "+12025550199"
 PLAIN = ["zq-", "Bearer ", "Basic "]
 """The beginning of every such value except numbers, and the form of credentials."""
 
-BUGS = f'''
-import sys
-if "receiver.cli" in " ".join(sys.orig_argv):
-    import receiver.bandwidth.client as client, receiver.reports.messages as reporting
-    create = client.BandwidthGateway.create_message
-    def create_message(self, message, *, tag):
-        if {BUGGED!r} in message.to:
-            raise RuntimeError(f"{{message}} {TEXT}")
-        return create(self, message, tag=tag)
-    def events(database, tag):
-        raise RuntimeError(f"{BUGGED} {TEXT}\\n{NUMBERS[0]}")
-    client.BandwidthGateway.create_message, reporting.events = create_message, events
-'''
-"""Runs before the program, as sitecustomize.py: two bugs that quote all their values."""
+BUGS = ("tests.journeys.bugs", {"number": BUGGED, "quoted": f"{TEXT}\n{NUMBERS[0]}"})
+"""Two bugs that every process here has, which quote all their values."""
 
 
 class Parrot(BaseHTTPRequestHandler):
@@ -102,8 +90,7 @@ def parrot() -> Iterator[str]:
         server.shutdown()
 
 
-def settings(folder: Path, database_url: str, api_url: str) -> dict[str, str]:
-    (folder / "sitecustomize.py").write_text(BUGS)
+def settings(database_url: str, api_url: str) -> dict[str, str]:
     return environment(
         database_url,
         bandwidth_api_url=api_url,
@@ -112,7 +99,7 @@ def settings(folder: Path, database_url: str, api_url: str) -> dict[str, str]:
         read_only_api_keys=(ApiKey("desk", READ_KEY),),
         callback_credentials=(Credential("bandwidth", CALLBACK_PASSWORD),),
         log_level="debug",
-    ) | {"PYTHONPATH": str(folder)}
+    )
 
 
 def ask(api: Api, method: str, path: str, *, key: str = WRITE_KEY, **options: Any) -> int:
@@ -239,12 +226,12 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
         return str(select(database_url, "SELECT min(tag) FROM messages")[0][0])
 
     with parrot() as api_url:
-        given = settings(tmp_path, database_url, api_url)
-        with serving(tmp_path, given, "--access-log") as (server, api):
+        given = settings(database_url, api_url)
+        with serving(tmp_path, given, "--access-log", before=BUGS) as (server, api):
             send_everything(api, tag_of)
             call_back_everything(api, tag_of())
             shout(api)
-            with Child("worker", environment=given, folder=tmp_path) as worker:
+            with Child("worker", environment=given, folder=tmp_path, before=BUGS) as worker:
                 worker.wait_until(lambda: worker.output.count('"event":"send"') == 2, "two messages sent")
                 with outage(database_url, kind, request):
                     assert send(api, NUMBERS[0]) == 503
@@ -252,7 +239,7 @@ def test_no_process_prints_a_secret_a_number_or_a_text(
                 assert worker.end() == 0
             assert server.end() == 0
         ended = [
-            run(*arguments, environment=given, folder=tmp_path)
+            run(*arguments, environment=given, folder=tmp_path, before=BUGS)
             for arguments in (
                 ("config",),
                 ("doctor", "--json"),
@@ -293,11 +280,11 @@ def test_the_search_finds_what_it_looks_for() -> None:
 
 @pytest.mark.parametrize("command", ["serve", "worker", "config"])
 def test_wrong_settings_are_named_and_not_quoted(tmp_path: Path, sqlite_url: str, command: str) -> None:
-    given = settings(tmp_path, sqlite_url, "ftp://zq-host:zq-port/+12025550143")
+    given = settings(sqlite_url, "ftp://zq-host:zq-port/+12025550143")
     given |= {"CALLBACK_CREDENTIALS": CALLBACK_PASSWORD, "API_KEYS": f"{WRITE_KEY}:", "LOG_LEVEL": WRONG_KEY}
     given |= {"DATABASE_URL": "mysql://zq-user:zq-password@zq-host/"}
 
-    ended = run(command, environment=given, folder=tmp_path)
+    ended = run(command, environment=given, folder=tmp_path, from_command_line=True)
 
     assert ended.returncode == 2
     assert {"DATABASE_URL", "LOG_LEVEL", "API_KEYS"} <= {line.partition(":")[0] for line in ended.stderr.splitlines()}

@@ -12,7 +12,7 @@ from tests.support.builders import ALICE
 from tests.support.loop import Loop, select
 from tests.support.processes import Child, environment, run, wait_for
 
-LINES = 6 * CHUNK
+LINES = 3 * CHUNK
 INVALID = "+12005564404"
 
 

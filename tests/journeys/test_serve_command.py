@@ -74,7 +74,16 @@ def test_a_port_that_no_machine_has_is_said_in_a_sentence(sqlite_url: str, comma
 # SIGTERM ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("database_url", "how"),
+    [
+        ("sqlite", signal.SIGTERM),
+        ("postgresql", signal.SIGTERM),
+        ("sqlite", signal.SIGHUP),
+        ("postgresql", signal.SIGQUIT),
+    ],
+    indirect=["database_url"],
+)
 def test_what_was_answered_before_a_signal_took_effect_is_stored(
     tmp_path: Path, database_url: str, how: signal.Signals
 ) -> None:
@@ -114,7 +123,11 @@ def _post_until_refused(url: str, client: int) -> list[str]:
     raise AssertionError("unreachable")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("database_url", "how"),
+    [("sqlite", signal.SIGINT), ("postgresql", signal.SIGHUP), ("sqlite", signal.SIGQUIT)],
+    indirect=["database_url"],
+)
 def test_a_signal_of_the_terminal_which_reaches_every_process_ends_the_service_too(
     tmp_path: Path, database_url: str, how: signal.Signals
 ) -> None:

@@ -107,16 +107,17 @@ def run(
     environment: dict[str, str],
     folder: Path,
     standard_input: str = "",
-    from_command_line: bool = False,
+    **options: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `receiver` with these arguments to its end. No command may ever print a traceback."""
+    """Runs `receiver` with these arguments to its end. No command may ever print a traceback.
+
+    ``options`` are those of `start`.
+    """
     reading, writing = os.pipe()
     with TemporaryFile() as output, TemporaryFile() as errors:
         with os.fdopen(reading) as given:
             streams = (given.fileno(), output.fileno(), errors.fileno())
-            process = start(
-                *arguments, environment=environment, folder=folder, streams=streams, from_command_line=from_command_line
-            )
+            process = start(*arguments, environment=environment, folder=folder, streams=streams, **options)
         with suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
             pipe.write(standard_input)
         try:
@@ -379,12 +380,16 @@ def simulating(
 
 @contextmanager
 def serving(
-    folder: Path, environment: dict[str, str], *options: str, port: int | None = None
+    folder: Path,
+    environment: dict[str, str],
+    *options: str,
+    port: int | None = None,
+    before: tuple[str, dict[str, Any]] | None = None,
 ) -> Iterator[tuple[Child, Api]]:
-    """Runs `receiver serve`; yields when it is ready."""
+    """Runs `receiver serve`; yields when it is ready. ``before`` is that of `start`."""
     port = port or free_port()
     with (
-        Child("serve", "--port", str(port), *options, environment=environment, folder=folder) as child,
+        Child("serve", "--port", str(port), *options, environment=environment, folder=folder, before=before) as child,
         Api(f"http://127.0.0.1:{port}") as api,
     ):
         child.wait_until(api.is_ready, "the service to be ready")

@@ -59,9 +59,9 @@ class Traffic:
         for each in self._running:
             each.result()
 
-    def flow(self, count: int = 100) -> None:
+    def flow(self, count: int) -> None:
         """Waits until that many more callbacks are acknowledged, and some more messages accepted."""
-        callbacks, messages = self._acknowledged() + count, len(self.tags) + count // 20
+        callbacks, messages = self._acknowledged() + count, len(self.tags) + count // 20 + 1
         wait_for(lambda: self._acknowledged() >= callbacks and len(self.tags) >= messages, "traffic")
 
     def findings(self) -> Findings:
@@ -95,7 +95,7 @@ class Traffic:
 
     def _answer_late(self, keys: Sequence[int]) -> None:
         with Database(self._url) as database:
-            record_late_answers(database, self.stream.messages, keys)
+            record_late_answers(database, self.stream.messages, keys, self._stopping)
 
     def _send_all(self, number: int) -> None:
         place = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -42,12 +43,14 @@ def _store(session: Session, sent: Sent) -> int:
     return pk
 
 
-def record_late_answers(database: Database, messages: Sequence[Sent], keys: Sequence[int]) -> None:
-    """Stores each late response when it is due, or as soon as the database is back."""
+def record_late_answers(
+    database: Database, messages: Sequence[Sent], keys: Sequence[int], stopping: threading.Event
+) -> None:
+    """Stores each late response when it is due, or as soon as the database is back; all at once when it is stopping."""
     begun = time.monotonic()
     for sent, pk in sorted(zip(messages, keys, strict=True), key=lambda pair: pair[0].answered_at):
         if sent.answered_at:
-            time.sleep(max(begun + sent.answered_at - time.monotonic(), 0))
+            stopping.wait(max(begun + sent.answered_at - time.monotonic(), 0))
             recorded = partial(is_recorded, database, sent, pk)
             wait_for(recorded, "an answer to be recorded", seconds=LONGEST_FAULT)
 

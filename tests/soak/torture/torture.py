@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,15 +114,17 @@ def _torment(
     """Runs callbacks, late responses and faults at the same time; returns when all callbacks are acknowledged."""
     injected = []
     keys = store_messages(database, stream.messages)
+    stopping = threading.Event()
     with ThreadPoolExecutor(2) as threads:
         try:
             posting = threads.submit(asyncio.run, client.post_all())
-            answering = threads.submit(record_late_answers, database, stream.messages, keys)
+            answering = threads.submit(record_late_answers, database, stream.messages, keys, stopping)
             for each in nemesis.torment(seconds=seconds):
                 injected.append(each)
                 told(each)
         finally:
             client.finish()
+            stopping.set()
         answering.result()
         posting.result()
     return injected
