@@ -76,7 +76,10 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
     def reported(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             _load_settings_file()
-            command(*args, **kwargs)
+            try:
+                command(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # here, where an error gets its sentence, and not when Python ends
         except ConfigurationError as error:
             fail(f"Invalid settings:\n{error}", EXIT_USAGE)
         except InvalidFields as error:
@@ -90,6 +93,8 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         except OSError as error:
             if error.errno == errno.EPIPE:  # click handles a closed pipe
                 raise
+            # Python would write again when it ends, and exit with 120.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
             fail(f"Input or output failed: {error.strerror or error}.", EXIT_UNKNOWN)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)

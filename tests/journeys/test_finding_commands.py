@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, NOON, SENDER, make_element, make_event, store_message
 from tests.support.locks import locked, onlooker
-from tests.support.processes import PATIENCE, Child, environment, invoke
+from tests.support.processes import PATIENCE, Child, environment, invoke, start
 from tests.support.service import Service
 from tests.support.stored import HOUR, change, deliver, submit, unreadables
 from tests.support.terminal import on_terminal, without_colours
@@ -539,19 +540,16 @@ def test_nobody_who_reads_is_no_error(sqlite: Database, sqlite_url: str, tmp_pat
     deliver(sqlite, *(Unreadable(payload=json.dumps(f"{number}" + "x" * 200), reason="?") for number in range(2000)))
     arguments = ["unreadable", "--limit", "2000", *filter(None, [form])]
 
-    with subprocess.Popen(
-        [sys.executable, "-m", "receiver.cli", *arguments],
-        env=environment(sqlite_url),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as child:
-        assert child.stdout
-        assert child.stderr
-        assert child.stdout.read(10)
-        child.stdout.close()
-        assert child.stderr.read() == b""
-        assert child.wait(PATIENCE) == 1
+    reading, writing = os.pipe()
+    with (tmp_path / "errors").open("wb") as errors:
+        streams = (errors.fileno(), writing, errors.fileno())
+        child = start(*arguments, environment=environment(sqlite_url), folder=tmp_path, streams=streams)
+    os.close(writing)
+    assert os.read(reading, 10)
+    os.close(reading)
+
+    assert child.wait(PATIENCE) == 1
+    assert (tmp_path / "errors").read_bytes() == b""
 
 
 @pytest.mark.parametrize("form", ["", "--json", "--csv"])
@@ -560,22 +558,23 @@ def test_a_list_that_cannot_be_written_is_no_answer(
 ) -> None:
     deliver(sqlite, Unreadable(payload="1", reason="?"))
 
-    ended = shell(f"unreadable {form} > /dev/full", sqlite_url, tmp_path)
+    with Path("/dev/full").open("wb") as full, (tmp_path / "errors").open("wb") as errors:
+        arguments, streams = ["unreadable", *filter(None, [form])], (full.fileno(), full.fileno(), errors.fileno())
+        child = start(*arguments, environment=environment(sqlite_url), folder=tmp_path, streams=streams)
 
-    assert (ended.returncode, ended.stderr.decode()) == (
-        3,
-        "Input or output failed: No space left on device.\n",
-    )
+    assert child.wait(PATIENCE) == 3
+    assert (tmp_path / "errors").read_text() == "Input or output failed: No space left on device.\n"
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("closed", "form"), [("<&-", ""), (">&-", "--json"), (">&-", ""), ("2>&-", "--csv"), ("<&- >&- 2>&-", "")]
+)
 def test_a_stream_that_is_closed_is_no_error_and_the_database_is_not_taken_for_it(
-    sqlite: Database, sqlite_url: str, tmp_path: Path, closed: str
+    sqlite: Database, sqlite_url: str, tmp_path: Path, closed: str, form: str
 ) -> None:
     deliver(sqlite, Unreadable(payload="1", reason="?"), now=times.now() - timedelta(days=91))
 
-    for form in ("", "--json", "--csv"):
-        assert shell(f"unreadable {form} {closed}", sqlite_url, tmp_path).returncode == 1
+    assert shell(f"unreadable {form} {closed}", sqlite_url, tmp_path).returncode == 1
     asked = shell(f"purge --older-than 90d {closed}", sqlite_url, tmp_path)
 
     assert (asked.returncode, len(unreadables(sqlite))) == (2, 1)
