@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,12 +15,12 @@ import yaml
 
 from receiver.database.database import Database
 from receiver.settings import FILE_VARIABLES, NAMES, SECRETS
-from tests.support import containers
+from tests.support import containers, pages
 from tests.support.builders import ALICE, API_KEY, BOB, CALLBACK_AUTH, CLIENT_ID, CLIENT_SECRET, SENDER
 from tests.support.containers import COMPOSE, CONTAINERFILE, LIMITS, ON_HOST, Podman
 from tests.support.postgres import PostgresServer
-from tests.support.processes import Api, faults, simulating, wait_for
-from tests.support.queued import enqueue
+from tests.support.processes import Api, faults, invoke, simulating, wait_for
+from tests.support.queue_steps import enqueue
 
 PORTS = (8080, 9100)
 """The ports of the service and of the worker's metrics."""
@@ -73,6 +74,24 @@ def test_the_containerfile_has_two_stages_one_user_and_commands_in_exec_form() -
     assert len(executed) == 3
     assert all(isinstance(json.loads(each), list) for each in executed)
     assert not re.search(r"https?://|ADD |RUN .*\b(curl|wget|apt)", text)
+
+
+def test_the_commands_of_the_page_write_every_secret_that_the_compose_file_names(tmp_path: Path) -> None:
+    (example,) = pages.OPERATIONS.section("Containers").examples("sh")
+    folder = tmp_path / "config" / "container"
+    folder.mkdir(parents=True)
+    script = "editor() { echo client-secret > $1; }\n" + example.partition("docker compose")[0]
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, timeout=60)
+
+    compose = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+    named = {name: folder / each["file"] for name, each in compose["secrets"].items()}
+    assert set(named.values()) == set((folder / "secrets").iterdir())
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    environment = {f"{name.upper()}_FILE": str(path) for name, path in named.items() if name != "database_password"}
+    shown = invoke("config", environment=environment | {"BANDWIDTH_CLIENT_ID": "client"})
+    assert shown.exit_code == 0, shown.output
+    assert "DATABASE_URL=postgresql+psycopg://receiver:***@database/receiver\n" in shown.output
+    assert named["database_password"].read_text().strip() in named["database_url"].read_text()
 
 
 @pytest.fixture(scope="module")
