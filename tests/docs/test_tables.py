@@ -46,6 +46,17 @@ def test_every_option_of_serve_is_listed() -> None:
     assert set(pages.OPERATIONS.first_column("Option of `serve`")) == options - {"--host", "--port", "--env-file"}
 
 
+def test_the_defaults_of_serve_are_those_of_the_command() -> None:
+    rows = [line.split("|") for line in pages.OPERATIONS.table("Option of `serve`").splitlines()]
+    written = {cells[1].strip(" `"): cells[2].strip() for cells in rows}
+    defaults = {each.opts[0]: each.default for each in serve.params if isinstance(each.default, int)}
+    numbers = {name: str(default) for name, default in defaults.items() if not isinstance(default, bool)}
+    numbers.pop("--port")
+
+    assert len(numbers) == 5
+    assert {name: written[name] for name in numbers} == numbers
+
+
 def test_every_view_is_listed(database: Database) -> None:
     assert set(pages.SUPPORT.first_column("View")) == set(inspect(database.engine).get_view_names())
 
