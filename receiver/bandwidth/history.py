@@ -194,7 +194,7 @@ class MessageSearch:
             token = page.next_token
             if token is None:
                 return
-        raise QueryRefused("Bandwidth's message search has no end to its pages; try again later.")
+        raise QueryRefused("Bandwidth's message search never ends its pages; try again later.")
 
     def _page(self, query: dict[str, str]) -> "SearchPage":
         for pause in (*PAUSES, None):
@@ -283,7 +283,7 @@ class SearchFailure:
 TRY_LATER = "try again later."
 
 _REMEDIES = {
-    200: "this is not the documented JSON, or too long: check BANDWIDTH_API_URL.",
+    200: "the response is not the documented JSON, or is too long: check BANDWIDTH_API_URL.",
     401: "check BANDWIDTH_ACCOUNT_ID and the credentials: BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET.",
     403: "these credentials may not search messages: ask Bandwidth to allow it.",
     404: "check BANDWIDTH_API_URL and BANDWIDTH_ACCOUNT_ID.",
@@ -298,7 +298,7 @@ def read_failure(call: Call) -> SearchFailure:
         answer = Unknown(status=202)
     status, remedy = answer.status, answer.description or TRY_LATER
     if status is not None:
-        found, remedy = f"Bandwidth's message search answered {status}", _REMEDIES.get(status, remedy)
+        found, remedy = f"Bandwidth's message search returned {status}", _REMEDIES.get(status, remedy)
     elif answer.type in (CREDENTIALS, NO_TOKEN):
         found = "There is no token for Bandwidth's message search"
     elif isinstance(answer, Refused):

@@ -222,7 +222,7 @@ def _read_token(call: Call, *, fetched_at: float) -> Token | Refused:
     return Refused(
         because=RefusedBecause.UNREACHABLE,
         type=NO_TOKEN,
-        description=f"BANDWIDTH_TOKEN_URL answered {wrong}, so Bandwidth was not called.",
+        description=f"BANDWIDTH_TOKEN_URL returned {wrong}, so Bandwidth was not called.",
         retry_after=retry_after(call) if status == 429 else None,
     )
 
@@ -230,7 +230,7 @@ def _read_token(call: Call, *, fetched_at: float) -> Token | Refused:
 _NOT_IN_TIME = Refused(
     because=RefusedBecause.UNREACHABLE,
     type=NO_TOKEN,
-    description="BANDWIDTH_TOKEN_URL gave no token in time, so Bandwidth was not called.",
+    description="BANDWIDTH_TOKEN_URL issued no token in time, so Bandwidth was not called.",
 )
 
 

@@ -62,12 +62,12 @@ def _accepted(body: dict[str, Any]) -> Accepted:
 
 _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (socket.gaierror, "name-not-resolved", "This machine's DNS does not know the host in {setting}."),
-    (TooLate, "too-late", "Too little time was left to wait for an answer, so Bandwidth was not called."),
-    (TimeoutError, "connect-timeout", "No connection in time: check {setting}, the network and firewall."),
-    (ssl.SSLError, "tls-failed", "No trusted TLS: check {setting}, this machine's clock and any TLS proxy."),
+    (TooLate, "too-late", "Too little time was left to wait for a response, so Bandwidth was not called."),
+    (TimeoutError, "connect-timeout", "Connecting timed out: check {setting}, the network and the firewall."),
+    (ssl.SSLError, "tls-failed", "TLS failed: check {setting}, this machine's clock and any TLS proxy."),
     (ConnectionRefusedError, "connection-refused", "Nothing listens at the host and port in {setting}."),
     (ValueError, "invalid-url", "{setting} is not a URL that can be called."),
-    (Exception, "connection-failed", "No connection: check {setting}, the network and the firewall."),
+    (Exception, "connection-failed", "Connecting failed: check {setting}, the network and the firewall."),
 )
 """Type and description of failures before anything was written, so nothing was sent; the first that fits applies."""
 
@@ -81,7 +81,7 @@ def unreachable(error: Exception | None, *, setting: str = "BANDWIDTH_API_URL") 
 
 def _unanswered(error: Exception | None) -> Unknown:
     if any(isinstance(cause, TimeoutError) for cause in causes_of(error)):
-        return Unknown(type="timed-out", description="No answer in time; Bandwidth may have the message.")
+        return Unknown(type="timed-out", description="No response in time; Bandwidth may have the message.")
     return Unknown(type="no-answer", description="The connection broke; Bandwidth may have the message.")
 
 

@@ -21,22 +21,28 @@ COMMANDS = {
     "cancel": ("send", "Cancel a message that is still queued."),
     "config": ("config", "Print the running configuration, without secrets."),
     "conversation": ("lists", "Print all messages to and from a number, in chronological order."),
-    "demo": ("demo", "Demonstrate a message's whole path on this machine, without Bandwidth."),
-    "doctor": ("doctor", "Check this installation, and print what is right, what is wrong and what to do about it."),
+    "demo": ("demo", "Show a message's whole path on this machine, without Bandwidth."),
+    "doctor": ("doctor", "Check this installation: what is right, what is wrong, and how to fix it."),
     "failures": ("lists", "Count failed recipients by day (UTC) and error code, newest first."),
-    "find": ("find", "Find messages by a number, a reference, a message id or a tag, newest first."),
+    "find": ("find", "Find messages by number, reference, message id or tag, newest first."),
     "grant-support": ("database", "Let a PostgreSQL role read the support views, and nothing else."),
     "migrate": ("database", "Migrate the database to the schema of this version."),
-    "opt-outs": ("lists", "List who sent STOP or an equivalent keyword and has not opted in since, newest first."),
+    "opt-outs": (
+        "lists",
+        "List numbers that sent STOP or an equivalent and have not opted in since, newest first.",
+    ),
     "overdue": ("lists", "List recipients whose outcome should be known by now, newest first."),
-    "purge": ("maintenance", "Remove messages older than a given age and all that belongs to them, or redact them."),
+    "purge": ("maintenance", "Remove or redact messages older than a given age, with all that belongs to them."),
     "recompute": ("maintenance", "Recompute every outcome from the stored events, and repair those that differ."),
-    "reconcile": ("maintenance", "Ask Bandwidth what became of messages that are unknown or overdue."),
+    "reconcile": ("maintenance", "Look up unknown and overdue messages at Bandwidth, and record what it reports."),
     "refused": ("lists", "List messages that are known not to have been sent, and why, newest first."),
     "replies": ("lists", "List the messages that people sent to our numbers, newest first."),
     "resolve": ("maintenance", "Record a person's decision about an unknown message."),
-    "restored": ("maintenance", "After restoring a backup, mark messages that may have been sent since as unknown."),
-    "results": ("results", "Print the outcome of all messages whose reference begins with a prefix."),
+    "restored": (
+        "maintenance",
+        "After restoring a backup, mark messages that may have been sent since as unknown.",
+    ),
+    "results": ("results", "Print the outcomes of all messages whose reference begins with a prefix."),
     "resume": ("worker", "Resume sending now, ending any pause for a 429 or for refused credentials."),
     "send": ("send", "Send one group message."),
     "send-many": ("send", "Queue the messages of a CSV, TSV or JSON Lines file; - is standard input."),
@@ -44,7 +50,7 @@ COMMANDS = {
     "show": ("find", "Show a message: its text, the outcome of each recipient, and the timeline of events."),
     "simulate": ("simulate", "Run a simulated Bandwidth on this machine; a recipient's number selects its outcome."),
     "unknown": ("lists", "List messages that may or may not have been sent, newest first."),
-    "unlinked": ("lists", "List events that belong to no message of ours, newest first."),
+    "unlinked": ("lists", "List events that match no message, newest first."),
     "unreadable": ("lists", "List elements of callbacks that are not events, newest first."),
     "watch": ("results", "Show the progress of all messages whose reference begins with a prefix."),
     "worker": ("worker", "Send queued messages; any number of workers may run, on any number of hosts."),
@@ -109,7 +115,7 @@ def load(name: str) -> click.Command:
 
 @click.group(cls=Commands, commands=[click.Command(name, help=sentence) for name, (_, sentence) in COMMANDS.items()])
 @click.version_option(VERSION, prog_name="receiver", message="%(prog)s %(version)s")
-@env_file(help="Read settings from this file, or that of RECEIVER_ENV_FILE; environment variables take precedence.")
+@env_file(help="Read settings from this file; default: RECEIVER_ENV_FILE. Environment variables take precedence.")
 def main() -> None:
     """Sends group MMS through Bandwidth and knows one truthful outcome per recipient."""
     from receiver import log

@@ -30,7 +30,7 @@ API_KEY, CALLBACK_USER, CALLBACK_PASSWORD = "demo-key", "bandwidth", "demo-passw
 
 RECIPIENTS = {
     "+19195550101": "an ordinary number",
-    "+12005564404": "an invalid number: Bandwidth reports failed, and then delivered all the same",
+    "+12005564404": "an invalid number: Bandwidth reports failed, and then delivered anyway",
     "+12005610002": "a number whose event Bandwidth reports three times",
 }
 DELIVERIES = 6
@@ -47,7 +47,7 @@ FROM support_recipients WHERE tag = '{tag}' ORDER BY position"""
 
 @click.command()
 def demo() -> None:
-    """Demonstrate a message's whole path on this machine, without Bandwidth.
+    """Show a message's whole path on this machine, without Bandwidth.
 
     Starts the simulator and the service, sends a group message, and shows its events and outcomes. Nothing is left
     running or stored.

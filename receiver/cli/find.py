@@ -49,9 +49,9 @@ NAMES = {
 @limit_option
 @output_options
 def find(word: str, limit: int, form: OutputFormat) -> None:
-    """Find messages by a number, a reference, a message id or a tag, newest first.
+    """Find messages by number, reference, message id or tag, newest first.
 
-    Which of them was given is detected. Exits 1 if there is no such message.
+    The command detects which of them was given. Exits 1 if no message matches.
     """
     with database_for_query() as database:
         found, more = reports.find(database, word, limit=limit)

@@ -64,7 +64,7 @@ UNLINKED = Listing(
         "event": "type",
         "recipient": "recipient",
         "message id": "message_id",
-        "tag it came with": "event_tag",
+        "event tag": "event_tag",
     },
     none="No event is unlinked.",
     json_text=lambda row: with_payload({name: row[name] for name in row if name != "payload"}, row["payload"]),
@@ -72,11 +72,11 @@ UNLINKED = Listing(
 UNREADABLE = Listing(
     view=lists.UNREADABLE,
     name="unreadable",
-    headings={"received": "first_received_at", "times": "deliveries", "why": "reason", "payload": "payload"},
+    headings={"received": "first_received_at", "deliveries": "deliveries", "why": "reason", "payload": "payload"},
     none="No element is unreadable.",
 )
 _MESSAGE_HEADINGS = {"created": "created_at", "tag": "tag", "reference": "reference", "why": "reason"}
-REFUSED = Listing(view=lists.REFUSED, name="messages", headings=_MESSAGE_HEADINGS, none="No message is refused.")
+REFUSED = Listing(view=lists.REFUSED, name="messages", headings=_MESSAGE_HEADINGS, none="No message was refused.")
 UNKNOWN = Listing(view=lists.UNKNOWN, name="messages", headings=_MESSAGE_HEADINGS, none="No message is unknown.")
 REPLIES = Listing(
     view=lists.REPLIES,
@@ -88,7 +88,7 @@ REPLIES = Listing(
         "text": "text",
         "media": "media",
     },
-    none="Nobody has replied.",
+    none="There are no replies.",
     is_wrong=False,
 )
 OPT_OUTS = Listing(
@@ -128,13 +128,13 @@ def overdue(limit: int, form: OutputFormat) -> None:
 @limit_option
 @output_options
 def unlinked(limit: int, form: OutputFormat) -> None:
-    """List events that belong to no message of ours, newest first. Exits 1 if there are any."""
+    """List events that match no message, newest first. Exits 1 if there are any."""
     with database_for_query() as database:
         _print_list(database, UNLINKED, form, limit=limit)
 
 
 @click.command()
-@click.option("--replay", is_flag=True, help="First parse the elements again, and store what this version understands.")
+@click.option("--replay", is_flag=True, help="First parse the elements again and store those that are now understood.")
 @limit_option
 @output_options
 def unreadable(replay: bool, limit: int, form: OutputFormat) -> None:
@@ -185,7 +185,7 @@ def replies(limit: int, form: OutputFormat) -> None:
 @limit_option
 @output_options
 def opt_outs(limit: int, form: OutputFormat) -> None:
-    """List who sent STOP or an equivalent keyword and has not opted in since, newest first."""
+    """List numbers that sent STOP or an equivalent and have not opted in since, newest first."""
     with database_for_query() as database:
         _print_list(database, OPT_OUTS, form, limit=limit)
 

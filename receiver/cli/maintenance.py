@@ -34,34 +34,34 @@ ROWS = (Kind.MESSAGE, "recipients", "events", Kind.UNLINKED, Kind.INBOUND, Kind.
 """The kinds of rows that are counted, in the order in which they are printed."""
 
 
-class Span(click.ParamType):  # type: ignore[type-arg]
-    """A number of days, weeks or years, such as 90d."""
+class Age(click.ParamType):  # type: ignore[type-arg]
+    """An age in days, weeks or years, such as 90d."""
 
-    name = "span"
+    name = "age"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         found = re.fullmatch(r"(\d{1,5})([dwy])", value, re.ASCII)
         span = timedelta(days=int(found[1]) * DAYS[found[2]]) if found else timedelta(0)
         if not found:
-            self.fail(f"{value!r} is not a span: write a number and d, w or y for days, weeks or years, such as 90d.")
+            self.fail(f"{value!r} is not an age: write a number and d, w or y for days, weeks or years, such as 90d.")
         if not purging.YOUNGEST <= span <= purging.OLDEST:
             self.fail(
-                f"{value} is not between {purging.YOUNGEST.days}d and {purging.OLDEST.days}d: Bandwidth still has"
+                f"{value} is not between {purging.YOUNGEST.days}d and {purging.OLDEST.days}d: Bandwidth keeps"
                 " younger messages on record, and may still report events about them."
             )
         return span
 
 
 @click.command()
-@click.option("--older-than", type=Span(), required=True, help="Age, such as 90d, 12w or 2y; at least 14d.")
-@click.option("--redact", is_flag=True, help="Keep outcomes, codes, times and counts; blank text, numbers, payloads.")
-@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+@click.option("--older-than", type=Age(), required=True, help="Age, such as 90d, 12w or 2y; at least 14d.")
+@click.option("--redact", is_flag=True, help="Blank texts, numbers and payloads; keep outcomes, codes and times.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 @yes_option
 def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None:
-    """Remove messages older than a given age and all that belongs to them, or redact them.
+    """Remove or redact messages older than a given age, with all that belongs to them.
 
-    Prints what it is about to do, and asks for confirmation. It may be interrupted and run again at any time, while
-    the service runs.
+    Prints what it is about to do, and asks for confirmation. It may run beside the service, and may be interrupted and
+    run again at any time.
     """
     terms = purging.terms(older_than, redact=redact)
     with Database(read_settings().database_url) as database:
@@ -83,13 +83,13 @@ def _survey(database: Database, terms: Terms) -> Survey:
 
 
 def _print_survey(survey: Survey, terms: Terms) -> None:
-    verb = "redacted" if terms.redact else "removed"
+    done = "redacted" if terms.redact else "removed"
     age = f"older than {terms.before:%Y-%m-%d %H:%M:%S} UTC"
     if not sum(survey.counts.values()):
-        out.print(f"Nothing is {age} and not yet {verb}.")
+        out.print(f"Nothing {age} remains to be {done}.")
     else:
-        out.print(f"To be {verb}, because {age}:")
-        print_rows(out, ("what", "how many", "oldest", "newest"), [_survey_row(survey, each) for each in ROWS])
+        out.print(f"To be {done} ({age}):")
+        print_rows(out, ("kind", "count", "oldest", "newest"), [_survey_row(survey, each) for each in ROWS])
     if survey.counts["open"]:
         out.print(f"Messages among these without a final outcome: {survey.counts['open']}.")
     if survey.staying:
@@ -161,7 +161,7 @@ def recompute(check: bool, after_tag: str) -> None:
 
 @click.command()
 def reconcile() -> None:
-    """Ask Bandwidth what became of messages that are unknown or overdue. Exits 1 if it refuses to answer."""
+    """Look up unknown and overdue messages at Bandwidth, and record what it reports. Exits 1 if it refuses."""
     from receiver.app import make_search  # imports Flask, which the other commands do without
 
     settings = read_settings(sending=True)
@@ -183,10 +183,10 @@ def reconcile() -> None:
 def _print_inquiries(inquiries: Sequence[Inquiry]) -> None:
     rows = [(each.tag, f"{each.before} -> {each.after}", each.outcome, each.learnt) for each in inquiries]
     if rows:
-        print_rows(out, ("tag", "send status", "outcome", "what Bandwidth says"), rows)
+        print_rows(out, ("tag", "send status", "outcome", "Bandwidth's records"), rows)
     count = Counter(each.outcome for each in inquiries)
     counts = ", ".join(f"{count[each]} {each}" for each in InquiryOutcome)
-    out.print(f"Asked about {counted(len(rows), 'messages')}: {counts}")
+    out.print(f"Looked up {counted(len(rows), 'messages')}: {counts}")
 
 
 def _login_name() -> str:
@@ -230,10 +230,10 @@ def restored(yes: bool) -> None:
         demand_schema(database)
         pks = restoring.find_unsent(database)
         if pks:
-            out.print(f"{counted(len(pks), 'messages')} would be sent by a worker, or when requested again.")
-            demand_consent("Mark as unknown?", yes=yes)
+            out.print(f"{counted(len(pks), 'messages')} would be sent by a worker, or when they are requested again.")
+            demand_consent("Mark them as unknown?", yes=yes)
         with progress() as bars:
             task = bars.add_task("messages", total=len(pks))
             for number in restoring.make_unknown(database, pks, overdue_after=settings.overdue_after):
                 bars.advance(task, number)
-    out.print(f"{counted(len(pks), 'messages')} became unknown.")
+    out.print(f"{counted(len(pks), 'messages')} marked as unknown.")

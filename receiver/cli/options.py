@@ -21,7 +21,7 @@ limit_option = click.option(
     type=click.IntRange(1, 1_000_000),
     default=100,
     show_default=True,
-    help="Show at most this many, the newest.",
+    help="Show at most this many, the newest ones.",
 )
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation; required without a terminal.")

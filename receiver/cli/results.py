@@ -31,7 +31,7 @@ from receiver.schemas.responses import MESSAGE
 @click.argument("reference_prefix")
 @output_options
 def results(reference_prefix: str, form: OutputFormat) -> None:
-    """Print the outcome of all messages whose reference begins with a prefix.
+    """Print the outcomes of all messages whose reference begins with a prefix.
 
     They are sorted by reference; those of a file share its name as their prefix. Exits 1 if there are none.
     """

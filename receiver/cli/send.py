@@ -82,7 +82,7 @@ def _read_country(_context: click.Context, _option: click.Parameter, given: str 
     multiple=True,
     metavar="HEADER=FIELD",
     callback=_read_columns,
-    help="Field that a column holds; without FIELD the column is ignored. May be repeated.",
+    help="Read the column HEADER as FIELD; omit FIELD to ignore the column. May be repeated.",
 )
 @click.option(
     "--format",

@@ -33,7 +33,7 @@ log = get_logger(__name__)
     type=click.IntRange(2),
     default=32,
     show_default=True,
-    help="Threads per process for sending, and as many for everything else but callbacks.",
+    help="Threads per process for sending, and as many for all other requests except callbacks.",
 )
 @click.option(
     "--connections",

@@ -47,7 +47,7 @@ def _choice(option: str, words: type[StrEnum], *, default: str, what: str) -> Ca
 @click.option(
     "--queue-seconds", default=900.0, show_default=True, help="Length of the queue; further requests get a 429."
 )
-@click.option("--searches", default=3500, show_default=True, help="Requests of GET /messages per --search-seconds.")
+@click.option("--searches", default=3500, show_default=True, help="GET /messages allowed per --search-seconds.")
 @click.option("--search-seconds", default=300.0, show_default=True, help="Period of --searches.")
 @click.option("--token-seconds", default=3600.0, show_default=True, help="Lifetime of an access token.")
 @_choice("--request", RequestFate, default="accept", what="Fate of requests to send")
@@ -55,7 +55,7 @@ def _choice(option: str, words: type[StrEnum], *, default: str, what: str) -> Ca
 def simulate(request: str, callbacks: str, **options: Any) -> None:
     """Run a simulated Bandwidth on this machine; a recipient's number selects its outcome.
 
-    docs/simulator.md lists the numbers.
+    The numbers are printed at the start.
     """
     switches = Switches(request=RequestFate(request), callbacks=CallbackShape(callbacks))
     try:

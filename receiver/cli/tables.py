@@ -34,7 +34,7 @@ COLOURS: dict[str, str] = {
     Disposition.SUPERSEDED: "dim",
 }
 
-MEANING = "what that means"
+MEANING = "meaning"
 """The heading of the column that explains an outcome in sentences."""
 
 UNBROKEN = ("tag", "recipient", "code", "event", "from", "to", "our number", "day")
@@ -143,7 +143,7 @@ def print_message(console: Console, message: MessageReport) -> None:
         "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
         "from": message.sender,
         "created": f"{second(message.created_at)} UTC",
-        "asked by": message.asked_by,
+        "requested by": message.asked_by,
         "text": message.text,
         "media": " ".join(message.media),
         "redacted": message.redacted_at and f"{second(message.redacted_at)} UTC",

@@ -25,7 +25,7 @@ BATCH = 500
 """Messages per transaction."""
 
 WAITING = (SendStatus.QUEUED, SendStatus.SUBMITTING)
-NOT_KNOWN = Unknown(type=RESTORED, description="A backup was restored, which knows nothing of what was sent after it.")
+NOT_KNOWN = Unknown(type=RESTORED, description="A backup was restored, which lacks what was sent after it was taken.")
 
 
 def find_unsent(database: Database) -> Sequence[int]:

@@ -57,12 +57,12 @@ def failed(code: int) -> Step:
 MAGIC_NUMBERS = (
     MagicNumber(
         number="+1200555CCCC",
-        meaning="failed with code CCCC (0000: without a code); the correct outcome of an invalid recipient",
+        meaning="failed with code CCCC (0000: without a code), the correct outcome of an invalid recipient",
         fate=lambda code: RecipientFate(steps=(failed(code),)),
     ),
     MagicNumber(
         number="+1200556CCCC",
-        meaning="invalid as it is reported today: failed with code CCCC, then delivered",
+        meaning="an invalid recipient as Bandwidth reports it today: failed with code CCCC, then delivered",
         fate=lambda code: RecipientFate(steps=(failed(code), DELIVERED)),
     ),
     MagicNumber(
@@ -77,7 +77,7 @@ MAGIC_NUMBERS = (
     ),
     MagicNumber(
         number="+1200559xxxx",
-        meaning="receipts on but none ever comes: sending, and nothing more",
+        meaning="receipts on, but none arrives: sending, and nothing more",
         fate=lambda _: RecipientFate(steps=(SENDING,)),
     ),
     MagicNumber(
@@ -87,12 +87,12 @@ MAGIC_NUMBERS = (
     ),
     MagicNumber(
         number="+1200561xxxN",
-        meaning="delivered, and sent N more times in identical copies",
+        meaning="delivered, and repeated N more times in identical copies",
         fate=lambda digits: RecipientFate(steps=(DELIVERED,), copies=digits % 10 + 1),
     ),
     MagicNumber(
         number="+1200562xxxx",
-        meaning="delivered before the request is answered with 202",
+        meaning="delivered before the request gets its 202",
         fate=lambda _: RecipientFate(steps=(DELIVERED,), before_response=True),
     ),
     MagicNumber(

@@ -120,4 +120,4 @@ def respond_to(error: Exception, route: str) -> Response:
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, in_own_words(error), headers=headers)
     log.error("internal error", route=route, error=type(error).__name__, place=locate(error))
-    return problem(500, "Something went wrong here; the log says where.")
+    return problem(500, "An internal error; the log shows where.")

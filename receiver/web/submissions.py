@@ -113,7 +113,7 @@ def _respond(submission: Submission) -> Response:
             response.headers["Location"] = url_for("messages.show", tag=message.tag)
             return response
         case SendStatus.SUBMITTING:
-            detail = "The first request with this key is still being answered; repeat it, or ask for its tag."
+            detail = "The first request with this key is still in progress; repeat it, or look up its tag."
             return problem(409, detail, headers=_after(AGAIN_SECONDS), **_state(message))
         case SendStatus.UNKNOWN:
             return _unknown(message.tag, _reason(message))
@@ -121,7 +121,7 @@ def _respond(submission: Submission) -> Response:
 
 
 def _unknown(tag: str, reason: str) -> Response:
-    detail = f"Nobody can say whether this was sent: do not send it again, ask for its tag. {reason}"
+    detail = f"It is unknown whether this was sent. Do not send it again; look up its tag. {reason}"
     return problem(504, detail.strip(), tag=tag, sendStatus=SendStatus.UNKNOWN)
 
 

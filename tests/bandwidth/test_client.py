@@ -31,7 +31,7 @@ MESSAGE = OutboundMessage(
 )
 BODY_202 = b'{"id": "14762070468292kw2fuqty55yp2b2", "segmentCount": 2}'
 ACCEPTED = Accepted(message_id="14762070468292kw2fuqty55yp2b2", segment_count=2)
-TIMED_OUT = Unknown(type="timed-out", description="No answer in time; Bandwidth may have the message.")
+TIMED_OUT = Unknown(type="timed-out", description="No response in time; Bandwidth may have the message.")
 NO_ANSWER = Unknown(type="no-answer", description="The connection broke; Bandwidth may have the message.")
 QUICK = {"connect_timeout": 0.3, "read_timeout": 0.5}
 

@@ -363,7 +363,7 @@ def test_no_line_in_a_pipe_ends_in_blanks(sqlite_url: str, command: str) -> None
 def test_a_table_on_a_terminal_breaks_no_word_while_there_is_room(sqlite: Database, sqlite_url: str) -> None:
     words = ["summer-campaign-2026", "message-delivered"]
     console = Console(width=80, force_terminal=True, color_system=None, file=StringIO())
-    print_rows(console, ("tag", "reference", "what that means"), [("T" * 26, *words), ("x", "y", "z " * 60)])
+    print_rows(console, ("tag", "reference", "meaning"), [("T" * 26, *words), ("x", "y", "z " * 60)])
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(word in shown for word in (*words, "T" * 26))

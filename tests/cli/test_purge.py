@@ -41,7 +41,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(database: Database, 
 
     assert result.exit_code == 0
     said = lines(result)
-    assert said[0].startswith("To be removed, because older than 20")
+    assert said[0].startswith("To be removed (older than 20")
     table = {re.sub(r"( 20\d\d-\d\d-\d\d \S+){2}$", "", line) for line in said}
     assert {f"{what} 1" for what in ("messages", "unlinked events", "inbound events", "unreadable elements")} <= table
     assert {"recipients 2", "events 4", "Messages among these without a final outcome: 1."} <= table
@@ -59,7 +59,7 @@ def test_it_says_what_it_did(database: Database, database_url: str) -> None:
     assert [each.exit_code for each in (redacted, again, removed)] == [0, 0, 0]
     counts = "1 message, 2 recipients, 4 events, 1 unlinked event, 1 inbound event, 1 unreadable element"
     assert lines(redacted)[-1] == f"Redacted: {counts}."
-    assert lines(again)[0].startswith("Nothing is older than 20")
+    assert lines(again)[0].startswith("Nothing older than 20")
     assert lines(removed)[-1] == f"Removed: {counts}."
     assert rows(tables(database)) == {}
 
@@ -76,18 +76,18 @@ def test_it_tells_of_those_that_stay(database: Database, database_url: str) -> N
 @pytest.mark.parametrize(
     ("span", "why"),
     [
-        ("90", "'90' is not a span: write a number and d, w or y for days, weeks or years, such as 90d."),
-        ("-90d", "is not a span"),
-        ("3m", "is not a span"),
-        ("\N{ARABIC-INDIC DIGIT NINE}0d", "is not a span"),
-        ("13d", "13d is not between 14d and 36500d: Bandwidth still has younger messages on record"),
+        ("90", "'90' is not an age: write a number and d, w or y for days, weeks or years, such as 90d."),
+        ("-90d", "is not an age"),
+        ("3m", "is not an age"),
+        ("\N{ARABIC-INDIC DIGIT NINE}0d", "is not an age"),
+        ("13d", "13d is not between 14d and 36500d: Bandwidth keeps younger messages on record"),
         ("0d", "0d is not between"),
         ("1w", "1w is not between"),
         ("99999y", "99999y is not between"),
-        ("999999d", "is not a span"),
+        ("999999d", "is not an age"),
     ],
 )
-def test_a_wrong_span_is_a_usage_error_that_says_what_is_right(sqlite_url: str, span: str, why: str) -> None:
+def test_a_wrong_age_is_a_usage_error_that_says_what_is_right(sqlite_url: str, span: str, why: str) -> None:
     result = purge(sqlite_url, "--older-than", span, "--yes")
 
     assert result.exit_code == 2

@@ -351,7 +351,7 @@ def test_replies_and_opt_outs_list_what_people_wrote_and_exit_0(database: Databa
     replies, opt_outs = (invoke(each, "--json", environment=settings) for each in ("replies", "opt-outs"))
 
     assert [(each.exit_code, each.stderr) for each in nobody] == [
-        (0, "Nobody has replied.\n"),
+        (0, "There are no replies.\n"),
         (0, "Nobody has opted out.\n"),
     ]
     assert (replies.exit_code, opt_outs.exit_code) == (0, 0)

@@ -49,7 +49,7 @@ def test_a_purge_that_is_killed_is_finished_by_the_next_while_callbacks_are_answ
 
     assert finished.returncode == 0, finished
     assert left(database_url, mode) == 0
-    assert "Nothing is older" in invoke(*command, environment=settings).output
+    assert "Nothing older than" in invoke(*command, environment=settings).output
     assert invoke("recompute", "--check", environment=settings).exit_code == 0
     outcome = select(database_url, "SELECT status FROM support_recipients WHERE reference = 'young'")
     assert outcome == [("failed",)]

@@ -55,7 +55,7 @@ def test_an_unknown_message_is_found_in_bandwidths_record(
     first = invoke("reconcile", environment=settings)
     assert (first.exit_code, _words(first.stdout, tag)[1:5]) == (0, ["unknown", "->", "accepted", "recorded"])
     assert first.stderr == ""
-    assert "Asked about 1 message: 1 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused" in first.stdout
+    assert "Looked up 1 message: 1 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused" in first.stdout
     wait_for(found, "nothing to be in doubt any more")
     [[message_id]] = select(database_url, "SELECT message_id FROM support_messages WHERE tag = ?", tag)
     assert message_id == bandwidth.messages[-1].id
@@ -75,7 +75,7 @@ def test_an_overdue_recipient_is_learnt_of(database_url: str, bandwidth: Simulat
         return rows if len(rows) == 2 else []
 
     assert wait_for(outcomes, "both outcomes") == [("delivered", None), ("failed", 4404)]
-    assert "Asked about 0 messages:" in invoke("reconcile", environment=settings).stdout
+    assert "Looked up 0 messages:" in invoke("reconcile", environment=settings).stdout
 
 
 def test_bandwidth_s_limit_makes_it_wait_and_loses_nothing(sqlite_url: str) -> None:
@@ -89,7 +89,7 @@ def test_bandwidth_s_limit_makes_it_wait_and_loses_nothing(sqlite_url: str) -> N
 
         result = invoke("reconcile", environment=settings)
 
-    assert (result.exit_code, "Asked about 3 messages: 3 recorded" in result.stdout) == (0, True)
+    assert (result.exit_code, "Looked up 3 messages: 3 recorded" in result.stdout) == (0, True)
 
 
 def test_what_bandwidth_never_accepted_stays_unknown(database_url: str, bandwidth: Simulator) -> None:
@@ -110,7 +110,7 @@ def test_two_messages_that_cannot_be_told_apart_are_ambiguous(database_url: str,
     result = invoke("reconcile", environment=settings)
 
     assert result.exit_code == 0
-    assert "Asked about 2 messages: 0 recorded, 0 not found, 2 ambiguous, 0 settled, 0 refused" in result.stdout
+    assert "Looked up 2 messages: 0 recorded, 0 not found, 2 ambiguous, 0 settled, 0 refused" in result.stdout
     for tag in tags:
         assert _words(result.stdout, tag)[1:5] == ["unknown", "->", "unknown", "ambiguous"]
     assert all(message.id in result.stdout.replace("\n", "") for message in bandwidth.messages)
@@ -140,7 +140,7 @@ def test_a_bandwidth_that_cannot_be_asked_is_one_sentence(
     assert ended.returncode == 1
     assert words in ended.stderr
     assert "hunter2" not in ended.stdout + ended.stderr
-    assert "Asked about 0 messages:" in ended.stdout
+    assert "Looked up 0 messages:" in ended.stdout
 
 
 def test_with_nothing_in_doubt_bandwidth_is_not_asked(sqlite_url: str, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_with_nothing_in_doubt_bandwidth_is_not_asked(sqlite_url: str, tmp_path:
 
     assert (ended.returncode, ended.stdout) == (
         0,
-        "Asked about 0 messages: 0 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused\n",
+        "Looked up 0 messages: 0 recorded, 0 not found, 0 ambiguous, 0 settled, 0 refused\n",
     )
 
 

@@ -51,9 +51,9 @@ def test_show_has_the_text_the_media_and_who_asked(database_url: str) -> None:
 
     assert ["text", "Lunch at [b]noon[/b]"] in [line.strip().split("  ") for line in shown.splitlines()]
     assert f"media  {' '.join(media)}" in shown
-    assert "asked by  the shop" in shown
+    assert "requested by  the shop" in shown
     assert "  text  " not in bare
-    assert "asked by" not in bare
+    assert "requested by" not in bare
 
 
 def test_show_keeps_numbers_whole_on_a_narrow_terminal(sqlite_url: str, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:
     [
         (answer("401 Unauthorized", b'{"error": "invalid_client"}'), "BANDWIDTH_CLIENT_SECRET", "secret has expired"),
         (answer("400 Bad Request"), "BANDWIDTH_CLIENT_SECRET", "secret has expired"),
-        (answer("429 Too Many Requests"), "BANDWIDTH_TOKEN_URL answered 429", "try again later"),
+        (answer("429 Too Many Requests"), "BANDWIDTH_TOKEN_URL returned 429", "try again later"),
         (answer("200 OK", HTML), "200 without a usable token", "BANDWIDTH_TOKEN_URL"),
     ],
 )

@@ -178,5 +178,5 @@ def test_the_command_asks_before_it_changes_anything(database_url: str) -> None:
         done = invoke("restored", "--yes", environment=settings)
 
         assert (done.exit_code, stored(database, tag).send_status) == (0, "unknown")
-        assert "1 message became unknown." in done.stdout
+        assert "1 message marked as unknown." in done.stdout
         assert done.stderr == ""

@@ -21,14 +21,14 @@ def examine(*, callback_url: str | None) -> Iterator[Finding]:
         running = read_settings()
     except ConfigurationError:
         for name in ("database", "traffic", "Bandwidth", bandwidth.ADDRESS):
-            yield skipped(name, "the settings must be well-formed first")
+            yield skipped(name, "the settings must be valid first")
         return
     yield from settings.check_doubtful(running)
     with Database(running.database_url) as opened:
         yield from _examine_database(opened, running)
     yield from run_check("Bandwidth", partial(bandwidth.check_api, running))
     if callback_url is None:
-        yield skipped(bandwidth.ADDRESS, "not given; --callback-url checks the one that is registered with Bandwidth")
+        yield skipped(bandwidth.ADDRESS, "pass --callback-url to test the URL that is registered with Bandwidth")
     else:
         yield from run_check(bandwidth.ADDRESS, partial(bandwidth.check_callback_url, callback_url, running))
 

@@ -141,7 +141,7 @@ def _check_token(client: Client) -> Finding:
 def _check_credentials(response: ProbeResponse) -> Finding:
     """Checks whether Bandwidth accepts a search of this account."""
     if read_page(response.call) is not None:
-        return ok("Bandwidth", "accepts the credentials, and answers queries about the account's messages")
+        return ok("Bandwidth", "accepts the credentials, and lets them search the account's messages")
     trouble = read_failure(response.call)
     if response.status == 429:
         return warning("Bandwidth", trouble.found, trouble.remedy)
@@ -158,13 +158,13 @@ def _check_clock(response: ProbeResponse) -> Finding:
     """Checks whether our clock is right, by the Date header of the response."""
     date = response.date
     if date is None:
-        return skipped("clock", "no response had a Date header to compare it with")
+        return skipped("clock", "the response has no Date header to compare it with")
     skew = least_skew(date, sent_at=response.sent_at, received_at=response.received_at)
     if abs(skew) <= DOUBTFUL_SKEW:
-        return ok("clock", "agrees with Bandwidth's to within seconds")
+        return ok("clock", "agrees with Bandwidth's to within a few seconds")
     found = f"is {abs(skew).total_seconds():.0f} s {'ahead of' if skew > timedelta(0) else 'behind'} Bandwidth's"
     mark = wrong if abs(skew) > WRONG_SKEW else warning
-    remedy = "synchronize this machine's clock by NTP; expirations, overdue times and reconcile depend on it."
+    remedy = "synchronize this machine's clock with NTP; expirations, overdue times and reconcile depend on it."
     return mark("clock", found, remedy)
 
 
@@ -252,13 +252,13 @@ def _check_challenge(response: ProbeResponse, *, is_open: bool) -> Finding:
         return ok(CHALLENGE, found)
     if response.status == 401:
         how = f"with WWW-Authenticate: {', '.join(schemes)[:MOST_SHOWN]}" if schemes else "without WWW-Authenticate"
-        remedy = "the proxy must pass on our header WWW-Authenticate: Basic; without it no event ever arrives."
+        remedy = "make the proxy pass on the header WWW-Authenticate: Basic; without it no event ever arrives."
         return wrong(CHALLENGE, f"a request without credentials gets 401 {how}", remedy)
     if _is_ours(response):
         found = "a request without credentials is accepted, so anyone who knows the URL can post forged events"
         if is_open:
             return warning(CHALLENGE, found, "set CALLBACK_CREDENTIALS, unless the network is private.")
-        return wrong(CHALLENGE, found, "the server at that URL runs with other settings than these: restart it.")
+        return wrong(CHALLENGE, found, "the server at that URL runs with different settings: restart it.")
     return _not_ours(CHALLENGE, response)
 
 
@@ -267,7 +267,7 @@ def _check_acceptance(response: ProbeResponse, *, entry: str) -> Finding:
     if _is_ours(response):
         return ok(ACCEPTS, f"{entry} is accepted, in {_milliseconds(response)}")
     if response.status == 401:
-        remedy = "the server at that URL runs with other settings, or a proxy drops the Authorization header."
+        remedy = "the server at that URL runs with different settings, or a proxy drops the Authorization header."
         return wrong(ACCEPTS, f"{entry} is refused", remedy)
     return _not_ours(ACCEPTS, response)
 

@@ -120,8 +120,8 @@ def check_writes(database: Database) -> Iterator[Finding]:
     try:
         database.write(try_write)
     except StorageUnavailable as error:
-        found = f"refuses writes, so every callback is answered 503: {error.reason or error}"
-        remedy = "DATABASE_URL must name the primary, with a role that may write, and enough disk space."
+        found = f"refuses writes, so every callback gets a 503: {error.reason or error}"
+        remedy = "DATABASE_URL must name the primary and a role that may write; check the disk space there."
         yield wrong("writing", found, remedy)
     else:
         yield ok("writing", "the database accepts writes")

@@ -65,10 +65,10 @@ def run_check(name: str, check: Callable[[], Iterable[Finding]], *, seconds: flo
         error = ended.get(timeout=seconds)
     except Empty:
         hangs = f"the check did not finish within {seconds:g} s"
-        return [*found, wrong(name, hangs, "something hangs: check disk and network.")]
+        return [*found, wrong(name, hangs, "something hangs: check the disk and the network.")]
     if error is None:
         return found
     if isinstance(error, ReceiverError):
         return [*found, wrong(name, f"the check did not finish: {error}", "try again.")]
     failed = f"the check failed: {type(error).__name__} in {locate(error)}"
-    return [*found, wrong(name, failed, "this is a bug of this program: report it.")]
+    return [*found, wrong(name, failed, "this is a bug: please report it.")]

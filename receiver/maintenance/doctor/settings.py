@@ -27,7 +27,7 @@ def check_required() -> list[Finding]:
     except ConfigurationError as error:
         remedy = "`receiver config --example` explains it."
         return [wrong(name, problem.rstrip("."), remedy) for name, problem in sorted(error.problems.items())]
-    return [ok("settings", "complete and well-formed")]
+    return [ok("settings", "complete and valid")]
 
 
 def check_doubtful(settings: Settings) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _check_credentials(settings: Settings) -> Iterator[Finding]:
     elif settings.bandwidth_username and settings.calls_bandwidth:
         has_ended = times.now().date() >= BASIC_ENDS
         verb = "stopped" if has_ended else "stops"
-        found = f"{verb} working on {BASIC_ENDS}, from when on Bandwidth accepts only OAuth 2.0"
+        found = f"{verb} working on {BASIC_ENDS}: from then on Bandwidth accepts only OAuth 2.0"
         remedy = "create a credential at Bandwidth, and set BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET."
         yield (wrong if has_ended else warning)("BANDWIDTH_USERNAME", found, remedy)
 
@@ -81,11 +81,11 @@ def _check_urls(settings: Settings) -> Iterator[Finding]:
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             yield wrong(name, "is http, so the credentials cross the network unencrypted", "use https.")
     if settings.bandwidth_client_id and settings.calls_bandwidth != is_bandwidths(settings.bandwidth_token_url):
-        found = "and BANDWIDTH_API_URL are not both Bandwidth's, so one of them gets credentials meant for the other"
+        found = "does not belong to BANDWIDTH_API_URL: only one is Bandwidth's, so the other gets its credentials"
         yield warning("BANDWIDTH_TOKEN_URL", found, "set both for the simulator, or neither for Bandwidth.")
     host = urlsplit(settings.bandwidth_api_url)
     if not settings.calls_bandwidth and (host.scheme == "https" or is_loopback(host.hostname or "")):
-        found = f"is {host.hostname}, so no message reaches a telephone"
+        found = f"is {host.hostname}, so no message reaches a phone"
         yield warning("BANDWIDTH_API_URL", found, "unset it to use Bandwidth.")
 
 

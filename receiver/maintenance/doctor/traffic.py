@@ -153,12 +153,12 @@ def check_counts(found: Figures, *, unknown: int, unparsed: int) -> Iterator[Fin
         found.unreadable,
         "unreadable",
         "callback elements of the last day that are not events",
-        "`receiver unreadable` lists them; Bandwidth sends something new, or somebody else posts callbacks.",
+        "`receiver unreadable` lists them; either Bandwidth sends something new, or someone else posts callbacks.",
     )
     yield _none_or(
         unparsed,
         "replies",
-        "replies stored by the previous version, whose text and STOP `support_inbound` does not show yet",
+        "replies stored by the previous version, whose text and opt-outs `support_inbound` does not show yet",
         "servers and workers of this version read them within minutes; start one if none is running.",
     )
 
@@ -265,7 +265,7 @@ def _has_old_order(standing: ColumnElement[bytes]) -> ColumnElement[bool]:
 
 def _check_order(in_old_order: int) -> Finding:
     """Checks whether `receiver recompute` is due, because an earlier release ranked events differently."""
-    what = "recipients whose events an earlier release compared, which may show a failure without its code"
+    what = "recipients ranked by an earlier release, which may show a failure without its code"
     if not in_old_order:
         return ok("order", f"{what}: none among the oldest and the newest {MOST}")
     remedy = "once no server or worker of the earlier release is running, run `receiver recompute`."

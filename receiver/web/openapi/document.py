@@ -71,7 +71,7 @@ SHARED = {
     403: problem_response("This key may only read."),
     408: problem_response("The body did not arrive in time."),
     413: problem_response("The body is longer than `MAX_BODY_BYTES`."),
-    500: problem_response("Something went wrong here; the log says where."),
+    500: problem_response("An internal error; the log shows where."),
 }
 """Responses that follow from the access of a route and from whether it has a body."""
 

@@ -53,7 +53,7 @@ TAG = parameter("path", "tag", "The tag of the message.", example=examples.TAG, 
 KEY = parameter(
     "header",
     "Idempotency-Key",
-    "Makes a repetition of this request safe for seven days: the message is sent once, and every request with this key "
+    "Makes it safe to repeat this request for seven days: the message is sent once, and every request with this key "
     f"gets its outcome. 1 to {MAX_KEY} printable ASCII characters, with or without quotes.",
     example='"lunch-1"',
     pattern=rf'^(?:"(?:[ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY}}}"|[!#-~](?:[ -~]{{0,{MAX_KEY - 2}}}[!-~])?)$',
@@ -118,7 +118,7 @@ OPERATIONS: dict[str, Fragment] = {
                 "If `sendStatus` is `submitting`, the first request with this key is still in progress: repeat it with "
                 "the same key after `Retry-After`. If it is `refused`, the message was cancelled, or a person decided "
                 "that it was not sent: send it with a new key.",
-                detail="The first request with this key is still being answered; repeat it, or ask for its tag.",
+                detail="The first request with this key is still in progress; repeat it, or look up its tag.",
                 headers={"Retry-After": RETRY_AFTER} | REPLAYED,
             ),
             422: problem_response(
@@ -150,7 +150,7 @@ OPERATIONS: dict[str, Fragment] = {
             ),
             504: problem_response(
                 "The message may or may not have been sent. Do **not** send it again: look up its `tag`.",
-                detail="Nobody can say whether this was sent: do not send it again, ask for its tag.",
+                detail="It is unknown whether this was sent. Do not send it again; look up its tag.",
                 headers=REPLAYED,
             ),
         },
@@ -218,8 +218,11 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "monitoring.metrics": {
         "operationId": "showMetrics",
-        "summary": "Metrics for Prometheus",
-        "responses": {200: text_response("Prometheus's text format.", "text/plain"), 503: DATABASE_UNAVAILABLE},
+        "summary": "Show the metrics for Prometheus",
+        "responses": {
+            200: text_response("Metrics in Prometheus's text format.", "text/plain"),
+            503: DATABASE_UNAVAILABLE,
+        },
     },
     "callbacks.receive": {
         "operationId": "receiveCallback",
@@ -245,13 +248,17 @@ OPERATIONS: dict[str, Fragment] = {
     "monitoring.live": {
         "operationId": "isLive",
         "summary": "Whether this process is alive",
-        "responses": {200: json_response("It is.", health_schema("live"), {"status": "live"})},
+        "responses": {200: json_response("The process is alive.", health_schema("live"), {"status": "live"})},
     },
     "monitoring.ready": {
         "operationId": "isReady",
         "summary": "Whether this process can do its work",
         "responses": {
-            200: json_response("It can, perhaps with a `warning`.", health_schema("ready"), {"status": "ready"}),
+            200: json_response(
+                "The process is ready; a `warning` says what needs attention.",
+                health_schema("ready"),
+                {"status": "ready"},
+            ),
             503: problem_response(
                 "The database cannot be reached, or is not migrated to this version.",
                 headers={"Retry-After": RETRY_AFTER},
@@ -263,7 +270,7 @@ OPERATIONS: dict[str, Fragment] = {
         "summary": "Redirect to this description",
         "responses": {
             302: {
-                "description": "To `/docs`.",
+                "description": "Redirects to `/docs`.",
                 "headers": {"Location": header("The path of the page.", required=True, enum=["/docs"])},
             },
         },
@@ -280,7 +287,7 @@ OPERATIONS: dict[str, Fragment] = {
         "operationId": "showPage",
         "summary": "This description as a web page",
         "responses": {
-            200: text_response("One page that loads nothing else.", "text/html"),
+            200: text_response("A self-contained page.", "text/html"),
             304: UNCHANGED,
         },
     },
