@@ -293,18 +293,18 @@ _REMEDIES = {
 
 def read_failure(call: Call) -> SearchFailure:
     """Returns why a call that returned no page failed."""
-    answer = read_result(call)
-    if isinstance(answer, Accepted):
-        answer = Unknown(status=202)
-    status, remedy = answer.status, answer.description or TRY_LATER
+    result = read_result(call)
+    if isinstance(result, Accepted):
+        result = Unknown(status=202)
+    status, remedy = result.status, result.description or TRY_LATER
     if status is not None:
         found, remedy = f"Bandwidth's message search returned {status}", _REMEDIES.get(status, remedy)
-    elif answer.type in (CREDENTIALS, NO_TOKEN):
+    elif result.type in (CREDENTIALS, NO_TOKEN):
         found = "There is no token for Bandwidth's message search"
-    elif isinstance(answer, Refused):
+    elif isinstance(result, Refused):
         found = "Bandwidth's message search cannot be reached"
     else:
         found, remedy = "Bandwidth's message search did not respond in time, or the connection broke", TRY_LATER
-    is_about_credentials = answer.type == CREDENTIALS and status is None
-    retry_after = answer.retry_after if isinstance(answer, Refused) else None
+    is_about_credentials = result.type == CREDENTIALS and status is None
+    retry_after = result.retry_after if isinstance(result, Refused) else None
     return SearchFailure(status, found, remedy, retry_after, is_about_credentials)

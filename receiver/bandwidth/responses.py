@@ -35,7 +35,7 @@ def read_result(call: Call) -> SendResult:
     if not call.written:
         return call.error.refused if isinstance(call.error, NoToken) else unreachable(call.error)
     if status is None:
-        return _unanswered(call.error)
+        return _read_no_response(call.error)
     body = json_object(call.body)
     if status == 202:
         return _accepted(body)
@@ -79,7 +79,7 @@ def unreachable(error: Exception | None, *, setting: str = "BANDWIDTH_API_URL") 
     return Refused(because=RefusedBecause.UNREACHABLE, type=type_, description=words.format(setting=setting))
 
 
-def _unanswered(error: Exception | None) -> Unknown:
+def _read_no_response(error: Exception | None) -> Unknown:
     if any(isinstance(cause, TimeoutError) for cause in causes_of(error)):
         return Unknown(type="timed-out", description="No response in time; Bandwidth may have the message.")
     return Unknown(type="no-answer", description="The connection broke; Bandwidth may have the message.")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from receiver.cli.console import EXIT_WRONG, out
 from receiver.cli.options import with_env_file
-from receiver.cli.tables import as_text
+from receiver.cli.tables import to_text
 from receiver.maintenance import doctor as examining
 from receiver.maintenance.doctor import Finding, Mark
 from receiver.maintenance.doctor.bandwidth import is_callback_url
@@ -47,7 +47,7 @@ def doctor(callback_url: str | None, as_json: bool) -> None:
 def print_finding(console: Console, finding: Finding) -> None:
     """Prints a finding in one line, however long it is."""
     line = Text(f"{finding.mark:<8} ", style=COLOURS[finding.mark])
-    line.append_text(Text(f"{finding.check}: ", style="bold")).append_text(as_text(finding.found))
+    line.append_text(Text(f"{finding.check}: ", style="bold")).append_text(to_text(finding.found))
     if finding.remedy:
-        line.append_text(Text(" -> ")).append_text(as_text(finding.remedy))
+        line.append_text(Text(" -> ")).append_text(to_text(finding.remedy))
     console.print(line, soft_wrap=True)

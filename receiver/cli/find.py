@@ -20,14 +20,14 @@ from receiver.cli.output import (
 )
 from receiver.cli.tables import (
     add_row,
+    format_outcome,
+    format_time,
     new_table,
-    outcome,
+    note_unless_accepted,
     print_events,
     print_message,
     print_resolutions,
     print_table,
-    second,
-    unless_accepted,
 )
 from receiver.reports import find as reports
 from receiver.reports import support
@@ -83,8 +83,8 @@ def _print_found(found: Sequence[Found]) -> None:
         message = each.message
         for recipient in each.recipients:
             code = f" {recipient.error_code}" if recipient.error_code else ""
-            status = outcome(recipient).append(code).append(unless_accepted(message.send_status))
-            add_row(table, second(message.created_at), message.tag, message.reference, recipient.to, status)
+            status = format_outcome(recipient).append(code).append(note_unless_accepted(message.send_status))
+            add_row(table, format_time(message.created_at), message.tag, message.reference, recipient.to, status)
     print_table(out, table)
 
 

@@ -63,7 +63,7 @@ def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None
     Prints what it is about to do, and asks for confirmation. It may run beside the service, and may be interrupted and
     run again at any time.
     """
-    terms = purging.terms(older_than, redact=redact)
+    terms = purging.make_terms(older_than, redact=redact)
     with Database(read_settings().database_url) as database:
         demand_schema(database)
         survey = _survey(database, terms)
@@ -181,7 +181,7 @@ def reconcile() -> None:
 
 
 def _print_inquiries(inquiries: Sequence[Inquiry]) -> None:
-    rows = [(each.tag, f"{each.before} -> {each.after}", each.outcome, each.learnt) for each in inquiries]
+    rows = [(each.tag, f"{each.before} -> {each.after}", each.outcome, each.detail) for each in inquiries]
     if rows:
         print_rows(out, ("tag", "send status", "outcome", "Bandwidth's records"), rows)
     count = Counter(each.outcome for each in inquiries)

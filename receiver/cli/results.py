@@ -17,7 +17,16 @@ from receiver.cli.console import EXIT_WRONG, fail, out, say
 from receiver.cli.database import database_for_query
 from receiver.cli.options import OutputFormat, output_options
 from receiver.cli.output import RECIPIENT_COLUMNS, recipient_rows, write_csv, write_json
-from receiver.cli.tables import MEANING, add_row, coloured, meaning, new_table, outcome, print_table, unless_accepted
+from receiver.cli.tables import (
+    MEANING,
+    add_row,
+    colour,
+    explain_outcome,
+    format_outcome,
+    new_table,
+    note_unless_accepted,
+    print_table,
+)
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
@@ -53,8 +62,8 @@ def _print_results(messages: Sequence[MessageReport]) -> None:
     table = new_table("reference", "recipient", "status", "code", MEANING)
     for message in messages:
         for each in message.recipients:
-            status = outcome(each).append(unless_accepted(message.send_status))
-            add_row(table, message.reference, each.to, status, each.error_code, meaning(each))
+            status = format_outcome(each).append(note_unless_accepted(message.send_status))
+            add_row(table, message.reference, each.to, status, each.error_code, explain_outcome(each))
     print_table(out, table)
 
 
@@ -121,7 +130,7 @@ def _summary_panel(summary: Summary) -> Group:
     """A table of the counts with a progress bar below it."""
     table = new_table("send status", "messages", "status", "recipients")
     for sent, reached in zip_longest(summary.messages.items(), summary.recipients.items(), fillvalue=("", "")):
-        add_row(table, coloured(sent[0]), sent[1], coloured(reached[0]), reached[1])
+        add_row(table, colour(sent[0]), sent[1], colour(reached[0]), reached[1])
     complete = Text(f"{summary.total - summary.open} of {summary.total} complete")
     overdue = Text(f"{summary.overdue} overdue" if summary.overdue else "", style="yellow")
     bar = ProgressBar(total=summary.total or 1, completed=summary.total - summary.open, width=40)

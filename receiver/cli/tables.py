@@ -61,8 +61,8 @@ def print_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence
 
 def _cell(column: str, value: object) -> object:
     if isinstance(value, datetime):
-        return second(value)
-    return coloured(str(value)) if column == "status" and value is not None else value
+        return format_time(value)
+    return colour(str(value)) if column == "status" and value is not None else value
 
 
 def new_table(*columns: str, title: str | None = None) -> Table:
@@ -75,20 +75,20 @@ def new_table(*columns: str, title: str | None = None) -> Table:
 
 def add_row(table: Table, *cells: object) -> None:
     """Adds a row of untrusted values, in which rich finds no markup and the terminal no escape sequences."""
-    table.add_row(*map(as_text, cells))
+    table.add_row(*map(to_text, cells))
 
 
-def as_text(value: object) -> Text:
+def to_text(value: object) -> Text:
     """An untrusted value as one line of text without markup or escape sequences; None is empty."""
     return value if isinstance(value, Text) else Text("" if value is None else one_line(str(value)))
 
 
-def coloured(word: str) -> Text:
+def colour(word: str) -> Text:
     """A status or disposition in its colour."""
     return Text(word, style=COLOURS.get(word, ""))
 
 
-def second(instant: datetime) -> str:
+def format_time(instant: datetime) -> str:
     """A time to the second, without its zone."""
     return f"{instant:%Y-%m-%d %H:%M:%S}"
 
@@ -96,7 +96,7 @@ def second(instant: datetime) -> str:
 def print_table(console: Console, table: Table) -> None:
     """Prints a table as wide as the terminal if possible. Nothing is cut off: on a terminal that is too narrow even so,
     a line continues on the next."""
-    _fit(table, console.width)
+    _fit_to_width(table, console.width)
     if console.is_terminal:
         console.print(table, crop=False)
         return
@@ -106,7 +106,7 @@ def print_table(console: Console, table: Table) -> None:
         console.file.write(f"{line.rstrip()}\n")  # rich pads lines with blanks
 
 
-def _fit(table: Table, room: int) -> None:
+def _fit_to_width(table: Table, room: int) -> None:
     """Shrinks the widest columns first, and none below its longest word unless there is no other way."""
     widths = [max(cell_len(str(cell)) for cell in (each.header, *each.cells)) for each in table.columns]
     between = 2 * len(widths) + 1
@@ -142,22 +142,22 @@ def print_message(console: Console, message: MessageReport) -> None:
         "reference": message.reference,
         "message id": " ".join(message.message_ids) + (" (sent twice)" if message.sent_twice else ""),
         "from": message.sender,
-        "created": f"{second(message.created_at)} UTC",
+        "created": f"{format_time(message.created_at)} UTC",
         "requested by": message.asked_by,
         "text": message.text,
         "media": " ".join(message.media),
-        "redacted": message.redacted_at and f"{second(message.redacted_at)} UTC",
-        "send status": coloured(message.send_status),
+        "redacted": message.redacted_at and f"{format_time(message.redacted_at)} UTC",
+        "send status": colour(message.send_status),
         "refused because": message.refused_because,
         "error": _error(message),
         "complete": "yes" if message.complete else "no",
     }
     for name, fact in facts.items():
         if fact:
-            console.print(Text(f"{name:>16}  ", style="bold").append_text(as_text(fact)))
+            console.print(Text(f"{name:>16}  ", style="bold").append_text(to_text(fact)))
     table = new_table("recipient", "status", "confirmed by", "code", MEANING, title="Recipients")
     for each in message.recipients:
-        add_row(table, each.to, outcome(each), each.confirmed_by, each.error_code, meaning(each))
+        add_row(table, each.to, format_outcome(each), each.confirmed_by, each.error_code, explain_outcome(each))
     print_table(console, table)
 
 
@@ -174,7 +174,7 @@ def print_resolutions(console: Console, resolutions: Sequence[ResolutionReport])
         return
     table = new_table("decided", "send status", "by", "reason", title="Resolutions")
     for each in resolutions:
-        add_row(table, f"{second(each.resolved_at)} UTC", coloured(each.send_status), each.resolved_by, each.reason)
+        add_row(table, f"{format_time(each.resolved_at)} UTC", colour(each.send_status), each.resolved_by, each.reason)
     print_table(console, table)
 
 
@@ -189,7 +189,7 @@ def print_events(console: Console, events: Sequence[EventReport]) -> None:
             event.type + (f" ×{event.deliveries}" if event.deliveries > 1 else ""),  # noqa: RUF001
             event.to or "(none)",
             event.error_code,
-            coloured(event.disposition),
+            colour(event.disposition),
         )
     print_table(console, table)
 
@@ -205,17 +205,17 @@ def _lag(event: EventReport) -> str:
     return f"{seconds:.1f} s"
 
 
-def outcome(recipient: RecipientReport) -> Text:
+def format_outcome(recipient: RecipientReport) -> Text:
     """A recipient's status, and whether it is overdue."""
-    return coloured(recipient.status).append(" overdue" if recipient.overdue else "", style="yellow")
+    return colour(recipient.status).append(" overdue" if recipient.overdue else "", style="yellow")
 
 
-def unless_accepted(send_status: SendStatus) -> Text:
+def note_unless_accepted(send_status: SendStatus) -> Text:
     """Returns the words that follow a recipient's outcome if the message itself was not accepted."""
-    return Text() if send_status is SendStatus.ACCEPTED else Text(", message ").append_text(coloured(send_status))
+    return Text() if send_status is SendStatus.ACCEPTED else Text(", message ").append_text(colour(send_status))
 
 
-def meaning(recipient: RecipientReport) -> str:
+def explain_outcome(recipient: RecipientReport) -> str:
     """Returns the meaning of a recipient's error code and what to do; without a code, Bandwidth's description."""
     if recipient.error_code is None:
         return recipient.description or ""

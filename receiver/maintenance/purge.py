@@ -107,7 +107,7 @@ class Survey:
     """Messages that were created early enough, but are still queued or were sent later."""
 
 
-def terms(older_than: timedelta, *, redact: bool) -> Terms:
+def make_terms(older_than: timedelta, *, redact: bool) -> Terms:
     """The terms of a purge that begins now."""
     now = times.now()
     return Terms(before=now - older_than, redact=redact, now=now)
@@ -205,12 +205,12 @@ def _is_due(terms: Terms) -> ColumnElement[bool]:
         return _is_old(terms)
     # An event that is stored after a redaction brings the number and the text again. Its time of receipt is no sign of
     # that: an unreadable element that was replayed was received before, and the clocks of hosts differ.
-    brought = _any(StoredEvent.message_pk == Message.pk, StoredEvent.payload != REDACTED)
-    decided = _any(Resolution.message_pk == Message.pk, Resolution.reason != "")
+    brought = _has_any(StoredEvent.message_pk == Message.pk, StoredEvent.payload != REDACTED)
+    decided = _has_any(Resolution.message_pk == Message.pk, Resolution.reason != "")
     return and_(_is_old(terms), or_(Message.redacted_at.is_(None), brought, decided))
 
 
-def _any(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+def _has_any(*which: ColumnElement[bool]) -> ColumnElement[bool]:
     """Looks up each message by itself; for an EXISTS PostgreSQL would read the whole table, in case there are many."""
     return select(literal(1)).where(*which).limit(1).scalar_subquery().is_not(None)
 

@@ -67,12 +67,12 @@ class Inquiry:
     after: SendStatus
     """The shown status after."""
     outcome: InquiryOutcome
-    learnt: str
+    detail: str
     """What Bandwidth's records say, in a few words."""
 
 
 _Result = tuple[InquiryOutcome, str]
-"""The outcome and ``learnt`` of an Inquiry."""
+"""The outcome and ``detail`` of an Inquiry."""
 
 
 def find_in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[str]:
@@ -101,21 +101,21 @@ def find_in_doubt(database: Database, *, overdue_after: timedelta) -> Sequence[s
 def reconcile(database: Database, search: Search, tags: Sequence[str]) -> Iterator[Inquiry]:
     """Asks about each of these messages. Raises RecordsUnavailable; everything found until then is recorded."""
     for tag in tags:
-        message = _look_up(database, tag)
+        message = _load(database, tag)
         if message is None or message.redacted_at is not None:
             continue  # purged meanwhile
         before = _shown(message)
-        outcome, learnt = InquiryOutcome.SETTLED, ""
+        outcome, detail = InquiryOutcome.SETTLED, ""
         try:
             if _is_in_doubt(message, before):
-                outcome, learnt = _ask(database, search, message)
+                outcome, detail = _inquire(database, search, message)
         except QueryRefused as error:  # Bandwidth may still answer about the others
-            outcome, learnt = InquiryOutcome.REFUSED, str(error)
-        after = _shown(_look_up(database, tag) or message)
-        yield Inquiry(tag=tag, before=before, after=after, outcome=outcome, learnt=learnt)
+            outcome, detail = InquiryOutcome.REFUSED, str(error)
+        after = _shown(_load(database, tag) or message)
+        yield Inquiry(tag=tag, before=before, after=after, outcome=outcome, detail=detail)
 
 
-def _look_up(database: Database, tag: str) -> Message | None:
+def _load(database: Database, tag: str) -> Message | None:
     with database.read() as session:
         return message_tagged(session, tag)
 
@@ -132,7 +132,7 @@ def _is_in_doubt(message: Message, status: SendStatus) -> bool:
     )
 
 
-def _ask(database: Database, search: Search, message: Message) -> _Result:
+def _inquire(database: Database, search: Search, message: Message) -> _Result:
     if not message.message_ids:
         return _search(database, search, message)
     ids = [each.message_id for each in message.message_ids]
@@ -162,7 +162,7 @@ def _search(database: Database, search: Search, message: Message) -> _Result:
     if len(candidates) > 1 or unreadable:
         beside = f", and {unreadable} rows cannot be read" if unreadable else ""
         return InquiryOutcome.AMBIGUOUS, f"may be {' or '.join(candidates)}{beside}"
-    return _record_only(database, message, candidates)
+    return _store_only_candidate(database, message, candidates)
 
 
 def _ids_of_others(session: Session, message_pk: int, message_ids: Collection[str]) -> set[str]:
@@ -194,7 +194,9 @@ def _fits(records: Sequence[HistoryRecord], message: Message) -> bool:
     )
 
 
-def _record_only(database: Database, message: Message, candidates: Mapping[str, Sequence[HistoryRecord]]) -> _Result:
+def _store_only_candidate(
+    database: Database, message: Message, candidates: Mapping[str, Sequence[HistoryRecord]]
+) -> _Result:
     """Records the only candidate, unless it may be another message of ours."""
     [(message_id, records)] = candidates.items()
     since, until = _window(message)
@@ -204,7 +206,7 @@ def _record_only(database: Database, message: Message, candidates: Mapping[str, 
         # Two messages are rivals if their windows overlap; each window has a margin.
         if has_rival(session, message, since=since - MARGIN, until=until + MARGIN):
             return False
-        return record_found(session, message.pk, message_id, events, now=times.now())
+        return store_found(session, message.pk, message_id, events, now=times.now())
 
     if database.write(work):
         return InquiryOutcome.RECORDED, _words(records)
@@ -234,7 +236,7 @@ def has_rival(session: Session, message: Message, *, since: datetime, until: dat
     return any({each.recipient for each in other.recipients} == numbers for other in others)
 
 
-def record_found(session: Session, message_pk: int, message_id: str, events: Sequence[Event], *, now: datetime) -> bool:
+def store_found(session: Session, message_pk: int, message_id: str, events: Sequence[Event], *, now: datetime) -> bool:
     """Makes the message id stand for the message, and records these events of it.
 
     Returns False, and records nothing, if the id stands for another message by now, or the message has another id.

@@ -41,10 +41,10 @@ def may_read_tables(session: Session) -> bool:
     """Whether the database role may read the tables; on SQLite every user may."""
     if session.connection().dialect.name == "sqlite":
         return True
-    return bool(session.scalar(_MAY))
+    return bool(session.scalar(_MAY_READ_TABLES))
 
 
-_MAY = text("SELECT has_table_privilege('messages', 'SELECT')")
+_MAY_READ_TABLES = text("SELECT has_table_privilege('messages', 'SELECT')")
 
 
 _BY_ENDING = text("""

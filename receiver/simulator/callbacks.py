@@ -201,11 +201,11 @@ def plan_callbacks(message: AcceptedMessage, *, shape: CallbackShape, gap: Gap, 
             unknown = _timeline(message, recipient, fate=RecipientFate(steps=(UNKNOWN,)), gap=gap)
             late.append(_chain(message, recipient, unknown, shape=shape))
     if shape is CallbackShape.BATCHED:
-        early, late = [_batched(early)], [_batched(late)]
+        early, late = [_batch(early)], [_batch(late)]
     return CallbackPlan(
         timelines=timelines,
-        before_response=_arranged(early, unordered=unordered),
-        after_response=_arranged(late, unordered=unordered),
+        before_response=_arrange(early, unordered=unordered),
+        after_response=_arrange(late, unordered=unordered),
     )
 
 
@@ -233,7 +233,7 @@ def _chain(
     ]
 
 
-def _batched(chains: Sequence[Chain]) -> Chain:
+def _batch(chains: Sequence[Chain]) -> Chain:
     """One chain whose callbacks hold the first events of all chains, then their second events, and so on."""
     rows = ([callback for callback in row if callback is not None] for row in zip_longest(*chains))
     return [
@@ -245,7 +245,7 @@ def _batched(chains: Sequence[Chain]) -> Chain:
     ]
 
 
-def _arranged(chains: list[Chain], *, unordered: bool) -> list[Chain]:
+def _arrange(chains: list[Chain], *, unordered: bool) -> list[Chain]:
     if unordered:
         return [[callback] for chain in chains for callback in chain]
     return [chain for chain in chains if chain]

@@ -138,7 +138,7 @@ def test_a_silent_sender_is_told_although_events_come_about_others(database: Dat
 
 def test_more_than_the_sample_is_said_to_be_more() -> None:
     now = times.now()
-    silent = SenderTraffic(sender=SENDER, application_id="app", accepted=SAMPLE, heard_of=0, since=now - HOUR)
+    silent = SenderTraffic(sender=SENDER, application_id="app", accepted=SAMPLE, with_events=0, since=now - HOUR)
 
     [finding] = traffic.check_arrival([silent], None, now=now)
 

@@ -80,7 +80,7 @@ def test_an_unknown_message_is_found_by_its_numbers_and_time(database: Database)
     found = reconcile(database, bandwidth)
 
     assert only(found) == ("unknown", "accepted", "recorded")
-    assert found[tag].learnt == "1 DELIVERED, 1 FAILED"
+    assert found[tag].detail == "1 DELIVERED, 1 FAILED"
     assert statuses(database, pk) == {ALICE: "delivered", BOB: "failed"}
     assert message_ids(database) == {MESSAGE_ID: pk}
     assert {(each.source, each.linked_by, each.occurred_at) for each in events(database)} == {
@@ -233,7 +233,7 @@ def test_two_that_fit_are_ambiguous(database: Database) -> None:
     found = reconcile(database, bandwidth)
 
     assert only(found) == ("unknown", "unknown", "ambiguous")
-    assert found[tag].learnt == "may be one or two"
+    assert found[tag].detail == "may be one or two"
     assert (events(database), message_ids(database)) == ([], {})
 
 
@@ -254,7 +254,7 @@ def test_two_of_ours_that_fit_are_ambiguous(database: Database, rival: SendResul
     found = reconcile(database, FakeBandwidth(*rows(ALICE, BOB)))
 
     assert (found[tag].outcome, found[tag].after) == (InquiryOutcome.AMBIGUOUS, SendStatus.UNKNOWN)
-    assert found[tag].learnt == f"{MESSAGE_ID} may be another message to the same numbers"
+    assert found[tag].detail == f"{MESSAGE_ID} may be another message to the same numbers"
     assert (events(database), message_ids(database)) == ([], {})
 
 
@@ -316,7 +316,7 @@ def test_a_row_that_cannot_be_read_may_be_another_candidate(database: Database) 
     found = reconcile(database, bandwidth)
 
     assert only(found) == ("unknown", "unknown", "ambiguous")
-    assert "1 rows cannot be read" in found[tag].learnt
+    assert "1 rows cannot be read" in found[tag].detail
     assert events(database) == []
 
 
@@ -405,7 +405,7 @@ def test_a_question_that_bandwidth_refuses_does_not_stop_the_others(database: Da
 
     found = reconcile(database, Refusing(*rows(ALICE), *rows(BOB, messageId="two")))
 
-    assert (found[refused].outcome, found[refused].learnt) == (InquiryOutcome.REFUSED, "A date is wrong.")
+    assert (found[refused].outcome, found[refused].detail) == (InquiryOutcome.REFUSED, "A date is wrong.")
     assert found[tag].outcome is InquiryOutcome.RECORDED
 
 

@@ -11,7 +11,7 @@ from receiver.core.messages import Accepted, Unknown
 from receiver.core.send_status import SendStatus
 from receiver.database.database import Database, Session
 from receiver.database.lookup import message_tagged
-from receiver.maintenance.reconcile import has_rival, record_found
+from receiver.maintenance.reconcile import has_rival, store_found
 from receiver.maintenance.resolve import add_resolution
 from tests.events.test_deadlocks import assert_they_wait_for_each_other
 from tests.events.test_races import both_ways, meet
@@ -24,7 +24,7 @@ from tests.support.stored import answering, deliver, events, links, message_ids,
 
 def finding(message_pk: int, *said: Event) -> Callable[[Session], bool]:
     """Work of a transaction that records events found for the message."""
-    return lambda session: record_found(session, message_pk, said[0].message_id, said, now=times.now())
+    return lambda session: store_found(session, message_pk, said[0].message_id, said, now=times.now())
 
 
 @both_ways

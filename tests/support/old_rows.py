@@ -75,13 +75,13 @@ def store_history(database: Database, history: History) -> None:
 
 def purge(database: Database, *, redact: bool = False, older_than: timedelta = QUARTER) -> dict[str, int]:
     """Purges and returns how many rows of each kind were purged, without zeros."""
-    wanted = purging.terms(older_than, redact=redact)
+    wanted = purging.make_terms(older_than, redact=redact)
     counts = sum(purging.purge(database, wanted), start=purging.Counter[str]())
     return dict(+counts)
 
 
 def survey(database: Database, *, redact: bool = False) -> purging.Survey:
-    *_, whole = purging.survey(database, purging.terms(QUARTER, redact=redact))
+    *_, whole = purging.survey(database, purging.make_terms(QUARTER, redact=redact))
     return whole
 
 

@@ -77,7 +77,7 @@ class SenderTraffic:
     sender: str
     application_id: str
     accepted: int
-    heard_of: int
+    with_events: int
     """How many of them have an event that came by callback."""
     since: datetime
     """When the first of them was submitted."""
@@ -85,9 +85,14 @@ class SenderTraffic:
 
 def read_sender_traffic(session: Session, *, since: datetime, until: datetime) -> list[SenderTraffic]:
     """Counts the messages created after ``since`` and submitted before ``until``, by sender and application."""
-    heard = exists().where(StoredEvent.message_pk == Message.pk, StoredEvent.source == Source.CALLBACK)
+    has_event = exists().where(StoredEvent.message_pk == Message.pk, StoredEvent.source == Source.CALLBACK)
     sample = (
-        select(Message.sender, Message.application_id, Message.submitted_at, case((heard, 1), else_=0).label("heard"))
+        select(
+            Message.sender,
+            Message.application_id,
+            Message.submitted_at,
+            case((has_event, 1), else_=0).label("has_event"),
+        )
         .where(Message.send_status == SendStatus.ACCEPTED, Message.created_at >= since, Message.submitted_at <= until)
         .order_by(Message.created_at.desc())
         .limit(SAMPLE)
@@ -97,7 +102,7 @@ def read_sender_traffic(session: Session, *, since: datetime, until: datetime) -
         sample.c.sender,
         sample.c.application_id,
         func.count().label("accepted"),
-        func.sum(sample.c.heard).label("heard_of"),
+        func.sum(sample.c.has_event).label("with_events"),
         func.min(sample.c.submitted_at).label("since"),
     ).group_by(sample.c.sender, sample.c.application_id)
     return [SenderTraffic(**row) for row in session.execute(groups).mappings()]
@@ -111,7 +116,7 @@ def check_arrival(
     If an application is not linked to its number's location, Bandwidth answers 202 and no event ever follows; replies
     arrive all the same.
     """
-    silent = [each for each in senders if not each.heard_of]
+    silent = [each for each in senders if not each.with_events]
     last = f"the last event arrived {_age(now - last_event_at)} ago" if last_event_at else "no event has ever arrived"
     if not senders:
         span = f"between {_age(QUEUED_AT_BANDWIDTH)} and {_age(LATELY)} ago"
@@ -131,31 +136,31 @@ def check_arrival(
 
 def check_counts(found: Figures, *, unknown: int, unparsed: int) -> Iterator[Finding]:
     """Returns a finding for each count that should be zero."""
-    yield _none_or(
+    yield _report_count(
         found.overdue,
         "overdue",
         "recipients whose outcome should be known by now",
         "run `receiver reconcile`; `receiver overdue` lists them.",
     )
-    yield _none_or(
+    yield _report_count(
         unknown,
         "unknown",
         "messages that may or may not have been sent",
         "run `receiver reconcile`, then `receiver resolve` for those that stay unknown.",
     )
-    yield _none_or(
+    yield _report_count(
         found.unlinked,
         "unlinked",
         "events of the last day that match no message in this database",
         "`receiver unlinked` lists them; another program or database may send with this application.",
     )
-    yield _none_or(
+    yield _report_count(
         found.unreadable,
         "unreadable",
         "callback elements of the last day that are not events",
         "`receiver unreadable` lists them; either Bandwidth sends something new, or someone else posts callbacks.",
     )
-    yield _none_or(
+    yield _report_count(
         unparsed,
         "replies",
         "replies stored by the previous version, whose text and opt-outs `support_inbound` does not show yet",
@@ -163,7 +168,7 @@ def check_counts(found: Figures, *, unknown: int, unparsed: int) -> Iterator[Fin
     )
 
 
-def _none_or(number: int, check: str, what: str, remedy: str) -> Finding:
+def _report_count(number: int, check: str, what: str, remedy: str) -> Finding:
     return warning(check, f"{what}: {_at_least(number)}", remedy) if number else ok(check, f"{what}: none")
 
 

@@ -85,7 +85,7 @@ def check_routes(app: Flask) -> None:
 
 def describe(app: Flask) -> Fragment:
     """Returns the whole document."""
-    spec = _without_routes()
+    spec = _make_spec()
     access = declared_access(app)
     for endpoint in OPERATIONS:
         for rule in app.url_map.iter_rules(endpoint):
@@ -97,13 +97,13 @@ def describe(app: Flask) -> Fragment:
     return document
 
 
-def _without_routes() -> APISpec:
+def _make_spec() -> APISpec:
     plugin = MarshmallowPlugin()
     spec = APISpec("Bandwidth receiver", VERSION, "3.1.0", [plugin], info=INFO, servers=SERVERS)
     converter: Any = plugin.converter
     converter.map_to_openapi_type(CountField, fields.Integer)
-    converter.add_attribute_function(_with_shapes)
-    converter.add_attribute_function(_with_meanings)
+    converter.add_attribute_function(_describe_values)
+    converter.add_attribute_function(_describe_words)
     for name, scheme in SCHEMES.items():
         spec.components.security_scheme(name, scheme)
     for status, response in deepcopy(SHARED).items():
@@ -114,14 +114,14 @@ def _without_routes() -> APISpec:
 def _operation(endpoint: str, access: Access) -> Fragment:
     operation = deepcopy(OPERATIONS[endpoint])
     own = {status: _with_example(status, response) for status, response in operation["responses"].items()}
-    shared = {status: _name(status) for status in _follows(access, takes_body="requestBody" in operation)}
+    shared = {status: _name(status) for status in _shared_statuses(access, takes_body="requestBody" in operation)}
     operation["responses"] = {str(status): response for status, response in sorted((shared | own).items())}
     operation["security"] = SECURITY[access]
     samples = [{"lang": "Shell", "source": curl} for curl in CURL.get(endpoint, [])]
     return operation | ({"x-codeSamples": samples} if samples else {})
 
 
-def _follows(access: Access, *, takes_body: bool) -> set[int]:
+def _shared_statuses(access: Access, *, takes_body: bool) -> set[int]:
     """Returns the statuses with which any route with this access may respond."""
     return {
         500,
@@ -144,7 +144,7 @@ def _with_example(status: int, response: Fragment) -> Fragment:
     return response
 
 
-def _with_shapes(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
+def _describe_values(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
     """The values that our own fields accept."""
     match field:
         case TextField() if "pattern" not in ret and "enum" not in ret:
@@ -154,7 +154,7 @@ def _with_shapes(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fr
     return {}
 
 
-def _with_meanings(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
+def _describe_words(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
     """Lists the words with their meanings in the description of every field that holds one."""
     if not (isinstance(field, fields.Enum) and issubclass(field.enum, Word)):
         return {}
