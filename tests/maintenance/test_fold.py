@@ -3,6 +3,7 @@ the API, in the support views and in `receiver recompute`."""
 
 from itertools import count
 
+import pytest
 from hypothesis import given, settings
 
 from receiver.core.messages import Accepted
@@ -14,13 +15,14 @@ from tests.support.agreement import assert_views_agree
 from tests.support.histories import Expected, History, expect, histories, unlinked
 from tests.support.stored import answer, deliver, events, identity, messages, recipients, submit, view
 
-EXAMPLES = {"sqlite": 60, "postgresql": 25}
+EXAMPLES = {"sqlite": 30, "postgresql": 15}
 
 
-def test_any_history_ends_as_its_fold_and_reads_alike_everywhere(database: Database) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.soak)])
+def test_any_history_ends_as_its_fold_and_reads_alike_everywhere(database: Database, times: int) -> None:
     numbers = count()
 
-    @settings(max_examples=EXAMPLES[database.engine.dialect.name])
+    @settings(max_examples=times * EXAMPLES[database.engine.dialect.name])
     @given(histories())
     def check(history: History) -> None:
         assert_stored_as_told(database, history, prefix=f"{next(numbers)}-")

@@ -1,7 +1,7 @@
 """Old rows are found by an index, a page at a time, and their belongings by another."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -9,6 +9,7 @@ from receiver.database.database import Database, Session
 from receiver.maintenance import purge
 from receiver.maintenance.purge import Terms
 from tests.support.builders import ALICE, BOB, make_event
+from tests.support.databases import ENGINES, fresh_database
 from tests.support.old_rows import QUARTER, store_old_events, store_old_message
 from tests.support.plans import plans
 from tests.support.stored import change
@@ -29,16 +30,17 @@ FROM events e, error_codes c WHERE c.code > 0
 """
 
 
-@pytest.fixture
-def crowded(database: Database) -> Database:
-    """A database with enough rows for every index to be used."""
-    for number in range(40):
-        store_old_message(database, ALICE, BOB, days=number * 5, message_id=f"known-{number}")
-        store_old_events(database, make_event(message_id=f"known-{number}"), days=number * 5)
-    store_old_events(database, make_event(message_id="nobody's"), days=91)
-    for statement in (MORE_MESSAGES, MORE_EVENTS):
-        change(database, statement)
-    return database
+@pytest.fixture(scope="module", params=ENGINES)
+def crowded(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database with enough rows for every index to be used, which the tests of this module share."""
+    with fresh_database(request, migrated=True) as url, Database(url) as database:
+        for number in range(40):
+            store_old_message(database, ALICE, BOB, days=number * 5, message_id=f"known-{number}")
+            store_old_events(database, make_event(message_id=f"known-{number}"), days=number * 5)
+        store_old_events(database, make_event(message_id="nobody's"), days=91)
+        for statement in (MORE_MESSAGES, MORE_EVENTS):
+            change(database, statement)
+        yield database
 
 
 BY_TAG = ("messages_tag_unique", "sqlite_autoindex_messages_1")
