@@ -13,7 +13,7 @@ from tests.support import pages
 from tests.support.builders import ALICE, BOB, CAROL, make_event, make_message
 from tests.support.databases import ENGINES, fresh_database
 from tests.support.plans import plans
-from tests.support.queued import enqueue_all
+from tests.support.queue_steps import enqueue_all
 from tests.support.stored import change, deliver
 
 BY_KEY = ("tag = 'x'", "reference = 'x'", "message_id = 'x'")

@@ -19,9 +19,9 @@ from receiver.events.notes import notes_of
 from receiver.events.store import LEFT, STORE_PLAIN, StoreResult, Tally, record, store_plain
 from receiver.maintenance import recompute
 from receiver.maintenance.purge import remove_messages, terms
-from tests.support.aged import QUARTER, aged
 from tests.support.builders import ALICE, BOB, CAROL, NOON, make_body, make_element, make_event, store_message
 from tests.support.locks import PATIENCE, Counted, Held, locked, onlooker, threads
+from tests.support.old_rows import QUARTER, store_old_message
 from tests.support.stored import (
     change,
     deliver,
@@ -337,7 +337,7 @@ def purging(pk: int) -> Callable[[Session], object]:
 def test_a_message_that_is_being_purged_is_waited_for_and_its_event_is_stored_unlinked(
     postgres: Database, url: str
 ) -> None:
-    tag, pk = aged(postgres, ALICE, days=91, message_id="known")
+    tag, pk = store_old_message(postgres, ALICE, days=91, message_id="known")
     purge = Held(purging(pk))
     with (
         Committer(postgres, Pipeline(postgres, STORE_PLAIN)) as committer,
@@ -359,7 +359,7 @@ def test_a_purge_waits_for_an_event_that_is_being_stored_and_neither_is_a_victim
     postgres: Database, pipeline: Pipeline, url: str
 ) -> None:
     """The event's statement stops at its recipient, before the check of the foreign key, which locks the message."""
-    _, pk = aged(postgres, ALICE, days=91, message_id="known")
+    _, pk = store_old_message(postgres, ALICE, days=91, message_id="known")
     purge = Counted(purging(pk))
     with threads() as pool, onlooker(url) as watching:
         with locked(url, "SELECT 1 FROM recipients FOR UPDATE"):

@@ -18,7 +18,7 @@ from tests.events.test_races import both_ways, meet
 from tests.support.agreement import assert_views_agree
 from tests.support.builders import ALICE, BOB, CAROL, MESSAGE_ID, make_event, make_message, store_message
 from tests.support.plans import plans
-from tests.support.queued import enqueue_all
+from tests.support.queue_steps import enqueue_all
 from tests.support.stored import answering, deliver, events, links, message_ids, messages, recording, statuses, view
 
 

@@ -21,7 +21,7 @@ from receiver.reports.messages import MessageFilter, messages_page
 from receiver.reports.results import results, summary, watch
 from tests.support.builders import ALICE, BOB, make_event, make_message, make_sender, store_message
 from tests.support.plans import plans
-from tests.support.queued import enqueue_all
+from tests.support.queue_steps import enqueue_all
 
 CHARACTERS = "ab-%_\\zZ\x7fé\ud7ff\ue000\uffff\U00010000\U0010ffff"
 REFERENCES = st.text(alphabet=CHARACTERS, max_size=4)
