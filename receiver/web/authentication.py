@@ -10,11 +10,12 @@ from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from flask import Flask, request
+from flask import Flask, g, request
+from structlog.contextvars import bind_contextvars
 
 from receiver.settings import Credential, Settings
 from receiver.web.problems import Forbidden, Unauthenticated
-from receiver.web.services import services
+from receiver.web.views import services
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -63,16 +64,22 @@ def declared_access(app: Flask) -> dict[str, Access]:
 
 
 def register(app: Flask) -> None:
-    """Has every request checked for the access that its view declares. Raises LookupError if a view declares none."""
+    """Has every request checked for the access that its view declares. Raises LookupError if a view declares none.
+
+    ``g.principal`` is the Principal of the present request; log lines have the name of its key.
+    """
     declared_access(app)
 
     def check() -> None:
+        g.principal = principal = principal_of(services().settings, request.headers.get("Authorization", ""))
+        if principal.name:
+            bind_contextvars(api_key=principal.name)
         if request.endpoint is None:  # no route, so the response is 404 or 405 for everybody
             return
         required = vars(app.view_functions[request.endpoint])["access"]
         if required in (Access.PUBLIC, Access.CALLBACK):  # the view of callbacks checks their credentials itself
             return
-        granted = principal().access
+        granted = principal.access
         if granted is Access.PUBLIC:
             authorization = request.headers.get("Authorization", "")
             raise Unauthenticated(CHALLENGES[required], _objection(authorization, "Bearer"))
@@ -89,11 +96,6 @@ class Principal(NamedTuple):
     """That of the key; empty if it is none of ours."""
     access: Access
     """PUBLIC if the key is none of ours."""
-
-
-def principal() -> Principal:
-    """Whom the API key of the present request stands for."""
-    return principal_of(services().settings, request.headers.get("Authorization", ""))
 
 
 def principal_of(settings: Settings, authorization: str) -> Principal:

@@ -20,10 +20,8 @@ from receiver.log import contain_errors, get_logger
 from receiver.settings import Settings
 from receiver.web import problems
 from receiver.web.authentication import Access, check_callback, requires
-from receiver.web.bodies import read_body
-from receiver.web.headers import HEADERS, complete
 from receiver.web.request_log import reason
-from receiver.web.services import services
+from receiver.web.views import HEADERS, complete, read_body, services
 
 PATH, ENDPOINT = "/callbacks/bandwidth", "callbacks.receive"
 

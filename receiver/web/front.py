@@ -28,8 +28,7 @@ from receiver.events.replies import ReplyReader
 from receiver.log import flush
 from receiver.web import callbacks, monitoring, problems, request_log
 from receiver.web.authentication import Access, principal_of
-from receiver.web.headers import complete
-from receiver.web.services import Services
+from receiver.web.views import Services, complete
 
 ORPHAN_SECONDS = 1
 """How often a worker checks that its parent still lives."""

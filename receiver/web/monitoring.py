@@ -8,7 +8,7 @@ from receiver.metrics import exposition
 from receiver.reports import overview
 from receiver.schemas.responses import QUEUE
 from receiver.web.authentication import Access, requires
-from receiver.web.services import services
+from receiver.web.views import services
 
 blueprint = Blueprint("monitoring", __name__)
 

@@ -3,12 +3,11 @@
 import time
 
 from flask import Flask, Response, g, request
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import clear_contextvars
 from werkzeug.exceptions import HTTPException
 
 from receiver.errors import ReceiverError
 from receiver.log import get_logger, known_method
-from receiver.web.authentication import principal
 from receiver.web.problems import in_own_words
 
 log = get_logger(__name__)
@@ -30,8 +29,6 @@ def register(app: Flask, *, callback_endpoint: str) -> None:
     def begin() -> None:
         g.started = time.monotonic()
         clear_contextvars()
-        if name := principal().name:
-            bind_contextvars(api_key=name)
 
     def end(response: Response) -> Response:
         status, method = response.status_code, request.method

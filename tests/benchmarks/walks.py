@@ -39,7 +39,7 @@ from receiver.app import create_app
 from receiver.core.messages import Accepted
 from receiver.database import schema
 from receiver.web.front import Front
-from receiver.web.services import EXTENSION
+from receiver.web.views import EXTENSION
 from tests.support.builders import (
     ALICE,
     BEARER,

@@ -23,7 +23,7 @@ from werkzeug.serving import make_server
 
 from receiver.database.schema import upgrade
 from receiver.web.front import LONG
-from receiver.web.headers import HEADERS
+from receiver.web.views import HEADERS
 from tests.samples import callbacks
 from tests.support.builders import ALICE, API_KEY, BEARER, BOB, CALLBACK_AUTH, make_body, make_element
 from tests.support.locks import onlooker

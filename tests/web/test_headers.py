@@ -4,7 +4,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from receiver.web.authentication import Access, requires
-from receiver.web.headers import HEADERS
+from receiver.web.views import HEADERS
 from tests.support.service import MESSAGES, Service, sent
 from tests.web.test_authentication import ACCESS
 

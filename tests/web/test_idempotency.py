@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from receiver.core import times
+from receiver.core.messages import MAX_KEY
 from receiver.settings import ApiKey
-from receiver.web.submissions import MAX_KEY
 from tests.support.builders import ACCEPTED, ALICE, READ_ONLY_KEY, FakeGateway
 from tests.support.service import LATER, ONCE, OUTAGES, Headers, Service, execute, is_problem, outage, wrong_fields
 from tests.web.test_send import NO_CONNECTION

@@ -18,7 +18,7 @@ MAY_WRITE, MAY_READ = "-H 'Authorization: Bearer development-key'", "-H 'Authori
 CALLBACK = "-u bandwidth:development"
 
 CURL: dict[str, list[str]] = {
-    "submissions.create": [
+    "messages.create": [
         f"curl -s {SERVER}/messages \\\n"
         f"  {MAY_WRITE} \\\n"
         "  -H 'Idempotency-Key: \"lunch-1\"' \\\n"
@@ -27,7 +27,7 @@ CURL: dict[str, list[str]] = {
         f"  {MAY_WRITE} -H 'Prefer: respond-async' -H 'Idempotency-Key: \"dinner-1\"' \\\n"
         f"  -d '{json.dumps(DINNER)}'",
     ],
-    "submissions.cancel": [f"curl -s -X DELETE {SERVER}/messages/$TAG {MAY_WRITE}"],
+    "messages.cancel": [f"curl -s -X DELETE {SERVER}/messages/$TAG {MAY_WRITE}"],
     "messages.search": [
         f"curl -s '{SERVER}/messages?reference=lunch-1' {MAY_READ}",
         f"curl -s '{SERVER}/messages?to={INVALID}&status=failed&limit=10' {MAY_READ}",

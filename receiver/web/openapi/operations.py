@@ -87,7 +87,7 @@ LINKS = {
 }
 
 OPERATIONS: dict[str, Fragment] = {
-    "submissions.create": {
+    "messages.create": {
         "operationId": "sendMessage",
         "summary": "Send a message",
         "description": "Sends a message to 1 to 10 numbers, now or later. Once it is stored, every response has its "
@@ -155,7 +155,7 @@ OPERATIONS: dict[str, Fragment] = {
             ),
         },
     },
-    "submissions.cancel": {
+    "messages.cancel": {
         "operationId": "cancelMessage",
         "summary": "Cancel a message",
         "description": "Cancels a message that is `queued`. Cancelling it again changes nothing. The message can still "
