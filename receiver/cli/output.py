@@ -14,7 +14,7 @@ from receiver.cli.console import say
 from receiver.core import times
 from receiver.core.numbers import is_e164
 from receiver.core.text import one_line
-from receiver.messages.report import MessageReport, RecipientReport
+from receiver.messages.outbox import MessageReport, RecipientReport
 from receiver.schemas.responses import MESSAGE, RecipientSchema
 
 Row = Mapping[str, Any]

@@ -30,7 +30,7 @@ from receiver.cli.tables import (
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
-from receiver.messages.report import MessageReport
+from receiver.messages.outbox import MessageReport
 from receiver.reports import results as reports
 from receiver.reports.results import Summary
 from receiver.schemas.responses import MESSAGE

@@ -17,7 +17,7 @@ from receiver.bandwidth.error_codes import explain
 from receiver.core.send_status import SendStatus
 from receiver.core.status import Disposition, RecipientStatus
 from receiver.core.text import one_line
-from receiver.messages.report import MessageReport, RecipientReport
+from receiver.messages.outbox import MessageReport, RecipientReport
 from receiver.reports.messages import EventReport, ResolutionReport
 
 COLOURS: dict[str, str] = {

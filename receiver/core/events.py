@@ -30,17 +30,18 @@ class LinkedBy(Word):
     MESSAGE_ID = "messageId", "its message id, which stands for the message"
 
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL and lone surrogates, of which PostgreSQL stores neither."""
 
 
 def clean_text(text: str) -> str:
     """``text`` with NUL and lone surrogates, which databases refuse, as U+FFFD."""
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def is_storable(text: str) -> bool:
     """Whether a database takes ``text`` as it is."""
-    return _UNSTORABLE.search(text) is None
+    return UNSTORABLE.search(text) is None
 
 
 Identity = tuple[str, str, str, int]

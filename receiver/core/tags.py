@@ -19,22 +19,18 @@ SHAPE = rf"[0-7][{ALPHABET}]{{25}}"
 _SHAPE = re.compile(SHAPE)
 
 
-def new_tag(created_at: datetime) -> str:
-    """A tag for a message created at that instant; nobody can guess it."""
-    return _ulid(created_at, secrets.randbits(RANDOM_BITS))
+def new_tag(created_at: datetime, *, random: int | None = None) -> str:
+    """A tag for a message created at that instant; nobody can guess it.
 
-
-def first_tag(created_at: datetime) -> str:
-    """The lowest tag that a message created at that instant can have."""
-    return _ulid(created_at, 0)
+    ``random`` replaces the random bits; with 0 it is the lowest tag that a message of that instant can have.
+    """
+    if random is None:
+        random = secrets.randbits(RANDOM_BITS)
+    # Not timestamp() * 1000: floating point would move some instants into the millisecond before.
+    number = (created_at - EPOCH) // timedelta(milliseconds=1) << RANDOM_BITS | random
+    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def is_tag(text: str) -> bool:
     """Whether ``text`` has the shape of a tag; only a look-up shows whether it is one of ours."""
     return _SHAPE.fullmatch(text) is not None
-
-
-def _ulid(created_at: datetime, random: int) -> str:
-    # Not timestamp() * 1000: floating point would move some instants into the millisecond before.
-    number = (created_at - EPOCH) // timedelta(milliseconds=1) << RANDOM_BITS | random
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

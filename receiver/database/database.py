@@ -6,11 +6,12 @@ An outage is logged once when it begins and once when it ends, however many tran
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Self, TypeVar
 
+import msgspec
 import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine
@@ -91,14 +92,14 @@ class Database:
         """
         return self._until_stored(partial(self._run, work))
 
-    def write_at_once(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+    def write_at_once(self, statement: str, parameter: object) -> list[Any]:
         """Runs one statement in a write transaction of its own, in one journey to PostgreSQL; returns its rows.
 
         BEGIN, the settings, the statement and COMMIT are sent together, so the statement itself decides whether it
-        stores anything. Its placeholders are $1, $2 ...; its rows have its columns as attributes. Raises
+        stores anything. $1 is the JSON text of ``parameter``; the rows have the columns as attributes. Raises
         StorageUnavailable as write() does; ``in_doubt`` of the error says whether the transaction may be stored.
         """
-        return self._until_stored(partial(self._run_at_once, statement, parameters))
+        return self._until_stored(partial(self._run_at_once, statement, msgspec.json.encode(parameter).decode()))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -144,7 +145,7 @@ class Database:
         with self._turn, self._session(self._writing, until=until) as session:
             return work(session)
 
-    def _run_at_once(self, statement: str, parameters: Sequence[Any], until: float) -> list[Any]:
+    def _run_at_once(self, statement: str, parameter: str, until: float) -> list[Any]:
         with closing(self.engine.raw_connection()) as pooled:
             driver: Any = pooled.driver_connection
             cursor = psycopg.RawCursor(driver, row_factory=namedtuple_row)
@@ -155,7 +156,7 @@ class Database:
                     with self._commits.confirming(pooled) as is_in_doubt, driver.pipeline():
                         driver.execute("BEGIN")
                         driver.execute(SET_FOR_WRITING)
-                        cursor.execute(statement, parameters, prepare=True, binary=True)
+                        cursor.execute(statement, [parameter], prepare=True, binary=True)
                         if is_in_doubt:
                             driver.execute(WRITE_ENTRY)
                         driver.execute("COMMIT")

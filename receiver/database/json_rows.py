@@ -77,12 +77,7 @@ def parameter(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
     No text may hold NUL or a lone surrogate. Instants are written by instant(), bytes by octets().
     """
-    return {ROWS: to_json(list(rows))}
-
-
-def to_json(value: object) -> str:
-    """The JSON text of rows, or of one."""
-    return msgspec.json.encode(value).decode()
+    return {ROWS: msgspec.json.encode(list(rows)).decode()}
 
 
 def is_one_of(column: AnyColumn, values: Set[str]) -> ColumnElement[bool]:
@@ -93,6 +88,11 @@ def is_one_of(column: AnyColumn, values: Set[str]) -> ColumnElement[bool]:
 def instant(value: datetime | None) -> str | None:
     """Formats an instant in UTC, as both databases parse it."""
     return None if value is None else value.isoformat(" ", "microseconds")
+
+
+def in_texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its instants formatted by instant()."""
+    return {name: instant(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def octets(value: bytes) -> str:

@@ -43,7 +43,7 @@ from receiver.core import times
 from receiver.core.events import INBOUND_TYPES
 from receiver.core.numbers import PSEUDONYM
 from receiver.core.send_status import SendStatus
-from receiver.core.tags import first_tag
+from receiver.core.tags import new_tag
 from receiver.database.database import Database
 from receiver.database.json_rows import is_one_of
 from receiver.database.lookup import is_open, lapsed
@@ -182,7 +182,7 @@ def old_messages(session: Session, terms: Terms, after: str | None) -> PurgePage
     """A page in the order of tags, which are unique and ordered by creation; ``after`` is the last tag before it."""
     rows = session.execute(
         select(Message.pk, Message.tag, Message.created_at, _is_old(terms).label("old"), _is_due(terms).label("due"))
-        .where(Message.tag > (after or ""), Message.tag < first_tag(terms.before))
+        .where(Message.tag > (after or ""), Message.tag < new_tag(terms.before, random=0))
         .order_by(Message.tag)
         .limit(PAGE)
     ).all()

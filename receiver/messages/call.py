@@ -122,13 +122,13 @@ class Caller:
         result: SendResult,
         write: Callable[[Session], Written],
         *,
-        write_at_once: Callable[[Accepted], Written | None] | None = None,
+        accept_at_once: Callable[[Accepted], Written | None] | None = None,
     ) -> Written | None:
         """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
-        ``write_at_once`` may store an acceptance in a journey of its own, or store nothing and return None. Never
-        raises, because the message may be sent. A 429 also pauses all sending, and a result that proves the credentials
-        clears what stood against them, in the same transaction.
+        ``accept_at_once`` may store an acceptance in a journey of its own, or return None. Never raises, because the
+        message may be sent. A 429 also pauses all sending, and a result that proves the credentials clears what stood
+        against them, in the same transaction.
         """
         clears = self.suspicion.is_raised and _shows_credentials(result)
         if clears:
@@ -136,8 +136,8 @@ class Caller:
         give_up = time.monotonic() + RECORD_SECONDS
         while True:
             try:
-                if write_at_once is not None and isinstance(result, Accepted) and not clears:
-                    stored = write_at_once(result)
+                if accept_at_once is not None and isinstance(result, Accepted) and not clears:
+                    stored = accept_at_once(result)
                     if stored is not None:
                         return stored
                 value, ends_pause = self.database.write(partial(self._write, result=result, write=write, clears=clears))

@@ -252,6 +252,28 @@ DELETE FROM idempotency_keys WHERE (api_key, key) IN (
     ORDER BY expires_at LIMIT 2);
 
 
+-- name: submit claimed message at once, postgresql
+-- Does what "read holds" and "submit claimed message" do, if nothing holds the message up: no pause after a 429, and no
+-- refusal of these credentials. Otherwise, and if the claim no longer stands, it stores nothing and returns no row. $1 is
+-- an object. Locks: the message.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_record(CAST($1 AS jsonb)) AS given (
+        pk bigint, until timestamptz, attempt integer, submitted_at timestamptz, deadline timestamptz,
+        overdue_at timestamptz, credentials varchar(64))),
+suspicion AS MATERIALIZED (
+    SELECT credential_pauses.paused_at FROM credential_pauses, given
+    WHERE credential_pauses.credentials = given.credentials)
+UPDATE messages SET
+    send_status = 'submitting', attempt = given.attempt, submitted_at = given.submitted_at, deadline = given.deadline,
+    overdue_at = given.overdue_at, updated_at = given.submitted_at, claimable_at = NULL, refused_because = NULL,
+    error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
+FROM given
+WHERE messages.pk = given.pk AND messages.send_status = 'queued' AND messages.claimable_at = given.until
+    AND NOT EXISTS (SELECT FROM lanes WHERE lanes.sender = '' AND lanes.paused_until > clock_timestamp())
+    AND NOT EXISTS (SELECT FROM suspicion WHERE paused_at IS NOT NULL)
+RETURNING messages.pk, EXISTS (SELECT FROM suspicion) AS is_suspect;
+
+
 -- name: submit claimed message, postgresql
 -- A claimed message becomes submitting, if its claim still stands: the end of the lease is the fence. Past this commit
 -- it is sent once or, if nobody stores the result, unknown. Locks: the message.

@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session, selectinload
 
 from receiver.core.messages import OutboundMessage, Refused
 from receiver.core.send_status import RefusedBecause, SendStatus
-from receiver.database.json_rows import instant
+from receiver.database.database import Database
+from receiver.database.json_rows import in_texts
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message
-from receiver.messages.outbox import SQL, Attempt, change, error_columns, refuse, to_outbound
+from receiver.messages.outbox import SQL, Attempt, Submitted, change, error_columns, refuse, to_outbound
 
 LONGEST_WAIT = timedelta(minutes=15)
 """Longer than any lease, and than any wait for another attempt (core.pace.backoff)."""
@@ -142,8 +143,21 @@ def fix_future_claims(session: Session, *, now: datetime) -> int:
 
 def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
     """Makes a claimed message submitting; returns False if the claim no longer stands."""
-    row = attempt.row() | {"pk": claimed.pk, "until": instant(claimed.until)}
+    row = in_texts(attempt.columns() | {"pk": claimed.pk, "until": claimed.until})
     return bool(SQL.run(session, "submit claimed message", [row]).all())
+
+
+def submit_at_once(database: Database, claimed: Claimed, attempt: Attempt, *, credentials: str) -> Submitted | None:
+    """Makes a claimed message submitting and commits, in one journey to PostgreSQL.
+
+    Returns None, and stores nothing, on SQLite, during a pause, while Bandwidth refuses the credentials with that
+    fingerprint, or if the claim no longer stands. Raises StorageUnavailable.
+    """
+    if database.is_sqlite:
+        return None
+    row = attempt.columns() | {"pk": claimed.pk, "until": claimed.until, "credentials": credentials}
+    submitted: list[Submitted] = database.write_at_once(SQL.at_once["submit claimed message at once"], row)
+    return submitted[0] if submitted else None
 
 
 def undo_submit(session: Session, claimed: Claimed, attempt: Attempt) -> None:

@@ -28,9 +28,8 @@ from receiver.log import get_logger
 from receiver.messages import credentials, idempotency, outbox, pace, queue
 from receiver.messages.call import NOT_CALLED, Caller
 from receiver.messages.idempotency import KeysTaken
-from receiver.messages.outbox import Attempt
+from receiver.messages.outbox import Attempt, MessageReport, report_accepted, report_message
 from receiver.messages.pace import Turn
-from receiver.messages.report import MessageReport, report_accepted, report_message
 
 log = get_logger(__name__)
 
@@ -246,7 +245,10 @@ class Sender:
         """Calls Bandwidth for a message that is submitting, and stores the result."""
         result = self.caller.call(start.message, tag=start.tag, attempt=start.attempt)
         report = self.caller.store(
-            start.tag, result, partial(start.record, result=result), write_at_once=partial(self._accept_at_once, start)
+            start.tag,
+            result,
+            partial(start.record, result=result),
+            accept_at_once=partial(self._accept_at_once, start),
         )
         return Submission(
             tag=start.tag,

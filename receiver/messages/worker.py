@@ -14,10 +14,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from typing import Literal
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Refused, SendResult, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
@@ -249,7 +250,7 @@ class Worker:
 
     def _submit(self, claimed: Claimed) -> Attempt | None:
         """Returns the attempt by which the message is submitting; None if it must not be sent."""
-        begun = self._commit(claimed, self._take_turn_and_submit)
+        begun = self._submit_at_once(claimed) or self._commit(claimed, self._take_turn_and_submit)
         if begun.turn_in is not None:
             if self._stopping.wait(begun.turn_in):
                 self._release([claimed])
@@ -263,10 +264,25 @@ class Worker:
         self._suspicion.is_raised |= begun.is_suspect
         return begun.attempt
 
+    def _submit_at_once(self, claimed: Claimed) -> _Begun | None:
+        """Submits the message in one journey to the database; returns None if a turn or a check must come first."""
+        if self._is_paced or claimed.is_probe or claimed.message.has_expired(times.now()):
+            return None
+        attempt = self._attempt(claimed)
+        try:
+            submitted = queue.submit_at_once(self._database, claimed, attempt, credentials=self._credentials)
+        except StorageUnavailable as error:
+            if error.in_doubt:
+                self._undo_submit(claimed, attempt)
+            raise
+        return _Begun(attempt=attempt, is_suspect=submitted.is_suspect) if submitted else None
+
+    def _attempt(self, claimed: Claimed) -> Attempt:
+        return self._caller.attempt(times.now(), number=claimed.attempts + 1, wait=self._caller.gateway.timeout)
+
     def _commit(self, claimed: Claimed, work: Callable[[Session, Claimed, Attempt], _Begun]) -> _Begun:
         """Commits what ``work`` does. If that is not confirmed it is undone, because nothing was sent yet."""
-        number, wait = claimed.attempts + 1, self._caller.gateway.timeout
-        attempt = self._caller.attempt(times.now(), number=number, wait=wait)
+        attempt = self._attempt(claimed)
         try:
             return self._database.write(lambda session: work(session, claimed, attempt))
         except StorageUnavailable:
@@ -304,13 +320,19 @@ class Worker:
 
     def _store(self, claimed: Claimed, result: SendResult) -> None:
         ending = _Ending(claimed=claimed, result=result, requeue=self._requeue)
-        self._caller.store(claimed.tag, result, ending.write)
+        self._caller.store(claimed.tag, result, ending.write, accept_at_once=partial(self._accept_at_once, claimed))
         if ending.requeued is not None:
             log.info("message requeued", tag=claimed.tag, seconds=round(ending.requeued.wait.total_seconds(), 1))
             if ending.requeued.begins_pause:
                 log.error("credentials refused", tag=claimed.tag)
         if isinstance(result, Refused) and result.is_remembered:
             self._hold(result.retry_after or self._poll_seconds)
+
+    def _accept_at_once(self, claimed: Claimed, accepted: Accepted) -> Literal[True] | None:
+        """Stores an acceptance in one journey to the database; returns None if _Ending.write() must do it."""
+        number = claimed.attempts + 1
+        is_stored = outbox.accept_at_once(self._database, claimed.pk, number=number, accepted=accepted, now=times.now())
+        return True if is_stored else None
 
     def _requeue(self, session: Session, claimed: Claimed, refused: Refused) -> _Requeued | None:
         """Queues the message again; returns None if there is to be no other attempt."""

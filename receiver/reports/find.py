@@ -10,7 +10,7 @@ from receiver.core.numbers import last_digits, meant_by
 from receiver.core.text import pasted
 from receiver.database.database import Database
 from receiver.errors import MessageNotFound
-from receiver.messages.report import MessageReport, RecipientReport
+from receiver.messages.outbox import MessageReport, RecipientReport
 from receiver.reports import support
 from receiver.reports.messages import MessageFilter
 

@@ -20,7 +20,7 @@ from receiver.database.database import Database
 from receiver.database.lookup import OPEN, is_open, lapsed, message_tagged, shows, spelled_out
 from receiver.database.models import Message, MessageId, Recipient, Resolution, StoredEvent
 from receiver.errors import MessageNotFound
-from receiver.messages.report import MessageReport, report_message
+from receiver.messages.outbox import MessageReport, report_message
 
 NEWEST = 200_000
 """Recipients that are searched for the end of a number, the newest first."""

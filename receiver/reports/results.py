@@ -16,7 +16,7 @@ from receiver.core.status import RecipientStatus
 from receiver.database.database import Database
 from receiver.database.lookup import OPEN, is_overdue, lapsed
 from receiver.database.models import Message, Recipient
-from receiver.messages.report import MessageReport
+from receiver.messages.outbox import MessageReport
 from receiver.reports import support
 from receiver.reports.messages import begins_with
 

@@ -29,7 +29,7 @@ from receiver.core.tags import is_tag
 from receiver.database.database import Database
 from receiver.database.models import Instant
 from receiver.errors import MessageNotFound
-from receiver.messages.report import MessageReport, RecipientReport, error_report, summary_of
+from receiver.messages.outbox import MessageReport, RecipientReport, error_report, summary_of
 from receiver.reports import messages as tables
 from receiver.reports.messages import NEWEST, EventReport, MessageFilter, ResolutionReport, begins_with
 

@@ -1,31 +1,79 @@
 """Requests: the body of a message to send, and the filters of a list. Field names are Bandwidth's own."""
 
+import re
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
-from receiver.core import numbers, times
-from receiver.core.events import MAX_MESSAGE_ID
+from receiver.core import numbers, tags, times
+from receiver.core.events import MAX_MESSAGE_ID, UNSTORABLE
 from receiver.core.messages import OutboundMessage
 from receiver.core.send_status import SendStatus
 from receiver.core.status import RecipientStatus
 from receiver.errors import FieldErrors, InvalidFields
-from receiver.schemas.fields import (
-    IS_CURSOR,
-    IS_E164,
-    IS_SENDER,
-    IS_URL,
-    CountField,
-    InstantField,
-    NumberField,
-    TextField,
-    characters,
-    means,
-)
+from receiver.schemas.fields import InstantField, means
 from receiver.settings import Settings
 
 MAX_REFERENCE, MAX_TEXT, MAX_MEDIA, MAX_MEDIA_URL, MAX_APPLICATION_ID = 255, 2048, 10, 4096, 255
 MAX_PAGE, DEFAULT_PAGE = 200, 50
+
+
+class TextField(fields.String):
+    """A string that a database can store."""
+
+    default_error_messages = {"invalid": "Must be a string.", "null": "Must be a string."}  # noqa: RUF012
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if UNSTORABLE.search(text):
+            raise ValidationError("Must not contain NUL or a lone surrogate.")
+        return text
+
+
+class NumberField(TextField):
+    """A telephone number in a query, where an unescaped ``+`` is decoded to a blank."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        return "+" + text[1:] if text.startswith(" ") else text
+
+
+class CountField(fields.Field[int]):
+    """An integer in a query: up to nine ASCII digits, and nothing else that int() would accept."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise ValidationError("Must be a number in digits.")
+        return int(value)
+
+
+def characters(shortest: int, longest: int) -> validate.Length:
+    """A validator: the text has that many characters."""
+    return validate.Length(shortest, longest, error="Must have {min} to {max} characters.")
+
+
+class Shape:
+    """A validator: the whole text matches a regular expression."""
+
+    def __init__(self, pattern: str, error: str) -> None:
+        self.regex = re.compile(f"^(?:{pattern})$")
+        """The pattern in the API's description; apispec looks for this attribute."""
+        self._error = error
+
+    def __call__(self, value: str) -> None:
+        if not self.regex.fullmatch(value):
+            raise ValidationError(self._error)
+
+
+IS_E164 = Shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
+IS_SENDER = Shape(numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
+# RFC 3986 allows ASCII only; of that neither white space nor a quotation mark.
+_IN_URL = "[!#-~]"
+IS_URL = Shape(
+    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_IN_URL}){_IN_URL}*",
+    "Must be an http or https URL; percent-encode white space, quotation marks and letters outside ASCII.",
+)
+IS_CURSOR = Shape(tags.SHAPE, "Must be the nextCursor of the page before.")
 
 
 class MessageRequestSchema(Schema):

@@ -14,7 +14,7 @@ from receiver.core.messages import MAX_KEY, IdempotencyKey, fingerprint
 from receiver.core.send_status import NEITHER_SENT_NOR_BILLED, RefusedBecause, SendStatus, is_repeatable
 from receiver.core.tags import is_tag
 from receiver.errors import FieldErrors, InvalidFields, MessageNotFound, NotJSON
-from receiver.messages.report import MessageReport
+from receiver.messages.outbox import MessageReport
 from receiver.messages.sender import QUEUE_SECONDS, Submission
 from receiver.messages.sender import cancel as cancel_message
 from receiver.reports import messages

@@ -244,7 +244,9 @@ def test_a_commit_proves_only_what_was_in_doubt_before_it_began() -> None:
 
 
 def test_a_statement_that_travels_with_its_commit_is_no_success_either(primary: Primary, stored: Database) -> None:
-    statement = "INSERT INTO lanes (sender, next_at) SELECT $1, now() ON CONFLICT DO NOTHING RETURNING sender"
+    statement = (
+        "INSERT INTO lanes (sender, next_at) SELECT $1::jsonb ->> 0, now() ON CONFLICT DO NOTHING RETURNING 1 AS one"
+    )
     assert stored.write_at_once(statement, ["+19195550001"])
     primary.lose_standby()
 

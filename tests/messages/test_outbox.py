@@ -12,8 +12,7 @@ from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database
 from receiver.errors import StorageUnavailable
 from receiver.messages import sender
-from receiver.messages.outbox import Attempt, add_submitting, write_lapsed
-from receiver.messages.report import MessageReport
+from receiver.messages.outbox import Attempt, MessageReport, add_submitting, write_lapsed
 from receiver.reports import messages
 from receiver.reports.messages import MessageFilter
 from tests.support.agreement import assert_views_agree

@@ -15,7 +15,7 @@ from receiver.core.messages import Refused, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
 from receiver.events.store import record
-from receiver.messages.report import report_message
+from receiver.messages.outbox import report_message
 from receiver.reports import messages
 from receiver.reports.messages import MessageFilter, messages_page
 from receiver.reports.results import results, summary, watch

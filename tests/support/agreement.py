@@ -7,7 +7,7 @@ from typing import Any
 
 from receiver.core.times import rfc3339
 from receiver.database.database import Database
-from receiver.messages.report import MessageReport
+from receiver.messages.outbox import MessageReport
 from receiver.reports import messages
 from tests.support.stored import columns, view
 

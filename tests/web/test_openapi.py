@@ -19,7 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from receiver import VERSION
 from receiver.core.send_status import SendStatus
 from receiver.events.store import Tally
-from receiver.messages.report import ErrorReport, MessageReport, RecipientReport
+from receiver.messages.outbox import ErrorReport, MessageReport, RecipientReport
 from receiver.reports.messages import EventReport, MessagePage
 from receiver.reports.overview import PaceReport, QueueReport
 from receiver.schemas import responses

@@ -25,8 +25,8 @@ from marshmallow import fields
 
 from receiver import VERSION
 from receiver.core.text import Word
-from receiver.schemas.fields import CountField, InstantField, TextField
-from receiver.schemas.requests import TEXT_OR_MEDIA
+from receiver.schemas.fields import InstantField
+from receiver.schemas.requests import TEXT_OR_MEDIA, CountField, TextField
 from receiver.web.authentication import CHALLENGES, REMEDIES, Access, declared_access, requires
 from receiver.web.openapi.examples import CURL, SERVER
 from receiver.web.openapi.operations import OPERATIONS, PROBLEM, Fragment, header, problem_response
