@@ -7,9 +7,7 @@ wrote something, and whose wait succeeded, proves every commit before it.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
@@ -34,14 +32,7 @@ def mark_unconfirmed(connection: Any, record: Any) -> None:
     connection.add_notice_handler(handle_notice)
 
 
-class HasInfo(Protocol):
-    """A connection of SQLAlchemy or of its pool."""
-
-    @property
-    def info(self) -> dict[Any, Any]: ...
-
-
-def demand_confirmed(connection: HasInfo) -> None:
+def demand_confirmed(connection: Connection) -> None:
     """Raises StorageUnavailable if the standby has not confirmed the commit made just now."""
     if connection.info.pop(UNCONFIRMED, False):
         raise unconfirmed()
@@ -50,13 +41,8 @@ def demand_confirmed(connection: HasInfo) -> None:
 def unconfirmed() -> StorageUnavailable:
     """The exception to raise about a commit that the standby has not confirmed."""
     reason = "the wait for the standby was cancelled, so the standby has not confirmed the commit"
-    return StorageUnavailable(
-        "The standby has not confirmed that this is stored; try again.", reason=reason, in_doubt=True
-    )
-
-
-WRITE_ENTRY = "SELECT pg_logical_emit_message(true, 'receiver', '')"
-"""Writes an entry in PostgreSQL's log, which needs no row, no extension, no privilege and no particular wal_level."""
+    message = "The standby has not confirmed that this is stored; try again."
+    return StorageUnavailable(message, reason=reason, in_doubt=True)
 
 
 def write_anyway(session: Session) -> None:
@@ -69,7 +55,8 @@ def write_anyway(session: Session) -> None:
 
 def _write(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(WRITE_ENTRY)
+        # Only an entry in the log: it needs no row, no extension, no privilege and no particular wal_level.
+        connection.exec_driver_sql("SELECT pg_logical_emit_message(true, 'receiver', '')")
 
 
 class Commits:
@@ -88,26 +75,17 @@ class Commits:
 
     def commit(self, connection: Connection) -> None:
         """Commits the connection's transaction. Raises StorageUnavailable if the standby does not confirm it."""
-        with self.confirming(connection) as is_in_doubt:
-            if is_in_doubt:
-                _write(connection)
-            connection.commit()
-
-    @contextmanager
-    def confirming(self, connection: HasInfo) -> Iterator[bool]:
-        """Its block commits. Yields whether the transaction must write something, because an earlier one is doubted.
-
-        Raises StorageUnavailable if the standby does not confirm the commit.
-        """
         doubted = self._doubted  # a commit that is doubted from here on may come later in the log than this one
-        is_in_doubt = doubted > self._proved
+        in_doubt = doubted > self._proved
+        if in_doubt:
+            _write(connection)
         try:
-            yield is_in_doubt
+            connection.commit()
             demand_confirmed(connection)
         except BaseException:
             with self._lock:
                 self._doubted += 1
             raise
-        if is_in_doubt:
+        if in_doubt:
             with self._lock:
                 self._proved = max(self._proved, doubted)

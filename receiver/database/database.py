@@ -7,28 +7,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
-import msgspec
 import psycopg
-from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.database.commits import WRITE_ENTRY, Commits
-from receiver.database.engine import (
-    GIVE_UP_SECONDS,
-    IS_NEW,
-    SET_FOR_WRITING,
-    Watchdog,
-    is_sqlite,
-    make_pooled_engine,
-    prepare_if_direct,
-    where,
-)
+from receiver.database.commits import Commits
+from receiver.database.engine import GIVE_UP_SECONDS, Watchdog, is_sqlite, make_pooled_engine, where
 from receiver.errors import StorageRefused, StorageUnavailable
 from receiver.log import get_logger
 
@@ -55,10 +43,6 @@ message is purged between the look-up and the insert of an event about it; the r
 _READ_ONLY = "25006"
 """read_only_sql_transaction: the server was a standby, or short of space, when the session began. A new session may
 reach a better one."""
-
-_UNPREPARED = {"26000", "0A000"}
-"""invalid_sql_statement_name and feature_not_supported: a prepared statement is gone, because somebody discarded it, or
-a migration changed the types of its result. A new session prepares it again."""
 
 Returned = TypeVar("Returned")
 
@@ -90,16 +74,20 @@ class Database:
         transaction was not stored, or if that is not known: the result of the commit was lost, or the standby has not
         confirmed it.
         """
-        return self._until_stored(partial(self._run, work))
-
-    def write_at_once(self, statement: str, parameter: object) -> list[Any]:
-        """Runs one statement in a write transaction of its own, in one journey to PostgreSQL; returns its rows.
-
-        BEGIN, the settings, the statement and COMMIT are sent together, so the statement itself decides whether it
-        stores anything. $1 is the JSON text of ``parameter``; the rows have the columns as attributes. Raises
-        StorageUnavailable as write() does; ``in_doubt`` of the error says whether the transaction may be stored.
-        """
-        return self._until_stored(partial(self._run_at_once, statement, msgspec.json.encode(parameter).decode()))
+        give_up = time.monotonic() + GIVE_UP_SECONDS
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                with self._turn, self._session(self._writing, until=give_up) as session:
+                    return work(session)
+            except StorageUnavailable as error:
+                self.outage.note_failure(type(error).__name__, error.reason or str(error))
+                raise
+            except SQLAlchemyError as error:
+                lost_to_another = isinstance(error, DBAPIError) and _sqlstate(error) in _CONFLICTS
+                if not attempts_left or not lost_to_another or time.monotonic() >= give_up:
+                    raise self.unavailable(error) from error
+                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
+        raise AssertionError("unreachable")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -111,9 +99,9 @@ class Database:
             with self._session(self.engine, until=time.monotonic() + GIVE_UP_SECONDS) as session:
                 yield session
         except StorageUnavailable as error:
-            self._note(error)
+            self.outage.note_failure(type(error).__name__, error.reason or str(error))
             raise
-        except (SQLAlchemyError, psycopg.Error) as error:
+        except SQLAlchemyError as error:
             raise self.unavailable(error) from error
 
     def close(self) -> None:
@@ -124,51 +112,6 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _until_stored(self, run: Callable[[float], Returned]) -> Returned:
-        """Runs a transaction, again if it lost to another one. ``run`` is given the time at which to give up."""
-        give_up = time.monotonic() + GIVE_UP_SECONDS
-        for attempts_left in reversed(range(ATTEMPTS)):
-            try:
-                return run(give_up)
-            except StorageUnavailable as error:
-                self._note(error)
-                raise
-            except (SQLAlchemyError, psycopg.Error) as error:
-                may_succeed = _sqlstate(error) in _CONFLICTS | _UNPREPARED
-                if not attempts_left or not may_succeed or time.monotonic() >= give_up:
-                    raise self.unavailable(error) from error
-                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - lets the winner pass
-        raise AssertionError("unreachable")
-
-    def _run(self, work: Callable[[Session], Returned], until: float) -> Returned:
-        with self._turn, self._session(self._writing, until=until) as session:
-            return work(session)
-
-    def _run_at_once(self, statement: str, parameter: str, until: float) -> list[Any]:
-        with closing(self.engine.raw_connection()) as pooled:
-            driver: Any = pooled.driver_connection
-            cursor = psycopg.RawCursor(driver, row_factory=namedtuple_row)
-            with self._watchdog.watching(driver, until=until):
-                if pooled.info.pop(IS_NEW, False):
-                    prepare_if_direct(driver)
-                try:
-                    with self._commits.confirming(pooled) as is_in_doubt, driver.pipeline():
-                        driver.execute("BEGIN")
-                        driver.execute(SET_FOR_WRITING)
-                        cursor.execute(statement, [parameter], prepare=True, binary=True)
-                        if is_in_doubt:
-                            driver.execute(WRITE_ENTRY)
-                        driver.execute("COMMIT")
-                except psycopg.Error as error:
-                    is_lost = driver.closed
-                    if is_lost or error.sqlstate in {_READ_ONLY, *_UNPREPARED}:
-                        pooled.invalidate(error)
-                    if is_lost:
-                        raise StorageUnavailable(reason=_reason(error), database=self.where, in_doubt=True) from error
-                    raise
-            self.outage.note_success()
-            return cursor.fetchall()
 
     @contextmanager
     def _session(self, engine: Engine, *, until: float) -> Iterator[Session]:
@@ -210,20 +153,14 @@ class Database:
             constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
             log.error("row refused by the database", error=type(cause).__name__, constraint=constraint)
             return StorageRefused(reason=type(cause).__name__, database=self.where)
-        self.outage.note_failure(type(cause).__name__, _reason(cause))
-        return StorageUnavailable(reason=_reason(cause), database=self.where)
-
-    def _note(self, error: StorageUnavailable) -> None:
-        self.outage.note_failure(type(error.__cause__ or error).__name__, error.reason or str(error))
-
-
-def _sqlstate(error: Exception) -> str | None:
-    return getattr(getattr(error, "orig", error), "sqlstate", None)
+        # Only the first line: in the lines below it PostgreSQL quotes values of the row, such as telephone numbers.
+        reason = str(cause).partition("\n")[0]
+        self.outage.note_failure(type(cause).__name__, reason)
+        return StorageUnavailable(reason=reason, database=self.where)
 
 
-def _reason(error: Exception) -> str:
-    """Returns the first line of a driver's error: in the others PostgreSQL quotes values, such as telephone numbers."""
-    return str(error).partition("\n")[0]
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 class WritersTurn:

@@ -4,7 +4,6 @@ Nothing is read or opened at import.
 """
 
 import os
-import select
 import socket
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
+from sqlalchemy.exc import DisconnectionError
 
 from receiver.database.commits import UNCONFIRMED, mark_unconfirmed
 from receiver.errors import StorageUnavailable
@@ -31,9 +30,6 @@ GIVE_UP_SECONDS = 7
 
 NEVER, AFTER = None, 5
 """After how many uses of a statement the driver prepares it (psycopg, "Prepared statements")."""
-
-IS_NEW = "is_new"
-"""The mark in a connection's ``info``: it has had no transaction yet."""
 
 
 def is_sqlite(url: str) -> bool:
@@ -74,13 +70,12 @@ def make_pooled_engine(url: str, *, connections: int) -> Engine:
     else:
         event.listen(engine, "connect", _configure_postgres)
         event.listen(engine, "begin", _begin_postgres)
-        event.listen(engine, "checkout", _check_server)
     return engine
 
 
 def _configure_postgres(connection: Any, record: Any) -> None:
     connection.autocommit = True  # the driver must not begin transactions of its own
-    record.info[IS_NEW] = True
+    record.info["is_new"] = True
 
 
 def _begin_postgres(connection: Connection) -> None:
@@ -92,8 +87,8 @@ def _begin_postgres(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     begin = _BEGIN_WRITING if writes else _BEGIN_READING
     connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
-    if connection.info.pop(IS_NEW, False):
-        prepare_if_direct(connection.connection.driver_connection)
+    if connection.info.pop("is_new", False):
+        _prepare_if_direct(connection)
 
 
 _SETTINGS = {
@@ -109,9 +104,6 @@ _SETTINGS = {
 WRITE_SETTINGS = _SETTINGS | {"plan_cache_mode": "force_generic_plan"}
 _READ_SETTINGS = _SETTINGS | {"plan_cache_mode": "force_custom_plan"}
 
-SET_FOR_WRITING = "SELECT " + ", ".join(f"set_config('{n}', '{value}', true)" for n, value in WRITE_SETTINGS.items())
-"""The settings of a write transaction as one statement."""
-
 _BEGIN_WRITING = "; ".join(["BEGIN", *(f"SET LOCAL {n} = '{value}'" for n, value in WRITE_SETTINGS.items())])
 _BEGIN_READING = "; ".join(
     [
@@ -121,27 +113,16 @@ _BEGIN_READING = "; ".join(
 )
 
 
-def prepare_if_direct(driver: Any) -> None:
-    """Lets a connection of psycopg prepare statements if no pooler stands between it and the server.
+def _prepare_if_direct(connection: Connection) -> None:
+    """Lets the driver prepare statements if no pooler stands between it and the server. Needs a transaction.
 
     A prepared statement belongs to a session of the server. A pooler such as PgBouncer shares sessions between clients,
     so a statement of that name would be missing, or another client's. A pooler cannot know in advance which session a
     client will get, so the process id that it reports to the client is not the server's.
     """
-    (server_pid,) = driver.execute("SELECT pg_backend_pid()").fetchone()
+    driver: Any = connection.connection.driver_connection
+    server_pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
     driver.prepare_threshold = AFTER if server_pid == driver.info.backend_pid else NEVER
-
-
-def _check_server(connection: Any, _record: object, _proxy: object) -> None:
-    """Discards all pooled connections if this one has something to read.
-
-    An idle server says nothing, except that it ends the session or changes a parameter of it. A transaction that
-    travels in one journey would be lost on an ended session, and nobody could tell whether it was stored.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise InvalidatePoolError
 
 
 def _open_only(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:

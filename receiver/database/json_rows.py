@@ -110,7 +110,7 @@ class Statements:
     def __init__(self, package: str, file: str) -> None:
         self._texts: dict[tuple[str, str], TextClause | TextualSelect] = {}
         self.at_once: dict[str, str] = {}
-        """By name, the statements for Database.write_at_once() and Pipeline, whose parameters are $1 and so on."""
+        """By name, the statements for a Pipeline, whose parameters are $1 and so on."""
         instants = _instants()
         for part in files(package).joinpath(file).read_text("utf-8").split("-- name: ")[1:]:
             heading, *lines = part.splitlines()

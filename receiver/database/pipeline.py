@@ -26,14 +26,13 @@ REFUSALS = ("0A", "22", "23", "26", "40", "42")
 constraints, missing prepared statements, conflicts with other transactions, names. Rows that are stored in another way
 may pass. After any other error, such as a time-out, they would fail again."""
 
-DIRECT, PREPARED = "direct", "prepared"
-"""Marks in a connection's ``info``: no pooler stands between it and the server; its statements are prepared."""
+DIRECT, NAMES = "direct", "names"
+"""Keys in a connection's ``info``: whether no pooler stands between it and the server, and the names of the statements
+that are prepared, by their SQL."""
 
 _SETTINGS = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in WRITE_SETTINGS.items())
 _SETTINGS_SQL = f"SELECT pg_backend_pid(), {_SETTINGS}".encode()
 """Settings local to the transaction, because a pooler shares sessions between clients; and which process runs it."""
-
-_SETTINGS_NAME, _STATEMENT_NAME = b"receiver_settings", b"receiver_statement"
 
 
 class StatementRefused(Exception):
@@ -41,22 +40,25 @@ class StatementRefused(Exception):
 
 
 class Pipeline:
-    """One statement of PostgreSQL, which must write whenever it returns anything. Used by one thread at a time.
+    """One statement of PostgreSQL, which must write whenever it returns anything but null.
 
-    Its connection comes from the pool of a Database, so it is made and counted like all others, and is kept between
-    runs, because taking it from the pool costs as much as all the rest of a run. After a failure it is not used again.
+    Its connection comes from the pool of a Database, so it is made and counted like all others. With ``keeps`` it is
+    kept between runs, because taking it from the pool costs as much as all the rest of a run; then only one thread at a
+    time may use it. After a failure it is not used again.
     """
 
-    def __init__(self, database: Database, sql: str) -> None:
+    def __init__(self, database: Database, sql: str, *, keeps: bool = True) -> None:
         self._database = database
-        self._sql = sql.encode()
+        self.sql = sql.encode()
+        self._keeps = keeps
         self._kept: PoolProxiedConnection | None = None
 
     def run(self, *parameters: bytes) -> bytes:
         """Runs the statement in a transaction of its own; returns the only value of its result once that is durable.
 
-        Raises StatementRefused if nothing was stored and another way of storing it may succeed. Raises
-        StorageUnavailable within 10 seconds if nothing was stored, or if that is not known.
+        An empty value stands for null. Raises StatementRefused if nothing was stored and another way of storing it may
+        succeed. Raises StorageUnavailable within 10 seconds if nothing was stored or, ``in_doubt``, if that is not
+        known.
         """
         until = time.monotonic() + GIVE_UP_SECONDS
         try:
@@ -64,15 +66,21 @@ class Pipeline:
         except (SQLAlchemyError, psycopg.Error) as error:
             raise self._database.unavailable(error) from error
         try:
-            value = _exchange(connection, self._sql, parameters, until=until)
+            value = _exchange(connection, self.sql, parameters, until=until)
         except StatementRefused:
             connection.invalidate()
             raise
         except psycopg.Error as error:
             connection.invalidate()
-            raise self._database.unavailable(error) from error
-        self._kept, outage = connection, self._database.outage
-        if UNCONFIRMED in connection.info:
+            failure = self._database.unavailable(error)
+            failure.in_doubt = True
+            raise failure from error
+        is_unconfirmed, outage = UNCONFIRMED in connection.info, self._database.outage
+        if self._keeps:
+            self._kept = connection
+        else:
+            connection.close()
+        if is_unconfirmed:
             failure = unconfirmed()
             outage.note_failure(type(failure).__name__, failure.reason)
             raise failure
@@ -81,15 +89,17 @@ class Pipeline:
         return value
 
     def _connect(self) -> PoolProxiedConnection:
-        """The connection, or another if the server has ended it while it was idle."""
+        """A connection that the server has not ended while it was idle: the kept one, or one from the pool."""
         connection, self._kept = self._kept, None
-        if connection is not None and select.select([_pgconn(connection).socket], [], [], 0)[0]:
+        while True:
+            connection = connection or self._database.engine.raw_connection()
+            connection.info.pop(UNCONFIRMED, None)
+            readable = select.poll()
+            readable.register(_pgconn(connection).socket, select.POLLIN)
+            if not readable.poll(0):
+                return connection
             connection.invalidate()  # what arrives on an idle connection is its end
             connection = None
-        if connection is None:
-            connection = self._database.engine.raw_connection()
-        connection.info.pop(UNCONFIRMED, None)
-        return connection
 
     def release(self) -> None:
         """Gives the connection back to its pool, for transactions of other kinds."""
@@ -115,15 +125,16 @@ def _exchange(connection: PoolProxiedConnection, sql: bytes, parameters: Sequenc
         pgconn.send_query_params(_SETTINGS_SQL, None)
         pgconn.send_query_params(sql, parameters)
     else:
-        if not info.get(PREPARED):
-            pgconn.send_prepare(_SETTINGS_NAME, _SETTINGS_SQL)
-            pgconn.send_prepare(_STATEMENT_NAME, sql)
-        pgconn.send_query_prepared(_SETTINGS_NAME, None)
-        pgconn.send_query_prepared(_STATEMENT_NAME, parameters)
+        names: dict[bytes, bytes] = info.setdefault(NAMES, {})
+        for each in (_SETTINGS_SQL, sql):
+            if each not in names:
+                names[each] = b"receiver_%d" % len(names)
+                pgconn.send_prepare(names[each], each)
+        pgconn.send_query_prepared(names[_SETTINGS_SQL], None)
+        pgconn.send_query_prepared(names[sql], parameters)
     pgconn.pipeline_sync()
     pid, value = _values(pgconn, until)
     pgconn.exit_pipeline_mode()
-    info[PREPARED] = info.get(DIRECT, False)
     # A pooler cannot know in advance which session a client will get, so the process id that it reports is another.
     info[DIRECT] = int(pid) == pgconn.backend_pid
     return value

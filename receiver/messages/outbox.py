@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
@@ -30,6 +31,7 @@ from receiver.database.database import Database
 from receiver.database.json_rows import in_texts, instant, statements
 from receiver.database.lookup import JOINED, lapsed
 from receiver.database.models import Message, Recipient
+from receiver.database.pipeline import Pipeline, StatementRefused
 from receiver.events.links import bind
 from receiver.events.outcomes import Linked, merge, settle
 
@@ -104,8 +106,8 @@ def _row(message: OutboundMessage, *, tag: str) -> dict[str, Any]:
     }
 
 
-class Submitted(Protocol):
-    """A message that submit_at_once() stored."""
+class Submitted(msgspec.Struct, frozen=True):
+    """A message that was submitted in one journey to the database."""
 
     pk: int
     is_suspect: bool
@@ -139,8 +141,19 @@ def submit_at_once(
     }
     if key is not None:
         row |= {"api_key": key.api_key, "key": key.key, "sha256": key.sha256, "expires_at": key.expires_at}
-    stored: list[Submitted] = database.write_at_once(SQL.at_once["submit new message"], row)
-    return stored[0] if stored else None
+    stored = run_at_once(database, "submit new message", row)
+    return msgspec.json.decode(stored, type=Submitted) if stored else None
+
+
+def run_at_once(database: Database, name: str, row: dict[str, Any]) -> bytes:
+    """Runs that statement of outbox.sql in one journey to PostgreSQL; returns its value, empty if it stored nothing.
+
+    Raises StorageUnavailable. What the server refuses is left to the way of several statements, which reports it.
+    """
+    try:
+        return Pipeline(database, SQL.at_once[name], keeps=False).run(msgspec.json.encode(row))
+    except StatementRefused:
+        return b""
 
 
 def accept_at_once(database: Database, message_pk: int, *, number: int, accepted: Accepted, now: datetime) -> bool:
@@ -158,7 +171,7 @@ def accept_at_once(database: Database, message_pk: int, *, number: int, accepted
         "segment_count": accepted.segment_count,
         "updated_at": now,
     }
-    return bool(database.write_at_once(SQL.at_once["store acceptance"], row))
+    return bool(run_at_once(database, "store acceptance", row))
 
 
 def message_with_key(session: Session, message_pk: int) -> Message | None:

@@ -24,8 +24,8 @@
 
 -- name: submit new message, postgresql
 -- Does for one message what "read holds", "lock lanes", "move lanes", "insert messages", "insert recipients", "insert
--- keys" and "delete expired keys" do one after the other. It stores nothing and returns no row unless the message may
--- go out now: nothing is paused, each lane that has a rate exists and is free, and the idempotency key, if there is
+-- keys" and "delete expired keys" do one after the other. It stores nothing and returns null unless the message may go
+-- out now: nothing is paused, each lane that has a rate exists and is free, and the idempotency key, if there is
 -- one, stands for no message. $1 is an object. Its "account_seconds" and "sender_seconds" are how long the message
 -- occupies either lane, null without a rate; "burst" is how many seconds of idle time a lane may make up for.
 -- Locks: the lanes, the account's first, if there is a rate; then the key. Nobody waits for what is new.
@@ -94,16 +94,18 @@ deleted AS (
         SELECT expired.api_key, expired.key FROM idempotency_keys expired, given
         WHERE expired.expires_at < given.submitted_at AND (expired.api_key, expired.key) <> (given.api_key, given.key)
         ORDER BY expired.expires_at LIMIT 2 FOR UPDATE OF expired SKIP LOCKED))
-SELECT
-    stored.pk,
-    EXISTS (SELECT FROM credential_pauses WHERE credential_pauses.credentials = given.credentials) AS is_suspect
-FROM stored, given;
+SELECT (
+    SELECT json_build_object(
+        'pk', stored.pk,
+        'is_suspect', EXISTS (
+            SELECT FROM credential_pauses WHERE credential_pauses.credentials = given.credentials))
+    FROM stored, given);
 
 
 -- name: store acceptance, postgresql
 -- Does for one message what "lock message ids" and "accept message" do, if nothing else is known about it: it is still
 -- submitting by that attempt, and its message id is new. No event that was stored can wait for an id that is new,
--- because an event without a message brings its id, too. Otherwise it returns no row. What it may have stored then, the
+-- because an event without a message brings its id, too. Otherwise it returns null. What it may have stored then, the
 -- message id, is true all the same. $1 is an object. Locks: the message id, then the message.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_record(CAST($1 AS jsonb)) AS given (
@@ -115,12 +117,14 @@ bound AS (
     FROM given JOIN messages ON messages.pk = given.pk
     WHERE messages.attempt = given.attempt AND messages.send_status = 'submitting'
     ON CONFLICT (message_id) DO NOTHING
-    RETURNING message_pk)
-UPDATE messages SET
-    send_status = 'accepted', segment_count = given.segment_count, updated_at = given.updated_at
-FROM given, bound
-WHERE messages.pk = bound.message_pk AND messages.attempt = given.attempt AND messages.send_status = 'submitting'
-RETURNING messages.pk;
+    RETURNING message_pk),
+accepted AS (
+    UPDATE messages SET
+        send_status = 'accepted', segment_count = given.segment_count, updated_at = given.updated_at
+    FROM given, bound
+    WHERE messages.pk = bound.message_pk AND messages.attempt = given.attempt AND messages.send_status = 'submitting'
+    RETURNING messages.pk)
+SELECT (SELECT pk FROM accepted);
 
 
 -- name: read holds
@@ -254,7 +258,7 @@ DELETE FROM idempotency_keys WHERE (api_key, key) IN (
 
 -- name: submit claimed message at once, postgresql
 -- Does what "read holds" and "submit claimed message" do, if nothing holds the message up: no pause after a 429, and no
--- refusal of these credentials. Otherwise, and if the claim no longer stands, it stores nothing and returns no row. $1 is
+-- refusal of these credentials. Otherwise, and if the claim no longer stands, it stores nothing and returns null. $1 is
 -- an object. Locks: the message.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_record(CAST($1 AS jsonb)) AS given (
@@ -262,16 +266,18 @@ WITH given AS MATERIALIZED (
         overdue_at timestamptz, credentials varchar(64))),
 suspicion AS MATERIALIZED (
     SELECT credential_pauses.paused_at FROM credential_pauses, given
-    WHERE credential_pauses.credentials = given.credentials)
-UPDATE messages SET
-    send_status = 'submitting', attempt = given.attempt, submitted_at = given.submitted_at, deadline = given.deadline,
-    overdue_at = given.overdue_at, updated_at = given.submitted_at, claimable_at = NULL, refused_because = NULL,
-    error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
-FROM given
-WHERE messages.pk = given.pk AND messages.send_status = 'queued' AND messages.claimable_at = given.until
-    AND NOT EXISTS (SELECT FROM lanes WHERE lanes.sender = '' AND lanes.paused_until > clock_timestamp())
-    AND NOT EXISTS (SELECT FROM suspicion WHERE paused_at IS NOT NULL)
-RETURNING messages.pk, EXISTS (SELECT FROM suspicion) AS is_suspect;
+    WHERE credential_pauses.credentials = given.credentials),
+submitted AS (
+    UPDATE messages SET
+        send_status = 'submitting', attempt = given.attempt, submitted_at = given.submitted_at,
+        deadline = given.deadline, overdue_at = given.overdue_at, updated_at = given.submitted_at, claimable_at = NULL,
+        refused_because = NULL, error_status = NULL, error_type = NULL, error_description = NULL, error_fields = NULL
+    FROM given
+    WHERE messages.pk = given.pk AND messages.send_status = 'queued' AND messages.claimable_at = given.until
+        AND NOT EXISTS (SELECT FROM lanes WHERE lanes.sender = '' AND lanes.paused_until > clock_timestamp())
+        AND NOT EXISTS (SELECT FROM suspicion WHERE paused_at IS NOT NULL)
+    RETURNING messages.pk)
+SELECT (SELECT json_build_object('pk', pk, 'is_suspect', EXISTS (SELECT FROM suspicion)) FROM submitted);
 
 
 -- name: submit claimed message, postgresql

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from sqlalchemy import ColumnElement, Select, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session, selectinload
 
@@ -19,7 +20,7 @@ from receiver.database.database import Database
 from receiver.database.json_rows import in_texts
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message
-from receiver.messages.outbox import SQL, Attempt, Submitted, change, error_columns, refuse, to_outbound
+from receiver.messages.outbox import SQL, Attempt, Submitted, change, error_columns, refuse, run_at_once, to_outbound
 
 LONGEST_WAIT = timedelta(minutes=15)
 """Longer than any lease, and than any wait for another attempt (core.pace.backoff)."""
@@ -156,8 +157,8 @@ def submit_at_once(database: Database, claimed: Claimed, attempt: Attempt, *, cr
     if database.is_sqlite:
         return None
     row = attempt.columns() | {"pk": claimed.pk, "until": claimed.until, "credentials": credentials}
-    submitted: list[Submitted] = database.write_at_once(SQL.at_once["submit claimed message at once"], row)
-    return submitted[0] if submitted else None
+    submitted = run_at_once(database, "submit claimed message at once", row)
+    return msgspec.json.decode(submitted, type=Submitted) if submitted else None
 
 
 def undo_submit(session: Session, claimed: Claimed, attempt: Attempt) -> None:

@@ -1,6 +1,7 @@
 """A worker that lost its claim while the database was away leaves alone what another has made of the message."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -12,6 +13,8 @@ from receiver.core import times
 from receiver.core.pace import Rates
 from receiver.database.database import Database
 from receiver.database.lookup import message_tagged
+from receiver.database.pipeline import Pipeline
+from receiver.errors import StorageUnavailable
 from receiver.messages import queue
 from receiver.messages.worker import LEASE, Worker
 from tests.support.builders import FakeGateway, make_message, make_sender
@@ -25,7 +28,17 @@ def other(database_url: str) -> Iterator[Database]:
         yield other
 
 
-def break_commit_of_submitting(database: Database, meanwhile: Any, *, is_committed: bool) -> list[int]:
+BreakCommit = Callable[..., list[int]]
+
+
+@pytest.fixture
+def break_commit_of_submitting(monkeypatch: pytest.MonkeyPatch) -> BreakCommit:
+    return partial(_break_commit_of_submitting, monkeypatch)
+
+
+def _break_commit_of_submitting(
+    monkeypatch: pytest.MonkeyPatch, database: Database, meanwhile: Any, *, is_committed: bool
+) -> list[int]:
     """The first commit that makes a message submitting fails, after ``meanwhile``; how many writes ended since then."""
     ended: list[int] = []
 
@@ -41,11 +54,25 @@ def break_commit_of_submitting(database: Database, meanwhile: Any, *, is_committ
             meanwhile()
             raise OperationalError("COMMIT", {}, Exception("the connection is lost"))
 
+    run = Pipeline.run
+
+    def run_and_lose(pipeline: Pipeline, *parameters: bytes) -> bytes:
+        if ended or b"'submitting'" not in pipeline.sql:
+            return run(pipeline, *parameters)
+        if is_committed:
+            assert run(pipeline, *parameters)
+        ended.append(0)
+        meanwhile()
+        raise StorageUnavailable(in_doubt=True)
+
     event.listen(database.engine, "commit", commit)
+    monkeypatch.setattr(Pipeline, "run", run_and_lose)
     return ended
 
 
-def test_what_another_worker_is_sending_is_not_put_back(database: Database, other: Database) -> None:
+def test_what_another_worker_is_sending_is_not_put_back(
+    database: Database, other: Database, break_commit_of_submitting: BreakCommit
+) -> None:
     """The other claims it after the end of the lease, as happens to a worker that was frozen; both make an attempt of
     the same number."""
     gateway = FakeGateway()
@@ -67,7 +94,9 @@ def test_what_another_worker_is_sending_is_not_put_back(database: Database, othe
     assert (stored.send_status, stored.attempt, gateway.sent) == ("submitting", 1, [])
 
 
-def test_what_it_has_made_submitting_itself_and_not_sent_is_sent_again(database: Database) -> None:
+def test_what_it_has_made_submitting_itself_and_not_sent_is_sent_again(
+    database: Database, break_commit_of_submitting: BreakCommit
+) -> None:
     gateway = FakeGateway()
     tag = make_sender(database).queue(make_message()).tag
 

@@ -19,7 +19,6 @@ RUNS_SQL = {"execute", "executemany", "executescript"}
 
 REVIEWED = {
     "receiver/database/engine.py: begin": "one of two constants of that module",
-    "receiver/database/commits.py: WRITE_ENTRY": "a constant of that module",
     "receiver/database/engine.py: f'PRAGMA {pragma}'": "one of the constants in the line above",
     "receiver/database/schema.py: f\"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'\"": "a constant of that module",
     "receiver/database/schema.py: f\"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'\"": "a constant of that module",

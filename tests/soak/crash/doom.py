@@ -1,8 +1,8 @@
 """Ends a sender at a chosen step, from inside, without a change to the program.
 
-SQLAlchemy tells of every statement and commit, psycopg of those that travel together, and Python's audit hooks of every
-connection and write, so the program that runs is the one that is installed. Where the step is one of Bandwidth's, the
-simulator holds the request there, and the test ends the sender from outside.
+SQLAlchemy tells of every statement and commit, the pipeline of those that travel together, and Python's audit hooks of
+every connection and write, so the program that runs is the one that is installed. Where the step is one of Bandwidth's,
+the simulator holds the request there, and the test ends the sender from outside.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import threading
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
-import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
+
+from receiver.database.pipeline import Pipeline
 
 
 class Point(StrEnum):
@@ -60,11 +60,11 @@ COMMITS: dict[str, tuple[Point | None, Point]] = {
 }
 """The points before and after a commit, by the last statement of its transaction."""
 
-JOURNEYS: dict[str, tuple[Point, Point]] = {
-    r"WITH given .*INSERT INTO messages ": (Point.SUBMITTING, Point.SUBMITTED),
-    r"WITH given .*INSERT INTO message_ids ": (Point.READ, Point.STORED),
+JOURNEYS: dict[str, tuple[Point | None, Point | None]] = {
+    "send_status = 'accepted'": (Point.READ, Point.STORED),
+    "'submitting'": (Point.SUBMITTING, Point.SUBMITTED),
 }
-"""The points before and after a statement that travels together with its commit."""
+"""The points before and after a statement that travels together with its commit, by what it contains."""
 
 
 def install(point: str, nth: int, how: int) -> None:
@@ -78,7 +78,6 @@ class Doom:
     def __init__(self, point: Point, *, nth: int, how: signal.Signals) -> None:
         self._point, self._nth, self._how = point, nth, how
         self._times = itertools.count(1)
-        self._journeys: WeakKeyDictionary[Any, Point] = WeakKeyDictionary()
 
     def watch(self) -> None:
         """Listens to what this process does from now on."""
@@ -86,13 +85,18 @@ class Doom:
         event.listen(Engine, "commit", self._before_commit)
         event.listen(Engine, "rollback", lambda connection: connection.info.pop("points", None))
         event.listen(Pool, "checkin", self._after_commit)
-        execute = psycopg.RawCursor.execute
+        run = Pipeline.run
 
-        def execute_at_point(cursor: Any, statement: str, *arguments: Any, **options: Any) -> Any:
-            self._begin_journey(cursor.connection, statement)
-            return execute(cursor, statement, *arguments, **options)
+        def run_between_points(pipeline: Pipeline, *parameters: bytes) -> bytes:
+            sql = pipeline.sql.decode()
+            before, after = next((each for text, each in JOURNEYS.items() if text in sql), (None, None))
+            self._meet(before)
+            value = run(pipeline, *parameters)
+            if value:
+                self._meet(after)
+            return value
 
-        psycopg.RawCursor.execute = execute_at_point
+        Pipeline.run = run_between_points  # type: ignore[method-assign]
         port = urlsplit(os.environ["BANDWIDTH_API_URL"]).port
         sys.addaudithook(lambda name, arguments: self._audit(name, arguments, port))
 
@@ -111,15 +115,8 @@ class Doom:
     def _before_commit(self, connection: Any) -> None:
         self._meet(connection.info.get("points", (None, None))[0])
 
-    def _begin_journey(self, driver: Any, statement: str) -> None:
-        for pattern, (before, after) in JOURNEYS.items():
-            if re.match(pattern, statement, re.DOTALL):
-                self._journeys[driver] = after
-                self._meet(before)
-
-    def _after_commit(self, connection: Any, record: Any) -> None:
+    def _after_commit(self, _connection: Any, record: Any) -> None:
         self._meet(record.info.pop("points", (None, None))[1])
-        self._meet(self._journeys.pop(connection, None))
 
     def _audit(self, name: str, arguments: Any, port: int | None) -> None:
         # The simulator gives tokens at the same port; what follows the token of a process is its first request.
