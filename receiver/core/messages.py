@@ -10,9 +10,10 @@ releases divide the length, which is wrong where an escape or a surrogate pair w
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from receiver.core.send_status import DENIED, UNAUTHORIZED, RefusedBecause, is_repeatable
 
@@ -37,11 +38,6 @@ class OutboundMessage:
     asked_by: str = field(default="", compare=False)
     """The name of the API key that requested it; empty for the commands of this program. It is not compared: the same
     request with another key is an equal message."""
-
-    @property
-    def units(self) -> int:
-        """What it takes of the rate: recipients x segments."""
-        return units(recipients=len(self.to), text=self.text, media=bool(self.media))
 
     def has_expired(self, now: datetime) -> bool:
         """Whether it must not be sent any more."""
@@ -163,6 +159,19 @@ def segments(text: str) -> int:
     return count
 
 
-def units(*, recipients: int, text: str | None, media: bool) -> int:
+class HasContent(Protocol):
+    """A message, whether it comes from the application or reaches Bandwidth."""
+
+    @property
+    def to(self) -> Sequence[str]: ...
+
+    @property
+    def text(self) -> str | None: ...
+
+    @property
+    def media(self) -> Sequence[str]: ...
+
+
+def units(message: HasContent) -> int:
     """What a message takes of the rate: recipients x segments. An MMS, as every group message is, has one segment."""
-    return recipients if media or recipients > 1 else segments(text or "")
+    return len(message.to) if message.media or len(message.to) > 1 else segments(message.text or "")

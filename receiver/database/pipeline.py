@@ -48,7 +48,7 @@ class Pipeline:
     """
 
     def __init__(self, database: Database, sql: str, *, keeps: bool = True) -> None:
-        self._database = database
+        self.database = database
         self.sql = sql.encode()
         self._keeps = keeps
         self._kept: PoolProxiedConnection | None = None
@@ -64,7 +64,7 @@ class Pipeline:
         try:
             connection = self._connect()
         except (SQLAlchemyError, psycopg.Error) as error:
-            raise self._database.unavailable(error) from error
+            raise self.database.unavailable(error) from error
         try:
             value = _exchange(connection, self.sql, parameters, until=until)
         except StatementRefused:
@@ -72,10 +72,10 @@ class Pipeline:
             raise
         except psycopg.Error as error:
             connection.invalidate()
-            failure = self._database.unavailable(error)
+            failure = self.database.unavailable(error)
             failure.in_doubt = True
             raise failure from error
-        is_unconfirmed, outage = UNCONFIRMED in connection.info, self._database.outage
+        is_unconfirmed, outage = UNCONFIRMED in connection.info, self.database.outage
         if self._keeps:
             self._kept = connection
         else:
@@ -92,7 +92,7 @@ class Pipeline:
         """A connection that the server has not ended while it was idle: the kept one, or one from the pool."""
         connection, self._kept = self._kept, None
         while True:
-            connection = connection or self._database.engine.raw_connection()
+            connection = connection or self.database.engine.raw_connection()
             connection.info.pop(UNCONFIRMED, None)
             readable = select.poll()
             readable.register(_pgconn(connection).socket, select.POLLIN)

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
+from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown, units
 from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
@@ -186,7 +186,7 @@ def _log(result: SendResult, message: OutboundMessage, *, tag: str, number: int,
         "send",
         tag=tag,
         recipients=len(message.to),
-        units=message.units,
+        units=units(message),
         attempt=number,
         **facts,
         duration_ms=round(seconds * 1000, 1),

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from receiver.bandwidth.error_codes import explain
-from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult, Unknown
+from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult, Unknown, units
 from receiver.core.pace import BURST, Rates
 from receiver.core.send_status import NOT_TAKEN, RefusedBecause, SendStatus, may_become, shown
 from receiver.core.status import (
@@ -101,7 +101,7 @@ def _row(message: OutboundMessage, *, tag: str) -> dict[str, Any]:
         "media": json.dumps(message.media),
         "priority": message.priority,
         "expiration": message.expiration,
-        "units": message.units,
+        "units": units(message),
         "asked_by": message.asked_by,
     }
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from receiver.core import times
-from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult
+from receiver.core.messages import Accepted, IdempotencyKey, OutboundMessage, Refused, SendResult, units
 from receiver.core.pace import Rates
 from receiver.core.send_status import RefusedBecause, SendStatus, is_repeatable
 from receiver.core.tags import new_tag
@@ -116,7 +116,23 @@ class Sender:
         Raises KeyReused, StorageUnavailable and TooFast before anything was stored or sent, never after.
         """
         start = self._start(message, key=key)
-        if self._submit_at_once(start):
+        try:
+            submitted = outbox.submit_at_once(
+                self.database,
+                message,
+                tag=start.tag,
+                attempt=start.attempt,
+                key=key,
+                rates=self.rates,
+                credentials=self.caller.gateway.fingerprint,
+            )
+        except StorageUnavailable as error:
+            if error.in_doubt:
+                self.caller.store(start.tag, NOT_CALLED, start.undo_submit)
+            raise
+        if submitted is not None:
+            start.pk = submitted.pk
+            self.caller.suspicion.is_raised |= submitted.is_suspect
             return self._call(start)
         if key is not None and (earlier := self.repeat(key, at_once=True)) is not None:
             return earlier
@@ -170,31 +186,6 @@ class Sender:
         now = times.whole_millisecond(times.now())
         return _Start(message=message, tag=new_tag(now), attempt=self.caller.attempt(now, number=1), key=key)
 
-    def _submit_at_once(self, start: _Start) -> bool:
-        """Commits a new message as submitting in one journey to the database; returns False if _submit() must do it.
-
-        Raises StorageUnavailable, after which the message is refused if it was stored all the same.
-        """
-        try:
-            submitted = outbox.submit_at_once(
-                self.database,
-                start.message,
-                tag=start.tag,
-                attempt=start.attempt,
-                key=start.key,
-                rates=self.rates,
-                credentials=self.caller.gateway.fingerprint,
-            )
-        except StorageUnavailable as error:
-            if error.in_doubt:
-                self.caller.store(start.tag, NOT_CALLED, start.undo_submit)
-            raise
-        if submitted is None:
-            return False
-        start.pk = submitted.pk
-        self.caller.suspicion.is_raised |= submitted.is_suspect
-        return True
-
     def _submit(
         self, message: OutboundMessage, *, key: IdempotencyKey | None = None, refused: Message | None = None
     ) -> _Start:
@@ -231,7 +222,7 @@ class Sender:
                 session,
                 self.rates,
                 sender=start.message.sender,
-                units=start.message.units,
+                units=units(start.message),
                 credentials=self.caller.gateway.fingerprint,
                 heeds_refusal=False,  # the caller gets Bandwidth's own response
             )

@@ -18,7 +18,7 @@ from typing import Literal
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Accepted, Refused, SendResult, Unknown
+from receiver.core.messages import Accepted, Refused, SendResult, Unknown, units
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
@@ -301,7 +301,7 @@ class Worker:
             session,
             self._rates,
             sender=message.sender,
-            units=message.units,
+            units=units(message),
             credentials=self._credentials,
             heeds_refusal=not claimed.is_probe,
         )

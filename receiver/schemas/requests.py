@@ -1,6 +1,5 @@
 """Requests: the body of a message to send, and the filters of a list. Field names are Bandwidth's own."""
 
-import re
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
@@ -52,28 +51,22 @@ def characters(shortest: int, longest: int) -> validate.Length:
     return validate.Length(shortest, longest, error="Must have {min} to {max} characters.")
 
 
-class Shape:
+def has_shape(pattern: str, error: str) -> validate.Regexp:
     """A validator: the whole text matches a regular expression."""
-
-    def __init__(self, pattern: str, error: str) -> None:
-        self.regex = re.compile(f"^(?:{pattern})$")
-        """The pattern in the API's description; apispec looks for this attribute."""
-        self._error = error
-
-    def __call__(self, value: str) -> None:
-        if not self.regex.fullmatch(value):
-            raise ValidationError(self._error)
+    return validate.Regexp(rf"^(?:{pattern})\Z", error=error)
 
 
-IS_E164 = Shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
-IS_SENDER = Shape(numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id.")
+IS_E164 = has_shape(numbers.E164, "Must be an E.164 number such as +19195551234.")
+IS_SENDER = has_shape(
+    numbers.SENDER, "Must be an E.164 number such as +19195551234, a short code or an alphanumeric id."
+)
 # RFC 3986 allows ASCII only; of that neither white space nor a quotation mark.
 _IN_URL = "[!#-~]"
-IS_URL = Shape(
+IS_URL = has_shape(
     rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_IN_URL}){_IN_URL}*",
     "Must be an http or https URL; percent-encode white space, quotation marks and letters outside ASCII.",
 )
-IS_CURSOR = Shape(tags.SHAPE, "Must be the nextCursor of the page before.")
+IS_CURSOR = has_shape(tags.SHAPE, "Must be the nextCursor of the page before.")
 
 
 class MessageRequestSchema(Schema):

@@ -158,7 +158,7 @@ class CreateMessageRequest:
     @property
     def units(self) -> int:
         """The number of messages that the account's rate counts: one for each segment to each recipient."""
-        return units(recipients=len(self.to), text=self.text, media=bool(self.media))
+        return units(self)
 
     @property
     def segments(self) -> int:

@@ -14,6 +14,7 @@ from receiver.core import times
 from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Database
+from receiver.database.pipeline import Pipeline
 from receiver.errors import StorageUnavailable, TooFast
 from receiver.messages.call import Gateway
 from receiver.messages.sender import cancel
@@ -373,6 +374,19 @@ class TestStop:
         with working(database, ScriptedGateway()) as worker:
             worker.stop()
             worker.stop()
+
+
+@pytest.fixture(autouse=True)
+def _pipelines_of_away_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets what travels in one journey fail while an AwayDatabase does not answer."""
+    run = Pipeline.run
+
+    def run_unless_away(pipeline: Pipeline, *parameters: bytes) -> bytes:
+        if getattr(pipeline.database, "away", False):
+            raise StorageUnavailable(reason="away", in_doubt=True)
+        return run(pipeline, *parameters)
+
+    monkeypatch.setattr(Pipeline, "run", run_unless_away)
 
 
 class AwayDatabase(Database):

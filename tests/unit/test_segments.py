@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from receiver.core.messages import segments, units
+from tests.support.builders import make_message
 
 EMOJI = "\N{GRINNING FACE}"
 CYRILLIC = "\N{CYRILLIC SMALL LETTER ZHE}"
@@ -129,4 +130,6 @@ def test_there_is_no_way_to_send_a_text_in_fewer_segments(text: str) -> None:
 def test_a_message_takes_a_unit_for_each_recipient_and_segment(
     recipients: int, text: str | None, media: bool, count: int, why: str
 ) -> None:
-    assert units(recipients=recipients, text=text, media=media) == count, why
+    message = make_message(*map(str, range(recipients)), text=text, media=("https://example.com/a.png",) * media)
+
+    assert units(message) == count, why

@@ -147,7 +147,9 @@ def _with_example(status: int, response: Fragment) -> Fragment:
 def _describe_values(_converter: Any, field: fields.Field[Any], ret: Fragment) -> Fragment:
     """The values that our own fields accept."""
     match field:
-        case TextField() if "pattern" not in ret and "enum" not in ret:
+        case TextField() if "pattern" in ret:
+            return {"pattern": ret["pattern"].replace(r"\Z", "$")}  # JavaScript, whose patterns these are, has no \Z
+        case TextField() if "enum" not in ret:
             return {"pattern": "^[^\\u0000]*$"}
         case InstantField():
             return {"type": _text_or_null(field), "format": "date-time", "pattern": "^2(0[0-9][0-9]|100)-"}
