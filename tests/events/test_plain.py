@@ -18,7 +18,7 @@ from receiver.events.committer import Committer
 from receiver.events.notes import notes_of
 from receiver.events.store import LEFT, STORE_PLAIN, StoreResult, Tally, record, store_plain
 from receiver.maintenance import recompute
-from receiver.maintenance.purge import remove_messages, terms
+from receiver.maintenance.purge import make_terms, remove_messages
 from tests.support.builders import ALICE, BOB, CAROL, NOON, make_body, make_element, make_event, store_message
 from tests.support.locks import PATIENCE, Counted, Held, locked, onlooker, threads
 from tests.support.old_rows import QUARTER, store_old_message
@@ -331,7 +331,7 @@ def test_new_and_old_ways_store_the_same_contradictions_in_opposite_orders(postg
 
 
 def purging(pk: int) -> Callable[[Session], object]:
-    return lambda session: remove_messages(session, [pk], terms(QUARTER, redact=False))
+    return lambda session: remove_messages(session, [pk], make_terms(QUARTER, redact=False))
 
 
 def test_a_message_that_is_being_purged_is_waited_for_and_its_event_is_stored_unlinked(

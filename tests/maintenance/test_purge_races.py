@@ -11,7 +11,7 @@ from receiver.core.tags import new_tag
 from receiver.database.database import Database, Session
 from receiver.events.committer import Committer
 from receiver.maintenance import recompute
-from receiver.maintenance.purge import redact_events, redact_messages, remove_events, remove_messages, terms
+from receiver.maintenance.purge import make_terms, redact_events, redact_messages, remove_events, remove_messages
 from receiver.messages import idempotency, outbox
 from tests.support.builders import ALICE, BOB, make_body, make_element, make_event, make_key, make_message
 from tests.support.locks import PATIENCE, Counted, locked, one_waits_for_the_other, onlooker, threads, wait_until
@@ -34,7 +34,7 @@ BOTH_WAYS = pytest.mark.parametrize("reverse", [False, True], ids=["", "the othe
 
 def purging_messages(*pks: int, redact: bool) -> Counted:
     change = redact_messages if redact else remove_messages
-    return Counted(lambda session: change(session, pks, terms(QUARTER, redact=redact)))
+    return Counted(lambda session: change(session, pks, make_terms(QUARTER, redact=redact)))
 
 
 def in_turn(database: Database, *works: Work, reverse: bool) -> None:
@@ -78,7 +78,7 @@ def test_an_event_without_a_message_that_is_being_linked(postgres: Database, *, 
     pks = [each.pk for each in events(postgres)]
     works = [
         recording(make_event("sent", message_id="waiting", tag=tag)),
-        Counted(lambda session: change(session, pks, terms(QUARTER, redact=redact))),
+        Counted(lambda session: change(session, pks, make_terms(QUARTER, redact=redact))),
     ]
 
     in_turn(postgres, *works, reverse=False)
