@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from receiver.settings import VARIABLES
 from tests.support import pages
@@ -16,8 +17,8 @@ def test_every_curl_example_does_what_its_page_says(terminal: Terminal) -> None:
     assert sent.status_code == 202, sent.text
     terminal.tag = sent.json()["tag"]
     wait_for(lambda: terminal.run(show).json()["complete"], "the outcome of the first message")
-    statuses = {each["to"]: each["status"] for each in terminal.responses[-1].json()["recipients"]}
-    assert statuses == {"+19195550101": "delivered", "+12005564404": "failed", "+12005610002": "delivered"}
+    [fields] = pages.API.examples("json")
+    assert _some_of(terminal.responses[-1].json(), json.loads(fields)) == json.loads(fields)
     for example in others:
         response = terminal.run(example)
         assert response.status_code == (202 if "respond-async" in example else 200), f"{example}\n{response.text}"
@@ -27,6 +28,15 @@ def test_every_curl_example_does_what_its_page_says(terminal: Terminal) -> None:
         assert response.json() not in ({}, [], {"events": []}, {"messages": [], "nextCursor": None})
         terminal.tag = response.json().get("tag", terminal.tag)
         terminal.token = response.json().get("access_token", terminal.token)
+
+
+def _some_of(whole: Any, wanted: Any) -> Any:
+    """The fields of ``whole`` that ``wanted`` has, too."""
+    if isinstance(wanted, dict):
+        return {name: _some_of(whole[name], value) for name, value in wanted.items()}
+    if isinstance(wanted, list):
+        return [_some_of(each, part) for each, part in zip(whole, wanted, strict=True)]
+    return whole
 
 
 def test_the_files_of_the_page_are_queued_sent_and_watched_to_the_end(terminal: Terminal, tmp_path: Path) -> None:
