@@ -177,7 +177,7 @@ def test_rows_that_are_inbound_or_about_another_message_are_left_out(serve: Serv
     assert found.status == "SENT"
 
 
-def test_a_row_that_cannot_be_read_does_no_harm_and_is_told(serve: Serve, ask: Ask, logged: Lines) -> None:
+def test_a_row_that_cannot_be_read_does_no_harm_and_is_reported(serve: Serve, ask: Ask, logged: Lines) -> None:
     server = serve(answering(page(make_row(), 7, make_row("SENT"))))
 
     found = list(ask(server).of_message(MESSAGE_ID))
@@ -285,7 +285,7 @@ def test_a_wait_that_is_too_long_is_not_begun(serve: Serve, ask: Ask, clock: Cou
     assert clock.waits == []
 
 
-def test_nobody_there_is_said_so(ask: Ask) -> None:
+def test_an_unreachable_search_is_reported(ask: Ask) -> None:
     with pytest.raises(RecordsUnavailable, match="BANDWIDTH_API_URL"):
         list(ask().of_message("x"))
 

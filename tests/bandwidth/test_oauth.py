@@ -392,7 +392,7 @@ HTML = b"<html>Please log in to the guest network.</html>"
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden"])
-def test_a_refused_client_is_told_by_the_names_of_its_settings(endpoints: Endpoints, status: str) -> None:
+def test_a_refused_client_is_reported_by_the_names_of_its_settings(endpoints: Endpoints, status: str) -> None:
     endpoints.tokens.append(answer(status, REFUSES_CLIENT))
 
     said = refusal(endpoints.gateway())
@@ -674,7 +674,7 @@ def test_a_password_that_is_repeated_is_hidden_too(endpoints: Endpoints) -> None
     assert found.description == "*** is not known"
 
 
-def test_what_is_known_beforehand_is_told_without_a_call(endpoints: Endpoints, clock: Clock) -> None:
+def test_a_known_refusal_needs_no_call(endpoints: Endpoints, clock: Clock) -> None:
     gateway = endpoints.gateway(clock)
     assert gateway.known_refusal() is None
     endpoints.tokens.append(answer("503 Service Unavailable"))

@@ -178,7 +178,7 @@ def test_serve_runs_one_process_on_sqlite(sqlite_url: str) -> None:
         ("unreadable --replay", 3),
     ],
 )
-def test_a_database_that_cannot_be_used_is_said_in_one_sentence(
+def test_a_database_that_cannot_be_used_is_reported_in_one_sentence(
     unusable: dict[str, str], command: str, exit_code: int
 ) -> None:
     """The exit code of a query is then neither that of yes nor that of no."""

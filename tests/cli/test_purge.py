@@ -99,7 +99,7 @@ def test_spans_are_days_weeks_or_years(sqlite_url: str, span: str) -> None:
     assert purge(sqlite_url, "--older-than", span).exit_code == 0
 
 
-def test_without_a_terminal_it_wants_to_be_told_yes(sqlite: Database, sqlite_url: str) -> None:
+def test_without_a_terminal_it_needs_yes(sqlite: Database, sqlite_url: str) -> None:
     store_old_message(sqlite, ALICE, days=91)
 
     result = purge(sqlite_url, "--older-than", "90d")

@@ -84,7 +84,7 @@ def test_nothing_is_queued_while_a_line_is_wrong(tmp_path: Path, database_url: s
     assert queued(database_url) == []
 
 
-def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path: Path, sqlite_url: str) -> None:
+def test_a_number_that_lost_its_plus_is_reported_and_read_with_its_country(tmp_path: Path, sqlite_url: str) -> None:
     content = f"to,from,text\n{ALICE[1:]},,Lunch\n{BOB[1:]} {ALICE},19195550109,Lunch\n"
 
     wrong = send_many(tmp_path, sqlite_url, content)
@@ -105,7 +105,7 @@ def test_a_number_that_lost_its_plus_is_told_and_read_with_its_country(tmp_path:
     assert [number for (number,) in sent] == [ALICE, BOB, ALICE]
 
 
-def test_a_number_that_lost_its_digits_is_told_to_be_entered_again(tmp_path: Path, sqlite_url: str) -> None:
+def test_a_number_that_lost_its_digits_must_be_entered_again(tmp_path: Path, sqlite_url: str) -> None:
     wrong = send_many(tmp_path, sqlite_url, "to,text\n1.91956E+10,Lunch\n", "--country", "1")
 
     assert "A spreadsheet shortened it to 1.91956E+10; format the column as text there" in wrong.stderr
@@ -120,7 +120,7 @@ def test_what_is_no_country_code_is_a_sentence(tmp_path: Path, sqlite_url: str, 
 
 
 @pytest.mark.parametrize("name", ["lunch.xlsx", "lunch.XLS", "lunch.ods", "lunch.numbers"])
-def test_a_workbook_is_told_to_be_saved_as_csv(tmp_path: Path, sqlite_url: str, name: str) -> None:
+def test_a_workbook_must_be_saved_as_csv(tmp_path: Path, sqlite_url: str, name: str) -> None:
     result = send_many(tmp_path, sqlite_url, RIGHT, name=name)
 
     assert result.exit_code == 2

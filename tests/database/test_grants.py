@@ -150,7 +150,7 @@ def test_a_role_that_was_let_in_before_hears_what_to_do(role: Role, postgres_ser
     assert "does not answer" not in found.output
 
 
-def test_what_the_role_may_not_do_is_said_in_a_sentence(role: Role) -> None:
+def test_what_the_role_may_not_do_is_reported_in_a_sentence(role: Role) -> None:
     fill(role.url)
     grant(role.url, role.name)
 
@@ -216,7 +216,7 @@ def test_what_was_granted_is_lost_with_the_views_at_base_and_can_be_granted_agai
     assert role.readable() == READABLE
 
 
-def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server) -> None:
+def test_a_role_that_may_do_more_is_reported(role: Role, postgres_server: Server) -> None:
     database = make_url(role.url).database or ""
     postgres_server.execute(f"GRANT INSERT ON messages TO {sql.Identifier(role.name).as_string()}", database)
 
@@ -235,7 +235,7 @@ def test_a_role_that_may_do_more_is_told_of(role: Role, postgres_server: Server)
     ],
     ids=["a column", "a role that it may become", "roles that it may become once it made them"],
 )
-def test_what_a_role_may_do_in_a_roundabout_way_is_told_too(
+def test_what_a_role_may_do_in_a_roundabout_way_is_reported_too(
     role: Role, postgres_server: Server, statements: list[str], more: str
 ) -> None:
     for statement in statements:

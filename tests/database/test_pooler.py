@@ -68,14 +68,14 @@ def test_migrations_go_through_a_pooler(pooled_url: str) -> None:
     assert set(views(pooled_url)) == VIEWS
 
 
-def test_a_lock_that_is_not_given_up_is_told_in_time_behind_a_pooler(postgres_url: str, pooled_url: str) -> None:
+def test_a_lock_that_is_not_given_up_is_noticed_in_time_behind_a_pooler(postgres_url: str, pooled_url: str) -> None:
     with Database(pooled_url) as database:
         with locked(postgres_url, "LOCK TABLE events IN EXCLUSIVE MODE"):
             assert_refused_in_time(database)
         deliver(database, make_event())
 
 
-def test_a_silent_server_is_told_in_time_behind_a_pooler_and_used_again_afterwards() -> None:
+def test_a_silent_server_is_noticed_in_time_behind_a_pooler_and_used_again_afterwards() -> None:
     """PgBouncer responds although PostgreSQL does not, so only the program's own deadline can end the wait."""
     with PostgresServer(fsync=False) as server:
         url = server.create_database("silent")

@@ -121,7 +121,7 @@ INSTANT = datetime(2026, 11, 21, 23, 30, 0, 5, tzinfo=UTC)
 TOLD = "2026-11-21T23:30:00.000005Z"
 
 
-def test_a_time_is_told_in_utc_on_both_engines_whatever_the_session_s_time_zone(database: Database) -> None:
+def test_a_time_is_shown_in_utc_on_both_engines_whatever_the_session_s_time_zone(database: Database) -> None:
     submit(database, ALICE, created_at=INSTANT)
     deliver(database, make_event(occurred_at=INSTANT), now=INSTANT)
 

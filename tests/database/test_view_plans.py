@@ -73,7 +73,7 @@ def test_a_conversation_and_the_end_of_a_number_are_found_without_reading_a_tabl
     assert any("recipients_created_at_index" in plan for plan in ending)
 
 
-def test_how_sending_goes_is_told_without_reading_what_was_sent_long_ago(database: Database) -> None:
+def test_the_state_of_sending_is_read_without_reading_what_was_sent_long_ago(database: Database) -> None:
     enqueue_all(database, (make_message(ALICE) for _ in range(300)))
     change(database, "UPDATE messages SET send_status = 'accepted', updated_at = '2026-01-01 12:00:00+00'")
 

@@ -89,7 +89,7 @@ def gated(gate: Gate) -> Iterator[Committer]:
 
 
 @pytest.mark.parametrize("broken", ["receiver.metrics.meters", "receiver.events.notes.shortened"])
-def test_events_that_cannot_be_told_of_are_stored_all_the_same(
+def test_events_that_cannot_be_logged_are_stored_all_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: str
 ) -> None:
     monkeypatch.setattr(broken, None)
@@ -147,7 +147,7 @@ def test_bodies_that_fill_the_queue_are_refused_though_they_are_few(
         submit(gated, ONE)
 
 
-def test_who_waited_long_enough_is_told_so_and_is_stored_all_the_same(
+def test_a_callback_that_waited_too_long_gets_an_error_and_is_stored_all_the_same(
     gate: Gate, gated: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "WAIT_SECONDS", 0.01)

@@ -58,7 +58,7 @@ def test_each_is_what_the_api_says_of_it_right_afterwards(
         assert [each.disposition for each in told] == [shown[e.type, e.recipient, e.error_code] for e in batch]
 
 
-def test_everything_at_once_is_told_too(database: Database) -> None:
+def test_everything_at_once_is_reported_too(database: Database) -> None:
     tag, _ = store_message(database)
     events = [*EVENTS.values(), make_event(message_id="foreign"), make_event("received", message_id="inbound")]
 

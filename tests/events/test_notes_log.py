@@ -51,7 +51,7 @@ AGAIN, AFTER = "event repeated", "late event"
     ids=str,
 )
 @pytest.mark.parametrize("together", [False, True])
-def test_what_comes_again_or_after_the_outcome_is_told(
+def test_what_comes_again_or_after_the_outcome_is_reported(
     database: Database, logged: Lines, events: list[str], lines: list[Any], *, together: bool
 ) -> None:
     tag, _ = submit(database, ALICE, BOB)
@@ -98,7 +98,7 @@ def test_one_recipients_outcome_is_no_news_about_another(database: Database, log
     assert [line["recipient"] for line in logged] == ["…0101"]
 
 
-def test_a_repeat_of_what_is_no_message_of_ours_is_told_without_a_status(database: Database, logged: Lines) -> None:
+def test_a_repeat_of_what_is_no_message_of_ours_is_reported_without_a_status(database: Database, logged: Lines) -> None:
     for event in (make_event("delivered", tag="another's"), make_event("received", message_id="inbound")):
         deliver(database, event)
         deliver(database, event)
@@ -129,7 +129,7 @@ class Losing(Database):
         return super().write(work)
 
 
-def test_only_what_is_durable_is_told_and_only_once_however_often_it_was_tried(
+def test_only_what_is_durable_is_reported_and_only_once_however_often_it_was_tried(
     database: Database, database_url: str, logged: Lines
 ) -> None:
     tag, _ = submit(database, ALICE)

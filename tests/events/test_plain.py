@@ -236,9 +236,7 @@ def test_events_end_as_they_would_by_the_other_statements(postgres: Database, pi
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_each_is_told_to_the_log_as_by_the_other_statements(
-    postgres: Database, pipeline: Pipeline, *, together: bool
-) -> None:
+def test_each_is_logged_as_by_the_other_statements(postgres: Database, pipeline: Pipeline, *, together: bool) -> None:
     """Its disposition, its delay, what its recipient showed before, and the rest of its note."""
     said = [make_event(kind, error_code=code) for kind, code in (("sent", 0), ("delivered", 0), ("failed", 4404))]
     said += [make_event("delivered"), make_event("received", message_id="inbound"), make_event("read")]

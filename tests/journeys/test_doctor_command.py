@@ -63,7 +63,7 @@ def test_people_read_one_line_for_each_finding(loop: Loop) -> None:
     assert not any(secret in ended.stdout for secret in SECRETS)
 
 
-def test_a_wrong_secret_and_a_wrong_account_are_told(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_wrong_secret_and_a_wrong_account_are_reported(sqlite_url: str, tmp_path: Path) -> None:
     options = SimulatorOptions(
         account_id="5000000", client_id=CLIENT_ID, client_secret=CLIENT_SECRET, token_seconds=900
     )
@@ -85,7 +85,7 @@ def test_a_wrong_secret_and_a_wrong_account_are_told(sqlite_url: str, tmp_path: 
     assert (marks(password)["token"], marks(password)["Bandwidth"]) == ("skipped", "wrong")
 
 
-def test_a_bandwidth_that_is_down_and_a_callback_password_that_differs_are_told(loop: Loop) -> None:
+def test_a_bandwidth_that_is_down_and_a_callback_password_that_differs_are_reported(loop: Loop) -> None:
     settings = loop.environment | {
         "BANDWIDTH_API_URL": f"http://127.0.0.1:{free_port()}/api/v2",
         "CALLBACK_CREDENTIALS": "bandwidth:another-password",
@@ -98,14 +98,14 @@ def test_a_bandwidth_that_is_down_and_a_callback_password_that_differs_are_told(
     assert marks(found)["challenge"] == marks(found)["wrong credentials"] == "ok"
 
 
-def test_a_path_that_is_not_the_callback_route_is_told(loop: Loop) -> None:
+def test_a_path_that_is_not_the_callback_route_is_reported(loop: Loop) -> None:
     found = doctor(loop.folder, loop.environment, "--callback-url", f"{loop.api.url}/callbacks", exit_code=1)
 
     assert marks(found)["challenge"] == "wrong"
     assert "/callbacks/bandwidth" in found["challenge"][0]["remedy"]
 
 
-def test_silence_after_acceptance_is_told_until_an_event_comes(loop: Loop) -> None:
+def test_silence_after_acceptance_is_reported_until_an_event_comes(loop: Loop) -> None:
     sender = "+19195550177"
     tag = loop.api.send(SILENT, **{"from": sender}).json()["tag"]
     with Database(loop.environment["DATABASE_URL"]) as database:
@@ -123,7 +123,7 @@ def test_silence_after_acceptance_is_told_until_an_event_comes(loop: Loop) -> No
     assert {each["mark"] for each in doctor(loop.folder, loop.environment, exit_code=0)["events"]} == {"ok"}
 
 
-def test_a_database_that_was_never_migrated_is_told(empty_database_url: str, tmp_path: Path) -> None:
+def test_a_database_that_was_never_migrated_is_reported(empty_database_url: str, tmp_path: Path) -> None:
     found = doctor(tmp_path, environment(empty_database_url), exit_code=1)
 
     assert marks(found)["schema"] == "wrong"
@@ -148,7 +148,7 @@ def test_a_database_that_is_stopped_or_frozen_does_not_keep_the_other_checks_fro
         assert marks(found)["Bandwidth"] == "ok"
 
 
-def test_settings_that_are_no_settings_are_told_by_name_and_the_rest_is_skipped(tmp_path: Path) -> None:
+def test_settings_that_are_no_settings_are_reported_by_name_and_the_rest_is_skipped(tmp_path: Path) -> None:
     settings = environment("mysql://app:hunter2@host/x") | {"BANDWIDTH_READ_TIMEOUT": "soon"}
 
     found = doctor(tmp_path, settings, "--callback-url", "http://127.0.0.1:9/", exit_code=1)

@@ -380,7 +380,7 @@ def test_failures_are_counted_by_day_and_code(database: Database, settings: dict
     assert ["2026-11-21", "4720", "2"] in [line.split()[:3] for line in shown.stdout.splitlines()]
 
 
-def test_a_conversation_is_told_in_order_however_the_number_is_written(
+def test_a_conversation_is_printed_in_order_however_the_number_is_written(
     database: Database, settings: dict[str, str]
 ) -> None:
     tag, _ = submit(database, ALICE, BOB, created_at=NOON - HOUR, text="Lunch?")

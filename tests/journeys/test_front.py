@@ -223,7 +223,7 @@ def test_a_body_is_the_same_however_it_comes(server: tuple[Child, Api], coding: 
         ("/messages", "Bearer nonsense", 401),
     ],
 )
-def test_who_may_not_send_so_much_is_told_before_he_sends_any_of_it(
+def test_a_body_over_the_limit_is_refused_before_any_of_it_is_sent(
     server: tuple[Child, Api], path: str, authorization: str, status: int
 ) -> None:
     _, api = server
@@ -368,7 +368,7 @@ def held_up(url: str, api: Api) -> Iterator[None]:
         yield
 
 
-def test_what_is_too_much_to_wait_is_told_so_at_once(tmp_path: Path, postgres_url: str) -> None:
+def test_requests_beyond_the_limit_get_a_503_at_once(tmp_path: Path, postgres_url: str) -> None:
     """Of five callbacks of 4,000,000 bytes four may wait."""
     body = make_body(make_element("sent", ALICE)).ljust(4_000_000)
     with serving(tmp_path, environment(postgres_url), "--workers", "1") as (_, api), ThreadPoolExecutor(5) as pool:
@@ -430,7 +430,9 @@ def test_a_process_whose_parent_is_gone_before_it_listens_ends_too(tmp_path: Pat
             os.killpg(server.pid, signal.SIGKILL)
 
 
-def test_whether_it_lives_is_told_while_all_who_ask_the_database_wait_for_it(tmp_path: Path, postgres_url: str) -> None:
+def test_whether_it_lives_is_reported_while_all_who_ask_the_database_wait_for_it(
+    tmp_path: Path, postgres_url: str
+) -> None:
     """Otherwise a supervisor would restart the service in vain, and interrupt its callbacks."""
     with ExitStack() as stack:
         options = ("--workers", "1", "--threads", "2")

@@ -220,7 +220,7 @@ def test_a_command_leaves_the_folder_of_another_server_alone(tmp_path: Path, sql
     assert list(shared.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_said_in_a_sentence(sqlite_url: str) -> None:
+def test_a_folder_that_is_not_there_is_reported_in_a_sentence(sqlite_url: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", "import wsgi"],
         env=environment(sqlite_url) | {FOLDER: "/no/such/folder"},
@@ -238,7 +238,7 @@ def test_a_folder_that_is_not_there_is_said_in_a_sentence(sqlite_url: str) -> No
 @pytest.mark.parametrize(
     ("address", "code"), [("nine", 2), ("0", 2), ("127.0.0.1:99999", 2), ("192.0.2.1:9100", 1), ("..:9100", 1)]
 )
-def test_an_address_that_cannot_be_listened_on_is_said_in_a_sentence(
+def test_an_address_that_cannot_be_listened_on_is_reported_in_a_sentence(
     tmp_path: Path, sqlite_url: str, address: str, code: int
 ) -> None:
     ended = run("worker", "--metrics", address, environment=environment(sqlite_url), folder=tmp_path)

@@ -99,7 +99,7 @@ def test_fields_that_bandwidth_finds_wrong_are_named_in_our_answer(loop: Loop) -
     assert answer["errors"] == {"to": ["'+invalid' must be replaced with a valid E164 formatted telephone number"]}
 
 
-def test_a_full_queue_is_told_with_the_time_to_wait(loop: Loop) -> None:
+def test_a_full_queue_is_reported_with_the_time_to_wait(loop: Loop) -> None:
     assert int(_send(loop, "429", ALICE).headers["Retry-After"]) > 0
 
 

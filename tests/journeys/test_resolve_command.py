@@ -53,7 +53,7 @@ def test_what_bandwidth_has_is_not_decided(database_url: str) -> None:
     assert (result.exit_code, result.output) == (1, f"{tag}: Bandwidth has it: there is nothing to decide.\n")
 
 
-def test_an_unknown_tag_is_said_so(sqlite_url: str) -> None:
+def test_an_unknown_tag_is_reported(sqlite_url: str) -> None:
     result = invoke("resolve", "nonsense", "--as", "refused", "--reason", "x", environment=environment(sqlite_url))
 
     assert (result.exit_code, result.output) == (1, "There is no message with this tag.\n")

@@ -48,7 +48,7 @@ def test_a_newer_database_is_a_warning_and_the_service_starts(tmp_path: Path, da
 
 
 @pytest.mark.parametrize("command", ["serve", "simulate"])
-def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path, sqlite_url: str, command: str) -> None:
+def test_a_port_that_is_taken_is_reported_in_a_sentence(tmp_path: Path, sqlite_url: str, command: str) -> None:
     with taken_port() as port:
         ended = run(command, "--port", str(port), environment=environment(sqlite_url), folder=tmp_path)
 
@@ -57,14 +57,14 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path, sqlite_url: 
 
 
 @pytest.mark.parametrize("host", ["..", "nowhere.invalid", "192.0.2.1"])
-def test_a_host_that_cannot_be_listened_on_is_said_in_a_sentence(sqlite_url: str, host: str) -> None:
+def test_a_host_that_cannot_be_listened_on_is_reported_in_a_sentence(sqlite_url: str, host: str) -> None:
     ended = invoke("serve", "--host", host, environment=environment(sqlite_url))
     assert ended.exit_code == 1
     assert f"Cannot listen on {host}:8080: " in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "simulate"])
-def test_a_port_that_no_machine_has_is_said_in_a_sentence(sqlite_url: str, command: str) -> None:
+def test_a_port_that_no_machine_has_is_reported_in_a_sentence(sqlite_url: str, command: str) -> None:
     result = invoke(command, "--port", "99999", environment=environment(sqlite_url))
 
     assert result.exit_code == 2
@@ -243,7 +243,7 @@ def test_any_wsgi_server_finds_the_application(sqlite_url: str) -> None:
     assert (ended.returncode, ended.stdout) == (0, "ready\n")
 
 
-def test_a_wsgi_server_is_told_every_wrong_setting(sqlite_url: str) -> None:
+def test_a_wsgi_server_gets_every_wrong_setting(sqlite_url: str) -> None:
     ended = _import_wsgi(environment(sqlite_url, api_keys=(), bandwidth_account_id=None) | {"READ_ONLY_API_KEYS": ""})
 
     assert ended.returncode == 1
@@ -270,7 +270,7 @@ def test_a_disk_that_is_full_and_streams_that_are_closed_keep_no_server_from_sta
             os.killpg(server.pid, signal.SIGKILL)
 
 
-def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path: Path, sqlite_url: str) -> None:
+def test_what_cannot_be_written_is_reported_in_a_sentence(tmp_path: Path, sqlite_url: str) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "receiver.cli", "config"],

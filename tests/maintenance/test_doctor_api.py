@@ -68,7 +68,7 @@ def test_bandwidth_is_asked_one_harmless_question_with_the_credentials(serve: Se
         ("407 Proxy Authentication Required", HTML, Mark.WRONG, "proxy"),
     ],
 )
-def test_what_bandwidth_answers_is_told_with_the_remedy(
+def test_what_bandwidth_answers_is_reported_with_the_remedy(
     serve: Serve, examine: Examine, status: str, body: bytes, mark: Mark, says: str
 ) -> None:
     found = examine(serve(answering(answer(status, body, dated(timedelta(0))))).port)
@@ -91,7 +91,7 @@ def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve, examine
     assert refused["clock"].mark is unnamed["clock"].mark is Mark.SKIPPED
 
 
-def test_a_certificate_that_nobody_trusts_is_told(serve: Serve, examine: Examine) -> None:
+def test_a_certificate_that_nobody_trusts_is_reported(serve: Serve, examine: Examine) -> None:
     server = serve(answering(answer("200 OK", PAGE)), tls=True)
 
     found = examine(0, url=f"https://127.0.0.1:{server.port}/api/v2")
@@ -115,7 +115,7 @@ def test_a_bandwidth_that_never_answers_is_not_waited_for_long(serve: Serve, exa
     ("ahead", "mark", "says"),
     [(-3600, Mark.WRONG, "ahead of"), (3600, Mark.WRONG, "behind"), (-20, Mark.WARNING, "ahead of"), (2, Mark.OK, "")],
 )
-def test_a_clock_that_differs_from_bandwidths_is_told(
+def test_a_clock_that_differs_from_bandwidths_is_reported(
     serve: Serve, examine: Examine, ahead: int, mark: Mark, says: str
 ) -> None:
     server = serve(answering(answer("401 Unauthorized", REFUSED, dated(timedelta(seconds=ahead)))))
@@ -174,7 +174,7 @@ def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:
         (answer("200 OK", HTML), "200 without a usable token", "BANDWIDTH_TOKEN_URL"),
     ],
 )
-def test_why_there_is_no_token_is_told_and_bandwidth_is_not_asked(
+def test_why_there_is_no_token_is_reported_and_bandwidth_is_not_asked(
     serve: Serve, examine: Examine, said: bytes, found: str, remedy: str
 ) -> None:
     api, tokens = serve(answering(answer("200 OK", PAGE))), serve(answering(said))

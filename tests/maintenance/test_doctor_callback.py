@@ -72,7 +72,7 @@ def test_a_sound_url_is_tried_bare_then_with_right_then_with_wrong_credentials_a
         (TAKES, "accepted", "restart"),
     ],
 )
-def test_whatever_keeps_bandwidth_from_sending_credentials_is_told(
+def test_whatever_keeps_bandwidth_from_sending_credentials_is_reported(
     serve: Serve, bare: bytes, says: str, remedy: str
 ) -> None:
     found = examine(f"http://127.0.0.1:{serve(behaviour(bare=bare)).port}/")
@@ -91,7 +91,7 @@ def test_a_challenge_beside_others_is_one(serve: Serve) -> None:
     )
 
 
-def test_credentials_that_do_not_get_through_are_told_by_their_place(serve: Serve) -> None:
+def test_credentials_that_do_not_get_through_are_reported_by_their_place(serve: Serve) -> None:
     server = serve(behaviour(bare=REFUSES, right=TAKES, other=REFUSES))
     credentials = (Credential("old", "hush"), Credential("bandwidth", "callback:password"))
 
@@ -105,7 +105,7 @@ def test_credentials_that_do_not_get_through_are_told_by_their_place(serve: Serv
 
 
 @pytest.mark.parametrize("other", [TAKES, answer("500 Oops", b"")])
-def test_a_server_that_does_not_refuse_wrong_credentials_is_told(serve: Serve, other: bytes) -> None:
+def test_a_server_that_does_not_refuse_wrong_credentials_is_reported(serve: Serve, other: bytes) -> None:
     server = serve(behaviour(bare=REFUSES, right=TAKES, other=other))
 
     assert marks(examine(f"http://127.0.0.1:{server.port}/")) == [Mark.OK, Mark.OK, Mark.WRONG]
@@ -120,7 +120,7 @@ def test_an_installation_that_lets_anybody_in_is_a_warning(serve: Serve) -> None
     assert found[bandwidth.CHALLENGE].mark is Mark.WARNING
 
 
-def test_what_cannot_be_reached_is_told(serve: Serve) -> None:
+def test_what_cannot_be_reached_is_reported(serve: Serve) -> None:
     gone, mute = serve(SOUND), serve(lambda peer: None)
     gone.close()
     untrusted = serve(SOUND, tls=True)

@@ -40,7 +40,7 @@ def test_a_newer_database_is_a_warning(database: Database) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver", "sqlite:////nowhere/x"])
-def test_a_database_that_does_not_answer_is_told_without_its_password(url: str) -> None:
+def test_a_database_that_does_not_answer_is_reported_without_its_password(url: str) -> None:
     with Database(url) as database:
         [found] = checking.check_connection(database)
 

@@ -63,7 +63,7 @@ def test_a_new_database_has_nothing_wrong(database: Database) -> None:
     assert set(marks.values()) == {Mark.OK}
 
 
-def test_silence_after_sending_is_told_with_sender_application_and_remedy(database: Database) -> None:
+def test_silence_after_sending_is_reported_with_sender_application_and_remedy(database: Database) -> None:
     store_message(database, ALICE)
     store_message(database, BOB)
     age(database, HOUR)
@@ -122,7 +122,7 @@ def test_an_event_that_we_asked_for_does_not_end_it(database: Database) -> None:
     assert only(database, "events").mark is Mark.WRONG
 
 
-def test_a_silent_sender_is_told_although_events_come_about_others(database: Database) -> None:
+def test_a_silent_sender_is_reported_although_events_come_about_others(database: Database) -> None:
     store_message(database, ALICE)
     store_message(database, ALICE, sender=OTHER, answer=None)
     change(database, "UPDATE messages SET send_status = 'accepted'")
@@ -225,7 +225,7 @@ def test_a_turn_that_is_waited_for_shows_a_worker(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "mark"), [(60, Mark.OK), (3600, Mark.WARNING)])
-def test_a_pause_is_told_and_a_long_one_with_its_remedy(database: Database, seconds: int, mark: Mark) -> None:
+def test_a_pause_is_reported_and_a_long_one_with_its_remedy(database: Database, seconds: int, mark: Mark) -> None:
     enqueue(database, ALICE, now=times.now() - 10 * MINUTE)
     database.write(lambda session: pace.pause(session, retry_after=seconds, jitter=0.5))
 
@@ -264,7 +264,7 @@ def ask_everything(session: Session, *, now: datetime) -> None:
     ("kind", "code"),
     [("sending", 0), ("failed", 0), ("failed", 4404), ("failed", 99999)],
 )
-def test_an_order_of_an_earlier_release_is_told_with_its_remedy_until_it_is_recomputed(
+def test_an_order_of_an_earlier_release_is_reported_with_its_remedy_until_it_is_recomputed(
     database: Database, kind: str, code: int, time: datetime | None
 ) -> None:
     store_message(database, ALICE, BOB)

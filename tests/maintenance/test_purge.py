@@ -177,7 +177,7 @@ def test_one_whose_request_may_be_on_its_way_stays_until_its_deadline(database: 
     assert [row.pk for row in messages(database).values()] == [pk]
 
 
-def test_what_is_open_goes_too_and_is_told_beforehand(database: Database) -> None:
+def test_what_is_open_goes_too_and_is_reported_beforehand(database: Database) -> None:
     _, unknown = submit(database, ALICE, created_at=times.now() - 91 * DAY)
     answer(database, unknown, Unknown())
     store_old_message(database, ALICE, BOB, days=92)

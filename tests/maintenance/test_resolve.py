@@ -132,7 +132,7 @@ def test_a_decision_is_not_repeated(database: Database) -> None:
     assert len(view(database, "support_resolutions", tag=tag)) == 1
 
 
-def test_an_unknown_tag_is_said_so(database: Database) -> None:
+def test_an_unknown_tag_is_reported(database: Database) -> None:
     with pytest.raises(MessageNotFound):
         resolve(database, new_tag(times.now()), "refused")
 

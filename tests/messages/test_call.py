@@ -48,7 +48,7 @@ def test_after_its_deadline_or_its_expiration_nothing_is_sent(
 
 
 @pytest.mark.parametrize("broken", [(metrics, "meters"), (call, "identifier")], ids=["count", "line"])
-def test_an_answer_that_cannot_be_told_of_is_stored_all_the_same(
+def test_a_result_that_cannot_be_logged_is_stored_all_the_same(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines, broken: tuple[object, str]
 ) -> None:
     monkeypatch.setattr(*broken, None)

@@ -619,7 +619,7 @@ def test_refused_credentials_do_not_make_a_worker_believe_that_an_outage_is_over
     assert "worker resumed" not in [line["event"] for line in logged]
 
 
-def test_a_pause_of_whoever_has_tried_lately_is_told_to_all(database: Database) -> None:
+def test_a_recent_pause_is_reported_for_all_credentials(database: Database) -> None:
     queue(database, "a")
     with working(database, JudgingGateway(always(UNAUTHORIZED))):
         wait_for(lambda: is_paused(database), "the pause")

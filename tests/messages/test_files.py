@@ -162,7 +162,7 @@ def test_a_key_that_has_expired_is_free(database: Database) -> None:
     assert sender.queue_all([(make_message(ALICE), key) for key in keys]) == 1
 
 
-def test_every_wrong_line_is_told_by_number_and_field(database: Database) -> None:
+def test_every_wrong_line_is_reported_by_number_and_field(database: Database) -> None:
     asked: Iterable[Line] = [
         Line(number=2, body=lunch()),
         Line(number=3, body=lunch(to=[ALICE, "12"], color="red")),
@@ -230,7 +230,9 @@ def test_the_recipients_of_a_line_are_one_group() -> None:
     assert checked.message.application_id == SETTINGS.bandwidth_application_id
 
 
-def test_a_line_that_its_sender_would_get_or_whose_media_is_no_url_is_told_and_not_queued(database: Database) -> None:
+def test_a_line_that_its_sender_would_get_or_whose_media_is_no_url_is_reported_and_not_queued(
+    database: Database,
+) -> None:
     asked = [
         lunch(to=[ALICE, SENDER]),
         lunch(to=[BOB], **{"from": BOB}),

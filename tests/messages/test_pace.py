@@ -153,7 +153,7 @@ class TestPause:
 
         assert (turn.is_taken, turn.is_senders, seconds(turn)) == (False, False, 300)
 
-    def test_it_is_told_until_it_has_passed(self, database: Database) -> None:
+    def test_it_is_reported_until_it_has_passed(self, database: Database) -> None:
         with database.read() as session:
             assert pace.paused_until(session) is None
         pause(database, retry_after=300)

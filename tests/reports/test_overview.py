@@ -98,7 +98,7 @@ def test_the_last_event_is_one_about_a_message_and_came_by_callback(database: Da
     assert read(database).last_event_at == now - 5 * HOUR
 
 
-def test_the_newest_accepted_message_is_told_by_when_it_was_asked_for(database: Database) -> None:
+def test_the_newest_accepted_message_is_reported_by_the_time_it_was_created(database: Database) -> None:
     answer(database, late(database, ALICE), ACCEPTED)
     database.write(lambda session: submitting(session, ALICE))
     assert read(database).last_accepted_at == times.whole_millisecond(LONG_AGO)

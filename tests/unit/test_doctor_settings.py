@@ -66,7 +66,7 @@ def test_there_is_no_doubt_about_sound_settings() -> None:
         ({"allow_unauthenticated_callbacks": True}, "ALLOW_UNAUTHENTICATED_CALLBACKS", Mark.WARNING, "no effect"),
     ],
 )
-def test_a_doubtful_setting_is_told_with_its_remedy(
+def test_a_doubtful_setting_is_reported_with_its_remedy(
     changes: dict[str, Any], variable: str, mark: Mark, says: str
 ) -> None:
     finding = only(doubts(**changes))
@@ -116,7 +116,7 @@ def test_a_relative_sqlite_file_is_doubtful() -> None:
     assert (finding.check, finding.mark) == ("DATABASE_URL", Mark.WARNING)
 
 
-def test_no_secret_is_ever_told() -> None:
+def test_no_secret_is_ever_shown() -> None:
     secrets = {"api_keys": (ApiKey("key 1", "hush", is_named=False),), "bandwidth_password": "hush"}
     told = doubts(**secrets, callback_credentials=(Credential("u", "hush"),), bandwidth_account_id="hush-id")
 
@@ -124,7 +124,7 @@ def test_no_secret_is_ever_told() -> None:
     assert "hush" not in str(told)
 
 
-def test_what_keeps_the_service_from_starting_is_told_by_each_variables_name(
+def test_what_keeps_the_service_from_starting_is_reported_by_each_variables_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in environment(f"sqlite:///{tmp_path}/x", api_keys=(), read_only_api_keys=()).items():
@@ -138,14 +138,14 @@ def test_what_keeps_the_service_from_starting_is_told_by_each_variables_name(
     assert {each.mark for each in told} == {Mark.WRONG}
 
 
-def test_settings_that_serve_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_serve_are_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(URL).items():
         monkeypatch.setenv(name, value)
 
     assert [(each.check, each.mark) for each in check_required()] == [("settings", Mark.OK)]
 
 
-def test_a_misspelt_name_in_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_name_in_the_environment_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABSE_URL", "hunter2")
 
     [found] = [each for each in check_doubtful(make_settings("sqlite:////x/y")) if each.check == "DATABSE_URL"]

@@ -76,7 +76,7 @@ def test_a_body_that_is_something_else_is_named(body: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "fault"), FAULTS.items(), ids=lambda value: repr(value)[:40])
-def test_a_mistake_is_told_with_its_line_and_column(text: str, fault: tuple[int, int, str]) -> None:
+def test_a_mistake_is_reported_with_its_line_and_column(text: str, fault: tuple[int, int, str]) -> None:
     line, column, words = fault
     said = explained(text.encode())
 

@@ -112,7 +112,7 @@ def test_a_tsv_file_is_separated_by_tabs_whatever_else_its_header_holds() -> Non
 
 @pytest.mark.parametrize("form", FileFormat)
 @pytest.mark.parametrize("begins", [b"PK\x03\x04\x14\x00", b"\xd0\xcf\x11\xe0\xa1"])
-def test_a_workbook_is_told_to_be_saved_as_csv_whatever_it_is_called(begins: bytes, form: FileFormat) -> None:
+def test_a_workbook_must_be_saved_as_csv_whatever_it_is_called(begins: bytes, form: FileFormat) -> None:
     with pytest.raises(WrongFile, match="save it as CSV in UTF-8"):
         read(begins + b"\x00\xff\n", form)
 
@@ -159,7 +159,7 @@ def test_media_are_separated_by_white_space_only_because_a_url_may_hold_a_semico
         ";https://a.example/1",
     ],
 )
-def test_a_semicolon_that_was_to_separate_urls_is_told_instead_of_sent_as_a_part_of_one(cell: str) -> None:
+def test_a_semicolon_that_was_to_separate_urls_is_reported_instead_of_sent_as_a_part_of_one(cell: str) -> None:
     (problem,) = problems(f"to,media\n{ALICE},{cell}\n").values()
     assert problem.startswith("media: Separate URLs with spaces, not semicolons")
 
@@ -197,7 +197,7 @@ def test_a_line_is_numbered_by_where_it_begins() -> None:
     assert [line.number for line in read(text)] == [3, 8]
 
 
-def test_every_line_that_is_no_csv_is_told_and_the_others_are_read() -> None:
+def test_every_line_that_is_no_csv_is_reported_and_the_others_are_read() -> None:
     lines = [b"to,text", b"1", b"1,x,y", b'1,"x"y', b"1,\xfc", b"1,x", b'1,"x']
     found = problems(b"\n".join(lines))
     assert sorted(found) == [2, 3, 4, 5, 7]
@@ -212,7 +212,7 @@ def test_json_lines_are_bodies_of_post_messages() -> None:
     assert [line.number for line in read(text, FileFormat.JSONL)] == [1, 3, 4]
 
 
-def test_every_line_that_is_no_json_is_told_and_the_others_are_read() -> None:
+def test_every_line_that_is_no_json_is_reported_and_the_others_are_read() -> None:
     lines = [b"{}", b'{"to": }', b"{} {}", b"NaN", b"\xff", b"{}", b"[" * 100_000]
     assert problems(b"\n".join(lines), FileFormat.JSONL) == {
         2: "Not JSON at character 8: a value is missing, or text without double quotes.",

@@ -121,7 +121,7 @@ class TestPause:
         assert 0.75 * following.length <= following.until - NOON + MARGIN
         assert following.until - NOON <= 1.25 * following.length + MARGIN
 
-    def test_hosts_that_are_told_at_the_same_time_do_not_come_back_at_the_same_time(self) -> None:
+    def test_hosts_that_pause_at_the_same_time_do_not_come_back_at_the_same_time(self) -> None:
         ends = [next_pause(None, now=NOON, retry_after=None, jitter=jitter).until for jitter in (0.0, MIDDLE, 1.0)]
 
         assert [(end - NOON).total_seconds() for end in ends] == [0.75, 1, 1.25]

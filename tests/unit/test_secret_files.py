@@ -130,7 +130,9 @@ def test_a_file_that_holds_no_value_is_one_sentence(
     assert "hush" not in problem
 
 
-def test_what_cannot_be_read_is_told_at_once_and_never_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported_at_once_and_never_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The variable may hold the secret itself by mistake, so its value is not repeated."""
     loop, pipe = tmp_path / "hush-loop", tmp_path / "hush-pipe"
     loop.symlink_to(loop)

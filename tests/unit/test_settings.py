@@ -288,7 +288,7 @@ def test_a_malformed_value_is_named_by_its_variable_and_not_repeated(
     assert "hush" not in found[variable]
 
 
-def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_problem_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # The first malformed value of each variable; the three of SERVING that any text fits are left out.
     wrong = dict(reversed(MALFORMED))
     set_all(monkeypatch, wrong)

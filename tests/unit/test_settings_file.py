@@ -133,7 +133,7 @@ def test_a_misspelt_name_in_the_environment_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("content", [b"API_KEYS=\xff", b"API_KEYS=a\0b"])
-def test_what_is_no_text_is_said_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_text_is_reported_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "my.env"
     file.write_bytes(content)
 

@@ -97,7 +97,7 @@ def test_nothing_is_confirmed_about_a_key_by_what_is_said_of_a_wrong_one(shared_
     assert len({each.text for each in answers}) == 1
 
 
-def test_a_key_that_may_only_read_is_told_which_may_write(shared_service: Service) -> None:
+def test_a_key_that_may_only_read_gets_an_error_that_names_those_that_may_write(shared_service: Service) -> None:
     assert "API_KEYS" in detail(shared_service.send(key=READ_ONLY_KEY))
 
 
@@ -132,7 +132,7 @@ def test_a_compressed_body_is_named_by_its_header_too(shared_service: Service, e
     assert "without Content-Encoding" in detail(answer)
 
 
-def test_wrong_fields_are_told_with_what_is_wrong(shared_service: Service) -> None:
+def test_wrong_fields_are_reported_with_what_is_wrong(shared_service: Service) -> None:
     said = detail(shared_service.send(to=["911", ALICE], text="", colour="red", reference=5, priority="now"))
 
     assert said == (
@@ -141,7 +141,7 @@ def test_wrong_fields_are_told_with_what_is_wrong(shared_service: Service) -> No
     )
 
 
-def test_what_is_wrong_as_a_whole_and_what_is_wrong_of_a_filter_is_told_too(shared_service: Service) -> None:
+def test_what_is_wrong_as_a_whole_and_what_is_wrong_of_a_filter_is_reported_too(shared_service: Service) -> None:
     assert detail(shared_service.post_message("[]")) == "body: Must be a JSON object."
     assert detail(shared_service.call("GET", "/messages?limit=0")) == "limit: Must be from 1 to 200."
     assert detail(shared_service.call("GET", "/messages?since=x&color=1")).startswith("color: Is not a filter. since: ")
@@ -149,7 +149,7 @@ def test_what_is_wrong_as_a_whole_and_what_is_wrong_of_a_filter_is_told_too(shar
     assert said == "Idempotency-Key: Must be 1 to 255 printable ASCII characters."
 
 
-def test_of_very_many_wrong_fields_a_few_are_told(shared_service: Service) -> None:
+def test_of_very_many_wrong_fields_a_few_are_named(shared_service: Service) -> None:
     answer = shared_service.send(**{f"{number:02}" + "x" * 500: 1 for number in range(40)})
 
     said = detail(answer)
@@ -158,7 +158,7 @@ def test_of_very_many_wrong_fields_a_few_are_told(shared_service: Service) -> No
     assert len(json.loads(answer.text)["errors"]) == 40
 
 
-def test_a_key_that_came_with_another_body_is_told_to_take_another(sqlite_service: Service) -> None:
+def test_a_key_that_came_with_another_body_gets_an_error_that_asks_for_another(sqlite_service: Service) -> None:
     sqlite_service.send(headers=ONCE)
 
     assert "use a new one" in detail(sqlite_service.send(headers=ONCE, text="Dinner is at eight."))
@@ -175,13 +175,13 @@ def test_a_key_that_came_with_another_body_is_told_to_take_another(sqlite_servic
         ("POST", "/queue", "it takes GET"),
     ],
 )
-def test_a_wrong_path_or_method_is_told_with_the_right_one(
+def test_a_wrong_path_or_method_is_reported_with_the_right_one(
     shared_service: Service, method: str, path: str, words: str
 ) -> None:
     assert words in detail(shared_service.call(method, path))
 
 
-def test_a_body_that_is_too_long_is_told_which_setting_limits_it(shared_service: Service) -> None:
+def test_a_body_that_is_too_long_gets_an_error_that_names_the_setting(shared_service: Service) -> None:
     assert "MAX_BODY_BYTES" in detail(shared_service.post_message(b" " * 60_001))
     assert "MAX_BODY_BYTES" in detail(shared_service.post_callback(b" " * 60_001))
 
@@ -204,7 +204,7 @@ def test_a_body_that_is_too_long_is_told_which_setting_limits_it(shared_service:
     ],
     ids=str,
 )
-def test_what_bandwidth_said_is_told_and_whether_to_send_it_again(
+def test_what_bandwidth_said_is_reported_and_whether_to_send_it_again(
     sqlite_service: Service, answer: SendResult, words: list[str]
 ) -> None:
     sqlite_service.gateway.answer = answer
@@ -214,7 +214,7 @@ def test_what_bandwidth_said_is_told_and_whether_to_send_it_again(
     assert [each for each in words if each not in said] == []
 
 
-def test_what_was_cancelled_decided_or_has_expired_is_told(sqlite_service: Service) -> None:
+def test_what_was_cancelled_decided_or_has_expired_is_reported(sqlite_service: Service) -> None:
     cancelled = sqlite_service.send(headers=ONCE | LATER).get_json()["tag"]
     sqlite_service.call("DELETE", f"{MESSAGES}/{cancelled}")
     assert "it was cancelled" in detail(sqlite_service.send(headers=ONCE))
@@ -229,7 +229,7 @@ def test_what_was_cancelled_decided_or_has_expired_is_told(sqlite_service: Servi
     assert "its expiration has passed" in detail(sqlite_service.send())
 
 
-def test_a_message_that_has_no_turn_is_told_when_to_come_back_and_that_it_may_be_queued(sqlite_url: str) -> None:
+def test_a_message_without_a_turn_gets_a_time_to_retry_and_the_hint_that_it_may_be_queued(sqlite_url: str) -> None:
     with Service(sqlite_url, bandwidth_rate=0.1) as service:
         service.send(to=[ALICE, CAROL])
 

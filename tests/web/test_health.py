@@ -92,7 +92,7 @@ def test_a_database_that_cannot_be_reached_is_not_ready_until_it_can(
 
 
 @pytest.mark.parametrize("url", ["sqlite:////no/such/file.sqlite3", "postgresql+psycopg://u:hidden@127.0.0.1:9/d"])
-def test_a_database_that_never_was_there_is_not_ready_and_its_password_not_told(
+def test_a_database_that_never_was_there_is_not_ready_and_its_password_is_not_shown(
     url: str, caplog: pytest.LogCaptureFixture, logged: Lines
 ) -> None:
     with Service(url) as service:

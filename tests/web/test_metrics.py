@@ -111,7 +111,7 @@ def test_many_observations_at_once_are_what_they_are_one_by_one() -> None:
 
 
 @OUTAGES
-def test_the_version_is_told_with_a_database_and_without(
+def test_the_version_is_reported_with_a_database_and_without(
     database_url: str, kind: str, request: pytest.FixtureRequest
 ) -> None:
     line = f'receiver_build_info{{version="{VERSION}"}} 1.0'

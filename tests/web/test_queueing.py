@@ -107,7 +107,7 @@ def test_what_is_another_preference_sends_at_once(sqlite_service: Service, prefe
 
 
 @pytest.mark.parametrize("fields", [{"to": []}, {"more": 1}, {"expiration": "2020-01-01T00:00:00Z"}])
-def test_a_wrong_message_is_told_now_and_not_later(service: Service, fields: Any) -> None:
+def test_a_wrong_message_is_reported_now_and_not_later(service: Service, fields: Any) -> None:
     answer = service.send(headers=LATER, **fields)
 
     assert wrong_fields(answer) == list(fields) == refused(service, **fields)

@@ -75,7 +75,7 @@ def test_what_may_have_been_sent_is_never_sent_again(service: Service, unknown: 
     assert len(service.gateway.sent) == 1
 
 
-def test_while_the_first_is_being_answered_a_repeat_is_told_to_ask_again(database_url: str) -> None:
+def test_while_the_first_is_in_progress_a_repeat_must_be_tried_again(database_url: str) -> None:
     gateway = BusyGateway()
     repeats: list[TestResponse] = []
     with Service(database_url, gateway) as service:

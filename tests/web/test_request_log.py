@@ -95,7 +95,7 @@ def test_a_message_that_is_sent_is_two_lines_one_of_the_call_and_one_of_the_requ
         (Unknown(type="timed-out"), "unknown", None, "warning"),
     ],
 )
-def test_what_became_of_a_call_is_told(
+def test_what_became_of_a_call_is_reported(
     sqlite_url: str, logged: Lines, answer: SendResult, result: str, because: str | None, level: str
 ) -> None:
     with Service(sqlite_url, FakeGateway(answer)) as service:
@@ -107,7 +107,7 @@ def test_what_became_of_a_call_is_told(
     assert the("request", logged)["log_level"] == level
 
 
-def test_who_queued_and_who_withdrew_a_message_is_told(sqlite_service: Service, logged: Lines) -> None:
+def test_who_queued_and_who_withdrew_a_message_is_reported(sqlite_service: Service, logged: Lines) -> None:
     tag = sqlite_service.send(headers=LATER).get_json()["tag"]
     sqlite_service.call("DELETE", f"/messages/{tag}")
 
@@ -132,7 +132,7 @@ def test_what_only_reads_is_no_line(sqlite_service: Service, logged: Lines, path
         ("POST", "an-api-key", 400, "info", "app"),
     ],
 )
-def test_a_request_that_fails_is_told_with_the_name_of_its_key(
+def test_a_request_that_fails_is_reported_with_the_name_of_its_key(
     sqlite_service: Service, logged: Lines, method: str, key: str, status: int, level: str, name: str | None
 ) -> None:
     assert sqlite_service.call(method, "/messages", key=key).status_code == status

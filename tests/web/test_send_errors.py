@@ -168,7 +168,7 @@ def test_another_json_type_is_the_fields_own_mistake(shared_service: Service, na
     assert wrong.partition("[")[0] == name
 
 
-def test_a_sender_among_the_recipients_is_told_beside_a_repeated_number(shared_service: Service) -> None:
+def test_a_sender_among_the_recipients_is_reported_beside_a_repeated_number(shared_service: Service) -> None:
     errors = json.loads(shared_service.send(to=[SENDER, ALICE, SENDER]).text)["errors"]
 
     assert errors == {"to": ["Must not repeat a number.", "Must not hold the sender, which is from or BANDWIDTH_FROM."]}

@@ -81,7 +81,7 @@ def test_a_pause_that_bandwidth_asked_for_holds_for_everybody(database_url: str,
 
 
 @pytest.mark.parametrize(("refusal", "status"), [(BUSY, 429), (NO_CONNECTION, 503)])
-def test_a_repeat_that_has_no_turn_is_told_its_tag_and_when_to_come_back(
+def test_a_repeat_without_a_turn_gets_its_tag_and_a_time_to_retry(
     database_url: str, refusal: Refused, status: int
 ) -> None:
     with Service(database_url, bandwidth_rate=0.1) as service:
