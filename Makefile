@@ -61,13 +61,13 @@ check: lint $(MARKS)-test  ## Lint, and test the rules alone (tests/unit): what 
 
 # setup.cfg deselects the tests that are marked `outside` or `soak`.
 test: $(MARKS)-test  ## Run all tests but those of `make outside` and `make soak`
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 outside: $(MARKS)-test  ## Test with other people's programs, and as installed in an empty environment
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m outside
 
 soak: $(MARKS)-test  ## Run what takes minutes: long hostile tests, torture and crash
-	$(BIN)/pytest --numprocesses 2 -m soak
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m soak
 	@$(MAKE) --no-print-directory torture crash
 
 torture: $(MARKS)-test  ## Break servers and databases under a stream of events: nothing is lost

@@ -62,6 +62,7 @@ def test_promtool_finds_nothing_wrong_with_the_configuration(tmp_path: Path) -> 
     assert f"{ALERTS.count('- alert:')} rules found" in said
 
 
+@pytest.mark.outside
 @pytest.mark.parametrize("name", TESTS)
 def test_the_alerts_fire_when_they_should_and_are_silent_when_they_should(name: str) -> None:
     promtool("test", "rules", name)

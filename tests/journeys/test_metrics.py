@@ -74,8 +74,8 @@ def test_any_of_two_processes_tells_what_both_counted_and_one_that_was_killed(
     tmp_path: Path, postgres_url: str
 ) -> None:
     with serving(tmp_path, environment(postgres_url), "--workers", "2") as (server, api):
-        post_all(api.url, range(300))
-        expect(api.url, callbacks=300, events=300)
+        post_all(api.url, range(120))
+        expect(api.url, callbacks=120, events=120)
         answered = {process.pid: counts_of(process) for process in workers(server)}
         assert len(answered) == 2
         assert all(answered.values()), "one process answered everything: nothing was shown"
@@ -84,9 +84,9 @@ def test_any_of_two_processes_tells_what_both_counted_and_one_that_was_killed(
         victim.kill()
         wait_for(lambda: len({each.pid for each in workers(server)} - {victim.pid}) == 2, "its successor")
         wait_for(lambda: _have_counters(server, folder_of(survivor)), "the successor to count")
-        expect(api.url, callbacks=300, events=300)
-        post_all(api.url, range(200, 400))
-        expect(api.url, callbacks=500, events=400)
+        expect(api.url, callbacks=120, events=120)
+        post_all(api.url, range(80, 160))
+        expect(api.url, callbacks=200, events=160)
 
         folder = folder_of(survivor)
         assert server.end() == 0

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.deployment.test_monitoring import EXPRESSIONS
@@ -55,6 +56,7 @@ def ask(url: str, query: str) -> list[Any]:
     return found
 
 
+@pytest.mark.outside
 def test_prometheus_reads_all_figures_and_every_panel_of_the_dashboard_has_something_to_show(
     tmp_path: Path, sqlite_url: str
 ) -> None:
