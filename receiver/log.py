@@ -33,7 +33,6 @@ from structlog.processors import add_log_level
 from structlog.typing import FilteringBoundLogger
 
 from receiver.core import times
-from receiver.core.numbers import without_numbers
 from receiver.errors import locate
 
 Fields = MutableMapping[str, Any]
@@ -288,3 +287,21 @@ def known_method(method: str) -> str:
 
 def _printable(text: str) -> str:
     return without_numbers("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text))
+
+
+def shortened(number: str) -> str:
+    """Returns ``…0101``, as a log shows a number: enough to distinguish members of a group, not enough to call one."""
+    return "…" + number[len(number) - min(4, len(number) // 2) :]
+
+
+_IN_TEXT = re.compile(r"(?:\+|%2[Bb]|(?<![0-9A-Za-z]))[0-9]{7,}", re.ASCII)
+
+
+def without_numbers(text: str) -> str:
+    """``text`` with everything shortened that may be a telephone number."""
+    return _IN_TEXT.sub(lambda found: shortened(found[0]), text)
+
+
+def identifier(text: str) -> str:
+    """Returns a foreign identifier as a log shows it: everything that may be a telephone number is shortened."""
+    return text if text.isalnum() and not text.isdecimal() else without_numbers(text)

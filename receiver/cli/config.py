@@ -4,11 +4,10 @@ import click
 
 from receiver import VERSION
 from receiver.cli.console import out, say
-from receiver.core.numbers import without_numbers
 from receiver.database.database import Database
 from receiver.database.engine import is_sqlite, where
 from receiver.errors import StorageUnavailable
-from receiver.log import get_logger
+from receiver.log import get_logger, without_numbers
 from receiver.maintenance.doctor.database import read_postgres_link
 from receiver.settings import EXAMPLE, NOT_SET, Settings, describe, read_settings, warnings
 

@@ -9,6 +9,7 @@ commits, or rolls back if anything in it failed.
 import select
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import psycopg
@@ -39,6 +40,7 @@ class StatementRefused(Exception):
     """PostgreSQL refused the statement, and nothing was stored."""
 
 
+@dataclass(slots=True)
 class Pipeline:
     """One statement of PostgreSQL, which must write whenever it returns anything but null.
 
@@ -47,11 +49,11 @@ class Pipeline:
     time may use it. After a failure it is not used again.
     """
 
-    def __init__(self, database: Database, sql: str, *, keeps: bool = True) -> None:
-        self.database = database
-        self.sql = sql.encode()
-        self._keeps = keeps
-        self._kept: PoolProxiedConnection | None = None
+    database: Database
+    sql: str
+    """Its parameters are $1 and so on."""
+    keeps: bool = field(default=True, kw_only=True)
+    _kept: PoolProxiedConnection | None = field(default=None, init=False)
 
     def run(self, *parameters: bytes) -> bytes:
         """Runs the statement in a transaction of its own; returns the only value of its result once that is durable.
@@ -66,7 +68,7 @@ class Pipeline:
         except (SQLAlchemyError, psycopg.Error) as error:
             raise self.database.unavailable(error) from error
         try:
-            value = _exchange(connection, self.sql, parameters, until=until)
+            value = _exchange(connection, self.sql.encode(), parameters, until=until)
         except StatementRefused:
             connection.invalidate()
             raise
@@ -76,7 +78,7 @@ class Pipeline:
             failure.in_doubt = True
             raise failure from error
         is_unconfirmed, outage = UNCONFIRMED in connection.info, self.database.outage
-        if self._keeps:
+        if self.keeps:
             self._kept = connection
         else:
             connection.close()
@@ -95,7 +97,8 @@ class Pipeline:
             connection = connection or self.database.engine.raw_connection()
             connection.info.pop(UNCONFIRMED, None)
             readable = select.poll()
-            readable.register(_pgconn(connection).socket, select.POLLIN)
+            driver: Any = connection.driver_connection
+            readable.register(driver.fileno(), select.POLLIN)
             if not readable.poll(0):
                 return connection
             connection.invalidate()  # what arrives on an idle connection is its end
@@ -119,7 +122,9 @@ def _exchange(connection: PoolProxiedConnection, sql: bytes, parameters: Sequenc
 
     Raises StatementRefused, or psycopg.Error for every other error.
     """
-    pgconn, info = _pgconn(connection), connection.info
+    driver: Any = connection.driver_connection
+    pgconn: PGconn = driver.pgconn
+    info = connection.info
     pgconn.enter_pipeline_mode()
     if not info.get(DIRECT):
         pgconn.send_query_params(_SETTINGS_SQL, None)
@@ -142,31 +147,25 @@ def _exchange(connection: PoolProxiedConnection, sql: bytes, parameters: Sequenc
 
 def _values(pgconn: PGconn, until: float) -> list[bytes]:
     """The first value of each result that has rows, once the server has committed."""
-    waiting = select.poll()
-    waiting.register(pgconn.socket, select.POLLIN | select.POLLOUT)
-    while pgconn.flush():  # it writes without blocking, and the server may have to be read from before it reads on
-        _wait(waiting, until)
-        pgconn.consume_input()
-    waiting.modify(pgconn.socket, select.POLLIN)
     values: list[bytes] = []
+    is_sent, waiting = False, select.poll()
     while True:
-        while pgconn.is_busy():
-            _wait(waiting, until)
-            pgconn.consume_input()
-        result = pgconn.get_result()
-        if result is None:  # the end of a statement's results
-            continue
-        if result.status == ExecStatus.PIPELINE_SYNC:
-            return values
-        if result.status == ExecStatus.TUPLES_OK:
-            values.append(result.get_value(0, 0) or b"")
-        elif result.status != ExecStatus.COMMAND_OK:
-            raise _error(result)
-
-
-def _wait(waiting: select.poll, until: float) -> None:
-    if not waiting.poll(max(0, until - time.monotonic()) * 1000):
-        raise psycopg.OperationalError("the server does not respond")
+        is_sent = is_sent or not pgconn.flush()  # it writes without blocking
+        while is_sent and not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:  # the end of a statement's results
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                return values
+            if result.status == ExecStatus.TUPLES_OK:
+                values.append(result.get_value(0, 0) or b"")
+            elif result.status != ExecStatus.COMMAND_OK:
+                raise _error(result)
+        # The server may have to be read from before it reads on.
+        waiting.register(pgconn.socket, select.POLLIN if is_sent else select.POLLIN | select.POLLOUT)
+        if not waiting.poll(max(0, until - time.monotonic()) * 1000):
+            raise psycopg.OperationalError("the server does not respond")
+        pgconn.consume_input()
 
 
 def _error(result: PGresult) -> Exception:
@@ -176,9 +175,3 @@ def _error(result: PGresult) -> Exception:
     # Only its first sentence: in further ones PostgreSQL quotes values of the row, such as telephone numbers.
     sentence = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.partition(b"\n")[0]
     return psycopg.OperationalError(sentence.decode("utf-8", "replace"))
-
-
-def _pgconn(connection: PoolProxiedConnection) -> PGconn:
-    driver: Any = connection.driver_connection
-    pgconn: PGconn = driver.pgconn
-    return pgconn

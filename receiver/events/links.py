@@ -8,11 +8,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.database.json_rows import instant, statements
 from receiver.events.outcomes import Linked, to_event
-from receiver.log import get_logger
+from receiver.log import get_logger, identifier
 
 log = get_logger(__name__)
 

@@ -9,7 +9,6 @@ from typing import NamedTuple, Self
 
 from receiver import metrics
 from receiver.core.events import Event
-from receiver.core.numbers import identifier, shortened, without_numbers
 from receiver.core.status import (
     TERMINAL,
     Disposition,
@@ -21,7 +20,7 @@ from receiver.core.status import (
     status_of,
 )
 from receiver.events.store import DUPLICATE, LEFT, UNREADABLE, Arrival, StoreResult
-from receiver.log import contain_errors, get_logger
+from receiver.log import contain_errors, get_logger, identifier, shortened, without_numbers
 
 log = get_logger(__name__)
 

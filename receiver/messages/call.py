@@ -15,12 +15,11 @@ from typing import Protocol, TypeVar
 from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Accepted, OutboundMessage, Refused, SendResult, Unknown, units
-from receiver.core.numbers import identifier, without_numbers
 from receiver.core.send_status import RefusedBecause, SendStatus
 from receiver.database.database import Database, Session
 from receiver.errors import StorageUnavailable, locate
-from receiver.log import contain_errors, get_logger
-from receiver.messages import credentials, pace
+from receiver.log import contain_errors, get_logger, identifier, without_numbers
+from receiver.messages import credentials, outbox, pace
 from receiver.messages.outbox import Attempt
 
 log = get_logger(__name__)
@@ -116,19 +115,26 @@ class Caller:
         _log(result, message, tag=tag, number=attempt.number, seconds=seconds)
         return result
 
-    def store(
-        self,
-        tag: str,
-        result: SendResult,
-        write: Callable[[Session], Written],
-        *,
-        accept_at_once: Callable[[Accepted], Written | None] | None = None,
-    ) -> Written | None:
+    def accept(self, message_pk: int, *, number: int, result: SendResult, now: datetime) -> bool:
+        """Stores the result in one journey to the database, if it is an acceptance and nothing more is to be stored.
+
+        Returns False if store() must do it. Never raises, because the message is sent.
+        """
+        if not isinstance(result, Accepted) or self.suspicion.is_raised:
+            return False
+        try:
+            return outbox.accept_at_once(self.database, message_pk, number=number, accepted=result, now=now)
+        except StorageUnavailable:
+            return False
+        except Exception as error:  # noqa: BLE001 - a bug
+            log.error("internal error", error=type(error).__name__, place=locate(error))  # noqa: TRY400
+            return False
+
+    def store(self, tag: str, result: SendResult, write: Callable[[Session], Written]) -> Written | None:
         """Returns what ``write`` returns, which stores the result in a transaction; None if it could not be stored.
 
-        ``accept_at_once`` may store an acceptance in a journey of its own, or return None. Never raises, because the
-        message may be sent. A 429 also pauses all sending, and a result that proves the credentials clears what stood
-        against them, in the same transaction.
+        Never raises, because the message may be sent. A 429 also pauses all sending, and a result that proves the
+        credentials clears what stood against them, in the same transaction.
         """
         clears = self.suspicion.is_raised and _shows_credentials(result)
         if clears:
@@ -136,10 +142,6 @@ class Caller:
         give_up = time.monotonic() + RECORD_SECONDS
         while True:
             try:
-                if accept_at_once is not None and isinstance(result, Accepted) and not clears:
-                    stored = accept_at_once(result)
-                    if stored is not None:
-                        return stored
                 value, ends_pause = self.database.write(partial(self._write, result=result, write=write, clears=clears))
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, StorageUnavailable) or time.monotonic() >= give_up:

@@ -115,13 +115,14 @@ class Sender:
 
         Raises KeyReused, StorageUnavailable and TooFast before anything was stored or sent, never after.
         """
-        start = self._start(message, key=key)
+        attempt = self.caller.attempt(times.whole_millisecond(times.now()), number=1)
+        start = _Start(message=message, tag=new_tag(attempt.at), attempt=attempt, key=key)
         try:
             submitted = outbox.submit_at_once(
                 self.database,
                 message,
                 tag=start.tag,
-                attempt=start.attempt,
+                attempt=attempt,
                 key=key,
                 rates=self.rates,
                 credentials=self.caller.gateway.fingerprint,
@@ -182,10 +183,6 @@ class Sender:
             return self._send_again(stored) if at_once else self.database.write(partial(_queue_again, refused=stored))
         return Submission(tag=stored.tag, message=report_message(stored, now=times.now()), is_replayed=True)
 
-    def _start(self, message: OutboundMessage, *, key: IdempotencyKey | None) -> _Start:
-        now = times.whole_millisecond(times.now())
-        return _Start(message=message, tag=new_tag(now), attempt=self.caller.attempt(now, number=1), key=key)
-
     def _submit(
         self, message: OutboundMessage, *, key: IdempotencyKey | None = None, refused: Message | None = None
     ) -> _Start:
@@ -197,7 +194,8 @@ class Sender:
         give_up, turn = time.monotonic() + TURN_SECONDS, None
         while True:
             if refused is None:
-                start = self._start(message, key=key)
+                attempt = self.caller.attempt(times.whole_millisecond(times.now()), number=1)
+                start = _Start(message=message, tag=new_tag(attempt.at), attempt=attempt, key=key)
             else:
                 attempt = self.caller.attempt(times.now(), number=refused.attempt + 1)
                 start = _Start(message=message, tag=refused.tag, attempt=attempt, refused=refused)
@@ -235,26 +233,22 @@ class Sender:
     def _call(self, start: _Start) -> Submission:
         """Calls Bandwidth for a message that is submitting, and stores the result."""
         result = self.caller.call(start.message, tag=start.tag, attempt=start.attempt)
-        report = self.caller.store(
-            start.tag,
-            result,
-            partial(start.record, result=result),
-            accept_at_once=partial(self._accept_at_once, start),
-        )
+        now, pk, attempt = times.now(), start.pk, start.attempt
+        report: MessageReport | None
+        if (
+            isinstance(result, Accepted)
+            and pk is not None
+            and start.refused is None  # one that was refused before has a past, which only the database knows
+            and self.caller.accept(pk, number=attempt.number, result=result, now=now)
+        ):
+            report = report_accepted(start.message, key=pk, tag=start.tag, attempt=attempt, accepted=result, now=now)
+        else:
+            report = self.caller.store(start.tag, result, partial(start.record, result=result))
         return Submission(
             tag=start.tag,
             message=report,
             retry_after=result.retry_after if isinstance(result, Refused) else None,
         )
-
-    def _accept_at_once(self, start: _Start, accepted: Accepted) -> MessageReport | None:
-        """Stores in one journey that Bandwidth accepted a new message; returns None if _Start.record() must do it."""
-        now, attempt = times.now(), start.attempt
-        if start.pk is None or start.refused is not None:
-            return None
-        if not outbox.accept_at_once(self.database, start.pk, number=attempt.number, accepted=accepted, now=now):
-            return None
-        return report_accepted(start.message, key=start.pk, tag=start.tag, attempt=attempt, accepted=accepted, now=now)
 
     def _send_again(self, refused: Message) -> Submission:
         """Makes another attempt for a refused message, unless another request is quicker, or it has no turn."""

@@ -14,11 +14,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Literal
 
 from receiver import metrics
 from receiver.core import times
-from receiver.core.messages import Accepted, Refused, SendResult, Unknown, units
+from receiver.core.messages import Refused, SendResult, Unknown, units
 from receiver.core.pace import FIRST_DENIED, Rates, backoff, denied_wait
 from receiver.core.send_status import RefusedBecause
 from receiver.database.database import Session
@@ -319,20 +318,16 @@ class Worker:
     # From a result to its storing, or to the next attempt.
 
     def _store(self, claimed: Claimed, result: SendResult) -> None:
+        if self._caller.accept(claimed.pk, number=claimed.attempts + 1, result=result, now=times.now()):
+            return
         ending = _Ending(claimed=claimed, result=result, requeue=self._requeue)
-        self._caller.store(claimed.tag, result, ending.write, accept_at_once=partial(self._accept_at_once, claimed))
+        self._caller.store(claimed.tag, result, ending.write)
         if ending.requeued is not None:
             log.info("message requeued", tag=claimed.tag, seconds=round(ending.requeued.wait.total_seconds(), 1))
             if ending.requeued.begins_pause:
                 log.error("credentials refused", tag=claimed.tag)
         if isinstance(result, Refused) and result.is_remembered:
             self._hold(result.retry_after or self._poll_seconds)
-
-    def _accept_at_once(self, claimed: Claimed, accepted: Accepted) -> Literal[True] | None:
-        """Stores an acceptance in one journey to the database; returns None if _Ending.write() must do it."""
-        number = claimed.attempts + 1
-        is_stored = outbox.accept_at_once(self._database, claimed.pk, number=number, accepted=accepted, now=times.now())
-        return True if is_stored else None
 
     def _requeue(self, session: Session, claimed: Claimed, refused: Refused) -> _Requeued | None:
         """Queues the message again; returns None if there is to be no other attempt."""

@@ -161,6 +161,7 @@ def _spellings(credential: Credential) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(spellings))
 
 
+@cache
 def _octets(secret: str) -> bytes:
     """The bytes of a setting, even of one that is not UTF-8 (PEP 383)."""
     return secret.encode("utf-8", "surrogateescape")

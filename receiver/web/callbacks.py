@@ -13,10 +13,9 @@ from flask import Blueprint, Response, request
 from receiver import metrics
 from receiver.bandwidth.callbacks import in_utf_8
 from receiver.core.events import Event
-from receiver.core.numbers import identifier
 from receiver.core.tags import is_tag
 from receiver.events.committer import PendingCallback
-from receiver.log import contain_errors, get_logger
+from receiver.log import contain_errors, get_logger, identifier
 from receiver.settings import Settings
 from receiver.web import problems
 from receiver.web.authentication import Access, check_callback, requires

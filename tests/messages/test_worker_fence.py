@@ -57,7 +57,7 @@ def _break_commit_of_submitting(
     run = Pipeline.run
 
     def run_and_lose(pipeline: Pipeline, *parameters: bytes) -> bytes:
-        if ended or b"'submitting'" not in pipeline.sql:
+        if ended or "'submitting'" not in pipeline.sql:
             return run(pipeline, *parameters)
         if is_committed:
             assert run(pipeline, *parameters)

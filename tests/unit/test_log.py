@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from receiver import log
-from receiver.core.numbers import identifier, shortened, without_numbers
-from receiver.log import MAX_WAITING, Writer
+from receiver.log import MAX_WAITING, Writer, identifier, shortened, without_numbers
 from tests.support.builders import ALICE
 from tests.support.processes import wait_for
 

@@ -88,7 +88,7 @@ class Doom:
         run = Pipeline.run
 
         def run_between_points(pipeline: Pipeline, *parameters: bytes) -> bytes:
-            sql = pipeline.sql.decode()
+            sql = pipeline.sql
             before, after = next((each for text, each in JOURNEYS.items() if text in sql), (None, None))
             self._meet(before)
             value = run(pipeline, *parameters)
