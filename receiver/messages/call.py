@@ -37,13 +37,13 @@ EXPIRED = Refused(because=RefusedBecause.EXPIRED)
 TOO_LATE = Refused(
     because=RefusedBecause.UNREACHABLE,
     type="too-late",
-    description="This process stood still until its deadline had passed, so Bandwidth was not called.",
+    description="This process was suspended until the deadline had passed, so Bandwidth was not called.",
 )
 
 NOT_CALLED = Refused(
     because=RefusedBecause.UNREACHABLE,
     type="not-called",
-    description="The database did not say in time that the message was stored, so Bandwidth was not called.",
+    description="The database did not confirm in time that the message was stored, so Bandwidth was not called.",
 )
 
 

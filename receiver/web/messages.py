@@ -129,7 +129,7 @@ def _respond(submission: Submission) -> Response:
     """Returns the response by the outcome of the request. Each holds the tag and the present state."""
     message = submission.message
     if message is None:
-        return _unknown(submission.tag, "Bandwidth's answer could not be stored.")
+        return _unknown(submission.tag, "Bandwidth's response could not be stored.")
     match message.send_status:
         case SendStatus.ACCEPTED | SendStatus.QUEUED:
             response = jsonify(MESSAGE.dump(message))
@@ -158,12 +158,14 @@ def _refused(message: MessageReport, retry_after: int | None) -> Response:
         case RefusedBecause.UNREACHABLE:
             return problem(503, f"{detail} {AGAIN_LATER}", headers=headers, **state)
         case RefusedBecause.EXPIRED:
-            detail = "This was not sent: its expiration has passed. Send it again with a later one, and with a new key."
+            detail = (
+                "This was not sent: its expiration has passed. Send it again with a later expiration and a new key."
+            )
             return problem(422, detail, errors={"expiration": ["Has passed."]}, **state)
         case RefusedBecause.CANCELLED:
             return problem(409, "This was not sent: it was cancelled. Send it again with a new key.", **state)
         case RefusedBecause.OPERATOR:
-            return problem(409, "This was not sent: a person decided so. Send it again with a new key.", **state)
+            return problem(409, "A person has recorded that this was not sent. Send it again with a new key.", **state)
     status = message.error.status if message.error else None
     if status == 400:
         errors = _field_errors(message)
@@ -199,7 +201,7 @@ def _reason(message: MessageReport) -> str:
         return ""
     words = error.description or error.type
     if error.status:
-        return sentence(f"Bandwidth: {words}" if words else f"Bandwidth answered {error.status}")
+        return sentence(f"Bandwidth: {words}" if words else f"Bandwidth responded with {error.status}")
     return sentence(error.description or "")
 
 

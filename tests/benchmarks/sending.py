@@ -35,7 +35,7 @@ from receiver.messages import outbox
 from receiver.messages.call import Caller, Gateway
 from receiver.messages.sender import Sender
 from receiver.messages.worker import Worker
-from tests.benchmarks import sending_report
+from tests.benchmarks import network, sending_report
 from tests.benchmarks.claiming import CLAIMS, claims, fill
 from tests.benchmarks.sending_report import BARE, WITH_PASSWORD, WITH_TOKEN, InFlight, Pace
 from tests.support.builders import API_KEY, make_message, make_settings
@@ -232,6 +232,7 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
     ):
         task = progress.add_task("the cost of one message", total=rounds * 5)
         cost = costs(stage, rounds=rounds, advance=lambda: progress.advance(task))
+        journeys = network.send(stage.server, Path(folder), delay=0).round_trips
         held = credentials(stage, rounds=rounds, advance=lambda: progress.advance(task))
         stage.simulator.switch(request="slow", slowSeconds=LATENCY)
         under_way = []
@@ -251,7 +252,9 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
         task = progress.add_task("the pace", total=None)
         pace = kept_pace(stage, Path(folder), seconds=minute)
         progress.update(task, total=1, completed=1)
-    return sending_report.Result(cost=cost, credentials=held, in_flight=under_way, claims=claimed, pace=pace)
+    return sending_report.Result(
+        cost=cost, journeys=journeys, credentials=held, in_flight=under_way, claims=claimed, pace=pace
+    )
 
 
 def main() -> None:

@@ -223,7 +223,7 @@ def test_what_was_cancelled_decided_or_has_expired_is_reported(sqlite_service: S
     sqlite_service.gateway.answer = Unknown()
     tag = json.loads(sqlite_service.send(**key).text)["tag"]
     resolve(sqlite_service.database, tag, SendStatus.REFUSED, reason="Bandwidth's support said so.", by="ann")
-    assert "a person decided so" in detail(sqlite_service.send(**key))
+    assert "A person has recorded that this was not sent" in detail(sqlite_service.send(**key))
 
     sqlite_service.gateway.answer = Refused(because=RefusedBecause.EXPIRED)
     assert "its expiration has passed" in detail(sqlite_service.send())
