@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
@@ -95,9 +96,9 @@ def test_the_commands_of_the_page_write_every_secret_that_the_compose_file_names
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """Podman with the image."""
-    with closing(Podman(tmp_path_factory.mktemp("podman"))) as podman:
+def podman() -> Iterator[Podman]:
+    """Podman with the image. The path of its folder may have 50 characters, which pytest's own folders exceed."""
+    with TemporaryDirectory(prefix="podman-") as folder, closing(Podman(Path(folder))) as podman:
         podman.build()
         yield podman
 
