@@ -161,7 +161,7 @@ def recompute(check: bool, after_tag: str) -> None:
 
 @click.command()
 def reconcile() -> None:
-    """Look up unknown and overdue messages at Bandwidth, and record what it reports. Exits 1 if it refuses."""
+    """Look up unknown and overdue messages at Bandwidth, and record what it reports. Exits 1 if it refuses a query."""
     from receiver.app import make_search  # imports Flask, which the other commands do without
 
     settings = read_settings(sending=True)

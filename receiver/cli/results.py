@@ -107,7 +107,7 @@ def _follow(database: Database, prefix: str, *, seconds: float | None) -> Summar
         for summary in reports.watch(database, prefix, seconds=seconds):
             if live:
                 live.update(_summary_panel(summary))
-            elif summary != shown:
+            elif summary.messages and summary != shown:
                 say(_summary_line(summary), on=out)
             shown = summary
     assert shown is not None  # noqa: S101 - at least one is yielded

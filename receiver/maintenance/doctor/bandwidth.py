@@ -115,6 +115,11 @@ def check_api(settings: Settings) -> Iterator[Finding]:
     yield _check_clock(response)
 
 
+def _uncapitalize(sentence: str) -> str:
+    """Lowers the first letter of a sentence, unless it begins with a name in capitals."""
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
+
+
 def _search(client: Client, account: BandwidthAccount) -> ProbeResponse:
     """Searches for the newest message of the last hour."""
     now = times.now()
@@ -132,7 +137,7 @@ def _check_token(client: Client) -> Finding:
         found, _, remedy = (refused.description or "there is none").partition(". ")
         if refused.type != CREDENTIALS:
             remedy = "check BANDWIDTH_TOKEN_URL, the network and the firewall, or try again later."
-        return wrong("token", found.rstrip("."), remedy[:1].lower() + remedy[1:])
+        return wrong("token", _uncapitalize(found.rstrip(".")), _uncapitalize(remedy))
     if fetched is None:
         return skipped("token", "not needed: BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are used")
     return ok("token", f"BANDWIDTH_TOKEN_URL issued one, valid for {fetched.life:.0f} s")
@@ -228,7 +233,7 @@ def check_address(url: str) -> Finding:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if port not in (80, 443) and port < 1024:
-        return wrong(ADDRESS, f"has port {port}", "Bandwidth calls only ports 80, 443, and 1024 or higher.")
+        return wrong(ADDRESS, f"has port {port}", "use port 80, 443, or 1024 or higher; Bandwidth calls no others.")
     if _is_local(parts.hostname or ""):
         remedy = "give the public URL that is registered with Bandwidth."
         return warning(ADDRESS, "is reachable only from this machine or its network", remedy)

@@ -63,7 +63,11 @@ def check_connection(database: Database) -> Iterator[Finding]:
         yield wrong("database", error.found.removeprefix("the database "), error.remedy)
         return
     except StorageUnavailable as error:
-        remedy = "check DATABASE_URL, that the database is running, and that this machine may connect."
+        remedy = (
+            "check DATABASE_URL, and the permissions of the file and its folder."
+            if database.engine.dialect.name == "sqlite"
+            else "check DATABASE_URL, that the database is running, and that this machine may connect."
+        )
         yield wrong("database", f"the {database.where} cannot be used: {error.reason or error}", remedy)
         return
     yield check_version(product, database.where)
