@@ -110,16 +110,17 @@ class Plan:
         return [table for table in re.findall(r"Seq Scan on (\w+)", self.text) if table != "error_codes"]
 
 
-def explain(database: Database, ask: Ask) -> list[Plan]:
+def explain(database: Database, ask: Ask, *, is_cut_off: bool) -> list[Plan]:
     """One plan for each statement of the query, made on its own connection, under the same settings.
 
-    There is none for a statement that is cut off.
+    The plan of a query that is cut off is not executed, so its pages are not counted.
     """
+    how = "" if is_cut_off else "(ANALYZE, BUFFERS) "
     plans: list[Plan] = []
 
     def note(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if statement.startswith("SELECT") and "set_config" not in statement:
-            rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", parameters)
+            rows = connection.exec_driver_sql(f"EXPLAIN {how}{statement}", parameters)
             plans.append(Plan("\n".join([statement, *(f"    {line}" for (line,) in rows)])))
 
     event.listen(database.engine, "before_cursor_execute", note)

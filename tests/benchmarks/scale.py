@@ -105,7 +105,9 @@ def _measure(
     server.execute("SELECT pg_stat_reset()", name)
     task = progress.add_task("ask the queries", total=ROUNDS)
     asked = timings([(each.database, each.queries) for each in (short, long)], advance=lambda: progress.advance(task))
-    plans = {name: explain(long.database, ask) for name, ask in long.queries.items()}
+    plans = {
+        name: explain(long.database, ask, is_cut_off=asked[1][name].is_cut_off) for name, ask in long.queries.items()
+    }
     scans_of_queries = index_scans(server, long.database)
     ingested = _ingest(server, short, long, progress)
     scans = index_scans(server, long.database)

@@ -17,7 +17,13 @@ BY_NATURE = {
     "support_overdue by frequent sender": "looks up the sender of every open recipient",
     "support_extraneous (newest)": "looks at all events until so many are extraneous",
     "support_conflicting (newest)": "looks at all events until so many contradict another",
+    "support_conflicting by day": "looks at all events of the day until so many contradict another",
+    "support_conflicting by frequent recipient": "looks at all events about a tenth of all messages",
     "support_failures (newest)": "counts all failures of those days",
+    "support_opt_outs (newest)": "looks at every keyword that anybody ever wrote",
+    "support_opt_outs by day": "looks at every keyword that anybody ever wrote",
+    "support_conversations (newest)": "composes every row, with its group's members, before it sorts them",
+    "support_conversations by day": "reads the messages from end to end",
 }
 """Queries that have more to read in a longer history, and why."""
 
