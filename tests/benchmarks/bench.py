@@ -69,6 +69,8 @@ class Part:
     connections: Sequence[int]
     known: bool = True
     """Whether the events are about messages of ours."""
+    repeated: int = 1
+    """How many times as many rounds as other parts it takes: small differences need more."""
     without_http: bool = False
     """Whether pgbench, and SQLite, take turns too."""
     with_base: bool = False
@@ -88,7 +90,7 @@ PARTS = {
         )
     ],
     "unknown": [Part(report.UNKNOWN, (RECEIVER,), report.CONNECTIONS, known=False, with_base=True)],
-    "logging": [Part(report.LOGGING, (RECEIVER, QUIET), (8,))],
+    "logging": [Part(report.LOGGING, (RECEIVER, QUIET), (8,), repeated=3)],
     "network": [
         Part(report.network(delay), (RECEIVER, FASTAPI, FASTAPI_OURS), (1, 8, 32), delay=delay)
         for delay in report.DELAYS
@@ -120,7 +122,7 @@ class Measurement:
 
 
 class EventLost(Exception):
-    """An acknowledged event is not stored, or a recipient does not show the fold of its events."""
+    """An acknowledged event is not stored, a recipient does not show the fold of its events, or nothing is stored."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,11 @@ class Bench:
 
     def run(self, part: Part) -> list[Measurement]:
         """Measures every contestant of the part in turn, in all rounds."""
-        found = []
+        found, rounds = [], self.rounds * part.repeated
         with self.turns(part) as turns:
             order = [(number, turn) for number in part.connections for turn in turns if number in turn.connections]
-            task = self.progress.add_task(part.name, total=self.rounds * len(order))
-            for _ in range(self.rounds):
+            task = self.progress.add_task(part.name, total=rounds * len(order))
+            for _ in range(rounds):
                 for connections, turn in order:
                     self.progress.update(task, description=f"{part.name}: {turn.name}, {connections}")
                     found.append(turn.measure(connections))
@@ -223,6 +225,8 @@ class Bench:
             raise EventLost(f"{part.name}: {served.name}, {connections} connections: {wrong}")
         latencies = sorted(outcome.latencies)
         number = len(answered)
+        if not latencies:
+            raise EventLost(f"{part.name}: {served.name}, {connections} connections: no 2xx, but {outcome.refused}")
         whole_cpu = outcome.cpu * number / max(outcome.measured, 1)  # that of the warm-up estimated
         return Measurement(
             part=part.name,
