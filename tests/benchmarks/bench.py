@@ -283,7 +283,7 @@ class Bench:
             if served.store:
                 served.store.reset()
             load = Load(served.port, [make_request(each) for each in self.events[True]])
-            seconds = max(3.0, self.seconds)
+            seconds = max(6.0, self.seconds)
             run = partial(load.run, connections=connections, warm_up=WARM_UP, seconds=3 * seconds)
             return profile.take(served.process, run, connections=connections, seconds=seconds, folder=FOLDER)
 

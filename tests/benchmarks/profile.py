@@ -42,7 +42,8 @@ AREAS = {
 }
 """What a file belongs to, by a part of its path; the first that fits. Other files belong to their callers."""
 
-OUTSIDE = "HTTP server, outside Python"
+OUTSIDE = "HTTP server, libpq and kernel"
+"""What runs without the lock of Python."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def take(
     time.sleep(WARM_UP)
     worker = max(server.children(recursive=True), key=cpu_seconds)
     record = [Path(sys.executable).with_name("py-spy"), "record", "--pid", str(worker.pid), "--rate", str(HERTZ)]
-    record += ["--duration", str(round(seconds))]
+    # Only the holder of the lock of Python runs Python. Without this, a thread that waits for its turn counts, too.
+    record += ["--gil", "--duration", str(round(seconds))]
     started = cpu_seconds(worker)
     subprocess.run([*record, "--format", "raw", "--output", stacks], check=True, capture_output=True)
     used = cpu_seconds(worker) - started
@@ -79,9 +81,12 @@ def take(
 
 
 def read(path: Path) -> dict[tuple[str, ...], int]:
-    """Returns how often each stack was seen, the root first; a frame is like ``record (events/store.py:80)``."""
+    """Returns how often each stack was seen, the root first; a frame is like ``record (events/store.py:80)``.
+
+    Threads without a frame of Python are left out.
+    """
     lines = [line.rpartition(" ") for line in path.read_text().splitlines()]
-    return {tuple(stack.split(";")): int(number) for stack, _, number in lines}
+    return {tuple(stack.split(";")): int(number) for stack, _, number in lines if stack}
 
 
 def summarize(stacks: Mapping[tuple[str, ...], int], *, total: float, connections: int) -> Profile:

@@ -145,7 +145,8 @@ def show(content: Mapping[str, Any]) -> None:
         if _are_measured(found, (VIEW, number), (EMPTY, number), (ORM, number)):
             limit = f"{view_limit(found, number):.2f}"
             table.add_row(f"limit of any Flask view / {ORM}, {_count(number)}", "", limit, style="dim")
-    console.print(table)
+    if table.row_count:
+        console.print(table)
 
 
 COLUMNS = {
