@@ -51,6 +51,7 @@ def test_migrating_refuses_it_and_changes_nothing(wrong: tuple[str, str]) -> Non
         assert session.scalar(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")) == 0
 
 
+@pytest.mark.parametrize("wrong", ["LATIN1"], indirect=True)
 @pytest.mark.parametrize("command", ["migrate", "serve", "worker", "overdue"])
 def test_every_command_refuses_it_in_one_sentence(tmp_path: Path, wrong: tuple[str, str], command: str) -> None:
     url, encoding = wrong
@@ -73,6 +74,7 @@ def test_the_doctor_says_so_and_looks_no_further(wrong: tuple[str, str]) -> None
     assert "ENCODING 'UTF8'" in finding.remedy
 
 
+@pytest.mark.parametrize("wrong", ["LATIN1"], indirect=True)
 def test_the_command_it_names_makes_a_database_that_is_taken(wrong: tuple[str, str], postgres_server: Server) -> None:
     url, encoding = wrong
     with pytest.raises(WrongEncoding) as raised:
