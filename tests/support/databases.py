@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
 import pytest
 
 from receiver.database.models import METADATA, ErrorCodeRow, ErrorRangeRow
-from tests.support.postgres import Server
+from tests.support.postgres import MEMORY_FOLDER, Server, memory_has_room
 
 ENGINES = ["sqlite", "postgresql"]
 
@@ -152,9 +153,6 @@ def fresh_database(request: pytest.FixtureRequest, *, migrated: bool) -> Iterato
     """A database of the engine that the fixture's parameter names; the other engine is not touched."""
     databases = request.getfixturevalue(f"{request.param}_databases")
     template = request.getfixturevalue(f"{request.param}_template") if migrated else None
-    if request.scope == "function":
-        folder = request.getfixturevalue("tmp_path")
-    else:
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("database")
-    with databases.new(folder, template) as url:
+    memory = MEMORY_FOLDER if memory_has_room() else None  # where a commit does not wait for a disk
+    with TemporaryDirectory(prefix="test-", dir=memory) as folder, databases.new(Path(folder), template) as url:
         yield url
