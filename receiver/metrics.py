@@ -2,7 +2,7 @@
 
 An event is counted in the process in which it happens. The processes of one server share their counts in files of a
 folder (prometheus-client's multiprocess mode), so each of them exposes the sum of all, ended ones included. There an
-increment takes a few microseconds, so what is stored together is counted together. All foreseeable series exist from
+increment takes a few microseconds, so what callbacks count is added up first. All foreseeable series exist from
 the start, at 0: Prometheus would miss the first increase of a series that begins later.
 
 prometheus-client's own MultiProcessCollector(registry) and mark_process_dead() are not enough. A process that is killed
@@ -12,12 +12,14 @@ gauge would be added for ever. So the room is reserved first, and empty files an
 """
 
 import os
+import threading
+import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler
 
 import prometheus_client
@@ -53,6 +55,11 @@ KINDS = (*sorted(INBOUND_TYPES), *STATED_TYPES)
 
 STATUSES = (200, 400, 401, 408, 413, 500, 503)
 """The HTTP statuses of responses to callbacks."""
+
+WRITE_SECONDS = 0.2
+"""How often a process that shares its counts writes them; one that is killed loses those of this time."""
+
+Counted = TypeVar("Counted")
 
 LIVE = "gauge_live"
 """The prefix of the names of files that count only while their process is alive."""
@@ -163,6 +170,7 @@ def share(folder: str) -> None:
     try:
         _reserve(folder)
         meters, _is_shared = Meters(), True
+        threading.Thread(target=_write_regularly, name="metrics", daemon=True).start()
     except OSError as error:
         raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
 
@@ -208,48 +216,93 @@ def _lives(file: Path) -> bool:
     return True
 
 
-@contain_errors(log)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a durable transaction of callbacks stored, and how long it took."""
+
+    elements: int
+    duplicates: int
+    unreadable: int
+    events: Mapping[tuple[str, Disposition], int]
+    """The numbers of new events by Bandwidth's type and disposition."""
+    extraneous: int
+    lags: Sequence[float]
+    """Seconds from when each new event occurred."""
+    outcome_lags: Sequence[float]
+    """Seconds from the request to send to each first final status."""
+    seconds: float
+
+
 def count_callback(status: int) -> None:
     """Counts a callback by the HTTP status of its response."""
-    meters.callbacks.labels(status).inc()
+    _statuses.append(status)
+    if not _is_shared:
+        write_counts()
 
 
-@contain_errors(log)
 def set_waiting(callbacks: int) -> None:
     """Sets how many callbacks wait in this process for their commit, those that are being stored included."""
-    meters.waiting.set(callbacks)
+    _waiting.append(callbacks)
+    if not _is_shared:
+        write_counts()
+
+
+def count_stored(stored: Stored) -> None:
+    """Counts what a durable transaction of callbacks stored."""
+    _stored.append(stored)
+    if not _is_shared:
+        write_counts()
+
+
+_statuses: deque[int] = deque()
+_waiting: deque[int] = deque(maxlen=1)
+_stored: deque[Stored] = deque()
+"""What is counted and not written yet. Several threads add to these; write_counts() takes from them."""
+
+_writing = threading.Lock()
 
 
 @contain_errors(log)
-def count_elements(
-    *,
-    elements: int,
-    duplicates: int,
-    unreadable: int,
-    events: Mapping[tuple[str, Disposition], int],
-    extraneous: int,
-    lags: Sequence[float],
-    outcome_lags: Sequence[float],
-    seconds: float,
-) -> None:
-    """Counts what a durable transaction of callbacks stored, and how long it took.
+def write_counts() -> None:
+    """Writes what has been counted since the last time, where other processes and Prometheus can see it.
 
-    ``events`` holds the numbers of new events by Bandwidth's type and disposition; the lags are in seconds.
+    A process that shares its counts does so by itself every WRITE_SECONDS, because each write takes microseconds, and
+    once more before it ends. Every other process does so at once.
     """
-    meters.commit_elements.observe(elements)
-    meters.commit.observe(seconds)
-    for (event_type, disposition), count in events.items():
-        kind = event_type if event_type in KINDS else REJECTED if is_failure(event_type) else OTHER
-        meters.events.labels(kind, disposition).inc(count)
-    for counter, count in (
-        (meters.duplicates, duplicates),
-        (meters.unreadable, unreadable),
-        (meters.extraneous, extraneous),
-    ):
-        if count:
-            counter.inc(count)
-    meters.event_lag.observe_all(lags)
-    meters.outcome_lag.observe_all(outcome_lags)
+    with _writing:
+        if _waiting:
+            meters.waiting.set(_waiting.pop())
+        for status, times in Counter(_taken(_statuses)).items():
+            meters.callbacks.labels(status).inc(times)
+        stored = _taken(_stored)
+        meters.commit_elements.observe_all([each.elements for each in stored])
+        meters.commit.observe_all([each.seconds for each in stored])
+        meters.event_lag.observe_all([lag for each in stored for lag in each.lags])
+        meters.outcome_lag.observe_all([lag for each in stored for lag in each.outcome_lags])
+        events: Counter[tuple[str, Disposition]] = Counter()
+        for each in stored:
+            events.update(each.events)
+        for (event_type, disposition), times in events.items():
+            kind = event_type if event_type in KINDS else REJECTED if is_failure(event_type) else OTHER
+            meters.events.labels(kind, disposition).inc(times)
+        for counter, times in (
+            (meters.duplicates, sum(each.duplicates for each in stored)),
+            (meters.unreadable, sum(each.unreadable for each in stored)),
+            (meters.extraneous, sum(each.extraneous for each in stored)),
+        ):
+            if times:
+                counter.inc(times)
+
+
+def _taken(counted: deque[Counted]) -> list[Counted]:
+    """All that is in there now; others may add meanwhile."""
+    return [counted.popleft() for _ in range(len(counted))]
+
+
+def _write_regularly() -> None:
+    while True:
+        time.sleep(WRITE_SECONDS)
+        write_counts()
 
 
 @contain_errors(log)
@@ -281,6 +334,7 @@ def exposition(gauges: Iterable[Gauge]) -> bytes:
 
 def _of_process() -> bytes:
     """Returns a registry of the counts and of the version of this program."""
+    write_counts()
     return generate_latest(_BUILD) + generate_latest(registry())
 
 

@@ -9,7 +9,8 @@ import codecs
 import json
 import re
 from collections.abc import Generator
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 
@@ -42,7 +43,7 @@ def parse(body: bytes) -> list[Element]:
     strings are accepted. A body nested deeper than the decoder reaches is one unreadable element, kept whole.
     """
     try:
-        return [_read(msgspec.json.decode(raw), _text_of(raw)) for raw in _ELEMENTS.decode(body)]
+        return [_read_plain(raw) or _read(msgspec.json.decode(raw), _text_of(raw)) for raw in _ELEMENTS.decode(body)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Not the documented array, or not quite JSON: the standard library decides.
         return parse_by_standard_library(body)
@@ -54,6 +55,47 @@ _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 def _text_of(raw: msgspec.Raw) -> str:
     text = str(raw, "utf-8")
     return text if text.isascii() and "\x7f" not in text else _ascii(text)
+
+
+class _PlainMessage(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MESSAGE_ID)]
+    tag: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TAG)] | None = None
+
+
+class _PlainElement(msgspec.Struct):
+    """An event about a message of ours in Bandwidth's documented shape, in which every field is certain."""
+
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
+    message: _PlainMessage
+    to: Annotated[str, msgspec.Meta(pattern=r"^\+[0-9]{1,15}$")]
+    time: Annotated[str, msgspec.Meta(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$")]
+    errorCode: Annotated[int, msgspec.Meta(ge=0, le=MAX_ERROR_CODE)] | None = None  # noqa: N815 - Bandwidth's word
+    description: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+
+
+_PLAIN_ELEMENT = msgspec.json.Decoder(_PlainElement)
+
+
+def _read_plain(raw: msgspec.Raw) -> Event | None:
+    """Reads an event of the documented shape as _read() does, but more quickly; None for any other element."""
+    payload = _text_of(raw)
+    try:
+        plain = _PLAIN_ELEMENT.decode(raw)
+        occurred_at = datetime.fromisoformat(plain.time)
+    except ValueError:  # as are the errors of msgspec
+        return None
+    if plain.type in INBOUND_TYPES or "\\u0000" in payload:
+        return None
+    return Event(
+        type=plain.type,
+        message_id=plain.message.id,
+        recipient=plain.to,
+        error_code=plain.errorCode or 0,
+        occurred_at=occurred_at,
+        tag=plain.message.tag,
+        description=plain.description,
+        payload=payload,
+    )
 
 
 def parse_by_standard_library(body: bytes) -> list[Element]:

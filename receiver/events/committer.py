@@ -160,6 +160,7 @@ class Committer:
             metrics.set_waiting(self._taken)
         if self._pipeline is not None:
             self._pipeline.release()
+        metrics.write_counts()
 
     def _next_batch(self) -> list[tuple[PendingCallback, Sequence[Element]]]:
         """What one transaction takes of everything that waits: callbacks, and of each the elements that are next.

@@ -5,7 +5,7 @@ Notes are published only about durable events: a transaction that is rolled back
 
 from collections import Counter
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from receiver import metrics
 from receiver.core.events import Event
@@ -15,7 +15,6 @@ from receiver.core.status import (
     RecipientStatus,
     disposition,
     says_invalid_recipient,
-    standing,
     statement,
     status_of,
 )
@@ -58,14 +57,6 @@ class _Shown(NamedTuple):
     is_invalid: bool
     since: datetime | None
 
-    def after(self, event: Event, *, now: datetime) -> Self:
-        """What it shows once this event is merged."""
-        if self.standing is None:
-            return self
-        is_invalid = self.is_invalid or says_invalid_recipient(event.type, event.error_code)
-        best = max(self.standing, standing(event))
-        return self._replace(standing=best, is_invalid=is_invalid, since=self.since if best == self.standing else now)
-
 
 @contain_errors(log)
 def publish(result: StoreResult, *, seconds: float) -> None:
@@ -75,44 +66,56 @@ def publish(result: StoreResult, *, seconds: float) -> None:
     """
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
-    metrics.count_elements(
-        elements=len(result.tallies) - result.tallies.count(LEFT),
-        duplicates=result.tallies.count(DUPLICATE),
-        unreadable=result.tallies.count(UNREADABLE),
-        events=Counter((note.event.type, note.disposition) for note in new),
-        extraneous=sum(note.is_known_false for note in new),
-        lags=[note.lag for note in new if note.lag is not None],
-        outcome_lags=[note.outcome_after for note in new if note.outcome_after is not None],
-        seconds=seconds,
+    metrics.count_stored(
+        metrics.Stored(
+            elements=len(result.tallies) - result.tallies.count(LEFT),
+            duplicates=result.tallies.count(DUPLICATE),
+            unreadable=result.tallies.count(UNREADABLE),
+            events=Counter((note.event.type, note.disposition) for note in new),
+            extraneous=sum(note.is_known_false for note in new),
+            lags=[note.lag for note in new if note.lag is not None],
+            outcome_lags=[note.outcome_after for note in new if note.outcome_after is not None],
+            seconds=seconds,
+        )
     )
     for note in notes:
+        if note.deliveries == 1 and note.old_status not in CERTAIN:
+            continue
         new_status = statement(note.event.type, note.event.error_code)
         if note.deliveries > 1:
             _log("event repeated", note, new_status)
-        elif note.old_status in CERTAIN and new_status not in (None, note.old_status):
+        elif new_status not in (None, note.old_status):
             _log("late event", note, new_status)
 
 
 def notes_of(result: StoreResult) -> list[Note]:
     """A note on each event, in the order of arrival, once all of them are merged."""
-    now = result.received_at
     shown: dict[tuple[int | None, str], _Shown] = {}
     before = []
-    for event, _, row in result.arrivals:
+    for event, standing, _, row in result.arrivals:
         key = (row.message_pk, event.recipient)
-        before.append(shown.get(key) or _Shown(row.standing, bool(row.invalid_recipient), row.updated_at))
-        shown[key] = before[-1].after(event, now=now)
+        old = shown.get(key) or _Shown(row.standing, bool(row.invalid_recipient), row.updated_at)
+        before.append(old)
+        shown[key] = old
+        if old.standing is not None:
+            is_invalid = old.is_invalid or says_invalid_recipient(event.type, event.error_code)
+            wins = standing > old.standing
+            shown[key] = _Shown(
+                standing if wins else old.standing, is_invalid, result.received_at if wins else old.since
+            )
     return [
-        _note(each, before=its, after=shown[each.row.message_pk, each.event.recipient], now=now)
+        _note(each, before=its, after=shown[each.row.message_pk, each.event.recipient], now=result.received_at)
         for each, its in zip(result.arrivals, before, strict=True)
     ]
 
 
 def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> Note:
-    event, is_new, row = arrival
+    event, standing, is_new, row = arrival
     came_again = row.deliveries > 1
-    first, old, new = (_status(each) for each in (row.standing, before.standing, after.standing))
-    wins = standing(event) == after.standing
+    first, old, new = (
+        None if each is None else status_of(each) for each in (row.standing, before.standing, after.standing)
+    )
+    wins = standing == after.standing
     found = disposition(
         event_type=event.type,
         linked=row.message_pk is not None,
@@ -134,11 +137,6 @@ def _note(arrival: Arrival, *, before: _Shown, after: _Shown, now: datetime) -> 
         old_status=new if came_again else old,
         delay=_seconds(row.first_received_at if came_again else before.since, now),
     )
-
-
-def _status(standing: bytes | None) -> RecipientStatus | None:
-    """The status of a recipient with that standing; None for no recipient."""
-    return None if standing is None else status_of(standing)
 
 
 def _seconds(since: datetime | None, now: datetime) -> float | None:

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from receiver.core.events import Event, Gathered, Identity, Reply, Source, Unreadable, gather
+from receiver.core.events import INBOUND_TYPES, Event, Gathered, Identity, Reply, Source, Unreadable, gather
 from receiver.core.status import RECEIPT_TYPES, says_invalid_recipient, standing, statement
 from receiver.database.json_rows import instant, octets, statements
 from receiver.database.pipeline import Pipeline
@@ -86,6 +86,7 @@ class Arrival(NamedTuple):
 
     event: Event
     """As it is stored; the description of a plain event is that of this delivery."""
+    standing: bytes
     is_new: bool
     row: Any
     """What the database returned for it: a PlainRow, or a row of "store events", which has the same columns."""
@@ -113,11 +114,24 @@ def store_plain(pipeline: Pipeline, elements: Sequence[Event | Unreadable], *, n
     StorageUnavailable.
     """
     gathered = [*gather(element for element in elements if isinstance(element, Event)).values()]
-    # An event with two tags may prove that Bandwidth errs.
-    rows = [_row(each, now=now, source=Source.CALLBACK) for each in gathered if len(each.tags) < 2]
+    standings = [standing(each.event) for each in gathered]
+    rows = [
+        _row(each, now=now, source=Source.CALLBACK)
+        | {
+            "place": each.place,
+            "is_inbound": each.event.type in INBOUND_TYPES,
+            "is_receipt": each.event.type in RECEIPT_TYPES,
+            "status": statement(each.event.type, each.event.error_code),
+            "standing": octets(its_standing),
+            "invalid_recipient": says_invalid_recipient(each.event.type, each.event.error_code),
+        }
+        for each, its_standing in zip(gathered, standings, strict=True)
+        if len(each.tags) < 2  # with two, they may be those of different messages
+    ]
     stored = _PLAIN_ROWS.decode(pipeline.run(msgspec.json.encode(rows), str(now).encode())) if rows else ()
     arrivals = [
-        Arrival(gathered[row.place].event, row.deliveries == gathered[row.place].deliveries, row) for row in stored
+        Arrival(gathered[row.place].event, standings[row.place], row.deliveries == gathered[row.place].deliveries, row)
+        for row in stored
     ]
     return StoreResult(_tallies(elements, arrivals), arrivals, now)
 
@@ -152,9 +166,9 @@ def record(
         stored, newly_linked = _store_carefully(session, in_order, rows, now=now)
         waiting = [*waiting, *newly_linked]
     arrivals = [_arrival(each, stored[identity]) for identity, each in gathered.items()]
-    linked = [Linked(row.pk, row.message_pk, event) for event, _, row in arrivals if row.message_pk]
+    linked = [Linked(row.pk, row.message_pk, event) for event, _, _, row in arrivals if row.message_pk]
     # Messages that are known to be accepted, and whether their receipts are on.
-    accepted = {row.message_pk: row.receipts for _, _, row in arrivals if row.receipts is not None}
+    accepted = {row.message_pk: row.receipts for *_, row in arrivals if row.receipts is not None}
     merge(session, [*waiting, *linked], accepted=accepted, now=now)
     tallies = _tallies(elements, arrivals)
     return StoreResult([UNREADABLE if each is LEFT else each for each in tallies], arrivals, now)
@@ -167,7 +181,7 @@ def _store(session: Session, rows: Sequence[Mapping[str, Any]], *, anyway: bool 
 
 
 def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]:
-    """The row of an event and of its statement; ``claim`` is the tag of the message that it is to be linked to."""
+    """The row of an event; ``claim`` is the tag of the message that it is to be linked to."""
     event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
     received_at = instant(now + timedelta(microseconds=gathered.place))
@@ -185,12 +199,6 @@ def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]
         "deliveries": gathered.deliveries,
         "source": source,
         "payload": event.payload,
-        "place": gathered.place,
-        "is_inbound": event.is_inbound,
-        "is_receipt": event.type in RECEIPT_TYPES,
-        "status": statement(event.type, event.error_code),
-        "standing": octets(standing(event)),
-        "invalid_recipient": says_invalid_recipient(event.type, event.error_code),
     }
     return row | columns_of(event.reply) if event.reply else row
 
@@ -200,7 +208,7 @@ def _arrival(gathered: Gathered, row: Row[Any]) -> Arrival:
     event = gathered.event
     if (event.occurred_at, event.description) != (row.occurred_at, row.description):
         event = replace(event, occurred_at=row.occurred_at, description=row.description)
-    return Arrival(event, row.deliveries == gathered.deliveries, row)
+    return Arrival(event, standing(event), row.deliveries == gathered.deliveries, row)
 
 
 def columns_of(reply: Reply | None) -> dict[str, str | None]:
@@ -224,8 +232,8 @@ def _times(received: Received) -> dict[str, str | None]:
 def _tallies(elements: Sequence[Event | Unreadable], arrivals: Sequence[Arrival]) -> list[Tally]:
     """A tally for each event that has arrived, LEFT for other elements. Of equal elements only the first can be new."""
     tally_of: dict[Identity | None, Tally] = {}
-    for event, is_new, row in arrivals:
-        is_unlinked = row.message_pk is None and not event.is_inbound
+    for event, _, is_new, row in arrivals:
+        is_unlinked = row.message_pk is None and event.type not in INBOUND_TYPES
         tally_of[event.identity] = DUPLICATE if not is_new else UNLINKED if is_unlinked else RECORDED
     tallies = []
     for element in elements:

@@ -22,6 +22,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # it is d
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from receiver import metrics
 from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS, PendingCallback
 from receiver.events.replies import ReplyReader
@@ -83,6 +84,7 @@ class Front:
         self._parsers.shutdown()
         self._replies.close()
         self._services.close()
+        metrics.write_counts()
         flush()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:

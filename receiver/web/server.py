@@ -12,7 +12,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from functools import partial
 from pathlib import Path
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.server import Server
 
@@ -122,6 +122,7 @@ def run(
         address=address,
         port=port,
         interface=Interfaces.RSGI,
+        loop=Loops.uvloop,  # granian takes any other loop that happens to be installed
         workers=workers,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=idle_seconds * 1000, max_buffer_size=LONGEST_HEAD),

@@ -4,7 +4,7 @@ A walk begins when the server hands over a request and ends when the response is
 again. It is the second of its kind in the process, so whatever is made once is made already. Only code of ``receiver/``
 counts, a file or function once, however often it is entered. A method or property is a function; lambdas,
 comprehensions and generator expressions are parts of the function that holds them. What runs beside a walk does not
-count: the threads that write the log, watch connections and read replies.
+count: the threads that write the log and the metrics, watch connections and read replies.
 
 Each walk is taken twice: through ``Front``, as `receiver serve` runs it, and through Flask alone, as any other WSGI
 server would. The gateway is a fake, so the walk of a message ends where the client of Bandwidth begins.
@@ -55,7 +55,7 @@ from tests.support.postgres import PostgresServer
 
 HOME = f"{Path(receiver.__file__).parent}{os.sep}"
 
-BESIDE = frozenset({"log", "watchdog", "replies"})
+BESIDE = frozenset({"log", "metrics", "watchdog", "replies"})
 """Names of threads that take no part in a walk."""
 
 SETTLE_SECONDS = 0.1
