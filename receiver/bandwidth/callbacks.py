@@ -68,7 +68,9 @@ class _PlainElement(msgspec.Struct):
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
     message: _PlainMessage
     to: Annotated[str, msgspec.Meta(pattern=r"^\+[0-9]{1,15}$")]
-    time: Annotated[str, msgspec.Meta(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$")]
+    time: Annotated[
+        str, msgspec.Meta(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$")
+    ]
     errorCode: Annotated[int, msgspec.Meta(ge=0, le=MAX_ERROR_CODE)] | None = None  # noqa: N815 - Bandwidth's word
     description: Annotated[str, msgspec.Meta(min_length=1)] | None = None
 

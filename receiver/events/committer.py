@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice, repeat
 from queue import Empty, SimpleQueue
 from typing import Self
@@ -16,7 +17,6 @@ from typing import Self
 from receiver import metrics
 from receiver.bandwidth import callbacks
 from receiver.bandwidth.callbacks import Element
-from receiver.core import times
 from receiver.database.database import Database
 from receiver.database.pipeline import Pipeline, StatementRefused
 from receiver.errors import StorageRefused, StorageUnavailable, locate
@@ -149,7 +149,7 @@ class Committer:
                     if isinstance(outcome, Exception):
                         callback.error = callback.error or outcome
                     else:
-                        callback.tally += outcome
+                        callback.tally = callback.tally + outcome if callback.stored else outcome
                         callback.stored += 1
                 if callback.error or callback.stored == len(callback.elements):
                     callback.done(callback)
@@ -199,10 +199,14 @@ class Committer:
         """What became of each element; for one that was not stored, the error."""
         tallies = [LEFT] * len(elements)
         if self._pipeline is not None:
+            begun = time.monotonic()
             try:
-                tallies = self._store_plain(self._pipeline, elements)
+                result = store_plain(self._pipeline, elements, now=datetime.now(UTC))
             except StatementRefused as error:
                 log.warning("statement refused", sqlstate=str(error))
+            else:
+                notes.publish(result, seconds=time.monotonic() - begun)
+                tallies = result.tallies
         rest = [element for element, tally in zip(elements, tallies, strict=True) if tally is LEFT]
         if not rest and elements:
             return [*tallies]
@@ -210,14 +214,6 @@ class Committer:
             self._pipeline.release()
         others = iter(self._store_others(rest))
         return [next(others) if tally is LEFT else tally for tally in tallies]
-
-    def _store_plain(self, pipeline: Pipeline, elements: Sequence[Element]) -> list[Tally]:
-        """Stores what can be stored in one journey to the database."""
-        begun = time.monotonic()
-        result = store_plain(pipeline, elements, now=times.now())
-        if result.arrivals:
-            notes.publish(result, seconds=time.monotonic() - begun)
-        return result.tallies
 
     def _store_others(self, elements: Sequence[Element]) -> Sequence[Tally | Exception]:
         """Stores elements of every kind.
@@ -227,7 +223,7 @@ class Committer:
         """
         begun = time.monotonic()
         try:
-            result = self._database.write(lambda session: record(session, elements, now=times.now()))
+            result = self._database.write(lambda session: record(session, elements, now=datetime.now(UTC)))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must learn of it
             if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
                 return [error] * len(elements)

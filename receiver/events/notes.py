@@ -64,6 +64,8 @@ def publish(result: StoreResult, *, seconds: float) -> None:
 
     Logs each event that came again, or that contradicts an outcome that was certain.
     """
+    if not result.arrivals and LEFT in result.tallies:  # nothing was stored
+        return
     notes = notes_of(result)
     new = [note for note in notes if note.is_new]
     metrics.count_stored(

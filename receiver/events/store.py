@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from receiver.core.events import INBOUND_TYPES, Event, Gathered, Identity, Reply, Source, Unreadable, gather
 from receiver.core.status import RECEIPT_TYPES, says_invalid_recipient, standing, statement
-from receiver.database.json_rows import instant, octets, statements
+from receiver.database.json_rows import instant, statements
 from receiver.database.pipeline import Pipeline
 from receiver.events.links import bind, messages_tagged, report_clash
 from receiver.events.outcomes import Linked, merge
@@ -122,7 +122,7 @@ def store_plain(pipeline: Pipeline, elements: Sequence[Event | Unreadable], *, n
             "is_inbound": each.event.type in INBOUND_TYPES,
             "is_receipt": each.event.type in RECEIPT_TYPES,
             "status": statement(each.event.type, each.event.error_code),
-            "standing": octets(its_standing),
+            "standing": f"\\x{its_standing.hex()}",
             "invalid_recipient": says_invalid_recipient(each.event.type, each.event.error_code),
         }
         for each, its_standing in zip(gathered, standings, strict=True)
@@ -155,7 +155,7 @@ def record(
     if unreadable:
         _store_unreadable(session, unreadable, now=now)
     in_order = [gathered[identity] for identity in sorted(gathered)]
-    rows = [_row(each, now=now, source=source) for each in in_order]
+    rows = [_as_texts(_row(each, now=now, source=source)) for each in in_order]
     if received:
         rows = [row | _times(received[each.event.identity]) for row, each in zip(rows, in_order, strict=True)]
     # Nearly always each event has one tag, and each message id stands for a message already.
@@ -184,7 +184,7 @@ def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]
     """The row of an event; ``claim`` is the tag of the message that it is to be linked to."""
     event = gathered.event
     # Rows are written in the order of locks; a microsecond apart, they can be read in the order of arrival.
-    received_at = instant(now + timedelta(microseconds=gathered.place))
+    received_at = now + timedelta(microseconds=gathered.place)
     row = {
         "message_id": event.message_id,
         "recipient": event.recipient,
@@ -193,7 +193,7 @@ def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]
         "claim": event.tag,
         "tag": event.tag,
         "description": event.description,
-        "occurred_at": instant(event.occurred_at),
+        "occurred_at": event.occurred_at,
         "first_received_at": received_at,
         "last_received_at": received_at,
         "deliveries": gathered.deliveries,
@@ -201,6 +201,11 @@ def _row(gathered: Gathered, *, now: datetime, source: Source) -> dict[str, Any]
         "payload": event.payload,
     }
     return row | columns_of(event.reply) if event.reply else row
+
+
+def _as_texts(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row with its instants as both databases parse them."""
+    return {name: instant(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def _arrival(gathered: Gathered, row: Row[Any]) -> Arrival:

@@ -3,6 +3,7 @@
 Credentials, body, events, commit, response. 5xx means "send it again": Bandwidth does, for 24 hours.
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from flask import Blueprint, Response, request
 from receiver import metrics
 from receiver.bandwidth.callbacks import in_utf_8
 from receiver.core.events import Event
-from receiver.core.tags import is_tag
+from receiver.core.tags import SHAPE
 from receiver.events.committer import PendingCallback
 from receiver.log import contain_errors, get_logger, identifier
 from receiver.settings import Settings
@@ -28,6 +29,8 @@ JSON = [("content-type", "application/json"), *HEADERS.items()]
 
 MOST_NAMED = 10
 """Elements of a callback whose tags and message ids are logged."""
+
+OUR_TAG = re.compile(SHAPE)
 
 Respond = Callable[[int, list[tuple[str, str]], bytes], object]
 """Sends a response: its status, headers and body."""
@@ -83,7 +86,7 @@ def _log_stored(callback: PendingCallback, size: int, seconds: float) -> None:
         unlinked=tally.unlinked,
         unreadable=tally.unreadable,
         # A foreign tag may be anything, so also a number.
-        tags=list({each.tag: None for each in events if each.tag and is_tag(each.tag)}),
+        tags=list({each.tag: None for each in events if each.tag and OUR_TAG.fullmatch(each.tag)}),
         message_ids=list({identifier(each.message_id): None for each in events}),
         bytes=size,
         duration_ms=round(seconds * 1000, 2),
