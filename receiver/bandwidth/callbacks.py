@@ -57,6 +57,9 @@ def _text_of(raw: msgspec.Raw) -> str:
     return text if text.isascii() and "\x7f" not in text else _ascii(text)
 
 
+_DOCUMENTED_TIME = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"
+
+
 class _PlainMessage(msgspec.Struct):
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MESSAGE_ID)]
     tag: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TAG)] | None = None
@@ -68,9 +71,7 @@ class _PlainElement(msgspec.Struct):
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
     message: _PlainMessage
     to: Annotated[str, msgspec.Meta(pattern=r"^\+[0-9]{1,15}$")]
-    time: Annotated[
-        str, msgspec.Meta(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$")
-    ]
+    time: Annotated[str, msgspec.Meta(pattern=_DOCUMENTED_TIME)]
     errorCode: Annotated[int, msgspec.Meta(ge=0, le=MAX_ERROR_CODE)] | None = None  # noqa: N815 - Bandwidth's word
     description: Annotated[str, msgspec.Meta(min_length=1)] | None = None
 

@@ -46,6 +46,10 @@ def scrape(url: str) -> dict[tuple[str, ...], float]:
 
 
 def expect(url: str, *, callbacks: int, events: int) -> None:
+    """A process writes its counts a few times a second, so the others may see them a little later."""
+    wait_for(
+        lambda: all(scrape(url).get(("callbacks_total", "200")) == callbacks for _ in range(SCRAPES)), "the counts"
+    )
     for found in (scrape(url) for _ in range(SCRAPES)):
         assert found["callbacks_total", "200"] == found["callbacks_total", "401"] == callbacks
         assert found["events_total", "unlinked", "message-delivered"] == events

@@ -45,7 +45,7 @@ def test_a_callback_that_is_not_stored_is_counted_and_nothing_of_it(
     assert found == {("callbacks_total", "503"): 1}
 
 
-def test_the_elements_of_a_callback_are_counted_by_what_became_of_them(service: Service) -> None:
+def test_the_elements_of_a_callback_are_counted_by_what_became_of_them(service: Service, database_url: str) -> None:
     tag = sent(service, ALICE, BOB)
     elements = [
         make_element("failed", ALICE, tag=tag, errorCode=4404),
@@ -61,10 +61,12 @@ def test_the_elements_of_a_callback_are_counted_by_what_became_of_them(service: 
 
     found = counting(service, lambda: service.callback(*elements))
 
+    # On PostgreSQL what is plain is stored first, and the foreign event and the number by a second transaction.
+    transactions = 2 if database_url.startswith("postgresql") else 1
     assert found == {
         ("callbacks_total", "200"): 1,
-        ("commit_elements_count",): 1,
-        ("commit_seconds_count",): 1,
+        ("commit_elements_count",): transactions,
+        ("commit_seconds_count",): transactions,
         ("events_total", "applied", "message-delivered"): 1,
         ("events_total", "applied", "message-failed"): 1,
         ("events_total", "extraneous", "message-delivered"): 1,
