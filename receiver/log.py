@@ -3,8 +3,8 @@
 A line is an event, a short constant sentence, and fields named like SQL's columns. Texts of messages, secrets and whole
 telephone numbers are never fields. Lines of libraries have the same form and are reduced to what cannot quote anything.
 
-A line is text as soon as it is logged, which takes 5 us of that thread and 6 us of the processor in all; a thread of our
-own writes many at once. The standard library's QueueHandler and QueueListener with structlog's ProcessorFormatter were
+A line is text as soon as it is logged, which takes 5 us of that thread and 6 us of the processor in all; another thread
+writes many at once. The standard library's QueueHandler and QueueListener with structlog's ProcessorFormatter were
 measured on the same line: they take 15 us and 26 us, because each line becomes a LogRecord and is written alone. Also,
 ``QueueListener.stop`` raises ``queue.Full`` when a bounded queue is full, waits for ever for a blocked terminal, and a
 forked child keeps the parent's waiting lines without a thread that writes them.

@@ -96,7 +96,7 @@ def test_every_series_that_can_be_foreseen_is_there_from_the_start(sqlite_servic
         return {line.rpartition(" ")[0] for line in text.splitlines()}
 
     before = lines()
-    test_the_elements_of_a_callback_are_counted_by_what_became_of_them(sqlite_service)
+    test_the_elements_of_a_callback_are_counted_by_what_became_of_them(sqlite_service, "sqlite:")
     sqlite_service.callback(make_element("read", ALICE, message_id="another"))
     assert lines() == before
 
