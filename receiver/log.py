@@ -290,11 +290,6 @@ def _access(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"method": method, "path": path, "status": request["status"], "duration_ms": round(request["dt_ms"], 2)}
 
 
-def identifier(text: str) -> str:
-    """Returns a foreign identifier as the log shows it: everything that may be a telephone number is shortened."""
-    return text if text.isalnum() and not text.isdecimal() else without_numbers(text)
-
-
 def known_method(method: str) -> str:
     """The HTTP method, or ``other``: a client may send any string, so also a telephone number or a very long one."""
     return method if method in METHODS else "other"
