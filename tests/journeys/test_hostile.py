@@ -38,6 +38,7 @@ RAW = [
     b"[NaN, Infinity]",
     b'[{"type": "a", "type": "b", "message": {"id": "twice", "id": "twice"}}]',
     gzip.compress(make_body(make_element())),
+    b"[]".ljust(2_000_000),
 ]
 HEADS = [
     b"POST /callbacks/bandwidth HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n" + BASIC + b"\r\n\r\n[]"

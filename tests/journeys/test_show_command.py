@@ -123,6 +123,7 @@ def test_show_says_that_a_message_was_sent_twice(database_url: str) -> None:
 
     result = invoke("show", tag, environment=environment(database_url))
 
+    assert result.exit_code == 0, result.output
     assert ["message", "id", MESSAGE_ID, "another", "(sent", "twice)"] in [
         line.split() for line in result.stdout.splitlines()
     ]

@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 PATIENCE = 60.0
 """Seconds to wait for what usually takes one; a busy machine must not fail a test."""
 
-GRACE = 10.0
+GRACE = 30.0
 """Seconds that a child may take to end before it is killed."""
 
 
