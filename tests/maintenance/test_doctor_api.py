@@ -168,7 +168,7 @@ def test_without_an_account_bandwidth_is_not_asked(examine: Examine) -> None:
 @pytest.mark.parametrize(
     ("said", "found", "remedy"),
     [
-        (answer("401 Unauthorized", b'{"error": "invalid_client"}'), "BANDWIDTH_CLIENT_SECRET", "secret has expired"),
+        (answer("401 Unauthorized", b'{"error": "invalid_client"}'), "Bandwidth refuses BANDWIDTH_", "check both, and"),
         (answer("400 Bad Request"), "BANDWIDTH_CLIENT_SECRET", "secret has expired"),
         (answer("429 Too Many Requests"), "BANDWIDTH_TOKEN_URL returned 429", "try again later"),
         (answer("200 OK", HTML), "200 without a usable token", "BANDWIDTH_TOKEN_URL"),
@@ -186,6 +186,12 @@ def test_why_there_is_no_token_is_reported_and_bandwidth_is_not_asked(
     assert remedy in told["token"].remedy
     assert {told[check].mark for check in ("Bandwidth", "clock")} == {Mark.SKIPPED}
     assert api.requests == []
+
+
+def test_a_token_endpoint_that_nobody_listens_at_is_reported_like_the_other_findings(examine: Examine) -> None:
+    found = examine(1, bandwidth_token_url="http://127.0.0.1:1/token")
+
+    assert found["token"].found == "nothing listens at the host and port in BANDWIDTH_TOKEN_URL"
 
 
 def test_with_a_username_bandwidth_is_asked_without_a_token(serve: Serve, examine: Examine) -> None:

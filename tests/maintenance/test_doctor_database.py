@@ -39,13 +39,20 @@ def test_a_newer_database_is_a_warning(database: Database) -> None:
     assert [found[check].mark for check in ("database", "schema", "writing")] == [Mark.OK, Mark.WARNING, Mark.OK]
 
 
-@pytest.mark.parametrize("url", ["postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver", "sqlite:////nowhere/x"])
-def test_a_database_that_does_not_answer_is_reported_without_its_password(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("postgresql+psycopg://app:hunter2@127.0.0.1:9/receiver", "that the database is running"),
+        ("sqlite:////nowhere/x", "the permissions of the file"),
+    ],
+)
+def test_a_database_that_does_not_answer_is_reported_without_its_password(url: str, remedy: str) -> None:
     with Database(url) as database:
         [found] = checking.check_connection(database)
 
     assert found.mark is Mark.WRONG
     assert "DATABASE_URL" in found.remedy
+    assert remedy in found.remedy
     assert "hunter2" not in str(found)
 
 

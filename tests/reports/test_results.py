@@ -110,9 +110,11 @@ def test_watching_ends_after_its_seconds_though_something_is_open(
     assert [each.open for each in watch(database, "lunch-", seconds=0)] == [1]
 
 
+@pytest.mark.parametrize("views_only", [False, True], ids=["tables", "views"])
 def test_results_are_all_and_each_once_whatever_shares_a_reference(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, views_only: bool
 ) -> None:
+    database.reads_views_only = views_only
     monkeypatch.setattr("receiver.reports.results.PAGE_SIZE", 3)
     sending = make_sender(database)
     tags = [sending.queue(make_message(ALICE, reference=each)).tag for each in "abbbbbbbccd"]

@@ -116,8 +116,9 @@ def check_api(settings: Settings) -> Iterator[Finding]:
 
 
 def _uncapitalize(sentence: str) -> str:
-    """Lowers the first letter of a sentence, unless it begins with a name in capitals."""
-    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
+    """Lowers the first letter of a sentence, unless it begins with a setting, Bandwidth or TLS."""
+    is_name = sentence[1:2].isupper() or sentence.startswith("Bandwidth")
+    return sentence if is_name else sentence[:1].lower() + sentence[1:]
 
 
 def _search(client: Client, account: BandwidthAccount) -> ProbeResponse:
