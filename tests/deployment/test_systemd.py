@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.settings import FILE_VARIABLES
 from receiver.settings_file import assignments
 from tests.support.debian import program
 from tests.support.processes import invoke
@@ -56,6 +58,18 @@ def test_systemd_finds_nothing_wrong_with_a_unit(units: Path, unit: str) -> None
 def test_a_unit_may_do_little_but_serve(units: Path, unit: str) -> None:
     judged = analyze(units, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", f"./{unit}")
     assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def test_a_secret_may_come_from_a_credential(units: Path) -> None:
+    common = units / "receiver-.service.d" / "common.conf"
+    text, count = re.subn(r"^#(?=LoadCredential=|Environment=)", "", common.read_text(), flags=re.MULTILINE)
+    common.write_text(text)
+    names = re.findall(r"^Environment=(\w+)=%d/(\w+)$", text, re.MULTILINE)
+
+    assert count == 2
+    assert [(name in FILE_VARIABLES, f"\nLoadCredential={file}:" in text) for name, file in names] == [(True, True)]
+    verified = analyze(units, "verify", "./receiver-serve.service")
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
 
 
 def test_the_hardening_that_is_promised_is_that_of_every_unit() -> None:
