@@ -33,13 +33,14 @@ class ForkedProcess:
     def __init__(self, pid: int, poll: Callable[[int], int | None]) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self._poll = poll
+        self._poll, self._polling = poll, Lock()
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while the process is running."""
-        if self.returncode is None:
-            self.returncode = self._poll(self.pid)
-        return self.returncode
+        with self._polling:  # the system gives the exit code once
+            if self.returncode is None:
+                self.returncode = self._poll(self.pid)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the end and returns the exit code. Raises subprocess.TimeoutExpired after ``timeout`` seconds."""
@@ -47,7 +48,7 @@ class ForkedProcess:
         while (code := self.poll()) is None:
             if give_up is not None and time.monotonic() > give_up:
                 raise subprocess.TimeoutExpired(["receiver"], timeout or 0)
-            time.sleep(0.005)
+            time.sleep(0.01)
         return code
 
     def send_signal(self, how: int) -> None:
