@@ -71,7 +71,7 @@ class Subject:
             store_history(database, History(messages, end=times.now() - 15 * DAY))
             database.write(lambda session: session.execute(text("ANALYZE")))
         self.settings = environment(url)
-        _, api = stack.enter_context(serving(folder, self.settings))
+        _, api = stack.enter_context(serving(folder, self.settings, from_command_line=True))
         self.port = urlsplit(api.url).port or 0
         self.requests = [make_request(each) for each in make_events(60_000)]
 
@@ -87,7 +87,7 @@ class Subject:
     def _purge(self, mode: str) -> Iterator[None]:
         options = ["--redact"] if mode == "redact" else []
         command = ["purge", "--older-than", "14d", "--yes", *options]
-        with Child(*command, environment=self.settings, folder=self.folder) as child:
+        with Child(*command, environment=self.settings, folder=self.folder, from_command_line=True) as child:
             before = self._left(mode)
             child.wait_until(lambda: self._left(mode) < before, "something to be purged")
             yield

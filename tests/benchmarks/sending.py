@@ -130,13 +130,13 @@ def staged(folder: Path) -> Iterator[Stage]:
     """Runs the simulator, both databases, and the service on PostgreSQL."""
     with ExitStack() as stack:
         server = stack.enter_context(PostgresServer(fsync=True))
-        simulator = stack.enter_context(simulating(folder))
+        simulator = stack.enter_context(simulating(folder, from_command_line=True))
         urls = {"PostgreSQL": server.create_database("sending"), "SQLite": f"sqlite:///{folder}/sending.sqlite3"}
         for url in urls.values():
             schema.upgrade(url)
         databases = {name: stack.enter_context(Database(url)) for name, url in urls.items()}
         given = environment(urls["PostgreSQL"], bandwidth_api_url=simulator.api_url)
-        _, api = stack.enter_context(serving(folder, given))
+        _, api = stack.enter_context(serving(folder, given, from_command_line=True))
         yield Stage(server, simulator, databases, api.url)
 
 

@@ -364,16 +364,16 @@ class SimulatorProcess:
 
 @contextmanager
 def simulating(
-    folder: Path, *options: str, callback_url: str | None = None, port: int | None = None
+    folder: Path, *options: str, callback_url: str | None = None, port: int | None = None, **how: Any
 ) -> Iterator[SimulatorProcess]:
-    """Runs `receiver simulate`; yields when it listens."""
+    """Runs `receiver simulate`; yields when it listens. ``how`` are the options of `start`."""
     port = port or free_port()
     user, password = CALLBACK_AUTH
     callback = ["--callback-url", callback_url] if callback_url else []
     credentials = ["--callback-user", user, "--callback-password", password]
     record = folder / f"accepted-{port}.jsonl"
     arguments = ["simulate", "--port", str(port), "--record", str(record), *callback, *credentials, *options]
-    with Child(*arguments, environment=dict(os.environ), folder=folder) as child:
+    with Child(*arguments, environment=dict(os.environ), folder=folder, **how) as child:
         child.wait_until(lambda: "BANDWIDTH_API_URL=" in child.output, "the simulator's address")
         yield SimulatorProcess(child, port, record)
 
@@ -384,12 +384,12 @@ def serving(
     environment: dict[str, str],
     *options: str,
     port: int | None = None,
-    before: tuple[str, dict[str, Any]] | None = None,
+    **how: Any,
 ) -> Iterator[tuple[Child, Api]]:
-    """Runs `receiver serve`; yields when it is ready. ``before`` is that of `start`."""
+    """Runs `receiver serve`; yields when it is ready. ``how`` are the options of `start`."""
     port = port or free_port()
     with (
-        Child("serve", "--port", str(port), *options, environment=environment, folder=folder, before=before) as child,
+        Child("serve", "--port", str(port), *options, environment=environment, folder=folder, **how) as child,
         Api(f"http://127.0.0.1:{port}") as api,
     ):
         child.wait_until(api.is_ready, "the service to be ready")
