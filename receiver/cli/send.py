@@ -21,8 +21,17 @@ from receiver.database.database import Database
 from receiver.errors import StorageUnavailable, WrongFile
 from receiver.messages import files
 from receiver.messages import sender as sending
-from receiver.messages.files import FileReport, MessageFile
-from receiver.messages.lines import FIELDS, NO_WORKBOOK, SUFFIXES, WORKBOOKS, FileFormat, Line, read_lines
+from receiver.messages.files import (
+    FIELDS,
+    NO_WORKBOOK,
+    SUFFIXES,
+    WORKBOOKS,
+    FileFormat,
+    FileReport,
+    Line,
+    MessageFile,
+    read_lines,
+)
 from receiver.messages.sender import Sender
 from receiver.schemas.requests import read_message
 from receiver.settings import read_settings
@@ -155,7 +164,7 @@ def _walk(
     with progress() as bars:
         file = bars.wrap_file(copy, total=size, description="queueing" if queue else "checking")
         try:
-            return files.walk(sender, read(file), batch, queue=queue)
+            return files.queue_lines(sender, read(file), batch, dry_run=not queue)
         except StorageUnavailable as error:
             raise StorageUnavailable(
                 f"{error} Run the command again; lines that were queued by now will not be queued twice."

@@ -118,8 +118,8 @@ class IdempotencyKey:
     """When it may be used again; None is never."""
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The pair that makes it unique."""
+    def identity(self) -> tuple[str, str]:
+        """The API key and the key: unique among all that are kept."""
         return (self.api_key, self.key)
 
 

@@ -34,7 +34,7 @@ def add_keys(session: Session, keys: Sequence[tuple[IdempotencyKey, int]], *, no
             "message_pk": message_pk,
             "expires_at": instant(key.expires_at),
         }
-        for key, message_pk in sorted(keys, key=lambda each: each[0].place)
+        for key, message_pk in sorted(keys, key=lambda each: each[0].identity)
     ]
     if len(SQL.run(session, "insert keys", rows, now=instant(now)).all()) < len(rows):
         raise KeysTaken
@@ -61,7 +61,7 @@ def _counting() -> Any:
 def rows_of_keys(
     session: Session, keys: Sequence[IdempotencyKey], *, now: datetime
 ) -> dict[tuple[str, str], IdempotencyKeyRow]:
-    """Returns what is stored under these keys, by their place, unless it has expired."""
+    """Returns what is stored under these keys, by their identity, unless it has expired."""
     dialect = session.connection().dialect.name
     rows = parameter({"api_key": key.api_key, "key": key.key} for key in keys)
     found = session.scalars(_keys_given(dialect), rows)

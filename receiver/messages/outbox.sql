@@ -54,7 +54,11 @@ turn AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM locked WHERE locked.paused_until > clock.now)
         AND NOT EXISTS (
             SELECT FROM limits LEFT JOIN locked ON locked.sender = limits.lane
-            WHERE locked.next_at IS NULL OR locked.next_at > clock.now)),
+            WHERE locked.next_at IS NULL OR locked.next_at > clock.now)
+        AND NOT EXISTS (
+            SELECT FROM idempotency_keys JOIN given USING (api_key, key)
+            WHERE idempotency_keys.expires_at IS NULL OR idempotency_keys.expires_at >= given.submitted_at)),
+-- Another transaction may store the key at this moment, and is waited for.
 kept AS (
     INSERT INTO idempotency_keys (api_key, key, sha256, message_pk, expires_at, repeats)
     SELECT given.api_key, given.key, given.sha256, turn.pk, given.expires_at, 0 FROM given, turn

@@ -159,14 +159,14 @@ class Sender:
             with self.database.read() as session:
                 known = idempotency.rows_of_keys(session, [key for _, key in wanted], now=times.now())
                 refused = outbox.not_taken(session, [row.message_pk for row in known.values()]) if known else ()
-            new = [(message, key) for message, key in wanted if key.place not in known]
+            new = [(message, key) for message, key in wanted if key.identity not in known]
             try:
                 return self.database.write(partial(_queue_all, new=new, refused=refused))
             except KeysTaken:  # another process queues the same file at this moment
                 continue
 
     def known(self, keys: Sequence[IdempotencyKey]) -> set[tuple[str, str]]:
-        """Returns the places of those keys that stand for a message."""
+        """Returns the identities of those keys that stand for a message."""
         with self.database.read() as session:
             return set(idempotency.rows_of_keys(session, keys, now=times.now()))
 

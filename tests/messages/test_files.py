@@ -12,8 +12,7 @@ import pytest
 from receiver.core import times
 from receiver.database.database import Database
 from receiver.errors import WrongFile
-from receiver.messages.files import CHUNK, MOST_PROBLEMS, FileReport, MessageFile, check, walk
-from receiver.messages.lines import Line
+from receiver.messages.files import CHUNK, MOST_PROBLEMS, FileReport, Line, MessageFile, check, queue_lines
 from tests.support.builders import ALICE, BOB, CAROL, SENDER, make_key, make_message, make_sender, make_settings
 from tests.support.loop import select
 from tests.support.stored import change, messages
@@ -35,7 +34,7 @@ def lines(*asked: Any) -> Iterator[Line]:
 
 
 def queue(database: Database, *asked: Any, batch: str = "lunch.csv") -> FileReport:
-    return walk(make_sender(database), lines(*asked), make_batch(batch), queue=True)
+    return queue_lines(make_sender(database), lines(*asked), make_batch(batch), dry_run=False)
 
 
 def stored(database: Database) -> list[tuple[str, str]]:
@@ -85,7 +84,7 @@ def test_what_was_refused_without_being_sent_is_queued_again_and_nothing_else(da
 
 
 def test_what_is_checked_is_not_queued(database: Database) -> None:
-    outcome = walk(make_sender(database), lines(lunch()), make_batch(), queue=False)
+    outcome = queue_lines(make_sender(database), lines(lunch()), make_batch(), dry_run=True)
 
     assert (outcome.lines, outcome.queued) == (1, 0)
     assert stored(database) == []
@@ -124,7 +123,7 @@ def test_a_run_that_breaks_off_is_completed_by_the_next(database: Database) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        walk(make_sender(database), breaking_off(), make_batch(), queue=True)
+        queue_lines(make_sender(database), breaking_off(), make_batch(), dry_run=False)
 
     assert queue(database, *asked).queued == CHUNK + 10
     assert len({reference for reference, _ in stored(database)}) == len(stored(database)) == len(asked)
@@ -146,7 +145,7 @@ def test_a_line_that_was_queued_is_not_wrong_afterwards(database: Database) -> N
     without_sender = make_settings("sqlite:///not-used", bandwidth_from=None)
     batch = MessageFile(name="lunch.csv", reference="lunch", settings=without_sender)
 
-    outcome = walk(make_sender(database), lines(lunch(), lunch(text="Dinner")), batch, queue=True)
+    outcome = queue_lines(make_sender(database), lines(lunch(), lunch(text="Dinner")), batch, dry_run=False)
 
     assert (outcome.lines, outcome.queued) == (2, 0)
     assert [line.number for line in outcome.first_wrong] == [2]
@@ -158,7 +157,7 @@ def test_a_key_that_has_expired_is_free(database: Database) -> None:
     for key in keys:
         sender.queue(make_message(ALICE), key=key)
 
-    assert sender.known(keys) == {keys[1].place}
+    assert sender.known(keys) == {keys[1].identity}
     assert sender.queue_all([(make_message(ALICE), key) for key in keys]) == 1
 
 
@@ -171,7 +170,7 @@ def test_every_wrong_line_is_reported_by_number_and_field(database: Database) ->
         Line(number=7, body=lunch(expiration=PAST)),
         Line(number=8, body=lunch(to=[ALICE, ALICE])),
     ]
-    outcome = walk(make_sender(database), asked, make_batch(), queue=False)
+    outcome = queue_lines(make_sender(database), asked, make_batch(), dry_run=True)
 
     assert outcome.wrong == 5
     assert {line.number: line.problem for line in outcome.first_wrong} == {
@@ -185,7 +184,7 @@ def test_every_wrong_line_is_reported_by_number_and_field(database: Database) ->
 
 def test_of_many_wrong_lines_the_first_are_kept(database: Database) -> None:
     wrong = [lunch(to=[])] * (2 * MOST_PROBLEMS + CHUNK)
-    outcome = walk(make_sender(database), lines(*wrong), make_batch(), queue=False)
+    outcome = queue_lines(make_sender(database), lines(*wrong), make_batch(), dry_run=True)
 
     assert outcome.wrong == len(wrong)
     assert [line.number for line in outcome.first_wrong] == list(range(1, MOST_PROBLEMS + 1))
@@ -207,7 +206,7 @@ def test_a_file_without_a_line_is_refused(database: Database) -> None:
     ],
 )
 def test_what_the_references_share_is_what_to_watch(database: Database, asked: list[Any], shared: list[str]) -> None:
-    assert walk(make_sender(database), lines(*asked), make_batch(), queue=False).references == shared
+    assert queue_lines(make_sender(database), lines(*asked), make_batch(), dry_run=True).references == shared
 
 
 def test_the_reference_that_a_line_gets_does_not_tell_it_from_another() -> None:

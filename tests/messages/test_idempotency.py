@@ -24,7 +24,7 @@ def test_an_expired_key_that_another_transaction_is_deleting_is_passed_over_with
         held.wait()
         try:
             postgres.write(delete_expired)
-            assert sender.known([key]) == {key.place}
+            assert sender.known([key]) == {key.identity}
         finally:
             held.release()
         one.result()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from receiver.errors import WrongFile
-from receiver.messages.lines import FileFormat, Line, read_lines
+from receiver.messages.files import FileFormat, Line, read_lines
 from tests.support.builders import ALICE, BOB, CAROL
 
 LUNCH = {"to": [ALICE], "text": "Lunch"}
