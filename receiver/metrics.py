@@ -170,7 +170,8 @@ def share(folder: str) -> None:
     try:
         _reserve(folder)
         meters, _is_shared = Meters(), True
-        threading.Thread(target=_write_regularly, name="metrics", daemon=True).start()
+        _begin_to_write()
+        os.register_at_fork(after_in_child=_begin_to_write)  # as under gunicorn with --preload
     except OSError as error:
         raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
 
@@ -260,6 +261,7 @@ _stored: deque[Stored] = deque()
 """What is counted and not written yet. Several threads add to these; write_counts() takes from them."""
 
 _writing = threading.Lock()
+"""Held by the thread that writes."""
 
 
 @contain_errors(log)
@@ -297,6 +299,13 @@ def write_counts() -> None:
 def _taken(counted: deque[Counted]) -> list[Counted]:
     """All that is in there now; others may add meanwhile."""
     return [counted.popleft() for _ in range(len(counted))]
+
+
+def _begin_to_write() -> None:
+    """Starts the thread that writes what this process counts."""
+    global _writing
+    _writing = threading.Lock()  # that of a parent may have been held when it forked
+    threading.Thread(target=_write_regularly, name="metrics", daemon=True).start()
 
 
 def _write_regularly() -> None:

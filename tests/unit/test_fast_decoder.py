@@ -1,5 +1,6 @@
 """The fast decoder finds in every body what the standard library finds in it, or leaves it to the standard library."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -32,6 +33,57 @@ ODD = [
     b"[1] x",
     b"",
 ]
+
+DOCUMENTED = {
+    "type": "message-failed",
+    "time": "2026-11-21T12:00:01.123Z",
+    "description": "Rejected.",
+    "to": "+19195550101",
+    "message": {"id": "1795300147488bssu9wfcphe9qiay", "tag": "01M80000000000000000000001"},
+    "errorCode": 4720,
+}
+TEXTS = ["", "x", "x\u0000", "\ud800", "\n", "\u00e9\U0001f600", "redacted-1", None, 7, ["x"], {}]
+TEXTS += ["x" * length for length in (64, 65, 128, 129, 1024, 1025)]
+VALUES: dict[str, list[object]] = {
+    "type": [*TEXTS, "message-received", "suggestion-response", "message-rejected-spam"],
+    "time": [
+        *TEXTS,
+        *(
+            f"2026-11-21T12:00:01{end}"
+            for end in ("Z", "z", ".1Z", ".123456Z", ".1234567Z", ",5Z", "+00:00", "", "Z\n")
+        ),
+        *("2026-13-21T12:00:01Z", "2026-02-29T12:00:01Z", "2026-11-21T24:00:00Z", "2026-11-21T12:00:60Z"),
+        *(
+            "1999-12-31T23:59:59Z",
+            "2100-01-01T00:00:00Z",
+            "2026-11-21 12:00:01Z",
+            "2026-11-21",
+            "\u0662026-11-21T12:00:01Z",
+        ),
+    ],
+    "description": TEXTS,
+    "to": [*TEXTS, ["+19195550101"], [], "+19195550101\n", "+1", "19195550101"],
+    "message": [*TEXTS, {"id": ""}, {"id": "x" * 129}, {"id": 7}, {"tag": "x"}, {"id": "x", "to": ["+19195550102"]}],
+    "errorCode": [*TEXTS, 0, -1, 99999, 100000, 2**70, 4720.0, 4720.5, True, "4720", "004720", "-1"],
+}
+"""Values of the fields of an event, documented and not."""
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_documented_event_with_any_value_in_a_field_is_the_same_to_both(name: str) -> None:
+    for value in VALUES[name]:
+        for event in ({**DOCUMENTED, name: value}, {**DOCUMENTED, "more": {name: value}}):
+            body = json.dumps([event]).encode()
+            assert outcome(parse, body) == outcome(parse_by_standard_library, body), value
+    without = json.dumps([{each: value for each, value in DOCUMENTED.items() if each != name}]).encode()
+    assert outcome(parse, without) == outcome(parse_by_standard_library, without)
+
+
+def test_a_documented_event_with_any_tag_is_the_same_to_both() -> None:
+    for tag in TEXTS:
+        body = json.dumps([{**DOCUMENTED, "message": {"id": "x", "tag": tag}}]).encode()
+        assert outcome(parse, body) == outcome(parse_by_standard_library, body), tag
+
 
 mutations = st.lists(
     st.tuples(
