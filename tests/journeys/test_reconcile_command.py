@@ -123,7 +123,7 @@ BASIC = {"bandwidth_client_secret": None, "bandwidth_username": "user", "bandwid
     ("changes", "words"),
     [
         ({"bandwidth_client_secret": "hunter2"}, "refuses BANDWIDTH_CLIENT_ID and BANDWIDTH_CLIENT_SECRET"),
-        ({**BASIC, "bandwidth_client_id": None}, "answered 401: check BANDWIDTH_ACCOUNT_ID"),
+        ({**BASIC, "bandwidth_client_id": None}, "returned 401: check BANDWIDTH_ACCOUNT_ID"),
         ({"bandwidth_api_url": "http://127.0.0.1:9/api/v2"}, "cannot be reached"),
     ],
     ids=["credentials", "a password", "nobody there"],
