@@ -24,7 +24,7 @@ from receiver.reports.messages import EventReport, MessagePage
 from receiver.reports.overview import PaceReport, QueueReport
 from receiver.schemas import responses
 from receiver.web.authentication import Access, requires
-from receiver.web.openapi.document import check_routes
+from receiver.web.openapi.document import register
 from tests.support import pages
 from tests.support.builders import ALICE, API_KEY, BOB, make_element
 from tests.support.service import LATER, MESSAGES, OUTAGES, Service, outage, sent
@@ -110,7 +110,7 @@ def test_a_route_that_is_not_described_is_named() -> None:
     app.add_url_rule("/open", "open_door", requires(Access.PUBLIC)(lambda: "come in"))
 
     with pytest.raises(LookupError, match="open_door"):
-        check_routes(app)
+        register(app)
 
 
 def test_every_example_fits_its_schema(document: Any) -> None:
