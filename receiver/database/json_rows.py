@@ -109,7 +109,7 @@ class Statements:
 
     def __init__(self, package: str, file: str) -> None:
         self._texts: dict[tuple[str, str], TextClause | TextualSelect] = {}
-        self.at_once: dict[str, str] = {}
+        self.pipelined: dict[str, str] = {}
         """By name, the statements for a Pipeline, whose parameters are $1 and so on."""
         instants = _instants()
         for part in files(package).joinpath(file).read_text("utf-8").split("-- name: ")[1:]:
@@ -117,7 +117,7 @@ class Statements:
             name, _, dialect = heading.partition(", ")
             sql = "\n".join(line for line in lines if not line.startswith("--")).strip().removesuffix(";")
             if "$1" in sql:
-                self.at_once[name] = sql
+                self.pipelined[name] = sql
                 continue
             for each in [dialect] if dialect else DIALECTS:
                 # Where SQLite has the text of an instant, Python needs the instant.

@@ -25,7 +25,7 @@ from receiver.events.outcomes import Linked, merge
 
 SQL = statements("receiver.events", "store.sql")
 
-STORE_PLAIN = SQL.at_once["store plain events"]
+STORE_PLAIN = SQL.pipelined["store plain events"]
 """The statement for store_plain()."""
 
 REPLY = ("sender", "text", "media", "members", "keyword")

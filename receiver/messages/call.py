@@ -116,14 +116,24 @@ class Caller:
         return result
 
     def accept(self, message_pk: int, *, number: int, result: SendResult, now: datetime) -> bool:
-        """Stores the result in one journey to the database, if it is an acceptance and nothing more is to be stored.
+        """Stores the result in one journey to PostgreSQL, if it is an acceptance and nothing more is to be stored.
 
-        Returns False if store() must do it. Never raises, because the message is sent.
+        Returns False if store() must do it: also if anything else is known about the message or its message id. Never
+        raises, because the message is sent.
         """
-        if not isinstance(result, Accepted) or self.suspicion.is_raised:
+        if not isinstance(result, Accepted) or result.message_id is None:
             return False
+        if self.suspicion.is_raised or self.database.is_sqlite:
+            return False
+        row = {
+            "pk": message_pk,
+            "attempt": number,
+            "message_id": result.message_id,
+            "segment_count": result.segment_count,
+            "updated_at": now,
+        }
         try:
-            return outbox.accept_at_once(self.database, message_pk, number=number, accepted=result, now=now)
+            return bool(outbox.run_pipeline(self.database, "store acceptance", row))
         except StorageUnavailable:
             return False
         except Exception as error:  # noqa: BLE001 - a bug

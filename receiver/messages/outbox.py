@@ -114,7 +114,7 @@ class Submitted(msgspec.Struct, frozen=True):
     """Whether anything stands against the credentials."""
 
 
-def submit_at_once(
+def submit_by_pipeline(
     database: Database,
     message: OutboundMessage,
     *,
@@ -141,37 +141,19 @@ def submit_at_once(
     }
     if key is not None:
         row |= {"api_key": key.api_key, "key": key.key, "sha256": key.sha256, "expires_at": key.expires_at}
-    stored = run_at_once(database, "submit new message", row)
+    stored = run_pipeline(database, "submit new message", row)
     return msgspec.json.decode(stored, type=Submitted) if stored else None
 
 
-def run_at_once(database: Database, name: str, row: dict[str, Any]) -> bytes:
+def run_pipeline(database: Database, name: str, row: dict[str, Any]) -> bytes:
     """Runs that statement of outbox.sql in one journey to PostgreSQL; returns its value, empty if it stored nothing.
 
     Raises StorageUnavailable. What the server refuses is left to the way of several statements, which reports it.
     """
     try:
-        return Pipeline(database, SQL.at_once[name], keeps=False).run(msgspec.json.encode(row))
+        return Pipeline(database, SQL.pipelined[name], keeps=False).run(msgspec.json.encode(row))
     except StatementRefused:
         return b""
-
-
-def accept_at_once(database: Database, message_pk: int, *, number: int, accepted: Accepted, now: datetime) -> bool:
-    """Stores that Bandwidth accepted the attempt with that number and commits, in one journey to PostgreSQL.
-
-    Returns False if record_result() must store it: on SQLite, if the response had no message id, or if anything else is
-    known about the message or that id. Raises StorageUnavailable.
-    """
-    if database.is_sqlite or accepted.message_id is None:
-        return False
-    row = {
-        "pk": message_pk,
-        "attempt": number,
-        "message_id": accepted.message_id,
-        "segment_count": accepted.segment_count,
-        "updated_at": now,
-    }
-    return bool(run_at_once(database, "store acceptance", row))
 
 
 def message_with_key(session: Session, message_pk: int) -> Message | None:

@@ -260,7 +260,7 @@ DELETE FROM idempotency_keys WHERE (api_key, key) IN (
     ORDER BY expires_at LIMIT 2);
 
 
--- name: submit claimed message at once, postgresql
+-- name: submit claimed message by pipeline, postgresql
 -- Does what "read holds" and "submit claimed message" do, if nothing holds the message up: no pause after a 429, and no
 -- refusal of these credentials. Otherwise, and if the claim no longer stands, it stores nothing and returns null. $1 is
 -- an object. Locks: the message.

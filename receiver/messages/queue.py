@@ -20,7 +20,7 @@ from receiver.database.database import Database
 from receiver.database.json_rows import in_texts
 from receiver.database.lookup import lapsed
 from receiver.database.models import Message
-from receiver.messages.outbox import SQL, Attempt, Submitted, change, error_columns, refuse, run_at_once, to_outbound
+from receiver.messages.outbox import SQL, Attempt, Submitted, change, error_columns, refuse, run_pipeline, to_outbound
 
 LONGEST_WAIT = timedelta(minutes=15)
 """Longer than any lease, and than any wait for another attempt (core.pace.backoff)."""
@@ -148,7 +148,7 @@ def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
     return bool(SQL.run(session, "submit claimed message", [row]).all())
 
 
-def submit_at_once(database: Database, claimed: Claimed, attempt: Attempt, *, credentials: str) -> Submitted | None:
+def submit_by_pipeline(database: Database, claimed: Claimed, attempt: Attempt, *, credentials: str) -> Submitted | None:
     """Makes a claimed message submitting and commits, in one journey to PostgreSQL.
 
     Returns None, and stores nothing, on SQLite, during a pause, while Bandwidth refuses the credentials with that
@@ -157,7 +157,7 @@ def submit_at_once(database: Database, claimed: Claimed, attempt: Attempt, *, cr
     if database.is_sqlite:
         return None
     row = attempt.columns() | {"pk": claimed.pk, "until": claimed.until, "credentials": credentials}
-    submitted = run_at_once(database, "submit claimed message at once", row)
+    submitted = run_pipeline(database, "submit claimed message by pipeline", row)
     return msgspec.json.decode(submitted, type=Submitted) if submitted else None
 
 

@@ -118,7 +118,7 @@ class Sender:
         attempt = self.caller.attempt(times.whole_millisecond(times.now()), number=1)
         start = _Start(message=message, tag=new_tag(attempt.at), attempt=attempt, key=key)
         try:
-            submitted = outbox.submit_at_once(
+            submitted = outbox.submit_by_pipeline(
                 self.database,
                 message,
                 tag=start.tag,

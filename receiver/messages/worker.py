@@ -249,7 +249,7 @@ class Worker:
 
     def _submit(self, claimed: Claimed) -> Attempt | None:
         """Returns the attempt by which the message is submitting; None if it must not be sent."""
-        begun = self._submit_at_once(claimed) or self._commit(claimed, self._take_turn_and_submit)
+        begun = self._submit_by_pipeline(claimed) or self._commit(claimed, self._take_turn_and_submit)
         if begun.turn_in is not None:
             if self._stopping.wait(begun.turn_in):
                 self._release([claimed])
@@ -263,13 +263,13 @@ class Worker:
         self._suspicion.is_raised |= begun.is_suspect
         return begun.attempt
 
-    def _submit_at_once(self, claimed: Claimed) -> _Begun | None:
+    def _submit_by_pipeline(self, claimed: Claimed) -> _Begun | None:
         """Submits the message in one journey to the database; returns None if a turn or a check must come first."""
         if self._is_paced or claimed.is_probe or claimed.message.has_expired(times.now()):
             return None
         attempt = self._attempt(claimed)
         try:
-            submitted = queue.submit_at_once(self._database, claimed, attempt, credentials=self._credentials)
+            submitted = queue.submit_by_pipeline(self._database, claimed, attempt, credentials=self._credentials)
         except StorageUnavailable as error:
             if error.in_doubt:
                 self._undo_submit(claimed, attempt)

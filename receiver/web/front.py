@@ -126,8 +126,9 @@ class Front:
         else:
             others = self._alive if is_alive else self._threads
             threads = self._senders if scope.method == "POST" else others
-            response_of_flask = await self._loop.run_in_executor(threads, self._call_flask, scope, body)
-            protocol.response_bytes(*response_of_flask)
+            call_flask = partial(WerkzeugResponse.from_app, self._app, _environ(scope, body), buffered=True)
+            flask_response = await self._loop.run_in_executor(threads, call_flask)
+            protocol.response_bytes(flask_response.status_code, list(flask_response.headers), flask_response.get_data())
 
     async def _store(self, body: bytes, *, until: float) -> PendingCallback:
         """What Committer.receive() does, without a thread. Gives up at ``until``, in seconds of the loop's clock."""
@@ -195,11 +196,6 @@ class Front:
         if expected is not None and len(body) < expected:
             raise BadRequest(CUT_SHORT)
         return body
-
-    def _call_flask(self, scope: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, headers and body of Flask's response."""
-        response = WerkzeugResponse.from_app(self._app, _environ(scope, body), buffered=True)
-        return response.status_code, list(response.headers), response.get_data()
 
     def _end_with_parent(self) -> None:
         # Without their parent, granian's workers would serve on, and nothing could stop or replace them.

@@ -8,7 +8,7 @@ from receiver import metrics
 from receiver.core import times
 from receiver.core.messages import Refused, SendResult, Unknown
 from receiver.database.database import Database
-from receiver.messages import call
+from receiver.messages import call, outbox
 from receiver.messages.outbox import Attempt
 from tests.support.builders import ACCEPTED, FakeGateway, make_message, make_sender
 from tests.support.log_lines import Lines
@@ -83,3 +83,16 @@ def test_a_result_that_a_defect_keeps_from_being_stored_is_logged_and_a_suspicio
     [line] = logged
     assert (line["log_level"], line["event"]) == ("error", "result not stored")
     assert (line["tag"], line["error"]) == ("t", "ZeroDivisionError")
+
+
+def test_a_defect_while_an_acceptance_is_stored_in_one_journey_is_logged_and_leaves_it_to_the_longer_way(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines
+) -> None:
+    submission = make_sender(postgres).send(make_message())
+    assert submission.message is not None
+    monkeypatch.setattr(outbox, "run_pipeline", None)
+
+    is_stored = make_sender(postgres).caller.accept(submission.message.key, number=1, result=ACCEPTED, now=times.now())
+
+    assert not is_stored
+    assert [line["error"] for line in logged if line["event"] == "internal error"] == ["TypeError"]

@@ -39,9 +39,9 @@ def test_each_database_has_every_statement(statements: dict[str, str]) -> None:
     names: dict[str, set[str]] = {}
     for name, _, dialect in (heading.partition(", ") for heading in statements):
         names.setdefault(name, set()).update([dialect] if dialect else DIALECTS)
-    at_once = {heading.partition(", ")[0] for heading, sql in statements.items() if "$1" in sql}
+    pipelined = {heading.partition(", ")[0] for heading, sql in statements.items() if "$1" in sql}
     for name, dialects in names.items():
-        assert dialects == ({"postgresql"} if name in at_once else set(DIALECTS))
+        assert dialects == ({"postgresql"} if name in pipelined else set(DIALECTS))
 
 
 @pytest.mark.parametrize(("sql", "parameters"), STATEMENTS)

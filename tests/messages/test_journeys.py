@@ -47,7 +47,7 @@ def submit(database: Database, rates: Rates = Rates(), **changes: Any) -> Submit
     now = times.whole_millisecond(times.now())
     attempt = Attempt(at=now, deadline=now + MINUTE, overdue_at=now + DAY)
     key = changes.pop("key", None)
-    return outbox.submit_at_once(
+    return outbox.submit_by_pipeline(
         database,
         make_message(ALICE, BOB, **changes),
         tag=new_tag(now),
@@ -252,8 +252,8 @@ def test_a_key_that_somebody_is_storing_is_waited_for(
 
 
 def accept(database: Database, pk: int, message_id: str, *, number: int = 1) -> bool:
-    accepted = Accepted(message_id=message_id)
-    return outbox.accept_at_once(database, pk, number=number, accepted=accepted, now=times.now())
+    result = Accepted(message_id=message_id)
+    return make_sender(database).caller.accept(pk, number=number, result=result, now=times.now())
 
 
 def test_an_acceptance_is_stored_once(postgres: Database) -> None:
@@ -288,7 +288,7 @@ def test_what_an_event_said_before_the_response_is_stored_the_longer_way(postgre
 
 
 def submit_claimed(database: Database, found: Claimed) -> Submitted | None:
-    return queue.submit_at_once(database, found, attempt(found), credentials="ours")
+    return queue.submit_by_pipeline(database, found, attempt(found), credentials="ours")
 
 
 def test_a_claimed_message_is_submitted_once(postgres: Database) -> None:
