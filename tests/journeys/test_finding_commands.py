@@ -334,7 +334,7 @@ def test_refused_and_unknown_list_messages_and_exit_1_if_there_are_any(
 
     shown, as_json, as_csv = (invoke(command, *form, environment=settings) for form in ([], ["--json"], ["--csv"]))
 
-    assert (none.exit_code, none.stderr) == (0, f"No message is {command}.\n")
+    assert (none.exit_code, none.stderr) == (0, f"No message {'was' if command == 'refused' else 'is'} {command}.\n")
     assert [each.exit_code for each in (shown, as_json, as_csv)] == [1, 1, 1]
     rows = objects(as_json.stdout, "messages")
     assert sorted(row["tag"] for row in rows) == sorted(tags)
