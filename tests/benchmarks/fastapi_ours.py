@@ -42,13 +42,15 @@ app = FastAPI(lifespan=lifespan)
 async def receive(request: Request) -> Response:
     for event in callbacks.parse(await request.body()):
         now = times.now()
-        rows = msgspec.json.encode([row_of(event, now)]).decode()
+        its_standing = standing(event)
+        rows = msgspec.json.encode([row_of(event, its_standing, now)]).decode()
         stored = msgspec.json.decode(await app.state.pool.fetchval(STORE_PLAIN, rows, now), type=list[PlainRow])
-        count(event, stored[0], now)
+        arrival = Arrival(event=event, standing=its_standing, is_new=stored[0].deliveries == 1, row=stored[0])
+        count(arrival, now)
     return Response()
 
 
-def row_of(event: Event, now: datetime) -> dict[str, object]:
+def row_of(event: Event, its_standing: bytes, now: datetime) -> dict[str, object]:
     """Returns the row of an event, as STORE_PLAIN takes it."""
     return {
         "message_id": event.message_id,
@@ -68,14 +70,13 @@ def row_of(event: Event, now: datetime) -> dict[str, object]:
         "is_inbound": event.is_inbound,
         "is_receipt": event.type in RECEIPT_TYPES,
         "status": statement(event.type, event.error_code),
-        "standing": octets(standing(event)),
+        "standing": octets(its_standing),
         "invalid_recipient": says_invalid_recipient(event.type, event.error_code),
     }
 
 
-def count(event: Event, row: PlainRow, now: datetime) -> None:
+def count(arrival: Arrival, now: datetime) -> None:
     """Counts what the event is to its recipient."""
-    arrival = Arrival(event, row.deliveries == 1, row)
     result = StoreResult([RECORDED if arrival.is_new else DUPLICATE], [arrival], now)
     (note,) = notes_of(result)
     counts[note.disposition if note.is_new else "repeat"] += 1
