@@ -15,21 +15,26 @@ from typing import Any
 from tests.benchmarks import report, sending_report
 from tests.benchmarks.report import AIMS, ALIKE, ASYNC, CONNECTIONS, ORM, RECEIVING, UNKNOWN, US, VIEW, Figures
 
-BUILD, DOCS = Path("build/bench"), Path("docs")
+BUILD, DOCS = Path("build/bench"), Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- figures of make bench -->\n", "<!-- end of the figures -->"
 
 
 def main() -> None:
-    page, chart = DOCS / "speed.md", DOCS / "speed.svg"
+    page = DOCS / "speed.md"
     content, sending = (json.loads((BUILD / f"{name}.json").read_text()) for name in ("bench", "sending"))
     if content["options"]["parts"]:
         raise SystemExit(f"{BUILD / 'bench.json'} holds only {', '.join(content['options']['parts'])}; run make bench.")
-    before, begin, rest = page.read_text().partition(BEGIN)
+    page.write_text(replace(page.read_text(), markdown(content, sending)))
+    report.draw(content, DOCS / "speed.svg")
+
+
+def replace(page: str, figures: str) -> str:
+    """Returns the page with these figures between its markers. Raises ValueError if it lacks them."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{page} lacks the marker {(END if begin else BEGIN).strip()}")
-    page.write_text(f"{before}{BEGIN}\n{markdown(content, sending)}\n{END}{after}")
-    report.draw(content, chart)
+        raise ValueError(f"The page lacks the marker {END if begin else BEGIN}")
+    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
 
 
 def markdown(content: Mapping[str, Any], sending: Mapping[str, Any]) -> str:
@@ -62,6 +67,7 @@ def markdown(content: Mapping[str, Any], sending: Mapping[str, Any]) -> str:
         f" {report.summary(each)}."
         for each in content["profiles"]
     ]
+    parts += ["Sending, against the simulator on the same cores:", _sending(sending)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -127,6 +133,29 @@ def _of_sending(sending: Mapping[str, Any]) -> list[list[str]]:
         if each["threads"] == threads
     ]
     return [_row(each) for each in found]
+
+
+def _sending(sending: Mapping[str, Any]) -> str:
+    cost, claims, pace = sending["cost"], sending["claims"], sending["pace"]
+    bare = cost[sending_report.BARE]
+    times = [f"{taken / bare:.1f} times as long ({name})" for name, taken in cost.items() if taken != bare]
+    under_way: dict[str, list[str]] = {}
+    for each in sending["in_flight"]:
+        under_way.setdefault(each["database"], []).append(f"{each['mean']:.1f} with {each['threads']}")
+    short, long = claims[0], claims[-1]
+    return "\n".join(
+        [
+            f"- Beside a bare `requests.post`, a message takes {', '.join(times)}.",
+            "- While every response takes 50 ms, a worker keeps so many requests in flight with so many threads: "
+            + "; ".join(f"on {name} {', '.join(each)}" for name, each in under_way.items())
+            + ".",
+            f"- Claiming eight messages from a queue of {long['queued']:,}, behind {long['sent']:,} that were sent,"
+            f" takes {long['last'] / short['last']:.1f} times as long as from a queue of {short['queued']:,}.",
+            f"- Two workers and a client that sends at once, limited to {pace['rate']} a second together, sent"
+            f" {pace['reached']:.2f} a second over {pace['seconds']:g} seconds, and at most {pace['most']} within any"
+            " second.",
+        ]
+    )
 
 
 def _row(aim: report.Aim) -> list[str]:

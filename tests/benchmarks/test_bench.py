@@ -14,7 +14,7 @@ import pytest
 
 from receiver.bandwidth import callbacks
 from receiver.database.database import Database
-from tests.benchmarks import load, one_writer, pgbench, profile, quiet, report
+from tests.benchmarks import document, load, one_writer, pgbench, profile, quiet, report
 from tests.benchmarks.bench import as_row
 from tests.benchmarks.load import Load
 from tests.benchmarks.proxy import delaying
@@ -188,3 +188,13 @@ def test_an_aim_is_met_on_its_own_side_of_the_limit() -> None:
         "receiver / FastAPI + asyncpg, 8 connections": True,
         "p99 of receiver / of FastAPI + asyncpg, 8 connections": True,
     }
+
+
+def test_the_page_of_speed_has_room_for_the_figures_and_nothing_else_changes() -> None:
+    page = (document.DOCS / "speed.md").read_text()
+    replaced = document.replace(document.replace(page, "old"), "new")
+
+    assert f"{document.BEGIN}\nnew\n{document.END}" in replaced
+    assert document.replace(replaced, "old") == document.replace(page, "old")
+    with pytest.raises(ValueError, match="end of the figures"):
+        document.replace(page.replace(document.END, ""), "new")
