@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tests.benchmarks import report, sending_report
@@ -68,7 +69,12 @@ def markdown(content: Mapping[str, Any], sending: Mapping[str, Any]) -> str:
         for each in content["profiles"]
     ]
     parts += ["Sending, against the simulator on the same cores:", _sending(sending)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(each if each.startswith(("|", "!")) else _wrapped(each) for each in parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    """Returns a paragraph, or a list with an item in each line, in lines of at most 120 characters."""
+    return "\n".join(fill(line, 120, subsequent_indent="  " * line.startswith("- ")) for line in text.split("\n"))
 
 
 def _conditions(content: Mapping[str, Any]) -> str:
@@ -107,8 +113,8 @@ def _verdict(reached: str, aim: str, *, is_met: bool) -> str:
 
 def _others(found: Figures) -> list[list[str]]:
     """The aims that are not about the rate beside another contestant's."""
-    beside = {f"{one} / {other}" for one, other in AIMS}
-    return [_row(aim) for aim in report.aims(found) if not any(aim.sentence.startswith(f"{each},") for each in beside)]
+    beside = (*(f"{one} / {other}," for one, other in AIMS), UNKNOWN)
+    return [_row(aim) for aim in report.aims(found) if not aim.sentence.startswith(beside)]
 
 
 def _of_sending(sending: Mapping[str, Any]) -> list[list[str]]:
