@@ -66,12 +66,14 @@ class ForkedProcess:
 class ForkServer:
     """The process that forks, and the connection to it. Any thread may use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: Path) -> None:
+        """``release`` is the folder of the package `receiver` that is forked."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())],
-                cwd=ROOT,
+                cwd=release,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},  # after the folder of the release
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal must not reach it
@@ -113,9 +115,9 @@ class ForkServer:
 
 
 @cache
-def fork_server() -> ForkServer:
-    """The fork server of this process, started for the first that needs it."""
-    server = ForkServer()
+def fork_server(release: Path = ROOT) -> ForkServer:
+    """The fork server of this process for that release, started for the first that needs it."""
+    server = ForkServer(release)
     atexit.register(server.close)
     return server
 

@@ -25,7 +25,7 @@ from click.testing import CliRunner, Result
 from receiver.cli import main
 from receiver.settings import NAMES, ApiKey, Credential
 from tests.support.builders import API_KEY, CALLBACK_AUTH, CLIENT_SECRET, READ_ONLY_KEY, make_settings
-from tests.support.fork_server import ForkedProcess, fork_server
+from tests.support.fork_server import ROOT, ForkedProcess, fork_server
 from tests.support.postgres import free_port
 
 Found = TypeVar("Found")
@@ -77,13 +77,12 @@ def start(
 ) -> subprocess.Popen[bytes] | ForkedProcess:
     """Starts `receiver` as the leader of a session, on these standard streams.
 
-    The fork server does it, which is faster; unless the process has to be started ``from_command_line``, is another
-    release's, which is found in its folder, or has other variables that Python itself reads at its start. What a
-    command decides while it is imported, as whether it writes to a terminal, needs the command line. ``before`` is for
-    the fork server alone: see ForkServer.start.
+    The fork server of the release in that folder, or of this one, does it, which is faster; unless the process has to
+    be started ``from_command_line``, or has other variables that Python itself reads at its start. What a command
+    decides while it is imported, as whether it writes to a terminal, needs the command line. ``before`` is for the fork
+    server alone: see ForkServer.start.
     """
-    is_special = (folder / "receiver").is_dir() or _of_python(environment) != _of_python(os.environ)
-    if from_command_line or is_special:
+    if from_command_line or _of_python(environment) != _of_python(os.environ):
         command = [sys.executable, "-m", "receiver.cli", *arguments]
         standard_input, output, errors = streams
         return subprocess.Popen(
@@ -95,7 +94,8 @@ def start(
             stderr=errors,
             start_new_session=True,
         )
-    return fork_server().start(arguments, environment=environment, folder=folder, streams=streams, before=before)
+    release = folder if (folder / "receiver").is_dir() else ROOT
+    return fork_server(release).start(arguments, environment=environment, folder=folder, streams=streams, before=before)
 
 
 def _of_python(variables: Mapping[str, str]) -> dict[str, str]:
