@@ -61,7 +61,7 @@ COMMITS: dict[str, tuple[Point | None, Point]] = {
 """The points before and after a commit, by the last statement of its transaction."""
 
 JOURNEYS: dict[str, tuple[Point | None, Point | None]] = {
-    "send_status = 'accepted'": (Point.READ, Point.STORED),
+    "segment_count = given.segment_count": (Point.READ, Point.STORED),
     "'submitting'": (Point.SUBMITTING, Point.SUBMITTED),
 }
 """The points before and after a statement that travels together with its commit, by what it contains."""
