@@ -1,7 +1,8 @@
 """The fixtures that all tests share: databases on both engines, log lines, scripted servers; Hypothesis's settings.
 
 A test that requests `database_url` runs twice, as `[sqlite]` and as `[postgresql]`; `-k postgresql` selects one of the
-two. Migrations build one database of each engine, and each test gets a copy.
+two. Migrations build one database of each engine, and each test gets a copy; on PostgreSQL one that another test used,
+emptied, unless that test changed more than its rows.
 """
 
 from __future__ import annotations
