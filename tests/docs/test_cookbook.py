@@ -168,7 +168,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (z(23), "out", "Lunch is at noon.", "failed", "lunch-3"),
         (z(24), "out", "Lunch is at noon.", "failed", "lunch-4"),
     ],
-    "Who answered STOP, or another word that means it?": [(z(23, 13), ERIN, "STOP"), (z(22, 14), BOB, "Stop!")],
+    "Who replied STOP or an equivalent word?": [(z(23, 13), ERIN, "STOP"), (z(22, 14), BOB, "Stop!")],
     "Who has opted out, and has not opted in again?": [(SENDER, BOB, "STOP", z(22, 14))],
     "Who has opted out according to Bandwidth or the carrier?": [(DAVE, 4775, z(24))],
     "How fast are messages being sent, and what delays them?": [
@@ -181,7 +181,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "Which messages may or may not have been sent?": [
         ("unknown", z(25, 2), "timed-out", "Too slow."),
     ],
-    "Which of them did a person resolve, and why?": [("decided", "refused", "Frank got nothing.", "jane")],
+    "Which unknown messages did a person resolve, and why?": [("decided", "refused", "Frank got nothing.", "jane")],
     "What is overdue?": [
         ("overdue", DAVE, "sending", f"On its way to the carrier. {OVERDUE}"),
         ("overdue", FRANK, "pending", f"Bandwidth has it, and has not said anything about this recipient. {OVERDUE}"),
@@ -242,7 +242,7 @@ def test_every_query_answers_its_question(story: Story) -> None:
 ABOUT_NUMBERS: dict[str, list[tuple[Any, ...]]] = {
     "Which numbers should leave our lists, and why?": [(DAVE, OPTED_OUT, 1, z(24))],
     "Which numbers keep failing, and have received nothing since?": [],
-    "Who answered STOP, or another word that means it?": [],
+    "Who replied STOP or an equivalent word?": [],
     "Who has opted out, and has not opted in again?": [],
     "Who has opted out according to Bandwidth or the carrier?": [(DAVE, 4775, z(24))],
 }
