@@ -59,7 +59,7 @@ ASKED: dict[str, tuple[Callable[[Session, Terms], object], Sequence[str]]] = {
 @pytest.mark.parametrize("name", ASKED)
 def test_what_is_old_is_found_by_an_index(crowded: Database, name: str, *, redact: bool) -> None:
     ask, indexes = ASKED[name]
-    terms = purge.terms(QUARTER, redact=redact)
+    terms = purge.make_terms(QUARTER, redact=redact)
 
     found = "\n".join(plans(crowded, lambda session: ask(session, terms)))
 
