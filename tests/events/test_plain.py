@@ -368,3 +368,31 @@ def test_a_purge_waits_for_an_event_that_is_being_stored_and_neither_is_a_victim
         assert stored.result(PATIENCE).tallies == [Tally(recorded=1)]
         purged.result(PATIENCE)
     assert purge.begun == 1
+
+
+def test_a_pipeline_that_stores_nothing_is_tried_ever_less_often_and_at_once_again_when_it_stores(
+    postgres: Database,
+) -> None:
+    tag, _ = store_message(postgres)
+    with CountedPipeline(postgres, STORE_PLAIN) as pipeline, Committer(postgres, pipeline) as committer:
+        for place in range(200):
+            committer.receive(make_body(make_element("sent", ALICE, message_id=f"stranger {place}")))
+        tries = pipeline.runs
+        while pipeline.runs == tries:
+            committer.receive(make_body(make_element("delivered", BOB, tag=tag)))
+        seen = pipeline.runs
+        for _ in range(10):
+            committer.receive(make_body(make_element("delivered", BOB, tag=tag)))
+    assert tries < 60
+    assert pipeline.runs == seen + 10
+    assert len(events(postgres)) == 201
+
+
+class CountedPipeline(Pipeline):
+    """Counts how often its statement runs."""
+
+    runs = 0
+
+    def run(self, *parameters: bytes) -> bytes:
+        self.runs += 1
+        return super().run(*parameters)
