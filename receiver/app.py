@@ -94,6 +94,6 @@ def from_environment(metrics_folder: str | None = None, *, settings_file: str | 
     except CannotCount as error:
         sys.exit(str(error))
     except ConfigurationError as error:
-        sys.exit(f"The settings are wrong:\n{error}")
+        sys.exit(f"Invalid settings:\n{error}")
     log.to_stderr(settings.log_level)
     return create_app(settings)

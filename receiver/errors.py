@@ -29,7 +29,7 @@ class NotJSON(ReceiverError):
 
 
 class CannotListen(ReceiverError):
-    """The address cannot be listened on."""
+    """The address is not available to listen on."""
 
     def __init__(self, host: str, port: int, reason: object) -> None:
         super().__init__(f"Cannot listen on {host}:{port}: {getattr(reason, 'strerror', None) or reason}")
@@ -63,11 +63,11 @@ class SchemaOutdated(ReceiverError):
 
 
 class WrongEncoding(SchemaOutdated):
-    """The database cannot hold every character; make another one."""
+    """The database cannot store every character; create another one."""
 
     def __init__(self, database: str, encoding: str, *, remedy: str) -> None:
-        self.found = f"the database {database} is encoded in {encoding}, which cannot hold every character"
-        self.remedy = f"make another with {remedy}; and name it in DATABASE_URL."
+        self.found = f"the database {database} is encoded in {encoding}, which cannot store every character"
+        self.remedy = f"create another with `{remedy}`, and name it in DATABASE_URL."
         super().__init__(f"{self.found[0].upper()}{self.found[1:]}: {self.remedy}")
 
 
@@ -117,7 +117,7 @@ class NotQueued(ReceiverError):
 
 
 class TooFast(ReceiverError):
-    """BANDWIDTH_RATE or BANDWIDTH_SENDER_RATE is used up, or Bandwidth asked to slow down. Nothing was sent."""
+    """BANDWIDTH_RATE or BANDWIDTH_SENDER_RATE is used up, or Bandwidth asked us to slow down. Nothing was sent."""
 
     def __init__(self, *, retry_after: int) -> None:
         super().__init__(f"{self.__doc__} Send it again after {retry_after} s.")
@@ -126,7 +126,7 @@ class TooFast(ReceiverError):
 
 
 class NotResolvable(ReceiverError):
-    """There is nothing about this message for a person to decide."""
+    """This message needs no decision by a person."""
 
 
 class RecordsUnavailable(ReceiverError):

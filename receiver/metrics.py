@@ -91,31 +91,35 @@ class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         counter, histogram = self._counter, self._histogram
-        self.callbacks = counter("callbacks", "Callbacks by the HTTP status they were answered with.", "status")
-        self.events = counter("events", "New events: their type, what each was when stored.", "type", "disposition")
-        self.duplicates = counter("duplicate_events", "Events that were stored before.")
-        self.unreadable = counter("unreadable_elements", "Elements of callbacks that are no events.")
+        self.callbacks = counter("callbacks", "Callbacks by the HTTP status of the response.", "status")
+        self.events = counter("events", "New events by type, and by disposition when stored.", "type", "disposition")
+        self.duplicates = counter("duplicate_events", "Repetitions of events that were already stored.")
+        self.unreadable = counter("unreadable_elements", "Elements of callbacks that are not events.")
         self.extraneous = counter(
             "extraneous_events",
             "Deliveries known to be false, counted when the second of delivered and failed is stored, in either order.",
         )
         self.waiting = prometheus_client.Gauge(
             "receiver_waiting_callbacks",
-            "Callbacks that wait for their commit.",
+            "Callbacks waiting for their commit.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
         self.sends = counter("sends", "Attempts to send by result.", "result", "reason")
         self.commit_elements = histogram("commit_elements", "Elements that one transaction stored.", COMMIT_ELEMENTS)
-        self.commit = histogram("commit_seconds", "How long it took, its commit included.", COMMIT_SECONDS)
+        self.commit = histogram(
+            "commit_seconds", "How long a transaction that stores elements took, including its commit.", COMMIT_SECONDS
+        )
         self.bandwidth = histogram(
             "bandwidth_seconds",
-            "How long a request to send took, by the class of Bandwidth's HTTP status; none: there was none.",
+            "How long a request to send took, by the class of Bandwidth's HTTP status; none: no response.",
             BANDWIDTH_SECONDS,
             "status_class",
         )
         self.event_lag = histogram(
-            "event_lag_seconds", "Time from when a new event occurred, as it says, to its receipt.", EVENT_LAG
+            "event_lag_seconds",
+            "Time from the occurrence of a new event, as Bandwidth dates it, to its receipt.",
+            EVENT_LAG,
         )
         self.outcome_lag = histogram(
             "outcome_lag_seconds", "Time from the request to send to a recipient's first final status.", OUTCOME_LAG
@@ -173,7 +177,7 @@ def share(folder: str) -> None:
         _begin_to_write()
         os.register_at_fork(after_in_child=_begin_to_write)  # as under gunicorn with --preload
     except OSError as error:
-        raise CannotCount(f"Cannot count in {folder}, which {FOLDER} names: {error.strerror}.") from error
+        raise CannotCount(f"Cannot store metrics in {folder}, named by {FOLDER}: {error.strerror}.") from error
 
 
 def _reserve(folder: str) -> None:

@@ -359,7 +359,7 @@ def _credential_warnings(settings: Settings) -> list[str]:
 def _check_account(environment: _Environment, *, needed: bool) -> None:
     """Reports what is missing for calling Bandwidth. An invalid value is not missing."""
     if needed and not environment.is_given("BANDWIDTH_ACCOUNT_ID"):
-        environment.report("BANDWIDTH_ACCOUNT_ID", "is missing: set it to the number of your account at Bandwidth.")
+        environment.report("BANDWIDTH_ACCOUNT_ID", "is missing: set it to your Bandwidth account number.")
     oauth, basic = ("BANDWIDTH_CLIENT_ID", "BANDWIDTH_CLIENT_SECRET"), ("BANDWIDTH_USERNAME", "BANDWIDTH_PASSWORD")
     if needed and not any(map(environment.is_given, oauth + basic)):
         for name in oauth:
@@ -381,7 +381,7 @@ def _check_access(environment: _Environment, settings: Settings) -> None:
     if not settings.callback_credentials and not settings.allow_unauthenticated_callbacks:
         environment.report(
             "CALLBACK_CREDENTIALS",
-            "is missing: anybody could post events. Set it to user:password, "
+            "is missing: anyone could post events. Set it to user:password, "
             "or set ALLOW_UNAUTHENTICATED_CALLBACKS=true if a proxy checks them.",
         )
 

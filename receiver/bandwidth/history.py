@@ -194,7 +194,7 @@ class MessageSearch:
             token = page.next_token
             if token is None:
                 return
-        raise QueryRefused("Bandwidth's message search never ends its pages; try again later.")
+        raise QueryRefused("Bandwidth's message search never returns a last page; try again later.")
 
     def _page(self, query: dict[str, str]) -> "SearchPage":
         for pause in (*PAUSES, None):

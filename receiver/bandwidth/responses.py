@@ -65,7 +65,7 @@ _NOT_SENT: tuple[tuple[type[Exception], str, str], ...] = (
     (TooLate, "too-late", "Too little time was left to wait for a response, so Bandwidth was not called."),
     (TimeoutError, "connect-timeout", "Connecting timed out: check {setting}, the network and the firewall."),
     (ssl.SSLError, "tls-failed", "TLS failed: check {setting}, this machine's clock and any TLS proxy."),
-    (ConnectionRefusedError, "connection-refused", "Nothing listens at the host and port in {setting}."),
+    (ConnectionRefusedError, "connection-refused", "Nothing is listening on the host and port in {setting}."),
     (ValueError, "invalid-url", "{setting} is not a URL that can be called."),
     (Exception, "connection-failed", "Connecting failed: check {setting}, the network and the firewall."),
 )

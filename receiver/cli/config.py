@@ -27,7 +27,7 @@ def _print_example(context: click.Context, _option: click.Parameter, is_wanted: 
     is_eager=True,  # the example is needed before there are settings, or when they are invalid
     expose_value=False,
     callback=_print_example,
-    help="Print an example of a settings file, which explains every setting.",
+    help="Print an example settings file that explains every setting.",
 )
 def config() -> None:
     """Print the running configuration, without secrets."""

@@ -25,7 +25,7 @@ def _read_url(_context: click.Context, _option: click.Parameter, given: str | No
 
 
 @click.command()
-@click.option("--callback-url", callback=_read_url, help="Also test this URL, which is registered with Bandwidth.")
+@click.option("--callback-url", callback=_read_url, help="Also test this URL, the one registered with Bandwidth.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(callback_url: str | None, as_json: bool) -> None:
     """Check this installation: what is right, what is wrong, and how to fix it.

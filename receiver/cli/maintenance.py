@@ -43,7 +43,9 @@ class Age(click.ParamType):  # type: ignore[type-arg]
         found = re.fullmatch(r"(\d{1,5})([dwy])", value, re.ASCII)
         span = timedelta(days=int(found[1]) * DAYS[found[2]]) if found else timedelta(0)
         if not found:
-            self.fail(f"{value!r} is not an age: write a number and d, w or y for days, weeks or years, such as 90d.")
+            self.fail(
+                f"{value!r} is not an age: write a number followed by d, w or y (days, weeks, years), such as 90d."
+            )
         if not purging.YOUNGEST <= span <= purging.OLDEST:
             self.fail(
                 f"{value} is not between {purging.YOUNGEST.days}d and {purging.OLDEST.days}d: Bandwidth keeps"
@@ -58,7 +60,7 @@ class Age(click.ParamType):  # type: ignore[type-arg]
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 @yes_option
 def purge(older_than: timedelta, redact: bool, dry_run: bool, yes: bool) -> None:
-    """Remove or redact messages older than a given age, with all that belongs to them.
+    """Remove or redact messages older than a given age, and everything that belongs to them.
 
     Prints what it is about to do, and asks for confirmation. It may run beside the service, and may be interrupted and
     run again at any time.
@@ -161,7 +163,10 @@ def recompute(check: bool, after_tag: str) -> None:
 
 @click.command()
 def reconcile() -> None:
-    """Look up unknown and overdue messages at Bandwidth, and record what it reports. Exits 1 if it refuses a query."""
+    """Look up unknown and overdue messages at Bandwidth, and record what it reports.
+
+    Exits 1 if Bandwidth refuses a query.
+    """
     from receiver.app import make_search  # imports Flask, which the other commands do without
 
     settings = read_settings(sending=True)

@@ -38,7 +38,7 @@ from receiver.settings import read_settings
 
 
 @click.command()
-@click.option("--to", multiple=True, required=True, help="Number of a recipient; repeat it for a group.")
+@click.option("--to", multiple=True, required=True, help="Number of a recipient; may be repeated for a group.")
 @click.option("--from", "sender", help="Sender; default: BANDWIDTH_FROM.")
 @click.option("--text", help="Text of the message; required unless there is media.")
 @click.option("--media", multiple=True, help="URL of a media file; may be repeated.")
@@ -113,7 +113,7 @@ def send_many(
     format_name: str | None,
     country: str | None,
 ) -> None:
-    """Queue the messages of a CSV, TSV or JSON Lines file; - is standard input.
+    """Queue the messages in a CSV, TSV or JSON Lines file; - is standard input.
 
     Workers send them. Nothing is queued unless every line is valid, and no line is queued twice, however often the
     command runs.

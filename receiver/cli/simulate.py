@@ -11,6 +11,7 @@ import click
 from receiver.cli.console import EXIT_USAGE, EXIT_WRONG, fail, not_ignored, out, say
 from receiver.cli.options import PORT
 from receiver.cli.tables import MEANING, print_rows
+from receiver.errors import CannotListen
 from receiver.simulator import MAGIC_NUMBERS, CallbackShape, RequestFate, Simulator, SimulatorOptions, Switches
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,14 +41,16 @@ def _choice(option: str, words: type[StrEnum], *, default: str, what: str) -> Ca
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File that gets a JSON line for every accepted message, before the response.",
+    help="File to write a JSON line to for every accepted message, before the response.",
 )
 @click.option("--unordered", is_flag=True, help="Post a recipient's events concurrently, in any order.")
-@click.option("--rate", type=float, help="Messages per second; further ones are queued. Default: no limit.")
+@click.option("--rate", type=float, help="Messages per second, beyond which they are queued; default: no limit.")
 @click.option(
     "--queue-seconds", default=900.0, show_default=True, help="Length of the queue; further requests get a 429."
 )
-@click.option("--searches", default=3500, show_default=True, help="GET /messages allowed per --search-seconds.")
+@click.option(
+    "--searches", default=3500, show_default=True, help="GET /messages requests allowed per --search-seconds."
+)
 @click.option("--search-seconds", default=300.0, show_default=True, help="Period of --searches.")
 @click.option("--token-seconds", default=3600.0, show_default=True, help="Lifetime of an access token.")
 @_choice("--request", RequestFate, default="accept", what="Fate of requests to send")
@@ -63,11 +66,11 @@ def simulate(request: str, callbacks: str, **options: Any) -> None:
     except ValueError as error:
         fail(f"Invalid options: {error}.", EXIT_USAGE)
     except OSError as error:
-        fail(f"Cannot write the record: {error.strerror or error}", EXIT_WRONG)
+        fail(f"Cannot write {options['record']}, the file of --record: {error.strerror or error}.", EXIT_WRONG)
     try:
         simulator.start()
     except OSError as error:
-        fail(f"Cannot listen: {error.strerror or error}", EXIT_WRONG)
+        fail(str(CannotListen(options["host"], options["port"], error)), EXIT_WRONG)
     # A shell's background job would ignore SIGINT.
     for each in {signal.SIGINT, signal.SIGTERM, *not_ignored(signal.SIGHUP)}:
         signal.signal(each, signal.default_int_handler)

@@ -70,7 +70,7 @@ def find_fault(text: str, error: JSONDecodeError) -> tuple[str, int]:
     if position >= len(text.rstrip()):
         return "its end is missing", len(text)
     if (comma := _comma_too_many(text, position)) is not None:
-        return "a comma too many; remove it", comma
+        return "an extra comma; remove it", comma
     for beginning, fault in _MISTAKES.items():
         if text.startswith(beginning, position):
             return fault, position
@@ -98,8 +98,8 @@ _FAULTS = {
     "Expecting property name": "a field's name is missing, or not in double quotes",
     "Expecting ','": "a comma is missing",
     "Expecting ':'": "a colon is missing",
-    "Extra data": "there is more after its end; remove it",
-    "Invalid control character": "a line break or another control character in a string; write \\n or \\t",
+    "Extra data": "there is extra text after its end; remove it",
+    "Invalid control character": "a line break or other control character in a string; write \\n or \\t",
     "Invalid \\": "an unknown escape; write \\\\ for a backslash",
 }
 """What the decoder's messages mean, by their beginning."""

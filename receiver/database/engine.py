@@ -133,8 +133,8 @@ def _open_only(_dialect: object, _record: object, arguments: list[Any], options:
     """
     path = Path(arguments[0])
     if path.parent.exists() and not path.exists():
-        reason = "there is no such file; run `receiver migrate`, or put it back"
-        raise StorageUnavailable(f"The database is not there: {reason}.", reason=reason)
+        reason = "there is no such file; run `receiver migrate`, or restore it"
+        raise StorageUnavailable(f"The database does not exist: {reason}.", reason=reason)
     arguments[0] = f"file:{quote(arguments[0])}?mode=rw"
     options["uri"] = True
 

@@ -49,8 +49,8 @@ class SchemaState(Enum):
 
     CURRENT = "current"
     EMPTY = "not migrated"
-    OLDER = "older than the code"
-    NEWER = "newer than the code"  # harmless: migrations only add, and a removal waits for one release
+    OLDER = "older than this program"
+    NEWER = "newer than this program"  # harmless: migrations only add, and a removal waits for one release
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,14 @@ def schema_state(connection: Connection) -> SchemaState:
 def demand_schema(connection: Connection, *, named: str = "database") -> str | None:
     """Raises SchemaOutdated or WrongEncoding if this code cannot work with the database.
 
-    Returns a warning if the schema is newer than the code, else None. ``named`` is the name of the database in these
-    sentences.
+    Returns a warning if the schema is newer than this program, else None. ``named`` is the name of the database in
+    these sentences.
     """
     demand_utf8(connection)
     state = schema_state(connection)
     if state in (SchemaState.EMPTY, SchemaState.OLDER):
         raise SchemaOutdated(f"The {named} is {state.value}; run `receiver migrate`.")
-    return f"The {named} is {state.value}; upgrade this process soon." if state is SchemaState.NEWER else None
+    return f"The {named} is {state.value}; upgrade this host soon." if state is SchemaState.NEWER else None
 
 
 def demand_utf8(connection: Connection) -> None:
@@ -180,7 +180,7 @@ def _write_statistics(connection: Connection) -> None:
 def _check_foreign_keys(connection: Connection) -> None:
     orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if orphan is not None:
-        raise SchemaOutdated(f"The migration would leave rows of {orphan[0]} without their {orphan[2]}; undone.")
+        raise SchemaOutdated(f"The migration was undone: it would leave rows of {orphan[0]} without their {orphan[2]}.")
 
 
 def _run(step: Callable[[Config, str], None], url: str, revision: str) -> Migrated:

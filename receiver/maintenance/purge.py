@@ -299,7 +299,7 @@ def _lock_events(session: Session, keys: Sequence[int], terms: Terms) -> Sequenc
 
 
 def remove_messages(session: Session, keys: Sequence[int], terms: Terms) -> Counter[str]:
-    """Removes messages with all that belongs to them."""
+    """Removes messages and everything that belongs to them."""
     due = _lock_messages(session, keys, terms)
     for table in (Resolution, IdempotencyKeyRow, MessageId):
         _delete(session, table, table.message_pk.in_(due))
@@ -347,7 +347,7 @@ _BLANK_EVENT = {"description": None, "tag": None, "payload": REDACTED, **BLANK_R
 
 
 def redact_messages(session: Session, keys: Sequence[int], terms: Terms) -> Counter[str]:
-    """Redacts messages with all that belongs to them."""
+    """Redacts messages and everything that belongs to them."""
     due = _lock_messages(session, keys, terms)
     _forget_keys(session, due)
     brought = StoredEvent.message_pk.in_(due) & (StoredEvent.payload != REDACTED)

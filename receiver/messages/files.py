@@ -225,7 +225,7 @@ def _plain(name: str) -> str:
 def _csv_body(fields: Sequence[str], cells: Sequence[str], country: str | None) -> dict[str, Any]:
     if len(cells) != len(fields):
         raise _BadLine(
-            f"The cell count is {len(cells)}, but the header has {len(fields)};"
+            f"The number of cells is {len(cells)}, but the header has {len(fields)};"
             " quote every cell that contains the separator or a line break."
         )
     body: dict[str, Any] = {}

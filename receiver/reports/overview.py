@@ -204,7 +204,7 @@ GAUGES: Mapping[str, tuple[str, Callable[[_State], float | Mapping[str, float] |
         lambda state: state.figures.overdue,
     ),
     "receiver_oldest_overdue_seconds": (
-        "How long the outcome of the first of them has been overdue.",
+        "How long the outcome of the first overdue recipient has been overdue.",
         lambda state: _seconds(state.now - (state.figures.oldest_overdue_at or state.now)),
     ),
     "receiver_recent_unlinked_events": (

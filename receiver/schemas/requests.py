@@ -42,7 +42,7 @@ class CountField(fields.Field[int]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if not (value.isascii() and value.isdigit() and len(value) < 10):
-            raise ValidationError("Must be a number in digits.")
+            raise ValidationError("Must be a whole number, in digits only.")
         return int(value)
 
 
@@ -64,9 +64,9 @@ IS_SENDER = has_shape(
 _IN_URL = "[!#-~]"
 IS_URL = has_shape(
     rf"[Hh][Tt][Tt][Pp][Ss]?://(?:\[[0-9A-Fa-f:.]+\]|(?![/?#\[]){_IN_URL}){_IN_URL}*",
-    "Must be an http or https URL; percent-encode white space, quotation marks and letters outside ASCII.",
+    "Must be an http or https URL; percent-encode white space, quotation marks and characters outside ASCII.",
 )
-IS_CURSOR = has_shape(tags.SHAPE, "Must be the nextCursor of the page before.")
+IS_CURSOR = has_shape(tags.SHAPE, "Must be the nextCursor of the previous page.")
 
 
 class MessageRequestSchema(Schema):
@@ -80,7 +80,7 @@ class MessageRequestSchema(Schema):
     to = fields.List(
         TextField(validate=IS_E164),
         required=True,
-        validate=validate.Length(1, numbers.MAX_RECIPIENTS, error="Must hold {min} to {max} numbers."),
+        validate=validate.Length(1, numbers.MAX_RECIPIENTS, error="Must contain {min} to {max} numbers."),
         error_messages={"invalid": "Must be an array of numbers.", "required": "Is required."},
         metadata=means("The recipients' E.164 numbers, without duplicates and without the sender.", uniqueItems=True),
     )
@@ -97,7 +97,7 @@ class MessageRequestSchema(Schema):
         TextField(validate=[characters(1, MAX_MEDIA_URL), IS_URL]),
         load_default=[],
         allow_none=True,
-        validate=validate.Length(max=MAX_MEDIA, error="Must hold at most {max} URLs."),
+        validate=validate.Length(max=MAX_MEDIA, error="Must contain at most {max} URLs."),
         error_messages={"invalid": "Must be an array of URLs."},
         metadata=means("Percent-encoded URLs of pictures and other media, which Bandwidth fetches."),
     )
@@ -124,9 +124,7 @@ class MessageRequestSchema(Schema):
     tag = TextField(
         load_default=None,
         validate=characters(1, MAX_REFERENCE),
-        metadata=means(
-            "Another name for `reference`, for clients of Bandwidth's API: the tag that Bandwidth gets is ours."
-        ),
+        metadata=means("Another name for `reference`, for clients of Bandwidth's API. Bandwidth itself gets our tag."),
     )
 
     @validates_schema(skip_on_field_errors=False)
@@ -136,7 +134,7 @@ class MessageRequestSchema(Schema):
         if len(set(to)) < len(to):
             errors["to"] = ["Must not repeat a number."]
         if given.get("sender") in to:
-            errors.setdefault("to", []).append("Must not hold the sender, which is from or BANDWIDTH_FROM.")
+            errors.setdefault("to", []).append("Must not contain the sender, which is from or BANDWIDTH_FROM.")
         if given.get("sender", "") is None:
             errors["from"] = ["Is required, because BANDWIDTH_FROM sets no default."]
         if given.get("application_id", "") is None:
@@ -146,7 +144,7 @@ class MessageRequestSchema(Schema):
         if given.get("expiration") and given["expiration"] <= times.now():
             errors["expiration"] = ["Must be in the future."]
         if given.get("tag") and given.get("reference") and given["tag"] != given["reference"]:
-            errors["tag"] = ["Is the message's reference here, and differs from the reference given."]
+            errors["tag"] = ["Means the same as reference here, but differs from it; send only one of them."]
         if errors:
             raise ValidationError(errors)
 

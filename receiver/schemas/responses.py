@@ -167,7 +167,7 @@ class EventSchema(ResponseSchema):
         data_key="linkedBy",
         allow_none=True,
         validate=validate.OneOf([each.value for each in LinkedBy]),
-        metadata=means("How the message of the event was found."),
+        metadata=means("How the event was linked to its message."),
     )
     source = fields.String(
         validate=validate.OneOf([each.value for each in Source]),
@@ -219,7 +219,7 @@ class QueueSchema(ResponseSchema):
         attribute="unknown",
         metadata=means("The number of messages that may or may not have been sent."),
     )
-    pace = fields.Nested(PaceSchema, metadata=means("The rates of sending."))
+    pace = fields.Nested(PaceSchema, metadata=means("The sending rates."))
 
 
 class TallySchema(ResponseSchema):

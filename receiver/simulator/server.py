@@ -123,7 +123,7 @@ class _Handler(WSGIRequestHandler):
             return self._read_chunks(environ["wsgi.input"])
         body: bytes = half + self.rfile.read(length - len(half))
         if len(body) < length:
-            raise ConnectionResetError("the client left in the middle of its request")
+            raise ConnectionResetError("the client disconnected in the middle of its request")
         return body
 
     def _read_chunks(self, chunks: RawIOBase) -> bytes:

@@ -132,13 +132,13 @@ def _objection(authorization: str, scheme: str) -> str:
     if not given:
         wrong = "The Authorization header is missing or empty."
     elif not authorization.isascii():  # the HTTP server passes no such value on
-        wrong = "The Authorization header has letters outside ASCII."
+        wrong = "The Authorization header contains characters outside ASCII."
     elif given.lower() != scheme.lower():
         wrong = f"The Authorization header does not begin with {scheme}."
     elif not credentials.strip():
         wrong = f"The Authorization header ends after {scheme}."
     else:
-        wrong = f"What follows {scheme} in the Authorization header does not verify."
+        wrong = f"The credentials after {scheme} in the Authorization header are not valid."
     return f"{wrong} {REMEDIES[scheme]}"
 
 

@@ -188,7 +188,7 @@ class Front:
             if self._loop.time() < until - TICK:  # cancelled by something else
                 raise
             task.uncancel()
-            raise RequestTimeout("The body did not come in time; send it again.") from error
+            raise RequestTimeout("The body did not arrive in time; send it again.") from error
         except ProtocolClosed as error:
             raise BadRequest(CUT_SHORT) from error
         finally:

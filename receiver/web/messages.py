@@ -212,7 +212,7 @@ def _query() -> dict[str, str]:
         raise BadRequest("The query is not UTF-8; percent-encode it.") from error
     repeated = [name for name, values in given.lists() if len(values) > 1]
     if repeated:
-        raise InvalidFields({name: ["Must be given once."] for name in repeated})
+        raise InvalidFields({name: ["Must be given only once."] for name in repeated})
     return given.to_dict()
 
 

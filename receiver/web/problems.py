@@ -78,7 +78,7 @@ def in_own_words(error: HTTPException) -> str:
     """Werkzeug's description of the error, or our own where Werkzeug has only its standard sentence."""
     if isinstance(error, MethodNotAllowed):
         allowed = sorted(set(error.valid_methods or ()) - {"HEAD"})
-        return f"This path does not take this method; it takes {' and '.join(allowed)}."
+        return f"This path does not allow this method; it allows {' and '.join(allowed)}."
     return SENTENCES.get(type(error), error.description or "")
 
 
@@ -120,4 +120,4 @@ def respond_to(error: Exception, route: str) -> Response:
             headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
             return problem(error.code or 500, in_own_words(error), headers=headers)
     log.error("internal error", route=route, error=type(error).__name__, place=locate(error))
-    return problem(500, "An internal error; the log shows where.")
+    return problem(500, "An internal error occurred; the log shows where.")

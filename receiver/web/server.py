@@ -72,7 +72,7 @@ def _made_folder() -> tuple[Path, int]:
         except OSError as error:
             trouble = error
     raise CannotCount(
-        f"Cannot make a folder for what is counted, neither in {SHARED_MEMORY} nor in TMPDIR: {trouble.strerror}."
+        f"Cannot create a folder for the metrics, neither in {SHARED_MEMORY} nor in TMPDIR: {trouble.strerror}."
     ) from trouble
 
 

@@ -76,7 +76,7 @@ def test_it_tells_of_those_that_stay(database: Database, database_url: str) -> N
 @pytest.mark.parametrize(
     ("span", "why"),
     [
-        ("90", "'90' is not an age: write a number and d, w or y for days, weeks or years, such as 90d."),
+        ("90", "'90' is not an age: write a number followed by d, w or y (days, weeks, years), such as 90d."),
         ("-90d", "is not an age"),
         ("3m", "is not an age"),
         ("\N{ARABIC-INDIC DIGIT NINE}0d", "is not an age"),

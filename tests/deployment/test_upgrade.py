@@ -22,8 +22,8 @@ from tests.support.processes import Api, environment, run, simulating
 from tests.support.releases import PRESENT, make_next_release
 from tests.support.traffic import Traffic
 
-NEWER = "The database is newer than the code; upgrade this process soon."
-OLDER = "The database is older than the code; run `receiver migrate`."
+NEWER = "The database is newer than this program; upgrade this host soon."
+OLDER = "The database is older than this program; run `receiver migrate`."
 
 
 def readiness(api: Api) -> tuple[int, Any]:

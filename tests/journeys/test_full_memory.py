@@ -65,5 +65,5 @@ def test_a_process_that_has_no_room_to_count_says_so_instead_of_being_ended_by_i
         timeout=PATIENCE,
         check=False,
     )
-    sentence = f"Cannot count in {tmp_path}, which {FOLDER} names: No space left on device."
+    sentence = f"Cannot store metrics in {tmp_path}, named by {FOLDER}: No space left on device."
     assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, sentence)

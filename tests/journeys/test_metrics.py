@@ -235,7 +235,9 @@ def test_a_folder_that_is_not_there_is_reported_in_a_sentence(sqlite_url: str) -
         check=False,
     )
     assert ended.returncode == 1
-    sentence = "Cannot count in /no/such/folder, which PROMETHEUS_MULTIPROC_DIR names: No such file or directory.\n"
+    sentence = (
+        "Cannot store metrics in /no/such/folder, named by PROMETHEUS_MULTIPROC_DIR: No such file or directory.\n"
+    )
     assert ended.stderr == sentence
 
 

@@ -42,7 +42,7 @@ def test_a_newer_database_is_a_warning_and_the_service_starts(tmp_path: Path, da
         database.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = 'the-future'")))
 
     with serving(tmp_path, environment(database_url)) as (child, api):
-        assert "newer than the code" in child.output
+        assert "newer than this program" in child.output
         assert "newer" in api.get("/health/ready")["warning"]
         assert api.callback(make_element(tag="nobody's")).json()["unlinked"] == 1
 

@@ -86,7 +86,7 @@ def test_nothing_listening_and_no_such_name_are_told_apart(serve: Serve, examine
     basic = {"bandwidth_client_id": None, "bandwidth_username": "user", "bandwidth_password": "password"}
     refused, unnamed = examine(server.port, **basic), examine(0, url="http://no-such-host.invalid/api/v2", **basic)
 
-    assert "Nothing listens" in refused["Bandwidth"].remedy
+    assert "Nothing is listening" in refused["Bandwidth"].remedy
     assert "DNS" in unnamed["Bandwidth"].remedy
     assert refused["clock"].mark is unnamed["clock"].mark is Mark.SKIPPED
 
@@ -191,7 +191,7 @@ def test_why_there_is_no_token_is_reported_and_bandwidth_is_not_asked(
 def test_a_token_endpoint_that_nobody_listens_at_is_reported_like_the_other_findings(examine: Examine) -> None:
     found = examine(1, bandwidth_token_url="http://127.0.0.1:1/token")
 
-    assert found["token"].found == "nothing listens at the host and port in BANDWIDTH_TOKEN_URL"
+    assert found["token"].found == "nothing is listening on the host and port in BANDWIDTH_TOKEN_URL"
 
 
 def test_with_a_username_bandwidth_is_asked_without_a_token(serve: Serve, examine: Examine) -> None:

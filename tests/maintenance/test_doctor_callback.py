@@ -135,7 +135,7 @@ def test_what_cannot_be_reached_is_reported(serve: Serve) -> None:
         )
     ]
 
-    for finding, words in zip(told, ["nothing listens", "broke", "self-signed", "does not resolve"], strict=True):
+    for finding, words in zip(told, ["nothing is listening", "broke", "self-signed", "does not resolve"], strict=True):
         assert words in finding
 
 

@@ -55,4 +55,4 @@ def test_a_record_that_cannot_be_written_is_reported_in_a_sentence(tmp_path: Pat
     result = invoke("simulate", "--port", "0", "--record", str(tmp_path / "nowhere" / "accepted"), environment={})
 
     assert result.exit_code == 1
-    assert "Cannot write the record: No such file or directory" in result.output
+    assert "the file of --record: No such file or directory." in result.output

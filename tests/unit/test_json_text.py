@@ -32,11 +32,11 @@ MISTAKES = {
 """What is wrong with a body as a whole."""
 
 FAULTS = {
-    '{"a": [1,],\n "b": 2}': (1, 9, "a comma too many"),
-    '{"a": 1,\n}': (1, 8, "a comma too many"),
-    '[{"a": 1},\r\n\r\n]': (1, 10, "a comma too many"),
-    '{"a": 1,, "b": 2}': (1, 8, "a comma too many"),
-    "[,1]": (1, 2, "a comma too many"),
+    '{"a": [1,],\n "b": 2}': (1, 9, "an extra comma"),
+    '{"a": 1,\n}': (1, 8, "an extra comma"),
+    '[{"a": 1},\r\n\r\n]': (1, 10, "an extra comma"),
+    '{"a": 1,, "b": 2}': (1, 8, "an extra comma"),
+    "[,1]": (1, 2, "an extra comma"),
     '{"a": 1\n "b": 2}': (2, 2, "a comma is missing"),
     '{"a" 1}': (1, 6, "a colon is missing"),
     '{"a": }': (1, 7, "a value is missing"),
@@ -52,8 +52,8 @@ FAULTS = {
     '{"a": "x\ny"}': (1, 9, "a line break"),
     '{"a": "x\x00"}': (1, 9, "control character"),
     r'{"a": "C:\dir"}': (1, 10, "an unknown escape"),
-    '{"a": 1} {"a": 2}': (1, 10, "more after its end"),
-    '{"a": 1}\n{"a": 2}\n': (2, 1, "more after its end"),
+    '{"a": 1} {"a": 2}': (1, 10, "extra text after its end"),
+    '{"a": 1}\n{"a": 2}\n': (2, 1, "extra text after its end"),
     '{"a": [1': (1, 9, "its end is missing"),
     '{"a": 1\n': (2, 1, "its end is missing"),
     '{"a":\n "x': (2, 4, "the string that begins at line 2, column 2 has no end"),
@@ -88,7 +88,7 @@ def test_a_comma_too_many_is_found_where_newer_versions_of_python_see_it() -> No
     text = '{"a": 1 , }'
 
     assert find_fault(text, JSONDecodeError("Illegal trailing comma before end of object", text, 8)) == (
-        "a comma too many; remove it",
+        "an extra comma; remove it",
         8,
     )
 

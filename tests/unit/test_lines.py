@@ -201,8 +201,8 @@ def test_every_line_that_is_no_csv_is_reported_and_the_others_are_read() -> None
     lines = [b"to,text", b"1", b"1,x,y", b'1,"x"y', b"1,\xfc", b"1,x", b'1,"x']
     found = problems(b"\n".join(lines))
     assert sorted(found) == [2, 3, 4, 5, 7]
-    assert "The cell count is 1, but the header has 2" in found[2]
-    assert "The cell count is 3, but the header has 2" in found[3]
+    assert "The number of cells is 1, but the header has 2" in found[2]
+    assert "The number of cells is 3, but the header has 2" in found[3]
     assert "UTF-8" in found[5]
 
 
@@ -216,7 +216,7 @@ def test_every_line_that_is_no_json_is_reported_and_the_others_are_read() -> Non
     lines = [b"{}", b'{"to": }', b"{} {}", b"NaN", b"\xff", b"{}", b"[" * 100_000]
     assert problems(b"\n".join(lines), FileFormat.JSONL) == {
         2: "Not JSON at character 8: a value is missing, or text without double quotes.",
-        3: "Not JSON at character 4: there is more after its end; remove it.",
+        3: "Not JSON at character 4: there is extra text after its end; remove it.",
         4: "Not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
         5: "Not UTF-8; save the file in that encoding.",
         7: "Nested too deeply.",

@@ -45,11 +45,11 @@ def basic(text: str) -> str:
         (basic(f"app:{API_KEY}"), "does not begin with Bearer"),
         ("Bearer", "ends after Bearer"),
         ("Bearer  ", "ends after Bearer"),
-        ("Bearer schl\u00fcssel", "has letters outside ASCII"),
-        ("\u00ff", "has letters outside ASCII"),
-        ("Bearer nonsense", "does not verify"),
-        (f"Bearer app:{API_KEY}", "does not verify"),
-        (f"bearer {API_KEY}x", "does not verify"),
+        ("Bearer schl\u00fcssel", "contains characters outside ASCII"),
+        ("\u00ff", "contains characters outside ASCII"),
+        ("Bearer nonsense", "are not valid"),
+        (f"Bearer app:{API_KEY}", "are not valid"),
+        (f"bearer {API_KEY}x", "are not valid"),
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", MESSAGES), ("POST", MESSAGES), ("GET", "/metrics")])
@@ -71,8 +71,8 @@ def test_without_a_key_the_answer_says_which_mistake_it_is_and_how_to_send_one(
         ("", "is missing or empty"),
         (f"Bearer {API_KEY}", "does not begin with Basic"),
         ("Basic", "ends after Basic"),
-        (basic("bandwidth:wrong"), "does not verify"),
-        ("Basic " + ":".join(CALLBACK_AUTH), "does not verify"),
+        (basic("bandwidth:wrong"), "are not valid"),
+        ("Basic " + ":".join(CALLBACK_AUTH), "are not valid"),
     ],
 )
 def test_so_it_is_with_the_credentials_of_a_callback(
@@ -111,7 +111,7 @@ def test_a_key_that_may_only_read_gets_an_error_that_names_those_that_may_write(
         (b"to=%2B19195550101&text=x", "is a form"),
         (gzip.compress(b"[]", mtime=0), "is compressed"),
         (b"\xff\xfe[\x00]\x00", "UTF-16"),
-        (b'{"to": [\n"x",]}', "line 2, column 4: a comma too many"),
+        (b'{"to": [\n"x",]}', "line 2, column 4: an extra comma"),
     ],
 )
 @pytest.mark.parametrize("path", [MESSAGES, CALLBACKS])
@@ -169,10 +169,10 @@ def test_a_key_that_came_with_another_body_gets_an_error_that_asks_for_another(s
     [
         ("GET", "/nonsense", "/docs lists the paths that exist"),
         ("GET", "/messages/x", "no message with this tag. GET /messages finds one by your reference"),
-        ("PUT", "/messages", "it takes GET and POST"),
-        ("PATCH", "/messages/x", "it takes DELETE and GET"),
-        ("GET", "/callbacks/bandwidth", "it takes POST"),
-        ("POST", "/queue", "it takes GET"),
+        ("PUT", "/messages", "it allows GET and POST"),
+        ("PATCH", "/messages/x", "it allows DELETE and GET"),
+        ("GET", "/callbacks/bandwidth", "it allows POST"),
+        ("POST", "/queue", "it allows GET"),
     ],
 )
 def test_a_wrong_path_or_method_is_reported_with_the_right_one(
@@ -197,10 +197,10 @@ def test_a_body_that_is_too_long_gets_an_error_that_names_the_setting(shared_ser
         (INTERNAL, ["No further information.", "again later"]),
         (NO_CONNECTION, ["The connection was refused.", "again later"]),
         (Refused(because=RefusedBecause.BANDWIDTH, status=403, description="No"), ["Bandwidth: No.", "the settings"]),
-        (Refused(because=RefusedBecause.BANDWIDTH, status=401), ["answered 401.", "the settings"]),
-        (Refused(because=RefusedBecause.BANDWIDTH, status=409), ["answered 409.", "with a new key"]),
-        (Unknown(status=502), ["answered 502.", "do not send it again"]),
-        (Unknown(description="No answer"), ["No answer.", "do not send it again"]),
+        (Refused(because=RefusedBecause.BANDWIDTH, status=401), ["responded with 401.", "the settings"]),
+        (Refused(because=RefusedBecause.BANDWIDTH, status=409), ["responded with 409.", "with a new key"]),
+        (Unknown(status=502), ["responded with 502.", "Do not send it again"]),
+        (Unknown(description="No answer"), ["No answer.", "Do not send it again"]),
     ],
     ids=str,
 )

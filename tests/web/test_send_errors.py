@@ -171,7 +171,9 @@ def test_another_json_type_is_the_fields_own_mistake(shared_service: Service, na
 def test_a_sender_among_the_recipients_is_reported_beside_a_repeated_number(shared_service: Service) -> None:
     errors = json.loads(shared_service.send(to=[SENDER, ALICE, SENDER]).text)["errors"]
 
-    assert errors == {"to": ["Must not repeat a number.", "Must not hold the sender, which is from or BANDWIDTH_FROM."]}
+    assert errors == {
+        "to": ["Must not repeat a number.", "Must not contain the sender, which is from or BANDWIDTH_FROM."]
+    }
 
 
 def test_of_a_message_that_its_sender_would_get_or_whose_media_is_no_url_nothing_is_stored(

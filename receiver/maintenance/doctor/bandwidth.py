@@ -236,7 +236,7 @@ def check_address(url: str) -> Finding:
     if port not in (80, 443) and port < 1024:
         return wrong(ADDRESS, f"has port {port}", "use port 80, 443, or 1024 or higher; Bandwidth calls no others.")
     if _is_local(parts.hostname or ""):
-        remedy = "give the public URL that is registered with Bandwidth."
+        remedy = "pass the public URL that is registered with Bandwidth."
         return warning(ADDRESS, "is reachable only from this machine or its network", remedy)
     if parts.scheme != "https":
         return wrong(ADDRESS, "is http, so credentials and numbers cross the network unencrypted", "use https.")
@@ -301,7 +301,7 @@ def _is_ours(response: ProbeResponse) -> bool:
 _FAILURES = {
     "name-not-resolved": ("its host name does not resolve", "check the name and the public DNS."),
     "connect-timeout": ("connecting timed out", "check the host, the firewall and the port."),
-    "connection-refused": ("nothing listens there", "start the server and the proxy in front of it."),
+    "connection-refused": ("nothing is listening there", "start the server and the proxy in front of it."),
     "timed-out": (f"no response in {BANDWIDTH_WAITS:g} s", "Bandwidth waits no longer: check the server's log."),
     "cut-short": (f"its response did not end in {BANDWIDTH_WAITS:g} s", "check the proxy's log."),
     "no-answer": ("the connection broke before a response", "check the proxy's log."),
@@ -312,9 +312,9 @@ _STATUSES = {
     405: "the path is wrong: it must end in /callbacks/bandwidth, and a proxy must allow POST.",
     413: "the proxy's limit for bodies is too low: raise it to MAX_BODY_BYTES.",
     429: "a proxy limits the rate of requests: exempt Bandwidth, which sends events as fast as they occur.",
-    502: "the proxy cannot reach the server: is it running?",
+    502: "the proxy cannot reach the server: check that it is running.",
     503: "the server cannot store events: check the database.",
-    504: "the proxy gets no response from the server in time: is it running?",
+    504: "the proxy gets no response from the server in time: check that it is running.",
 }
 
 

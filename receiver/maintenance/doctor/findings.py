@@ -65,7 +65,7 @@ def run_check(name: str, check: Callable[[], Iterable[Finding]], *, seconds: flo
         error = ended.get(timeout=seconds)
     except Empty:
         hangs = f"the check did not finish within {seconds:g} s"
-        return [*found, wrong(name, hangs, "something hangs: check the disk and the network.")]
+        return [*found, wrong(name, hangs, "something is hanging: check the disk and the network.")]
     if error is None:
         return found
     if isinstance(error, ReceiverError):

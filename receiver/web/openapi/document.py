@@ -59,7 +59,7 @@ SCHEMES = {
 SHARED = {
     400: problem_response(
         "The body is not JSON, or was truncated.",
-        detail="The body is not JSON at line 1, column 28: a comma too many; remove it.",
+        detail="The body is not JSON at line 1, column 28: an extra comma; remove it.",
     ),
     401: problem_response(
         "The request has no valid credentials.",
@@ -71,7 +71,7 @@ SHARED = {
     403: problem_response("This key may only read."),
     408: problem_response("The body did not arrive in time."),
     413: problem_response("The body is longer than `MAX_BODY_BYTES`."),
-    500: problem_response("An internal error; the log shows where."),
+    500: problem_response("An internal error occurred; the log shows where."),
 }
 """Responses that follow from the access of a route and from whether it has a body."""
 

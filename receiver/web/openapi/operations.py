@@ -129,7 +129,7 @@ OPERATIONS: dict[str, Fragment] = {
             ),
             429: problem_response(
                 "Nothing was sent. With a `tag`, Bandwidth's queue is full. Without one, `BANDWIDTH_RATE` or "
-                "`BANDWIDTH_SENDER_RATE` is used up, or Bandwidth has asked to slow down, and nothing was stored. Send "
+                "`BANDWIDTH_SENDER_RATE` is used up, or Bandwidth asked us to slow down, and nothing was stored. Send "
                 "the message again after `Retry-After`, or with `Prefer: respond-async`.",
                 detail="This was not sent. Bandwidth: The queue is full. Send it again later.",
                 headers={"Retry-After": ALWAYS_RETRY_AFTER} | REPLAYED,
@@ -210,7 +210,7 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "monitoring.queue": {
         "operationId": "showQueue",
-        "summary": "Show the queue and the rates of sending",
+        "summary": "Show the queue and the sending rates",
         "responses": {
             200: json_response("The queue and the rates.", QueueSchema, examples.QUEUE),
             503: DATABASE_UNAVAILABLE,
