@@ -18,7 +18,7 @@ from receiver.messages.call import Caller, Gateway
 from receiver.messages.sender import Sender
 from receiver.settings import Settings, read_settings
 from receiver.settings_file import load_settings_file
-from receiver.web import authentication, callbacks, messages, monitoring, problems, request_log, views
+from receiver.web import authentication, callbacks, health, messages, problems, request_log, views
 from receiver.web.front import Front
 from receiver.web.openapi import document
 from receiver.web.views import EXTENSION, Services
@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, gateway: Gateway | None = None) -> Flask:
     request_log.register(app, callback_endpoint=callbacks.ENDPOINT)
     problems.register(app)
     views.register(app)
-    for module in (callbacks, messages, monitoring, document):
+    for module in (callbacks, messages, health, document):
         app.register_blueprint(module.blueprint)
     authentication.register(app)  # raises if a view declares no access
     document.register(app)  # raises if a route is not described

@@ -27,7 +27,7 @@ from receiver.errors import StorageUnavailable
 from receiver.events.committer import WAIT_SECONDS, PendingCallback
 from receiver.events.replies import ReplyReader
 from receiver.log import flush
-from receiver.web import callbacks, monitoring, problems, request_log
+from receiver.web import callbacks, health, problems, request_log
 from receiver.web.authentication import Access, principal_of
 from receiver.web.views import Services, complete
 
@@ -91,7 +91,7 @@ class Front:
         is_plain = scope.path == callbacks.PATH and scope.method == "POST"  # the router says the same, only later
         endpoint = callbacks.ENDPOINT if is_plain else self._endpoint(scope)
         if endpoint != callbacks.ENDPOINT:
-            await self._pass_to_flask(scope, protocol, is_alive=endpoint == monitoring.LIVE)
+            await self._pass_to_flask(scope, protocol, is_alive=endpoint == health.LIVE)
             return
         await callbacks.receive(
             self._services.settings,

@@ -34,10 +34,10 @@ CURL: dict[str, list[str]] = {
     ],
     "messages.show": [f"curl -s {SERVER}/messages/$TAG {MAY_READ}"],
     "messages.events": [f"curl -s {SERVER}/messages/$TAG/events {MAY_READ}"],
-    "monitoring.queue": [f"curl -s {SERVER}/queue {MAY_READ}"],
-    "monitoring.metrics": [f"curl -s {SERVER}/metrics {MAY_READ}"],
+    "health.queue": [f"curl -s {SERVER}/queue {MAY_READ}"],
+    "health.metrics": [f"curl -s {SERVER}/metrics {MAY_READ}"],
     "callbacks.receive": [f"curl -s {SERVER}/callbacks/bandwidth {CALLBACK} \\\n  -d '{json.dumps(EVENTS)}'"],
-    "monitoring.ready": [f"curl -s {SERVER}/health/ready"],
+    "health.ready": [f"curl -s {SERVER}/health/ready"],
     "documentation.document": [f"curl -s {SERVER}/openapi.json"],
 }
 """The curl commands of docs/api.md, by endpoint."""

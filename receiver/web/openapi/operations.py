@@ -208,7 +208,7 @@ OPERATIONS: dict[str, Fragment] = {
             503: DATABASE_UNAVAILABLE,
         },
     },
-    "monitoring.queue": {
+    "health.queue": {
         "operationId": "showQueue",
         "summary": "Show the queue and the sending rates",
         "responses": {
@@ -216,7 +216,7 @@ OPERATIONS: dict[str, Fragment] = {
             503: DATABASE_UNAVAILABLE,
         },
     },
-    "monitoring.metrics": {
+    "health.metrics": {
         "operationId": "showMetrics",
         "summary": "Show the metrics for Prometheus",
         "responses": {
@@ -245,12 +245,12 @@ OPERATIONS: dict[str, Fragment] = {
             ),
         },
     },
-    "monitoring.live": {
+    "health.live": {
         "operationId": "isLive",
         "summary": "Whether this process is alive",
         "responses": {200: json_response("The process is alive.", health_schema("live"), {"status": "live"})},
     },
-    "monitoring.ready": {
+    "health.ready": {
         "operationId": "isReady",
         "summary": "Whether this process can do its work",
         "responses": {

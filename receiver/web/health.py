@@ -1,4 +1,4 @@
-"""What monitoring reads: whether this process is alive and can store events, the queue, and all metrics."""
+"""The health of the service: whether this process is alive and can store events, its queue, and its metrics."""
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -10,9 +10,9 @@ from receiver.schemas.responses import QUEUE
 from receiver.web.authentication import Access, requires
 from receiver.web.views import services
 
-blueprint = Blueprint("monitoring", __name__)
+blueprint = Blueprint("health", __name__)
 
-LIVE = "monitoring.live"
+LIVE = "health.live"
 """The endpoint of the liveness view."""
 
 
