@@ -67,7 +67,7 @@ class WrongEncoding(SchemaOutdated):
 
     def __init__(self, database: str, encoding: str, *, remedy: str) -> None:
         self.found = f"the database {database} is encoded in {encoding}, which cannot store every character"
-        self.remedy = f"create another with `{remedy}`, and name it in DATABASE_URL."
+        self.remedy = f"create another one, and name it in DATABASE_URL: {remedy};"
         super().__init__(f"{self.found[0].upper()}{self.found[1:]}: {self.remedy}")
 
 

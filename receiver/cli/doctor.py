@@ -20,7 +20,7 @@ COLOURS = {Mark.OK: "green", Mark.WARNING: "yellow", Mark.WRONG: "red", Mark.SKI
 
 def _read_url(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
     if given is not None and not is_callback_url(given):
-        raise click.BadParameter("is not a URL such as https://your-host/callbacks/bandwidth, without credentials.")
+        raise click.BadParameter("must be a URL such as https://your-host/callbacks/bandwidth, without credentials.")
     return given
 
 

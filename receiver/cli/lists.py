@@ -202,7 +202,7 @@ def conversation(number: str, ours: str | None, limit: int, form: OutputFormat) 
     """
     theirs, with_ours = meant_by(number), None if ours is None else [*meant_by(ours), pasted(ours)]
     if not theirs:
-        raise click.BadParameter(f"{number} is not a telephone number such as +19195550101.")
+        raise click.BadParameter(f"{number!r} is not a telephone number such as +19195550101.")
     with database_for_query() as database, database.read() as session:
         rows = lists.conversation(session, theirs, with_ours, limit=limit + 1)
     shown, more = rows[:limit][::-1], len(rows) > limit

@@ -124,7 +124,7 @@ def _in_words(counts: Mapping[str, int]) -> str:
 
 def _read_tag(_context: click.Context, _option: click.Parameter, given: str) -> str:
     if given and not is_tag(given):
-        raise click.BadParameter("is not a tag.")
+        raise click.BadParameter(f"{given!r} is not the tag of a message.")
     return given
 
 

@@ -69,7 +69,7 @@ def _print_results(messages: Sequence[MessageReport]) -> None:
 
 def _read_seconds(_context: click.Context, _option: click.Parameter, given: float | None) -> float | None:
     if given is not None and math.isnan(given):  # which a range does not exclude
-        raise click.BadParameter("is not a number of seconds.")
+        raise click.BadParameter(f"{given} is not a number of seconds.")
     return given
 
 

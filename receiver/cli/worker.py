@@ -25,7 +25,7 @@ def _read_address(_context: click.Context, _option: click.Parameter, given: str 
         return None
     host, _, port = given.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter("is not [HOST:]PORT, such as 9100 or 10.0.0.5:9100.")
+        raise click.BadParameter(f"{given!r} is not [HOST:]PORT, such as 9100 or 10.0.0.5:9100.")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

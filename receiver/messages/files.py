@@ -70,7 +70,7 @@ FIELDS = (*sorted(SEPARATORS), "from", "text", "applicationId", "priority", "exp
 DELIMITERS = ",;\t"
 """The separators that a CSV file may have: spreadsheets write semicolons where the comma is the decimal point."""
 
-NOT_UTF_8 = "Not UTF-8; save the file in that encoding."
+NOT_UTF_8 = "Not UTF-8; save the file in UTF-8."
 
 RawLine = TypeVar("RawLine", str, list[str])
 

@@ -201,7 +201,7 @@ class MessagesQuerySchema(Schema):
     limit = CountField(
         load_default=DEFAULT_PAGE,
         validate=validate.Range(1, MAX_PAGE, error="Must be from {min} to {max}."),
-        metadata=means("The highest number of messages to return."),
+        metadata=means("The maximum number of messages to return."),
     )
     after_tag = TextField(
         data_key="cursor", validate=IS_CURSOR, metadata=means("The `nextCursor` of the previous page.")

@@ -31,7 +31,7 @@ class RecipientSchema(ResponseSchema):
         data_key="errorCode", allow_none=True, metadata=means("Bandwidth's error code, if the status comes with one.")
     )
     error_name = fields.String(data_key="errorName", allow_none=True, metadata=means("The name of that code."))
-    description = fields.String(allow_none=True, metadata=means("Bandwidth's own sentence."))
+    description = fields.String(allow_none=True, metadata=means("Bandwidth's description, in its own words."))
     confirmed_by = fields.Enum(
         ConfirmedBy,
         by_value=True,
@@ -62,7 +62,7 @@ class ErrorSchema(ResponseSchema):
 
     status = fields.Integer(allow_none=True, metadata=means("Bandwidth's HTTP status; null if it did not respond."))
     type = fields.String(allow_none=True, metadata=means("The type of the error, in Bandwidth's words."))
-    description = fields.String(allow_none=True, metadata=means("A sentence about the error."))
+    description = fields.String(allow_none=True, metadata=means("A description of the error."))
     field_errors = fields.List(
         fields.Nested(FieldErrorSchema), data_key="fieldErrors", metadata=means("The fields that Bandwidth rejected.")
     )
@@ -84,7 +84,7 @@ SummarySchema = ResponseSchema.from_dict(
 class MessageSchema(ResponseSchema):
     """A message and the outcome for each recipient."""
 
-    tag = fields.String(metadata=means("Our identifier of the message, which Bandwidth repeats in every event."))
+    tag = fields.String(metadata=means("Our identifier for the message, which Bandwidth repeats in every event."))
     reference = fields.String(allow_none=True, metadata=means("Your own name for the message."))
     message_id = fields.String(
         data_key="messageId", allow_none=True, metadata=means("Bandwidth's id of the message, once it is known.")
@@ -102,7 +102,9 @@ class MessageSchema(ResponseSchema):
     priority = fields.String(allow_none=True, metadata=means("The requested priority."))
     expiration = InstantField(allow_none=True, metadata=means("The message is not sent after this time."))
     segment_count = fields.Integer(
-        data_key="segmentCount", allow_none=True, metadata=means("As Bandwidth counts them; 1 for an MMS.")
+        data_key="segmentCount",
+        allow_none=True,
+        metadata=means("The number of segments, as Bandwidth counts them; 1 for an MMS."),
     )
     send_status = fields.Enum(
         SendStatus, by_value=True, data_key="sendStatus", metadata=means("The state of the request to Bandwidth.")
@@ -149,7 +151,7 @@ class EventSchema(ResponseSchema):
     type = fields.String(metadata=means("Bandwidth's own type, such as `message-delivered`."))
     to = fields.String(allow_none=True, metadata=means("The recipient that the event is about, if it names one."))
     error_code = fields.Integer(data_key="errorCode", allow_none=True, metadata=means("Bandwidth's error code."))
-    description = fields.String(allow_none=True, metadata=means("Bandwidth's own sentence."))
+    description = fields.String(allow_none=True, metadata=means("Bandwidth's description, in its own words."))
     occurred_at = InstantField(
         data_key="occurredAt",
         allow_none=True,
@@ -185,7 +187,7 @@ class EventsSchema(ResponseSchema):
 class PaceSchema(ResponseSchema):
     """The rates of sending, in recipients x segments per second."""
 
-    rate = fields.Float(allow_none=True, metadata=means("The highest rate, from `BANDWIDTH_RATE`; null is no limit."))
+    rate = fields.Float(allow_none=True, metadata=means("The maximum rate, from `BANDWIDTH_RATE`; null is no limit."))
     sender_rate = fields.Float(
         data_key="senderRate",
         allow_none=True,
@@ -207,7 +209,7 @@ class PaceSchema(ResponseSchema):
 class QueueSchema(ResponseSchema):
     """The queue and the rates of sending."""
 
-    queued = fields.Integer(metadata=means("The number of messages that wait for a worker."))
+    queued = fields.Integer(metadata=means("The number of messages waiting for a worker."))
     oldest_queued_at = InstantField(
         data_key="oldestQueuedAt", allow_none=True, metadata=means("When the oldest of them was queued.")
     )

@@ -91,7 +91,7 @@ def _check_urls(settings: Settings) -> Iterator[Finding]:
 
 def _check_database(settings: Settings) -> Iterator[Finding]:
     if is_sqlite(settings.database_url) and not settings.database_url.startswith("sqlite:////"):
-        found = "is an SQLite file relative to the working directory"
+        found = "names an SQLite file relative to the working directory"
         remedy = "give its full path, sqlite:////...; otherwise every working directory has its own database."
         yield warning("DATABASE_URL", found, remedy)
 

@@ -34,7 +34,7 @@ from receiver.web.openapi.operations import OPERATIONS, PROBLEM, Fragment, heade
 INFO = {
     "summary": "Group MMS through Bandwidth, with one truthful outcome per recipient.",
     "description": "Requests and responses are JSON with Bandwidth's own field names. All times are RFC 3339; those in "
-    "responses are in UTC. Every GET may also be a HEAD. Later versions may add fields to responses.",
+    "responses are in UTC. HEAD works wherever GET does. Later versions may add fields to responses.",
 }
 
 SERVERS = [

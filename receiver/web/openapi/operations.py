@@ -212,7 +212,7 @@ OPERATIONS: dict[str, Fragment] = {
         "operationId": "showQueue",
         "summary": "Show the queue and the sending rates",
         "responses": {
-            200: json_response("The queue and the rates.", QueueSchema, examples.QUEUE),
+            200: json_response("The queue and the sending rates.", QueueSchema, examples.QUEUE),
             503: DATABASE_UNAVAILABLE,
         },
     },
@@ -227,8 +227,8 @@ OPERATIONS: dict[str, Fragment] = {
     "callbacks.receive": {
         "operationId": "receiveCallback",
         "summary": "Receive a callback from Bandwidth",
-        "description": "Stores any array or object; an element that is not an event is kept unchanged. Bandwidth posts "
-        "a callback again for 24 hours until the response is 2xx.",
+        "description": "Stores any array or object; an element that is not an event is kept unchanged. Bandwidth "
+        "redelivers a callback for up to 24 hours until the response is 2xx.",
         "requestBody": {
             "required": True,
             "content": {
@@ -247,12 +247,12 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "health.live": {
         "operationId": "isLive",
-        "summary": "Whether this process is alive",
+        "summary": "Check whether this process is alive",
         "responses": {200: json_response("The process is alive.", health_schema("live"), {"status": "live"})},
     },
     "health.ready": {
         "operationId": "isReady",
-        "summary": "Whether this process can do its work",
+        "summary": "Check whether this process can do its work",
         "responses": {
             200: json_response(
                 "The process is ready; a `warning` says what needs attention.",
@@ -277,7 +277,7 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "documentation.document": {
         "operationId": "showDocument",
-        "summary": "This description as an OpenAPI document",
+        "summary": "Get this description as an OpenAPI document",
         "responses": {
             200: json_response("An OpenAPI 3.1 document.", {"type": "object"}, {"openapi": "3.1.0"}),
             304: UNCHANGED,
@@ -285,7 +285,7 @@ OPERATIONS: dict[str, Fragment] = {
     },
     "documentation.page": {
         "operationId": "showPage",
-        "summary": "This description as a web page",
+        "summary": "Show this description as a web page",
         "responses": {
             200: text_response("A self-contained page.", "text/html"),
             304: UNCHANGED,
