@@ -346,7 +346,7 @@ def _credential_warnings(settings: Settings) -> list[str]:
     if settings.bandwidth_client_id and settings.bandwidth_username:
         return [
             "BANDWIDTH_USERNAME and BANDWIDTH_PASSWORD are ignored because BANDWIDTH_CLIENT_ID is set."
-            " Remove them once every process uses it."
+            " Remove them once every process uses BANDWIDTH_CLIENT_ID."
         ]
     if settings.bandwidth_username and settings.calls_bandwidth:
         return [

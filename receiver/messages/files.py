@@ -147,7 +147,7 @@ def _json_body(line: str, country: str | None) -> Any:
         fault, position = find_fault(line.rstrip(), error)
         raise _BadLine(f"Not JSON at character {position + 1}: {fault}.") from error
     except RecursionError as error:
-        raise _BadLine("Nested too deeply.") from error
+        raise _BadLine("Nested too deeply; use fewer levels.") from error
     if country and isinstance(body, dict):
         if isinstance(to := body.get("to"), list):
             body["to"] = [_number(each, country) if isinstance(each, str) else each for each in to]
@@ -337,7 +337,7 @@ def _remedy(name: str, number: Any) -> str | None:
     if lost_its_digits(number):
         return f"A spreadsheet shortened it to {number}; format the column as text there, and enter the number again."
     if lost_its_plus(number):
-        return "It has no +; pass the country code, for example --country 1, or write the number with + and that code."
+        return "It has no +; pass the country code, such as --country 1, or write the number with + and that code."
     return None
 
 

@@ -119,7 +119,7 @@ class MessageRequestSchema(Schema):
     reference = TextField(
         load_default=None,
         validate=characters(1, MAX_REFERENCE),
-        metadata=means("Your own name for the message. It can be searched for, and need not be unique."),
+        metadata=means("Your own identifier for the message. It can be searched for, and need not be unique."),
     )
     tag = TextField(
         load_default=None,
@@ -168,12 +168,14 @@ class MessagesQuerySchema(Schema):
     error_messages = {"unknown": "Is not a filter."}  # noqa: RUF012
 
     reference = TextField(
-        validate=characters(1, MAX_REFERENCE), metadata=means("Your own name for the message.", example="lunch-1")
+        validate=characters(1, MAX_REFERENCE), metadata=means("Your own identifier for the message.", example="lunch-1")
     )
     reference_prefix = TextField(
         data_key="referencePrefix",
         validate=characters(1, MAX_REFERENCE),
-        metadata=means("The beginning of your own name for the message; no character is a wildcard.", example="lunch-"),
+        metadata=means(
+            "The beginning of your own identifier for the message; no character is a wildcard.", example="lunch-"
+        ),
     )
     message_id = TextField(
         data_key="messageId",

@@ -85,7 +85,7 @@ class MessageSchema(ResponseSchema):
     """A message and the outcome for each recipient."""
 
     tag = fields.String(metadata=means("Our identifier for the message, which Bandwidth repeats in every event."))
-    reference = fields.String(allow_none=True, metadata=means("Your own name for the message."))
+    reference = fields.String(allow_none=True, metadata=means("Your own identifier for the message."))
     message_id = fields.String(
         data_key="messageId", allow_none=True, metadata=means("Bandwidth's id of the message, once it is known.")
     )
@@ -202,7 +202,7 @@ class PaceSchema(ResponseSchema):
     credentials_refused_since = InstantField(
         data_key="credentialsRefusedSince",
         allow_none=True,
-        metadata=means("When workers paused because Bandwidth refuses the credentials of this service."),
+        metadata=means("When workers paused because Bandwidth refused the credentials of this service."),
     )
 
 
@@ -246,7 +246,7 @@ class ProblemSchema(Schema):
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata=means("Messages by field; an element of an array is named like `to[0]`."),
+        metadata=means("Error messages by field; an element of an array is named like `to[0]`."),
     )
     tag = fields.String(metadata=means("The tag of the message, if it is stored."))
     send_status = fields.Enum(

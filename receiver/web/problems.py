@@ -104,7 +104,9 @@ def respond_to(error: Exception, route: str) -> Response:
         case NotJSON():
             return problem(400, str(error))
         case KeyReused():
-            return problem(422, str(error), errors={"Idempotency-Key": ["Has been used with another body."]})
+            return problem(
+                422, str(error), errors={"Idempotency-Key": ["Has been used with another body; use a new key."]}
+            )
         case MessageNotFound():
             return problem(404, f"{error} GET /messages finds one by your reference or by Bandwidth's messageId.")
         case NotQueued():

@@ -91,7 +91,7 @@ def test_a_number_that_lost_its_plus_is_reported_and_read_with_its_country(tmp_p
     right = send_many(tmp_path, sqlite_url, content, "--country", "1")
     again = send_many(tmp_path, sqlite_url, content.replace(f"\n{ALICE[1:]}", f"\n{ALICE}"), "--country", "+1")
 
-    remedy = "It has no +; pass the country code, for example --country 1, or write the number with + and that code."
+    remedy = "It has no +; pass the country code, such as --country 1, or write the number with + and that code."
     assert wrong.stderr.splitlines() == [
         f"line 2: to[0]: Must be an E.164 number such as +19195551234. {remedy}",
         f"line 3: from: Must be an E.164 number such as +19195551234, a short code or an alphanumeric id. {remedy}",

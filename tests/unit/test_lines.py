@@ -219,5 +219,5 @@ def test_every_line_that_is_no_json_is_reported_and_the_others_are_read() -> Non
         3: "Not JSON at character 4: there is extra text after its end; remove it.",
         4: "Not JSON at character 1: NaN is not a JSON number; write null or leave the field out.",
         5: "Not UTF-8; save the file in UTF-8.",
-        7: "Nested too deeply.",
+        7: "Nested too deeply; use fewer levels.",
     }

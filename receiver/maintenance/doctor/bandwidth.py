@@ -239,8 +239,8 @@ def check_address(url: str) -> Finding:
         remedy = "pass the public URL that is registered with Bandwidth."
         return warning(ADDRESS, "is reachable only from this machine or its network", remedy)
     if parts.scheme != "https":
-        return wrong(ADDRESS, "is http, so credentials and numbers cross the network unencrypted", "use https.")
-    return ok(ADDRESS, f"is https on port {port}")
+        return wrong(ADDRESS, "uses http, so credentials and numbers cross the network unencrypted", "use https.")
+    return ok(ADDRESS, f"uses https on port {port}")
 
 
 def _is_local(host: str) -> bool:

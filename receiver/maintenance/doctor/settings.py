@@ -79,7 +79,7 @@ def _check_urls(settings: Settings) -> Iterator[Finding]:
     for name, url in urls.items():
         parts = urlsplit(url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            yield wrong(name, "is http, so the credentials cross the network unencrypted", "use https.")
+            yield wrong(name, "uses http, so the credentials cross the network unencrypted", "use https.")
     if settings.bandwidth_client_id and settings.calls_bandwidth != is_bandwidths(settings.bandwidth_token_url):
         found = "does not belong to BANDWIDTH_API_URL: only one is Bandwidth's, so the other gets its credentials"
         yield warning("BANDWIDTH_TOKEN_URL", found, "set both for the simulator, or neither for Bandwidth.")

@@ -125,10 +125,11 @@ def check_arrival(
         yield ok("events", f"they arrive for every sender; {last}")
     for each in silent:
         number, span = f"...{each.sender[-4:]}", _age(now - each.since)
+        count = f"{each.accepted} or more" if each.accepted == SAMPLE else f"{each.accepted}"
         yield wrong(
             "events",
             f"none arrived for messages accepted from sender {number} with application {each.application_id}"
-            f" in the last {span} ({each.accepted}{' or more' if each.accepted == SAMPLE else ''} messages); {last}",
+            f" in the last {span} ({count} message{'' if each.accepted == 1 else 's'}); {last}",
             "at Bandwidth, link that application to the location (SIP peer) of the number and set its callback URL;"
             " `receiver doctor --callback-url URL` checks that URL.",
         )
