@@ -113,6 +113,7 @@ def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_a
         sent_again = [tag for tag, times in Counter(each["tag"] for each in simulator.recorded()).items() if times > 1]
         assert sent_again == []
 
+        wait_for(lambda: host.api.message(is_open)["summary"]["overdue"], "the open message to be overdue")
         invoke("reconcile", environment=settings)
         assert host.api.message(is_open)["summary"]["delivered"] == 1
         checked = run("recompute", "--check", environment=settings, folder=tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from receiver.database.schema import upgrade
 from receiver.metrics import FOLDER
 from receiver.web.server import SHARED_MEMORY
 from tests.support.builders import API_KEY, CALLBACK_AUTH
@@ -33,8 +34,10 @@ def with_full_memory() -> Callable[[str, str], list[str]]:
 
 
 def test_a_server_starts_and_counts_while_shared_memory_is_full(
-    tmp_path: Path, sqlite_url: str, with_full_memory: Callable[[str, str], list[str]]
+    tmp_path: Path, with_full_memory: Callable[[str, str], list[str]]
 ) -> None:
+    sqlite_url = f"sqlite:///{tmp_path}/receiver.sqlite3"  # the fixture's database is in shared memory
+    upgrade(sqlite_url)
     port, log = free_port(), tmp_path / "serve.log"
     command = with_full_memory(SHARED_MEMORY, f"{sys.executable} -m receiver.cli serve --port {port}")
     settings = environment(sqlite_url) | {"TMPDIR": str(tmp_path)}
