@@ -12,7 +12,7 @@ from tests.soak.torture.faults import ON_EITHER, STALLED
 from tests.soak.torture.nemesis import Injected
 from tests.soak.torture.torture import Plan, torture
 
-PLAN = Plan(seed=20_261_121, seconds=8, per_second=40, longest=0.5)
+PLAN = Plan(seed=20_261_121, seconds=14, per_second=25, longest=0.5)
 OWN = {
     "sqlite": {"another process holds the write lock"},
     "postgresql": {
