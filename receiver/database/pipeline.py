@@ -1,6 +1,6 @@
-"""Runs one statement in one journey to PostgreSQL: its settings, the statement and the commit travel together.
+"""Runs one statement in one round trip to PostgreSQL: its settings, the statement and the commit travel together.
 
-A transaction of database.py makes a journey for BEGIN, for each statement and for COMMIT, and SQLAlchemy's machinery
+A transaction of database.py makes a round trip for BEGIN, for each statement and for COMMIT, and SQLAlchemy's machinery
 costs more than a short statement does. This uses libpq's pipeline mode through psycopg.pq
 (postgresql.org/docs/current/libpq-pipeline-mode.html): everything up to a Sync is one transaction, which the Sync
 commits, or rolls back if anything in it failed.

@@ -108,7 +108,7 @@ class StoreResult:
 
 
 def store_plain(pipeline: Pipeline, elements: Sequence[Event | Unreadable], *, now: datetime) -> StoreResult:
-    """Stores the plain events of callbacks, in one journey to PostgreSQL, and leaves the other elements to record().
+    """Stores the plain events of callbacks, in one round trip to PostgreSQL, and leaves the other elements to record().
 
     ``pipeline`` runs STORE_PLAIN. Raises StatementRefused if nothing was stored but record() may succeed, and
     StorageUnavailable.

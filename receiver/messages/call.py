@@ -116,7 +116,7 @@ class Caller:
         return result
 
     def accept(self, message_pk: int, *, number: int, result: SendResult, now: datetime) -> bool:
-        """Stores the result in one journey to PostgreSQL, if it is an acceptance and nothing more is to be stored.
+        """Stores the result in one round trip to PostgreSQL, if it is an acceptance and nothing more is to be stored.
 
         Returns False if store() must do it: also if anything else is known about the message or its message id. Never
         raises, because the message is sent.

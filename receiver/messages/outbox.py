@@ -107,7 +107,7 @@ def _row(message: OutboundMessage, *, tag: str) -> dict[str, Any]:
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """A message that was submitted in one journey to the database."""
+    """A message that was submitted in one round trip to the database."""
 
     pk: int
     is_suspect: bool
@@ -124,7 +124,7 @@ def submit_by_pipeline(
     rates: Rates,
     credentials: str,
 ) -> Submitted | None:
-    """Takes a turn, stores a message that is about to be sent and commits, in one journey to PostgreSQL.
+    """Takes a turn, stores a message that is about to be sent and commits, in one round trip to PostgreSQL.
 
     Returns None, and stores nothing, on SQLite, if the message has no turn now, or if ``key`` stands for a message.
     ``credentials`` is their fingerprint. Raises StorageUnavailable.
@@ -146,7 +146,7 @@ def submit_by_pipeline(
 
 
 def run_pipeline(database: Database, name: str, row: dict[str, Any]) -> bytes:
-    """Runs that statement of outbox.sql in one journey to PostgreSQL; returns its value, empty if it stored nothing.
+    """Runs that statement of outbox.sql in one round trip to PostgreSQL; returns its value, empty if it stored nothing.
 
     Raises StorageUnavailable. What the server refuses is left to the way of several statements, which reports it.
     """
@@ -438,7 +438,7 @@ def report_accepted(
 ) -> MessageReport:
     """Returns the report of a message that Bandwidth has just accepted, and about which nothing else is known yet.
 
-    It is equal to report_message() of the stored message, without another journey to the database.
+    It is equal to report_message() of the stored message, without another round trip to the database.
     """
     recipients = [
         RecipientReport(

@@ -149,7 +149,7 @@ def submit(session: Session, claimed: Claimed, attempt: Attempt) -> bool:
 
 
 def submit_by_pipeline(database: Database, claimed: Claimed, attempt: Attempt, *, credentials: str) -> Submitted | None:
-    """Makes a claimed message submitting and commits, in one journey to PostgreSQL.
+    """Makes a claimed message submitting and commits, in one round trip to PostgreSQL.
 
     Returns None, and stores nothing, on SQLite, during a pause, while Bandwidth refuses the credentials with that
     fingerprint, or if the claim no longer stands. Raises StorageUnavailable.

@@ -264,7 +264,7 @@ class Worker:
         return begun.attempt
 
     def _submit_by_pipeline(self, claimed: Claimed) -> _Begun | None:
-        """Submits the message in one journey to the database; returns None if a turn or a check must come first."""
+        """Submits the message in one round trip to the database; returns None if a turn or a check must come first."""
         if self._is_paced or claimed.is_probe or claimed.message.has_expired(times.now()):
             return None
         attempt = self._attempt(claimed)

@@ -146,7 +146,7 @@ def test_every_page_is_read_and_the_question_repeated_with_its_token(serve: Serv
 def test_pages_without_an_end_are_left(serve: Serve, ask: Ask) -> None:
     server = serve(answering(*[page(make_row(), token="again")] * 200))
 
-    with pytest.raises(QueryRefused, match="no end"):
+    with pytest.raises(QueryRefused, match="never returns a last page"):
         list(ask(server).of_message(MESSAGE_ID))
 
     assert len(server.requests) == 100
@@ -269,7 +269,7 @@ def test_a_refusal_is_one_sentence_that_says_what_to_do(
     with pytest.raises(RecordsUnavailable) as refusal:
         list(ask(server).of_message("x"))
 
-    assert f"answered {status}: " in str(refusal.value)
+    assert f"returned {status}: " in str(refusal.value)
     assert words in str(refusal.value)
     assert len(server.requests) == requests
     assert "s3cret" not in str(refusal.value)

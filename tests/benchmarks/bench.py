@@ -118,7 +118,7 @@ class Measurement:
     not_stored: int = 0
     """Requests without a 2xx, those of the warm-up included."""
     round_trips: float | None = None
-    """Journeys to the database per event."""
+    """Round trips to the database per event."""
 
 
 class EventLost(Exception):

@@ -26,7 +26,7 @@ class Sends:
     delay: float
     """Seconds that the network takes in each direction."""
     round_trips: float
-    """Journeys to the database per message."""
+    """Round trips to the database per message."""
     ms: float
     """The median time of POST /messages, in milliseconds."""
     bare_ms: float

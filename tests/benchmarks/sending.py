@@ -232,7 +232,7 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
     ):
         task = progress.add_task("the cost of one message", total=rounds * 5)
         cost = costs(stage, rounds=rounds, advance=lambda: progress.advance(task))
-        journeys = network.send(stage.server, Path(folder), delay=0).round_trips
+        round_trips = network.send(stage.server, Path(folder), delay=0).round_trips
         held = credentials(stage, rounds=rounds, advance=lambda: progress.advance(task))
         stage.simulator.switch(request="slow", slowSeconds=LATENCY)
         under_way = []
@@ -253,7 +253,7 @@ def measure(*, rounds: int, seconds: float, sent: int, queued: int, minute: floa
         pace = kept_pace(stage, Path(folder), seconds=minute)
         progress.update(task, total=1, completed=1)
     return sending_report.Result(
-        cost=cost, journeys=journeys, credentials=held, in_flight=under_way, claims=claimed, pace=pace
+        cost=cost, round_trips=round_trips, credentials=held, in_flight=under_way, claims=claimed, pace=pace
     )
 
 

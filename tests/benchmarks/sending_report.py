@@ -49,7 +49,7 @@ class Pace:
 class Result:
     cost: dict[str, float]
     """Milliseconds of one message, by contestant."""
-    journeys: float
+    round_trips: float
     """Round trips to PostgreSQL for one message that is sent synchronously, as a proxy counts them."""
     credentials: dict[str, float]
     """Milliseconds of the gateway's call alone, by its credentials."""
@@ -74,7 +74,7 @@ def show(result: Result) -> None:
         added = "" if name == BARE else _verdict(result.added(name), met=result.added(name) <= MOST_ADDED)
         table.add_row(name, f"{taken:.2f}", "" if name == BARE else f"{taken - result.cost[BARE]:.2f}", added)
     console.print(table)
-    console.print(f"journeys to PostgreSQL for each message: {result.journeys:g}")
+    console.print(f"round trips to PostgreSQL for each message: {result.round_trips:g}")
     verdict = _verdict(result.token, met=result.token <= MOST_FOR_TOKEN)
     console.print(f"a token beside a password: {verdict} (aim: at most {MOST_FOR_TOKEN:g})")
     heading = f"aim: at least {LEAST_UNDER_WAY:.3f}"

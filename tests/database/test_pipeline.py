@@ -1,4 +1,4 @@
-"""One statement in one journey: durable when it returns, and every way in which it can fail."""
+"""One statement in one round trip: durable when it returns, and every way in which it can fail."""
 
 import socket
 import threading

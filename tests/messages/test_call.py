@@ -85,7 +85,7 @@ def test_a_result_that_a_defect_keeps_from_being_stored_is_logged_and_a_suspicio
     assert (line["tag"], line["error"]) == ("t", "ZeroDivisionError")
 
 
-def test_a_defect_while_an_acceptance_is_stored_in_one_journey_is_logged_and_leaves_it_to_the_longer_way(
+def test_a_defect_while_an_acceptance_is_stored_in_one_round_trip_is_logged_and_leaves_it_to_the_longer_way(
     postgres: Database, monkeypatch: pytest.MonkeyPatch, logged: Lines
 ) -> None:
     submission = make_sender(postgres).send(make_message())

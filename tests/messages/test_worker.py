@@ -378,7 +378,7 @@ class TestStop:
 
 @pytest.fixture(autouse=True)
 def _pipelines_of_away_databases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets what travels in one journey fail while an AwayDatabase does not answer."""
+    """Lets what travels in one round trip fail while an AwayDatabase does not answer."""
     run = Pipeline.run
 
     def run_unless_away(pipeline: Pipeline, *parameters: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What is sent in two journeys to the database, and when it must take the longer way."""
+"""What is sent in two round trips to the database, and when it must take the longer way."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,11 +82,11 @@ def transactions(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> Iterato
     run = Pipeline.run
 
     def run_and_note(pipeline: Pipeline, *parameters: bytes) -> bytes:
-        begun.append("one journey")
+        begun.append("one round trip")
         return run(pipeline, *parameters)
 
     def note(_connection: object) -> None:
-        begun.append("several journeys")
+        begun.append("several round trips")
 
     monkeypatch.setattr(Pipeline, "run", run_and_note)
     event.listen(postgres.engine, "begin", note)
@@ -103,10 +103,10 @@ class Bandwidth(FakeGateway):
 
 
 @pytest.mark.parametrize("key", [None, make_key()])
-def test_a_message_is_sent_in_two_journeys(postgres: Database, transactions: list[str], key: Any) -> None:
+def test_a_message_is_sent_in_two_round_trips(postgres: Database, transactions: list[str], key: Any) -> None:
     assert make_sender(postgres).send(make_message(), key=key).message
 
-    assert transactions == ["one journey"] * 2
+    assert transactions == ["one round trip"] * 2
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_response_without_an_id_takes_the_longer_way(postgres: Database, trans
     gateway.answer = Accepted()
     submission = make_sender(postgres, gateway).send(make_message())
 
-    assert transactions == ["one journey", "several journeys"]
+    assert transactions == ["one round trip", "several round trips"]
     assert submission.message == messages.message(postgres, submission.tag)
 
 
@@ -166,12 +166,12 @@ def test_without_a_free_lane_nothing_is_stored(postgres: Database, account: time
 def test_a_lane_that_nobody_has_used_is_made_on_the_longer_way(postgres: Database, transactions: list[str]) -> None:
     sender = make_sender(postgres, Bandwidth(), account=100.0)
     sender.send(make_message(ALICE))
-    assert transactions[:2] == ["one journey", "several journeys"]
+    assert transactions[:2] == ["one round trip", "several round trips"]
     wait_for(lambda: lanes(postgres)[ACCOUNT] < times.now(), "the lane to be free")
     transactions.clear()
 
     sender.send(make_message(ALICE))
-    assert transactions == ["one journey"] * 2
+    assert transactions == ["one round trip"] * 2
 
 
 @pytest.mark.parametrize("rates", [Rates(), RATES])
@@ -327,7 +327,7 @@ def test_nor_is_one_in_a_pause(postgres: Database) -> None:
     assert submitted.is_suspect
 
 
-def test_a_worker_sends_in_two_journeys_each(postgres: Database, transactions: list[str]) -> None:
+def test_a_worker_sends_in_two_round_trips_each(postgres: Database, transactions: list[str]) -> None:
     sender = make_sender(postgres, gateway := Bandwidth())
     for _ in range(4):
         enqueue(postgres)
@@ -341,4 +341,4 @@ def test_a_worker_sends_in_two_journeys_each(postgres: Database, transactions: l
         worker.stop()
         running.join()
 
-    assert transactions.count("one journey") == 8
+    assert transactions.count("one round trip") == 8
