@@ -61,7 +61,7 @@ def shown(api: Api, tag: str) -> tuple[Any, ...]:
     return message, api.events(tag)
 
 
-@pytest.mark.parametrize("callbacks", [20, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("callbacks", [20, pytest.param(60, marks=pytest.mark.soak)])
 def test_a_restored_backup_holds_what_was_answered_before_it_and_sends_nothing_again(
     tmp_path: Path, backup: tuple[str, Backup], callbacks: int
 ) -> None:
