@@ -59,9 +59,9 @@ lint: $(MARKS)-lint  ## Check style, types and which package imports which
 check: lint $(MARKS)-test  ## Lint, and test the rules alone (tests/unit): what to run after every change
 	$(BIN)/pytest --numprocesses 2 tests/unit
 
-# setup.cfg deselects the tests that are marked `outside` or `soak`.
+# setup.cfg deselects the tests that are marked `outside` or `soak`. Tests often wait, so three processes suit two cores.
 test: $(MARKS)-test  ## Run all tests but those of `make outside` and `make soak`
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 outside: $(MARKS)-test  ## Test with other people's programs, and as installed in an empty environment
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m outside

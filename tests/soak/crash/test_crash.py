@@ -24,4 +24,5 @@ def test_nothing_is_sent_twice_or_forgotten_wherever_a_sender_is_killed(
     assert result.is_good, (result.findings, result.recomputed, result.faults)
     assert Counter(life.point for life in result.lives) == dict.fromkeys(who.points, 1)
     assert len(result.outcome.caught) > 10
-    assert result.outcome.statuses["unknown"] > result.reconciled.statuses["unknown"] > 0
+    # With so few kills, every message that Bandwidth accepted may be known already.
+    assert result.outcome.statuses["unknown"] >= result.reconciled.statuses["unknown"] > 0
