@@ -43,7 +43,7 @@ def test_ci_runs_every_tier() -> None:
     steps = re.findall(r"^make (\w+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
     assert steps == ["debian", "lint", "test", "outside", "soak"]
 
-    assert "pytest --numprocesses 2 --dist worksteal\n" in make("--dry-run", "test")
+    assert "pytest --numprocesses 3 --dist worksteal\n" in make("--dry-run", "test")
     assert "-m outside" in make("--dry-run", "outside")
     soak = make("--dry-run", "soak")
     assert ["-m soak" in soak, "torture.torture" in soak, "crash.crash" in soak] == [True] * 3
