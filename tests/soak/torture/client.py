@@ -167,7 +167,11 @@ class Bandwidth:
         body = self._padding + delivery.callback.body
         if self.stalling > 0:
             self.stalling -= 1
-            status, _, _ = await connection.exchange(_head(len(body), _AUTHORIZATION), body[: len(body) // 2])
+            try:
+                status, _, _ = await connection.exchange(_head(len(body), _AUTHORIZATION), body[: len(body) // 2])
+            except (OSError, EOFError):
+                self.stalling += 1  # the server of this connection had been killed before
+                raise
             return status, f"{status} to half a body"
         if self._chance.random() < 0.02:
             # dev.bandwidth.com, "Callbacks": the first request comes without credentials, and awaits the challenge.
