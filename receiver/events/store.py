@@ -116,15 +116,7 @@ def store_plain(pipeline: Pipeline, elements: Sequence[Event | Unreadable], *, n
     gathered = [*gather(element for element in elements if isinstance(element, Event)).values()]
     standings = [standing(each.event) for each in gathered]
     rows = [
-        _row(each, now=now, source=Source.CALLBACK)
-        | {
-            "place": each.place,
-            "is_inbound": each.event.type in INBOUND_TYPES,
-            "is_receipt": each.event.type in RECEIPT_TYPES,
-            "status": statement(each.event.type, each.event.error_code),
-            "standing": f"\\x{its_standing.hex()}",
-            "invalid_recipient": says_invalid_recipient(each.event.type, each.event.error_code),
-        }
+        plain_row(each, its_standing, now=now)
         for each, its_standing in zip(gathered, standings, strict=True)
         if len(each.tags) < 2  # with two, they may be those of different messages
     ]
@@ -134,6 +126,19 @@ def store_plain(pipeline: Pipeline, elements: Sequence[Event | Unreadable], *, n
         for row in stored
     ]
     return StoreResult(_tallies(elements, arrivals), arrivals, now)
+
+
+def plain_row(gathered: Gathered, its_standing: bytes, *, now: datetime) -> dict[str, Any]:
+    """The row of an event and of its statement, as STORE_PLAIN takes it in an array."""
+    event = gathered.event
+    return _row(gathered, now=now, source=Source.CALLBACK) | {
+        "place": gathered.place,
+        "is_inbound": event.type in INBOUND_TYPES,
+        "is_receipt": event.type in RECEIPT_TYPES,
+        "status": statement(event.type, event.error_code),
+        "standing": f"\\x{its_standing.hex()}",
+        "invalid_recipient": says_invalid_recipient(event.type, event.error_code),
+    }
 
 
 def record(

@@ -16,12 +16,11 @@ from fastapi import FastAPI, Request, Response
 
 from receiver.bandwidth import callbacks
 from receiver.core import times
-from receiver.core.events import Event
-from receiver.core.status import RECEIPT_TYPES, says_invalid_recipient, standing, statement
+from receiver.core.events import gather
+from receiver.core.status import standing
 from receiver.database.engine import WRITE_SETTINGS
-from receiver.database.json_rows import instant, octets
 from receiver.events.notes import notes_of
-from receiver.events.store import DUPLICATE, RECORDED, STORE_PLAIN, Arrival, PlainRow, StoreResult
+from receiver.events.store import DUPLICATE, RECORDED, STORE_PLAIN, Arrival, PlainRow, StoreResult, plain_row
 
 counts: Counter[str] = Counter()
 
@@ -40,39 +39,14 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/callbacks/bandwidth")
 async def receive(request: Request) -> Response:
-    for event in callbacks.parse(await request.body()):
-        now = times.now()
+    for gathered in gather(callbacks.parse(await request.body())).values():
+        event, now = gathered.event, times.now()
         its_standing = standing(event)
-        rows = msgspec.json.encode([row_of(event, its_standing, now)]).decode()
+        rows = msgspec.json.encode([plain_row(gathered, its_standing, now=now)]).decode()
         stored = msgspec.json.decode(await app.state.pool.fetchval(STORE_PLAIN, rows, now), type=list[PlainRow])
         arrival = Arrival(event=event, standing=its_standing, is_new=stored[0].deliveries == 1, row=stored[0])
         count(arrival, now)
     return Response()
-
-
-def row_of(event: Event, its_standing: bytes, now: datetime) -> dict[str, object]:
-    """Returns the row of an event, as STORE_PLAIN takes it."""
-    return {
-        "message_id": event.message_id,
-        "recipient": event.recipient,
-        "type": event.type,
-        "error_code": event.error_code,
-        "claim": event.tag,
-        "tag": event.tag,
-        "description": event.description,
-        "occurred_at": instant(event.occurred_at),
-        "first_received_at": instant(now),
-        "last_received_at": instant(now),
-        "deliveries": 1,
-        "source": "callback",
-        "payload": event.payload,
-        "place": 0,
-        "is_inbound": event.is_inbound,
-        "is_receipt": event.type in RECEIPT_TYPES,
-        "status": statement(event.type, event.error_code),
-        "standing": octets(its_standing),
-        "invalid_recipient": says_invalid_recipient(event.type, event.error_code),
-    }
 
 
 def count(arrival: Arrival, now: datetime) -> None:
