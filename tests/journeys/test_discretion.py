@@ -76,7 +76,8 @@ class Parrot(BaseHTTPRequestHandler):
 
     def _say(self, status: int, content: Any) -> None:
         body = json.dumps(content).encode()
-        self.wfile.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.wfile.write(head.encode() + body)
 
     def log_message(self, *_: object) -> None:
         pass
